@@ -1,0 +1,40 @@
+# Everything installs itself. PYTHON picks the interpreter, VENV the folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+EX := examples/support_desk
+
+.PHONY: quickstart test test-fast lint docs bench-accuracy clean
+
+# torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --output $(OUT)/support.ckpt --force
+	$(BIN)/crosstune evaluate $(OUT)/support.ckpt --data $(EX)/test.jsonl
+	$(BIN)/crosstune-export build $(OUT)/support.ckpt --output $(OUT)/support.bundle --precision int8 --force
+	$(BIN)/crosstune-export classify $(OUT)/support.bundle $(EX)/new_texts.txt --pretty
+	$(BIN)/crosstune-export bench $(OUT)/support.bundle
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/make_cli_page.py
+
+clean:
+	rm -rf $(OUT) $(VENV) build *.egg-info

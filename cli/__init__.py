@@ -1,0 +1,1 @@
+"""The command lines ``crosstune`` and ``crosstune-export``; installed as ``crosstune_cli``."""

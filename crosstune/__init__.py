@@ -1,0 +1,87 @@
+"""Train a label cross-attention head on a frozen backbone from a few labelled texts.
+
+The heavy parts (torch, transformers) load on first use, so that ``import crosstune`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from crosstune.errors import (
+    BackboneError,
+    CheckpointError,
+    ConfigError,
+    CrossTuneError,
+    CrossTuneWarning,
+    DataError,
+    MissingExtraError,
+    OutputExistsError,
+    ResourceError,
+    TrainingError,
+)
+from crosstune.examples import Example, read_examples
+from crosstune.labels import Label, LabelSet, read_labels
+from crosstune.sampling import FewShotSplit, few_shot_split
+
+if TYPE_CHECKING:
+    from crosstune.checkpoint import Checkpoint, load_checkpoint
+    from crosstune.config import TrainConfig, load_config
+    from crosstune.estimator import CrossTuneClassifier
+    from crosstune.evaluation import Evaluation, evaluate
+    from crosstune.training import train
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Checkpoint": "crosstune.checkpoint",
+    "load_checkpoint": "crosstune.checkpoint",
+    "TrainConfig": "crosstune.config",
+    "load_config": "crosstune.config",
+    "CrossTuneClassifier": "crosstune.estimator",
+    "Evaluation": "crosstune.evaluation",
+    "evaluate": "crosstune.evaluation",
+    "train": "crosstune.training",
+}
+
+__all__ = [
+    "BackboneError",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "CrossTuneClassifier",
+    "CrossTuneError",
+    "CrossTuneWarning",
+    "DataError",
+    "Evaluation",
+    "Example",
+    "FewShotSplit",
+    "Label",
+    "LabelSet",
+    "MissingExtraError",
+    "OutputExistsError",
+    "ResourceError",
+    "TrainConfig",
+    "TrainingError",
+    "__version__",
+    "evaluate",
+    "few_shot_split",
+    "load_checkpoint",
+    "load_config",
+    "read_examples",
+    "read_labels",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'crosstune' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "crosstune":
+            raise
+        raise MissingExtraError(
+            f"{error.name}: not installed, expected for training. Run: pip install 'crosstune-export[train]'"
+        ) from error

@@ -1,0 +1,98 @@
+"""Settings of a training run: defaults, then a TOML file, then what the caller gives."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from crosstune.errors import ConfigError, DataError
+from crosstune.text_files import read_text
+from crosstune.toml_files import parse_toml
+
+DEFAULT_TEMPLATE = "{text} This is about {mask}."
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides a training run beside its data.
+
+    Example:
+        >>> TrainConfig(head="paper", seed=21).heads
+        8
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    backbone: str = Field(
+        "minilm", min_length=1, description="minilm, a folder in the transformers layout, or a hub id"
+    )
+    head: Literal["default", "paper"] = Field(
+        "default", description="label attention from the label prior, or the paper's"
+    )
+    shots: int | None = Field(None, ge=1, description="examples a label to draw from the training file; all when none")
+    seed: int = Field(13, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
+    max_length_tokens: int | None = Field(None, ge=8, description="longer texts are cut; the backbone's own when none")
+    feature: Literal["mean", "max", "mask"] = Field(
+        "mean",
+        description="of the paper head: mean or maximum over tokens of the last layer, or the mask of the template",
+    )
+    template: str = Field(DEFAULT_TEMPLATE, description="of the mask feature: holds {text}, then {mask}")
+    heads: int = Field(8, ge=1, le=64, description="attention heads of the paper head")
+    epochs: int = Field(200, ge=1, le=100_000, description="passes over the shots of the paper head")
+    learning_rate: float = Field(1e-3, gt=0, lt=1, allow_inf_nan=False, description="of the paper head")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.head == "default" and self.feature != "mean":
+            raise ValueError(f"feature {self.feature} goes with head paper; the default head chooses its own")
+        return self
+
+
+def load_config(path: str | os.PathLike[str] | None, overrides: Mapping[str, object]) -> TrainConfig:
+    """Resolve a configuration.
+
+    Args:
+        path: A TOML file of settings by name, or None.
+        overrides: Settings by name that win over the file; None values do not count.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest one is named), or a value is of the wrong type or out of range.
+    """
+    values: dict[str, object] = {}
+    where = "config"
+    if path is not None:
+        where = str(path)
+        try:
+            text = read_text(Path(path))
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+        body = parse_toml(text, where, ConfigError)
+        if isinstance(body, dict):
+            values.update(body)
+    for key in values:
+        if key not in TrainConfig.model_fields:
+            near = difflib.get_close_matches(key, TrainConfig.model_fields, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"Known: {', '.join(TrainConfig.model_fields)}."
+            raise ConfigError(f"{where}: unknown setting {key!r}, {hint}")
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    return validated(values, where)
+
+
+def validated(values: Mapping[str, object], where: str) -> TrainConfig:
+    """A configuration from settings by name.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of range; one line names the first.
+    """
+    try:
+        return TrainConfig.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        found = "" if not name else f"{name} is {first['input']!r:.80}, "
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {found}{reason[:1].lower()}{reason[1:]}. Correct the setting.") from error

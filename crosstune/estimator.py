@@ -1,0 +1,126 @@
+"""The same training as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from crosstune.backbone import FrozenBackbone
+from crosstune.checkpoint import Checkpoint
+from crosstune.config import validated
+from crosstune.errors import DataError
+from crosstune.examples import Example, Text
+from crosstune.labels import LabelSet
+from crosstune.training import predict_proba, train
+
+
+class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Few-shot text classifier on a frozen backbone.
+
+    Example:
+        >>> model = CrossTuneClassifier(backbone="minilm")
+        >>> _ = model.fit(
+        ...     ["where is my parcel", "still not here", "lovely, thanks", "great service"],
+        ...     ["shipping", "shipping", "praise", "praise"],
+        ...     label_descriptions={"shipping": "a parcel on its way", "praise": "thanks and compliments"},
+        ... )
+        >>> model.predict(["when will the package arrive?"]).tolist()
+        ['shipping']
+
+    Attributes:
+        classes_: Label names, (L,), in the order of the label descriptions; columns of ``predict_proba``.
+        checkpoint_: What was trained; ``save`` writes it.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "minilm",
+        head: str = "default",
+        seed: int = 13,
+        max_length_tokens: int | None = None,
+        device: str = "auto",
+        cache_path: str | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.seed = seed
+        self.max_length_tokens = max_length_tokens
+        self.device = device
+        self.cache_path = cache_path
+
+    def fit(
+        self,
+        X: Sequence[Text],
+        y: Sequence[str],
+        label_descriptions: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> CrossTuneClassifier:
+        """Train on N texts.
+
+        Args:
+            X: N texts, or N pairs of texts.
+            y: N label names.
+            label_descriptions: Label name to its description or descriptions; the names themselves when None.
+
+        Raises:
+            DataError: The lengths differ, a label has no description, or a text stands under two labels.
+            ConfigError: A setting is out of range.
+            BackboneError: The backbone cannot be loaded.
+        """
+        if len(X) != len(y):
+            raise DataError(f"fit: {len(X)} texts and {len(y)} labels, expected as many of each.")
+        for i, (text, label) in enumerate(zip(X, y, strict=True)):
+            parts = (text,) if isinstance(text, str) else text
+            if not isinstance(label, str) or not all(isinstance(part, str) for part in parts) or len(parts) > 2:
+                raise DataError(f"fit: item {i} is {text!r:.40} labelled {label!r:.40}, expected strings.")
+        config = validated(
+            {
+                "backbone": self.backbone,
+                "head": self.head,
+                "seed": self.seed,
+                "max_length_tokens": self.max_length_tokens,
+            },
+            "CrossTuneClassifier",
+        )
+        described = label_descriptions or {str(name): str(name).replace("_", " ") for name in sorted(set(y))}
+        examples = [
+            Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)
+            for i, (text, label) in enumerate(zip(X, map(str, y), strict=True), 1)
+        ]
+        self._backbone = FrozenBackbone.load(
+            self.backbone, device=self.device, max_length_tokens=self.max_length_tokens
+        )
+        self.checkpoint_: Checkpoint = train(
+            examples,
+            LabelSet.from_mapping(described),
+            config,
+            backbone=self._backbone,
+            cache_path=Path(self.cache_path) if self.cache_path else None,
+            where="fit",
+        )
+        self.classes_ = np.array(self.checkpoint_.labels.names)
+        return self
+
+    def predict_proba(self, X: Sequence[Text]) -> npt.NDArray[np.float32]:
+        """Class probabilities of N texts, float32 (N, L)."""
+        check_is_fitted(self, "checkpoint_")
+        return predict_proba(self.checkpoint_, self._backbone, list(X))
+
+    def predict(self, X: Sequence[Text]) -> npt.NDArray[np.str_]:
+        """The most probable label of each of N texts, (N,)."""
+        probs = self.predict_proba(X)
+        return np.asarray(self.classes_[probs.argmax(1)])
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the checkpoint that ``crosstune-export build`` takes.
+
+        Raises:
+            OutputExistsError: ``path`` is there and ``force`` is off.
+        """
+        check_is_fitted(self, "checkpoint_")
+        self.checkpoint_.save(path, force=force)

@@ -1,0 +1,171 @@
+"""Pooled hidden states on disk, so that a text is encoded once however often it is trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune.backbone import FrozenBackbone, TokenSpec
+from crosstune.errors import ResourceError
+from crosstune.examples import Text
+from crosstune.pooling import POOLING_VERSION, pool_layers
+
+Progress = Callable[[int, int], None]
+
+
+def default_cache_path() -> Path:
+    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder."""
+    if "CROSSTUNE_CACHE" in os.environ:
+        return Path(os.environ["CROSSTUNE_CACHE"]) / "features.sqlite"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "crosstune" / "features.sqlite"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "crosstune" / "features.sqlite"
+
+
+class FeatureCache:
+    """A table from (backbone, layout, pools, text) to pooled states.
+
+    Texts are encoded one a call: then a text's features do not depend, to the last bit, on the texts beside it, and a
+    cache that is warm, cold or half full gives the same training. A file that is not a usable cache is moved aside.
+
+    Example:
+        >>> backbone = FrozenBackbone.load("minilm")
+        >>> with FeatureCache(None) as cache:
+        ...     cache.pooled(backbone, ["where is it?", "thank you"], ("mean", "cls")).shape
+        (2, 2, 7, 384)
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the cache; in memory when ``path`` is None.
+
+        Raises:
+            ResourceError: The folder cannot be written.
+        """
+        self._path = path
+        self._table = self._open()
+
+    def pooled(
+        self,
+        backbone: FrozenBackbone,
+        texts: Sequence[Text],
+        pools: Sequence[str],
+        tokens: TokenSpec | None = None,
+        progress: Progress | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Pooled states of every layer.
+
+        Args:
+            backbone: What encodes.
+            texts: N texts or pairs.
+            pools: P names out of ``pooling.POOLS``.
+            tokens: The layout of ids, the backbone's own when None.
+            progress: Called with texts done and N.
+
+        Returns:
+            float32 (N, P, layers + 1, D).
+
+        Raises:
+            ResourceError: The cache cannot be written.
+        """
+        spec = tokens or backbone.tokens
+        shape = (len(pools), backbone.layer_count + 1, backbone.hidden_size)
+        out = np.empty((len(texts), *shape), np.float32)
+        head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools)])
+        keys = [_key(head, text) for text in texts]
+        missing = []
+        for i, key in enumerate(keys):
+            row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
+            if row is not None and len(row[0]) == out[i].nbytes:
+                out[i] = np.frombuffer(row[0], np.float32).reshape(shape)
+            else:
+                missing.append(i)
+        done = len(texts) - len(missing)
+        rows = backbone.tokenize([texts[i] for i in missing], spec)
+        for i, token_row in zip(missing, rows, strict=True):
+            out[i] = pool_layers(backbone.forward([token_row]), pools, backbone.pool_positions(spec))[0].cpu().numpy()
+            self._store(keys[i], out[i])
+            done += 1
+            if progress is not None:
+                progress(done, len(texts))
+            if done % 256 == 0:
+                self._commit()
+        self._commit()
+        return out
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._commit()
+        self._table.close()
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path is None:
+            return self._create(":memory:")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return self._create(str(self._path))
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._path.replace(self._path.with_suffix(".damaged"))
+                return self._create(str(self._path))
+        except (OSError, sqlite3.OperationalError) as error:
+            raise ResourceError(
+                f"{self._path}: the feature cache cannot be written ({error}). "
+                "Set CROSSTUNE_CACHE to a folder that can."
+            ) from error
+
+    @staticmethod
+    def _create(target: str) -> sqlite3.Connection:
+        table = sqlite3.connect(target, timeout=60)
+        try:
+            table.execute("PRAGMA journal_mode = WAL")
+            table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
+            table.execute(
+                "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, states BLOB NOT NULL) WITHOUT ROWID"
+            )
+            table.commit()
+        except BaseException:
+            table.close()
+            raise
+        return table
+
+    def _store(self, key: bytes, states: npt.NDArray[np.float32]) -> None:
+        with self._guard():
+            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states.tobytes()))
+
+    def _commit(self) -> None:
+        with self._guard():
+            self._table.commit()
+
+    @contextlib.contextmanager
+    def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ResourceError(
+                f"{self._path}: the feature cache cannot be written ({error}). Free some space, "
+                "or set CROSSTUNE_CACHE to another folder."
+            ) from error
+
+
+def _key(head: str, text: Text) -> bytes:
+    return hashlib.sha256(json.dumps([head, text]).encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,172 @@
+"""The heads: label cross-attention whose averaged attention over the labels is the class distribution.
+
+Shapes: B texts, T tokens, L labels, D hidden size, F features, H heads, d = features a head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from crosstune.backbone import PoolPositions
+from crosstune.errors import CheckpointError
+from crosstune.pooling import FeatureSpec, text_features
+
+
+class LabelAttentionHead(nn.Module):
+    """What both heads share: the features of a text, and where they come from in the hidden states."""
+
+    kind = ""
+
+    def __init__(self, spec: FeatureSpec, positions: PoolPositions) -> None:
+        super().__init__()
+        self.spec = spec
+        self.positions = positions
+
+    def probs(self, text_vector: Tensor) -> Tensor:
+        """Class probabilities, float32 (B, L), from features (B, F)."""
+        raise NotImplementedError
+
+    def forward(self, states: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and features from hidden states.
+
+        Args:
+            states: layers + 1 tensors, float32 (B, T, D).
+            mask: int64 (B, T).
+
+        Returns:
+            float32 (B, L) and (B, F).
+        """
+        vector = text_features(states, mask, self.spec, self.positions)
+        return self.probs(vector), vector
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by name."""
+        return {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+
+
+class PriorHead(LabelAttentionHead):
+    """One head of label attention whose keys start at, and are shrunk to, the label descriptions.
+
+    ``p = softmax(x · keysᵀ + bias)``: the keys (L, F) are the description vectors, scaled, plus what the shots taught;
+    queries are the features themselves (W^Q = I). ``prior_keys`` are the keys without the shots: what a label is worth
+    by its description alone.
+    """
+
+    kind = "default"
+    label_keys: Tensor  # (L, F)
+    label_bias: Tensor  # (L,)
+    prior_keys: Tensor  # (L, F)
+
+    def __init__(
+        self, spec: FeatureSpec, positions: PoolPositions, label_keys: Tensor, label_bias: Tensor, prior_keys: Tensor
+    ) -> None:
+        super().__init__(spec, positions)
+        self.register_buffer("label_keys", label_keys)
+        self.register_buffer("label_bias", label_bias)
+        self.register_buffer("prior_keys", prior_keys)
+
+    def probs(self, text_vector: Tensor) -> Tensor:
+        """Class probabilities, float32 (B, L), from features (B, F)."""
+        return (text_vector @ self.label_keys.t() + self.label_bias).softmax(-1)
+
+
+class PaperHead(LabelAttentionHead):
+    """Multi-head label cross-attention as in CrossTune (LREC-COLING 2024).
+
+    ``a_k = softmax_y((W_k^Q h_x) · (W_k^K h_y) / √d)`` and ``p(y|x) = (1/H) Σ_k a_k[y]``. The number of parameters does
+    not depend on the number of labels.
+    """
+
+    kind = "paper"
+    label_vectors: Tensor  # (L, F)
+
+    def __init__(
+        self, spec: FeatureSpec, positions: PoolPositions, query: Tensor, key: Tensor, label_vectors: Tensor
+    ) -> None:
+        super().__init__(spec, positions)
+        self.query = nn.Parameter(query)  # (H, d, F)
+        self.key = nn.Parameter(key)  # (H, d, F)
+        self.register_buffer("label_vectors", label_vectors)
+
+    @classmethod
+    def start(
+        cls, spec: FeatureSpec, positions: PoolPositions, label_vectors: Tensor, heads: int, seed: int
+    ) -> PaperHead:
+        """A head with random projections (Xavier uniform) from F features to F / H a head."""
+        features = label_vectors.shape[1]
+        size = max(1, features // heads)
+        generator = torch.Generator().manual_seed(seed)
+        bound = math.sqrt(6 / (features + size))
+        query, key = ((torch.rand(heads, size, features, generator=generator) * 2 - 1) * bound for _ in range(2))
+        return cls(spec, positions, query.to(label_vectors), key.to(label_vectors), label_vectors)
+
+    def label_keys(self) -> Tensor:
+        """The projected label vectors over √d: float32 (H, L, d). This is what a build folds in."""
+        return torch.einsum("hdf,lf->hld", self.key, self.label_vectors) / math.sqrt(self.key.shape[1])
+
+    def attention(self, text_vector: Tensor) -> Tensor:
+        """Attention of every head over the labels, float32 (B, H, L), from features (B, F)."""
+        return attend(text_vector, self.query, self.label_keys())
+
+    def probs(self, text_vector: Tensor) -> Tensor:
+        """Class probabilities, float32 (B, L), from features (B, F)."""
+        return self.attention(text_vector).mean(1)
+
+
+def attend(text_vector: Tensor, query: Tensor, label_keys: Tensor) -> Tensor:
+    """Attention over labels.
+
+    Args:
+        text_vector: (B, F).
+        query: W^Q (H, d, F).
+        label_keys: (H, L, d).
+
+    Returns:
+        (B, H, L), rows over L sum to 1.
+    """
+    queries = torch.einsum("hdf,bf->bhd", query, text_vector)
+    return torch.einsum("bhd,hld->bhl", queries, label_keys).softmax(-1)
+
+
+def head_from_tensors(
+    kind: str,
+    spec: FeatureSpec,
+    positions: PoolPositions,
+    tensors: Mapping[str, Tensor],
+    labels: int,
+    hidden_size: int,
+    where: str,
+) -> LabelAttentionHead:
+    """The head that a checkpoint's tensors describe.
+
+    Raises:
+        CheckpointError: A tensor is missing, foreign, not finite, or of another shape or type than expected.
+    """
+    features = spec.size(hidden_size)
+    if kind == "default":
+        shapes = {"label_bias": (labels,), "label_keys": (labels, features), "prior_keys": (labels, features)}
+    elif kind == "paper":
+        query = tuple(tensors["query"].shape) if "query" in tensors else (1, 1, features)
+        shapes = {"key": (*query[:2], features), "label_vectors": (labels, features), "query": (*query[:2], features)}
+    else:
+        raise CheckpointError(f"{where}: head {kind!r}, expected default or paper. Upgrade crosstune-export.")
+    if sorted(tensors) != sorted(shapes):
+        raise CheckpointError(
+            f"{where}: tensors {', '.join(sorted(tensors))}, expected {', '.join(sorted(shapes))}. Train again."
+        )
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.dtype != torch.float32 or tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{where}: tensor {name} is {tensor.dtype} {tuple(tensor.shape)}, expected torch.float32 {shape}. Train again."
+            )
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise CheckpointError(f"{where}: tensor {name} has {bad} values that are not finite. Train again.")
+    if kind == "default":
+        return PriorHead(spec, positions, tensors["label_keys"], tensors["label_bias"], tensors["prior_keys"])
+    return PaperHead(spec, positions, tensors["query"], tensors["key"], tensors["label_vectors"])

@@ -1,0 +1,82 @@
+"""The heads in plain numpy, one text and one label at a time: slow on purpose, the oracle for every other implementation.
+
+Nothing here is shared with the torch code, so that a mistake there is not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def reference_features(
+    states: Sequence[npt.NDArray[np.float32]],
+    length: int,
+    atoms: Sequence[tuple[str, int]],
+    merge: str,
+    first: int,
+    mask_from_end: int,
+) -> Array:
+    """Features of one text.
+
+    Args:
+        states: One array (T, D) a layer, padding included.
+        length: Tokens that are not padding.
+        atoms: (pool, layer) pairs.
+        merge: ``concat`` or ``max``.
+        first: Index of the text's first token.
+        mask_from_end: Distance of the template's mask from the end, 1 being the last token.
+
+    Returns:
+        float64 (F,).
+    """
+    vectors = []
+    for pool, layer in atoms:
+        tokens = np.asarray(states[layer][:length], np.float64)
+        if pool == "mean":
+            vector = np.zeros(tokens.shape[1])
+            for token in tokens:
+                vector = vector + token / length
+        elif pool == "max":
+            vector = np.array([max(tokens[t, i] for t in range(length)) for i in range(tokens.shape[1])])
+        else:
+            vector = tokens[{"cls": 0, "first": first, "mask": length - mask_from_end}[pool]]
+        vectors.append(vector)
+    if merge == "concat":
+        return np.concatenate([vector / np.sqrt((vector**2).sum()) for vector in vectors])
+    largest = np.array([max(vector[i] for vector in vectors) for i in range(len(vectors[0]))])
+    return np.asarray(largest / np.sqrt((largest**2).sum()))
+
+
+def reference_prior_probs(features: Array, label_keys: Array, label_bias: Array) -> Array:
+    """``softmax(x · keysᵀ + bias)`` for one text: features (F,), keys (L, F), bias (L,) to (L,)."""
+    return _softmax([float(features @ key) + float(bias) for key, bias in zip(label_keys, label_bias, strict=True)])
+
+
+def reference_paper_probs(features: Array, query: Array, key: Array, label_vectors: Array) -> Array:
+    """``(1/H) Σ_k softmax_y((W_k^Q h_x)·(W_k^K h_y)/√d)`` for one text.
+
+    Args:
+        features: (F,).
+        query: W^Q (H, d, F).
+        key: W^K (H, d, F).
+        label_vectors: (L, F).
+
+    Returns:
+        (L,).
+    """
+    heads, size, _ = query.shape
+    total = np.zeros(len(label_vectors))
+    for k in range(heads):
+        asked = query[k] @ features
+        total += _softmax([float(asked @ (key[k] @ label)) / np.sqrt(size) for label in label_vectors])
+    return total / heads
+
+
+def _softmax(logits: Sequence[float]) -> Array:
+    powers = [np.exp(logit - max(logits)) for logit in logits]
+    return np.array(powers) / sum(powers)

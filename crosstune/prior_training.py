@@ -1,0 +1,84 @@
+"""Fits label keys to the shots, starting from the label descriptions: many settings and folds in one batch.
+
+Shapes: N shots, r rank of their features, L labels, S settings (strengths × folds).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+STEPS = 200
+
+
+def fit_prior(
+    basis: Tensor, prior: Tensor, targets: Tensor, weights: Tensor, scale: Tensor, penalty: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Multinomial logistic regression around given logits, S problems at once.
+
+    Minimises, for each setting, ``Σ_n w_n · −log softmax(scale · prior_n + basis_n Θ + b)[target_n] + penalty/2 · ‖Θ‖²``
+    by Nesterov's accelerated gradient with a step from the Hessian bound ½ · max w · σ₁(basis)² (Böhning 1992).
+
+    Args:
+        basis: float32 (N, r), the shots in an orthogonal basis of their span.
+        prior: float32 (N, L), similarity to the descriptions.
+        targets: int64 (N,).
+        weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1.
+        scale: float32 (S,), at least 0.
+        penalty: float32 (S,), above 0.
+
+    Returns:
+        Θ float32 (S, r, L) and b float32 (S, L).
+    """
+    settings, (count, labels), rank = len(scale), prior.shape, basis.shape[1]
+    gold = torch.nn.functional.one_hot(targets, labels).to(basis.dtype).unsqueeze(1)  # (N, 1, L)
+    shot_weight = weights.t().unsqueeze(-1).contiguous()  # (N, S, 1)
+    base = prior.unsqueeze(1) * scale.reshape(1, -1, 1)  # (N, S, L)
+    curvature = 0.5 * weights.amax(1) * torch.linalg.matrix_norm(basis, 2) ** 2 + penalty  # (S,)
+    ratio = (penalty / curvature).sqrt()
+    momentum = ((1 - ratio) / (1 + ratio)).reshape(1, -1, 1)
+    step = (1 / curvature).reshape(1, -1, 1)
+    shrink = penalty.reshape(1, -1, 1)
+
+    theta = basis.new_zeros(rank, settings, labels)
+    bias = basis.new_zeros(settings, labels)
+    ahead, bias_ahead = theta, bias
+    for _ in range(STEPS):
+        logits = base + (basis @ ahead.reshape(rank, -1)).reshape(count, settings, labels) + bias_ahead  # (N, S, L)
+        error = (logits.softmax(-1) - gold) * shot_weight
+        slope = (basis.t() @ error.reshape(count, -1)).reshape(rank, settings, labels) + shrink * ahead
+        theta_next = ahead - step * slope
+        bias_next = bias_ahead - 0.5 * (error.sum(0) + 0.01 * bias_ahead)
+        ahead = theta_next + momentum * (theta_next - theta)
+        bias_ahead = bias_next + 0.5 * (bias_next - bias)
+        theta, bias = theta_next, bias_next
+    return theta.transpose(0, 1), bias
+
+
+def fit_mixture(logits: Tensor, targets: Tensor, pull: float) -> Tensor:
+    """Weights, none negative, with which several views' logits are added.
+
+    Minimises the cross-entropy of ``Σ_v w_v · logits_v`` plus ``pull · V · ‖w − 1/V‖²`` by projected gradient.
+
+    Args:
+        logits: float32 (V, N, L), held-out.
+        targets: int64 (N,).
+        pull: Strength of the pull to equal weights.
+
+    Returns:
+        float32 (V,).
+    """
+    views, count, labels = logits.shape
+    centred = logits - logits.mean(2, keepdim=True)
+    gold = torch.nn.functional.one_hot(targets, labels).to(logits.dtype)
+    flat = centred.reshape(views, -1)
+    curvature = 0.5 * torch.linalg.matrix_norm(flat, 2) ** 2 / count + 2 * pull * views
+    weights = logits.new_full((views,), 1 / views)
+    ahead = previous = weights
+    for k in range(1000):
+        error = (torch.einsum("v,vnl->nl", ahead, centred).softmax(-1) - gold) / count
+        slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - 1 / views)
+        weights = (ahead - slope / curvature).clamp_min(0)
+        ahead = weights + k / (k + 3) * (weights - previous)
+        previous = weights
+    return weights

@@ -1,0 +1,56 @@
+"""Few-shot splits: K examples a class to train on, the next K to choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crosstune.errors import ConfigError
+from crosstune.examples import Example
+
+
+@dataclass(frozen=True)
+class FewShotSplit:
+    """A draw from a pool: disjoint, at most K of each class in each part."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+
+
+def few_shot_split(pool: Sequence[Example], shots_per_label: int, seed: int) -> FewShotSplit:
+    """Draw K examples of each class for training and the next K for development.
+
+    The protocol of the few-shot literature: permute the pool with ``RandomState(seed)``; the first K of each class are
+    the training set, the next K the development set. A class with fewer examples gives what it has.
+
+    Example:
+        >>> pool = [Example(f"text {i}", "ab"[i % 2]) for i in range(10)]
+        >>> split = few_shot_split(pool, 2, seed=13)
+        >>> len(split.train), len(split.dev)
+        (4, 4)
+
+    Args:
+        pool: Examples to draw from.
+        shots_per_label: K, at least 1.
+        seed: 0 to 2**32 - 1.
+
+    Raises:
+        ConfigError: K or the seed is out of range.
+    """
+    if shots_per_label < 1:
+        raise ConfigError(f"shots: found {shots_per_label}, expected at least 1.")
+    if not 0 <= seed < 1 << 32:
+        raise ConfigError(f"seed: found {seed}, expected 0 to {(1 << 32) - 1}.")
+    taken: dict[str, int] = {}
+    train, dev = [], []
+    for i in np.random.RandomState(seed).permutation(len(pool)):
+        example = pool[i]
+        count = taken.get(example.label, 0)
+        taken[example.label] = count + 1
+        if count < shots_per_label:
+            train.append(example)
+        elif count < 2 * shots_per_label:
+            dev.append(example)
+    return FewShotSplit(tuple(train), tuple(dev))

@@ -1,0 +1,59 @@
+"""Reads text and JSON strictly: UTF-8 with or without a byte order mark, and a line and offset in every complaint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from crosstune.errors import DataError
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, without its byte order mark.
+
+    Raises:
+        DataError: The file cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        offset = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
+        line = data.count(b"\n", 0, offset) + 1
+        raise DataError(
+            f"{path}:{line}: byte 0x{data[offset]:02x} at offset {offset} is not UTF-8. "
+            "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+        ) from error
+
+
+def parse_json(text: str, where: str) -> Json:
+    """Parse JSON that has no duplicate keys, no NaN or Infinity and no absurd depth.
+
+    Raises:
+        DataError: The text is not such JSON.
+    """
+
+    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(items)
+        if len(found) != len(items):
+            keys = [key for key, _ in items]
+            raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        return found
+
+    def constant(name: str) -> Json:
+        raise ValueError(f"number {name}")
+
+    try:
+        return cast(Json, json.loads(text, object_pairs_hook=pairs, parse_constant=constant))
+    except RecursionError as error:
+        raise DataError(f"{where}: not valid JSON (nested too deeply). Correct the line.") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno}). Correct the line.") from error
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON ({str(error)[:80]}). Correct the line.") from error

@@ -1,0 +1,26 @@
+"""Reads TOML on every supported Python."""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+from crosstune.errors import CrossTuneError
+from crosstune.text_files import Json
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def parse_toml(text: str, where: str, error_class: type[CrossTuneError]) -> Json:
+    """Parse TOML.
+
+    Raises:
+        CrossTuneError: As ``error_class``, when the text is not TOML.
+    """
+    try:
+        return cast(Json, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise error_class(f"{where}: not valid TOML ({error}). Correct it.") from error

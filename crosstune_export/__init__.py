@@ -1,0 +1,51 @@
+"""Classify text with a CrossTune bundle: numpy, onnxruntime and tokenizers, no torch.
+
+Example:
+    >>> from crosstune_export import Classifier
+    >>> classifier = Classifier.load("support.bundle")  # doctest: +SKIP
+    >>> classifier.classify(["my parcel never came"])[0].label  # doctest: +SKIP
+    'shipping'
+"""
+
+from __future__ import annotations
+
+from crosstune_export.errors import (
+    BundleContentError,
+    BundleError,
+    BundleIntegrityError,
+    BundleVersionError,
+    ExportError,
+    GateError,
+    InputError,
+    MissingExtraError,
+    OutputExistsError,
+    ProviderError,
+    SelfTestError,
+    UsageError,
+)
+from crosstune_export.manifest import BundleManifest
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.prediction import Prediction
+from crosstune_export.runtime.selftest import SelfTestReport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BundleContentError",
+    "BundleError",
+    "BundleIntegrityError",
+    "BundleManifest",
+    "BundleVersionError",
+    "Classifier",
+    "ExportError",
+    "GateError",
+    "InputError",
+    "MissingExtraError",
+    "OutputExistsError",
+    "Prediction",
+    "ProviderError",
+    "SelfTestError",
+    "SelfTestReport",
+    "UsageError",
+    "__version__",
+]

@@ -1,0 +1,1 @@
+"""What runs a bundle: numpy, onnxruntime and tokenizers, nothing else."""

@@ -1,0 +1,187 @@
+"""The classifier that users load from a bundle."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune_export.errors import InputError, UsageError
+from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
+from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
+from crosstune_export.runtime.prediction import Prediction, check_threshold, decide
+from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
+from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, open_session
+from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
+
+
+class Classifier:
+    """Labels texts with a bundle. Safe to share between threads, and usable after a fork.
+
+    Example:
+        >>> from crosstune_export import Classifier
+        >>> classifier = Classifier.load("support.bundle")  # doctest: +SKIP
+        >>> [answer.label for answer in classifier.classify(["where is my parcel?"])]  # doctest: +SKIP
+        ['shipping']
+    """
+
+    def __init__(self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool) -> None:
+        self._files = files
+        self._threads, self._wanted, self._allow_fallback = threads, tuple(providers), allow_fallback
+        self._tokenizer = TextTokenizer(
+            files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
+        )
+        self._lock = threading.Lock()
+        self._session = self._open()
+        self._session_pid = os.getpid()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = CPU_PROVIDERS,
+        allow_fallback: bool = False,
+    ) -> Classifier:
+        """Read a bundle folder, check every byte of it, and make it ready.
+
+        Args:
+            path: The bundle folder.
+            threads: Threads inside one run of the graph; 1 is fastest for single short texts.
+            providers: onnxruntime execution providers; the first must be the one that runs.
+            allow_fallback: Run on another provider when the first one is not to be had.
+
+        Raises:
+            BundleError: The bundle is refused; the message says which file and why.
+            MissingExtraError: onnxruntime is not installed.
+            ProviderError: A provider asked for is not there.
+            UsageError: ``threads`` is below 1.
+        """
+        if threads < 1:
+            raise UsageError(f"threads: found {threads}, expected at least 1.")
+        return cls(read_bundle(path), threads=threads, providers=providers, allow_fallback=allow_fallback)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, in the column order of probabilities."""
+        return self._files.manifest.label_names
+
+    @property
+    def manifest(self) -> BundleManifest:
+        """Everything the bundle says of itself."""
+        return self._files.manifest
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that the session really runs on."""
+        return self._session.providers
+
+    def classify(
+        self, texts: Sequence[Text], *, batch_size: int = 32, threshold: float | None = None
+    ) -> list[Prediction]:
+        """Label texts.
+
+        Args:
+            texts: N strings, or N pairs of strings where the bundle classifies pairs.
+            batch_size: Texts in one run of the graph, at least 1.
+            threshold: Probability below which no label is given; the bundle's own rule when None.
+
+        Returns:
+            N answers, in the order of the texts.
+
+        Raises:
+            InputError: An item is not a text, or ``batch_size`` or ``threshold`` is out of range.
+        """
+        rule = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
+        rows = self._rows(texts, batch_size)
+        probs = self._predict(rows, batch_size)[0]
+        return decide(probs, [row.truncated for row in rows], self.labels, rule)
+
+    def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """Probabilities, float32 of shape (N, L), columns in the order of ``labels``.
+
+        Raises:
+            InputError: An item is not a text, or ``batch_size`` is out of range.
+        """
+        return self._predict(self._rows(texts, batch_size), batch_size)[0]
+
+    def text_vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """The features that meet the label keys, float32 of shape (N, F).
+
+        Raises:
+            InputError: An item is not a text, or ``batch_size`` is out of range.
+        """
+        return self._predict(self._rows(texts, batch_size), batch_size)[1]
+
+    def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
+        """The ids that the graph sees for each text, special ids included, not padded.
+
+        Raises:
+            InputError: An item is not a text.
+        """
+        return [row.ids for row in self._rows(texts, 1)]
+
+    def selftest(self) -> SelfTestReport:
+        """Run the bundle's own samples on this machine."""
+        tolerance, samples = read_selftest(self._files.selftest, str(self._files.path / SELFTEST_NAME))
+        return run_selftest(
+            tolerance,
+            samples,
+            lambda text: self._tokenizer.rows([text])[0],
+            lambda row: self._predict([row], 1)[0][0],
+        )
+
+    def _open(self) -> GraphSession:
+        return open_session(
+            self._files.model,
+            self._files.manifest.graph,
+            str(self._files.path),
+            threads=self._threads,
+            providers=self._wanted,
+            allow_fallback=self._allow_fallback,
+        )
+
+    def _own_session(self) -> GraphSession:
+        """The session of this process: one inherited across a fork would crash, so it is made anew."""
+        if self._session_pid != os.getpid():
+            with self._lock:
+                if self._session_pid != os.getpid():
+                    self._inherited = self._session  # never destroyed in the child: that is what crashes
+                    self._session = self._open()
+                    self._session_pid = os.getpid()
+        return self._session
+
+    def _rows(self, texts: Sequence[Text], batch_size: int) -> list[TokenRow]:
+        if isinstance(texts, str):
+            raise InputError("texts: found a string, expected a list of strings.")
+        if batch_size < 1:
+            raise InputError(f"batch_size: found {batch_size}, expected at least 1.")
+        return self._tokenizer.rows(texts)
+
+    def _predict(
+        self, rows: Sequence[TokenRow], batch_size: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        manifest = self._files.manifest
+        probs = np.empty((len(rows), len(manifest.labels)), np.float32)
+        vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
+        session = self._own_session()
+        for chunk in _by_length(rows, batch_size):
+            batch = self._tokenizer.batch([rows[i] for i in chunk])
+            feeds = {
+                "input_ids": batch.input_ids,
+                "attention_mask": batch.attention_mask,
+                "token_type_ids": batch.token_type_ids,
+            }
+            probs[chunk], vectors[chunk] = session.run(feeds)
+        return probs, vectors
+
+
+def _by_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, so that little is spent on padding."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,66 @@
+"""One answer, and the rule that makes it from a row of probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune_export.errors import InputError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one text.
+
+    Attributes:
+        label: The most probable label, or None when its probability is below the threshold.
+        prob: Its probability, in [0, 1]; that of the most probable label also when ``label`` is None.
+        probs: Probabilities of all labels, float32 of shape (L,), in the order of the classifier's labels.
+        truncated: Whether the text was longer than the backbone reads.
+    """
+
+    label: str | None
+    prob: float
+    probs: npt.NDArray[np.float32] = field(repr=False, compare=False)
+    truncated: bool
+
+
+def check_threshold(threshold: float | None) -> float | None:
+    """Return a threshold that is None or in [0, 1].
+
+    Raises:
+        InputError: It is something else.
+    """
+    if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):
+        raise InputError(f"threshold: found {threshold}, expected a probability from 0 to 1.")
+    return threshold
+
+
+def decide(
+    probs: npt.NDArray[np.float32], truncated: Sequence[bool], labels: Sequence[str], threshold: float | None
+) -> list[Prediction]:
+    """Turn rows of probabilities into answers; the first of equal labels wins.
+
+    Args:
+        probs: float32 of shape (B, L), rows sum to 1.
+        truncated: B flags.
+        labels: L names.
+        threshold: Probability below which no label is given, or None.
+
+    Raises:
+        InputError: A row is not finite.
+    """
+    if not np.isfinite(probs).all():
+        row = int(np.flatnonzero(~np.isfinite(probs).all(axis=1))[0])
+        raise InputError(f"texts[{row}]: the graph gave probabilities that are not finite. Verify the bundle.")
+    best = probs.argmax(axis=1)
+    answers = []
+    for row, column, cut in zip(probs, best, truncated, strict=True):
+        prob = float(row[column])
+        label = None if threshold is not None and prob < threshold else labels[column]
+        answers.append(Prediction(label, prob, row, cut))
+    return answers

@@ -1,0 +1,169 @@
+"""The one place that builds an onnxruntime session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError
+from crosstune_export.manifest import GraphFacts
+
+#: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
+RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+CPU_PROVIDERS = ("CPUExecutionProvider",)
+
+
+def open_session(
+    model: bytes,
+    graph: GraphFacts,
+    where: str,
+    *,
+    threads: int = 1,
+    providers: Sequence[str] = CPU_PROVIDERS,
+    allow_fallback: bool = False,
+) -> GraphSession:
+    """Build a session from the bytes of a graph.
+
+    Args:
+        model: The ONNX file.
+        graph: The manifest's facts about it.
+        where: What to call it in messages.
+        threads: Threads inside one run, at least 1.
+        providers: onnxruntime execution providers, in order of preference.
+        allow_fallback: Accept that onnxruntime runs on another provider than the first one asked for.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        BundleVersionError: The installed onnxruntime is older than the graph needs.
+        ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
+        BundleContentError: onnxruntime refuses the graph.
+    """
+    ort = _import_onnxruntime()
+    if _version(ort.__version__) < _version(graph.min_onnxruntime):
+        raise BundleVersionError(
+            f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {ort.__version__}. "
+            f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
+        )
+    wanted = list(providers)
+    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    if missing and not allow_fallback:
+        raise ProviderError(
+            f"providers: {missing[0]} is not in this onnxruntime, available: "
+            f"{', '.join(ort.get_available_providers())}. Install crosstune-export[gpu] for CUDA, or pass allow_fallback."
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    with _stdout_to_stderr():
+        try:
+            inner = ort.InferenceSession(
+                model,
+                options,
+                providers=[name for name in wanted if name not in missing] or list(CPU_PROVIDERS),
+                disabled_optimizers=list(graph.disabled_optimizers) or None,
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BundleContentError(
+                f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
+            ) from error
+    actual = tuple(inner.get_providers())
+    if not allow_fallback and actual[0] != wanted[0]:
+        raise ProviderError(
+            f"providers: asked for {wanted[0]}, onnxruntime runs on {actual[0]}. "
+            "Check the CUDA installation, or pass allow_fallback."
+        )
+    _check_signature(inner, graph, where)
+    return GraphSession(inner, graph, actual)
+
+
+class GraphSession:
+    """A loaded graph: ids in, probabilities and text vectors out."""
+
+    def __init__(self, inner: Any, graph: GraphFacts, providers: tuple[str, ...]) -> None:  # noqa: ANN401
+        self._inner, self._graph, self.providers = inner, graph, providers
+
+    def run(
+        self, feeds: Mapping[str, npt.NDArray[np.int64]]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Run the graph once.
+
+        Args:
+            feeds: int64 arrays of shape (B, T) for at least the graph's inputs; others are left out.
+
+        Returns:
+            ``probs`` (B, L) and ``text_vector`` (B, F), both float32.
+        """
+        probs, vectors = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
+        return probs, vectors
+
+
+def installed_runtimes() -> dict[str, str]:
+    """Versions of the installed distributions that bring the module ``onnxruntime``."""
+    found = {}
+    for name in RUNTIME_DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _import_onnxruntime() -> Any:  # noqa: ANN401
+    found = installed_runtimes()
+    if len(found) > 1:
+        raise ProviderError(
+            "onnxruntime: both onnxruntime and onnxruntime-gpu are installed, expected one: they overwrite each other. "
+            "Run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'crosstune-export[cpu]' or '[gpu]'."
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            "onnxruntime: not installed, expected for classifying. Run: pip install 'crosstune-export[cpu]' "
+            "(or '[gpu]' for CUDA)."
+        ) from error
+    return onnxruntime
+
+
+def _check_signature(inner: Any, graph: GraphFacts, where: str) -> None:  # noqa: ANN401
+    inputs = [(node.name, node.type, len(node.shape)) for node in inner.get_inputs()]
+    outputs = [(node.name, node.type, len(node.shape)) for node in inner.get_outputs()]
+    wanted_inputs = [(name, "tensor(int64)", 2) for name in graph.inputs]
+    wanted_outputs = [(name, "tensor(float)", 2) for name in graph.outputs]
+    if inputs != wanted_inputs or outputs != wanted_outputs:
+        raise BundleContentError(
+            f"{where}: the graph takes {inputs} and gives {outputs}, expected {wanted_inputs} and {wanted_outputs}. "
+            "Build the bundle again."
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    parts = []
+    for part in text.split("+")[0].split(".")[:3]:
+        digits = "".join(character for character in part if character.isdigit())
+        parts.append(int(digits or 0))
+    return tuple(parts)
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what onnxruntime prints to stdout out of our results."""
+    import sys
+
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def default_threads() -> int:
+    """Processors that this process may use (affinity respected)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
