@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from crosstune.errors import ConfigError, OutputExistsError, ResourceError
 
@@ -19,7 +20,7 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
         path: The output.
         force: Whether an existing output may be replaced.
         what: What to call it in messages.
-        owned_marker: For a folder: the file that shows that it is such an output; a folder without it is never replaced.
+        owned_marker: For a folder: the file that shows what it is; a folder without it is never replaced.
 
     Raises:
         OutputExistsError: It is there and ``force`` is off, or it is not such an output.
@@ -65,22 +66,24 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole: a reader sees the old bytes or the new ones.
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
 
     Raises:
-        ResourceError: The disk refuses the write.
+        ResourceError: The disk refuses a write.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
         temporary = None
     except OSError as error:
         raise ResourceError(
@@ -88,12 +91,11 @@ def write_file(path: Path, data: bytes) -> None:
         ) from error
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+            temporary.unlink(missing_ok=True)
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put ``temporary`` where ``path`` is; a folder cannot be renamed over one that holds files, so the old one steps aside."""
+    """Put ``temporary`` where ``path`` is; an old folder steps aside first, since no rename replaces a full one."""
     if not path.exists():
         temporary.rename(path)
         return

@@ -30,6 +30,10 @@ class LabelAttentionHead(nn.Module):
         """Class probabilities, float32 (B, L), from features (B, F)."""
         raise NotImplementedError
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Label keys (H, L, F) and biases (H, L) with ``p = mean_h softmax_y(x · keys_hᵀ + bias_h)``: what a build ships."""
+        raise NotImplementedError
+
     def forward(self, states: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and features from hidden states.
 
@@ -73,6 +77,10 @@ class PriorHead(LabelAttentionHead):
         """Class probabilities, float32 (B, L), from features (B, F)."""
         return (text_vector @ self.label_keys.t() + self.label_bias).softmax(-1)
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Label keys (1, L, F) and biases (1, L)."""
+        return self.label_keys.unsqueeze(0), self.label_bias.unsqueeze(0)
+
 
 class PaperHead(LabelAttentionHead):
     """Multi-head label cross-attention as in CrossTune (LREC-COLING 2024).
@@ -104,32 +112,21 @@ class PaperHead(LabelAttentionHead):
         query, key = ((torch.rand(heads, size, features, generator=generator) * 2 - 1) * bound for _ in range(2))
         return cls(spec, positions, query.to(label_vectors), key.to(label_vectors), label_vectors)
 
-    def label_keys(self) -> Tensor:
-        """The projected label vectors over √d: float32 (H, L, d). This is what a build folds in."""
-        return torch.einsum("hdf,lf->hld", self.key, self.label_vectors) / math.sqrt(self.key.shape[1])
-
     def attention(self, text_vector: Tensor) -> Tensor:
         """Attention of every head over the labels, float32 (B, H, L), from features (B, F)."""
-        return attend(text_vector, self.query, self.label_keys())
+        queries = torch.einsum("hdf,bf->bhd", self.query, text_vector)
+        keys = torch.einsum("hdf,lf->hld", self.key, self.label_vectors)
+        return (torch.einsum("bhd,hld->bhl", queries, keys) / math.sqrt(self.key.shape[1])).softmax(-1)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Label keys (H, L, F), ``(W_k^K h_y)ᵀ W_k^Q / √d``, and biases (H, L), zero."""
+        keys = torch.einsum("hdf,lf->hld", self.key, self.label_vectors)
+        folded = torch.einsum("hld,hdf->hlf", keys, self.query) / math.sqrt(self.key.shape[1])
+        return folded, folded.new_zeros(folded.shape[:2])
 
     def probs(self, text_vector: Tensor) -> Tensor:
         """Class probabilities, float32 (B, L), from features (B, F)."""
         return self.attention(text_vector).mean(1)
-
-
-def attend(text_vector: Tensor, query: Tensor, label_keys: Tensor) -> Tensor:
-    """Attention over labels.
-
-    Args:
-        text_vector: (B, F).
-        query: W^Q (H, d, F).
-        label_keys: (H, L, d).
-
-    Returns:
-        (B, H, L), rows over L sum to 1.
-    """
-    queries = torch.einsum("hdf,bf->bhd", query, text_vector)
-    return torch.einsum("bhd,hld->bhl", queries, label_keys).softmax(-1)
 
 
 def head_from_tensors(
@@ -169,4 +166,4 @@ def head_from_tensors(
             raise CheckpointError(f"{where}: tensor {name} has {bad} values that are not finite. Train again.")
     if kind == "default":
         return PriorHead(spec, positions, tensors["label_keys"], tensors["label_bias"], tensors["prior_keys"])
-    return PaperHead(spec, positions, tensors["query"], tensors["key"], tensors["label_vectors"])
+    return PaperHead(spec, positions, tensors["query"], tensors["key"], tensors["label_vectors"]).requires_grad_(False)

@@ -30,7 +30,7 @@ class FeatureSpec:
     """Which vectors of a text a head sees, and how they become one.
 
     Attributes:
-        atoms: A of them, distinct.
+        atoms: A of them, distinct, those of one pool together, pools in the order of ``POOLS``.
         merge: ``concat``: each vector scaled to length 1, side by side, F = A·D. ``max``: the largest value over the
             atoms, then scaled to length 1, F = D.
     """
@@ -40,9 +40,8 @@ class FeatureSpec:
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools that the atoms need, in the order of ``POOLS``."""
-        used = {atom.pool for atom in self.atoms}
-        return tuple(pool for pool in POOLS if pool in used)
+        """The pools that the atoms need, in order."""
+        return tuple(dict.fromkeys(atom.pool for atom in self.atoms))
 
     def size(self, hidden_size: int) -> int:
         """F."""
@@ -109,12 +108,11 @@ def text_features(states: Sequence[Tensor], mask: Tensor, spec: FeatureSpec, pos
     Returns:
         float32 (B, F).
     """
-    parts: dict[Atom, Tensor] = {}
+    parts = []
     for pool in spec.pools:
-        layers = [atom.layer for atom in spec.atoms if atom.pool == pool]
-        pooled = pool_tokens(torch.stack([states[layer] for layer in layers], 2), mask, pool, positions)
-        parts.update({Atom(pool, layer): pooled[:, i] for i, layer in enumerate(layers)})
-    return merge_atoms(torch.stack([parts[atom] for atom in spec.atoms], 1), spec.merge)
+        layers = [states[atom.layer] for atom in spec.atoms if atom.pool == pool]
+        parts.append(pool_tokens(torch.stack(layers, 2), mask, pool, positions))
+    return merge_atoms(torch.cat(parts, 1), spec.merge)
 
 
 def merge_atoms(vectors: Tensor, merge: str) -> Tensor:

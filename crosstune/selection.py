@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crosstune.pooling import Atom, FeatureSpec
+from crosstune.pooling import POOLS, Atom, FeatureSpec
 from crosstune.prior_training import STEPS, fit_mixture, fit_prior
 
 Progress = Callable[[int, int], None]
@@ -115,8 +115,9 @@ def default_views(layer_count: int) -> tuple[View, ...]:
 
 
 def spec_of(views: Sequence[View]) -> FeatureSpec:
-    """All atoms of the views, each once."""
-    return FeatureSpec(tuple(dict.fromkeys(atom for view in views for atom in view.atoms)))
+    """All atoms of the views, each once, in the order that a feature spec wants."""
+    atoms = {atom for view in views for atom in view.atoms}
+    return FeatureSpec(tuple(sorted(atoms, key=lambda atom: (POOLS.index(atom.pool), atom.layer))))
 
 
 def select(

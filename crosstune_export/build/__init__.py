@@ -1,0 +1,1 @@
+"""Builds a bundle from a checkpoint: one graph, one folder."""

@@ -1,0 +1,102 @@
+"""Runs a command line: one error line on stderr, the promised exit code, progress bars only for people."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+import click
+import typer
+
+Report = Callable[[str, int, int], None]
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+def run(app: typer.Typer, name: str) -> NoReturn:
+    """Run an app on ``sys.argv`` and exit with the code that the README promises."""
+    sys.exit(exit_code(app, name, sys.argv[1:]))
+
+
+def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
+    """Run an app and return its exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
+    try:
+        result = typer.main.get_command(app).main(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing left to say
+        return 0
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted. Nothing half-written was left; run the command again.", debug, INTERRUPTED)
+    except _TerminatedError:
+        return _complain("terminated. Nothing half-written was left; run the command again.", debug, TERMINATED)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        hint = f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
+        return _complain(f"{error.format_message()}{hint}", debug, 2)
+    except MemoryError:
+        return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if isinstance(code, int):
+            return _complain(str(error), debug, code)
+        return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Report]:
+    """A progress bar a stage on stderr, silent when stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda stage, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, int] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield report
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM, turned into an exception so that temporary files are removed."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _TerminatedError
+
+
+def _complain(message: str, debug: bool, code: int) -> int:
+    if debug and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: object = None
+) -> None:
+    del filename, lineno, file, line
+    if category.__name__ == "CrossTuneWarning":
+        print(f"warning: {message}", file=sys.stderr)  # noqa: T201

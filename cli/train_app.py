@@ -1,0 +1,162 @@
+"""``crosstune``: train on a few examples, and measure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from crosstune_cli.running import progress, run
+
+if TYPE_CHECKING:
+    from crosstune.evaluation import Evaluation
+
+app = typer.Typer(
+    name="crosstune",
+    help="Train a label attention head on a frozen backbone from a few labelled texts.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Train a label attention head on a frozen backbone from a few labelled texts. --debug shows tracebacks."""
+
+
+@app.command()
+def train(
+    train_file: Annotated[Path, typer.Option("--train", help="Examples: .jsonl, .csv, .tsv or .parquet with text and label.")],
+    labels: Annotated[Path, typer.Option("--labels", help="JSON or TOML: label to description, or to several.")],
+    output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    dev: Annotated[Optional[Path], typer.Option("--dev", help="Examples to measure on afterwards.")] = None,
+    test: Annotated[Optional[Path], typer.Option("--test", help="Examples to measure on afterwards.")] = None,
+    backbone: Annotated[
+        Optional[str], typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id.")
+    ] = None,
+    head: Annotated[Optional[str], typer.Option("--head", help="default or paper.")] = None,
+    shots: Annotated[Optional[int], typer.Option("--shots", help="Examples a label to draw; all when left out.")] = None,
+    seed: Annotated[Optional[int], typer.Option("--seed", help="Decides draws, folds and random starts. [13]")] = None,
+    max_length_tokens: Annotated[Optional[int], typer.Option("--max-length", help="Longer texts are cut.")] = None,
+    feature: Annotated[Optional[str], typer.Option("--feature", help="Of the paper head: mean, max or mask.")] = None,
+    template: Annotated[Optional[str], typer.Option("--template", help="Of the mask feature: {text} ... {mask}.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    config: Annotated[Optional[Path], typer.Option("--config", help="TOML file of settings; options win over it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing checkpoint.")] = False,
+) -> None:
+    """Train a head and write a checkpoint."""
+    from crosstune.atomic_output import check_output
+    from crosstune.examples import check_no_leak, read_examples
+    from crosstune.labels import check_labels, read_labels
+
+    check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
+    label_set = read_labels(labels)
+    examples = read_examples(train_file)
+    check_labels(examples, label_set, str(train_file))
+    held_out = {}
+    for path in (dev, test):
+        if path is not None:
+            held_out[path] = read_examples(path)
+            check_labels(held_out[path], label_set, str(path))
+            check_no_leak(examples, held_out[path], str(path))
+
+    from crosstune import load_config
+    from crosstune import train as train_head
+
+    settings = load_config(
+        config,
+        {
+            "backbone": backbone,
+            "head": head,
+            "shots": shots,
+            "seed": seed,
+            "max_length_tokens": max_length_tokens,
+            "feature": feature,
+            "template": template,
+        },
+    )
+    from crosstune.backbone import FrozenBackbone
+    from crosstune.training import predict_proba
+
+    loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+    with progress() as report:
+        checkpoint = train_head(examples, label_set, settings, backbone=loaded, report=report, where=str(train_file))
+    checkpoint.save(output, force=force)
+    accuracy = checkpoint.summary.get("cv_accuracy")
+    measured = f", {100 * accuracy:.1f} % right on held-out folds" if isinstance(accuracy, float) else ""
+    typer.echo(
+        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples{measured}"
+    )
+    from crosstune.evaluation import evaluate as score
+
+    for path, rows in held_out.items():
+        probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
+        result = score(probs, label_set.indices(rows), label_set.names)
+        typer.echo(f"{path}: accuracy {100 * result.accuracy:.1f} %, macro-F1 {100 * result.macro_f1:.1f} %, n {result.n}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[Path, typer.Option("--data", help="Labelled examples.")],
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    backbone: Annotated[Optional[str], typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts encoded at once.")] = 32,
+) -> None:
+    """Measure a checkpoint on labelled texts."""
+    from crosstune import load_checkpoint, read_examples
+    from crosstune.examples import check_no_leak
+    from crosstune.labels import check_labels
+
+    trained = load_checkpoint(checkpoint)
+    rows = read_examples(data)
+    check_labels(rows, trained.labels, str(data))
+    check_no_leak(trained.examples, rows, str(data))
+    from crosstune.evaluation import evaluate as score
+    from crosstune.training import predict_proba
+
+    loaded = trained.load_backbone(device=device, name=backbone)
+    with progress() as report:
+        probs = predict_proba(trained, loaded, [row.content for row in rows], batch_size=batch_size, report=report)
+    result = score(probs, trained.labels.indices(rows), trained.labels.names)
+    if json_output:
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+    else:
+        _show(result)
+
+
+def _show(result: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(
+        f"accuracy {100 * result.accuracy:.1f} %   macro-F1 {100 * result.macro_f1:.1f} %   "
+        f"ECE {result.ece:.3f}   n {result.n}",
+        highlight=False,
+    )
+    table = Table("label", box=None, title="per label, %", title_justify="left")
+    for name in ("precision", "recall", "F1", "texts"):
+        table.add_column(name, justify="right")
+    for row in result.per_label:
+        figures = (f"{100 * value:.1f}" for value in (row.precision, row.recall, row.f1))
+        table.add_row(row.label, *figures, str(row.support))
+    console.print(table)
+    if len(result.per_label) <= 20:
+        grid = Table("true \\ answer", box=None, title="confusion", title_justify="left")
+        for index in range(len(result.per_label)):
+            grid.add_column(str(index), justify="right")
+        for index, (row, counts) in enumerate(zip(result.per_label, result.confusion, strict=True)):
+            grid.add_row(f"{index} {row.label}", *(str(count) if count else "." for count in counts))
+        console.print(grid)
+
+
+def main() -> None:
+    """Entry point."""
+    run(app, "crosstune")

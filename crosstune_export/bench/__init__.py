@@ -1,0 +1,1 @@
+"""Measures bundles on this machine."""

@@ -1,0 +1,105 @@
+"""The backbone and the features of the head as an ONNX graph: ids and mask in, text vectors out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+from onnxscript import ir
+from torch import Tensor, nn
+
+from crosstune.backbone import FrozenBackbone
+from crosstune.head import LabelAttentionHead
+from crosstune.pooling import text_features
+from crosstune_export.errors import GateError
+
+#: Loads on every onnxruntime from 1.20 on, with IR version 10.
+OPSET = 18
+MIN_ONNXRUNTIME = "1.20.0"
+
+
+class _TextVector(nn.Module):
+    def __init__(self, backbone: FrozenBackbone, head: LabelAttentionHead) -> None:
+        super().__init__()
+        self.backbone = backbone.model
+        self.head = head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        states = self.backbone(**inputs, output_hidden_states=True).hidden_states
+        return text_features(states, attention_mask, self.head.spec, self.head.positions)
+
+
+def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:
+    """Export with dynamic batch and length.
+
+    Args:
+        backbone: On the CPU.
+        head: Whose features the graph is to compute.
+        text_pair: Whether token types are an input (where the backbone has them).
+
+    Returns:
+        A model with inputs ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` (int64, (B, T)) and the output
+        ``text_vector`` (float32, (B, F)); nothing of this machine is left in it.
+
+    Raises:
+        GateError: torch cannot export this backbone.
+    """
+    names = ["input_ids", "attention_mask"]
+    if text_pair and backbone.has_token_types:
+        names.append("token_type_ids")
+    ids = torch.full((2, 9), backbone.tokens.pad_id, dtype=torch.int64)
+    ids[:, : len(backbone.tokens.prefix_ids)] = torch.tensor(backbone.tokens.prefix_ids)
+    example = (ids, torch.ones_like(ids), torch.zeros_like(ids))[: len(names)]
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("tokens", min=1)
+    module = _TextVector(backbone, head).eval()
+    try:
+        program = _export(module, example, names, {0: batch, 1: length})
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GateError(f"{backbone.name}: torch cannot export it ({reason}). Choose another backbone.") from error
+    model: ir.Model = program.model
+    _strip(model)
+    return model
+
+
+def _export(module: nn.Module, example: tuple[Tensor, ...], names: list[str], axes: dict[int, Any]) -> Any:  # noqa: ANN401
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                external_data=False,
+                input_names=names,
+                output_names=["text_vector"],
+                dynamic_shapes=tuple(dict(axes) for _ in example),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        log.setLevel(level)
+
+
+def _strip(model: ir.Model) -> None:
+    """Take out what the exporter notes about this machine: source files, stack traces, module paths."""
+    model.metadata_props.clear()
+    model.producer_name, model.producer_version, model.doc_string = "crosstune-export", None, None
+    model.graph.name, model.graph.doc_string = "crosstune", None
+    model.graph.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None

@@ -1,0 +1,123 @@
+"""Measures whether a built graph answers as the checkpoint does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune_export.errors import GateError
+from crosstune_export.manifest import Json
+from crosstune_export.runtime.session import GraphSession
+from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
+
+#: Largest absolute difference of a probability between torch and onnxruntime in fp32.
+FP32_TOLERANCE = 1e-4
+#: Batch sizes at which a graph is compared; rows of unlike length stand side by side, so padding is tried too.
+BATCH_SIZES = (1, 8, 32)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far two sets of probabilities over the same N texts are apart.
+
+    Attributes:
+        texts: N.
+        batch_sizes: At which the graph was run.
+        max_difference: Largest absolute difference of a probability at any batch size.
+        flips: Texts whose label differs at any batch size.
+    """
+
+    texts: int
+    batch_sizes: tuple[int, ...]
+    max_difference: float
+    flips: int
+
+    @property
+    def flip_rate(self) -> float:
+        """Share of texts whose label differs, in [0, 1]."""
+        return self.flips / self.texts
+
+    def to_json(self) -> dict[str, Json]:
+        """The figures for the manifest."""
+        return {
+            "texts": self.texts,
+            "batch_sizes": list(self.batch_sizes),
+            "max_prob_difference": self.max_difference,
+            "flips": self.flips,
+        }
+
+
+def check_ids(tokenizer: TextTokenizer, texts: Sequence[Text], expected: Sequence[Sequence[int]]) -> list[TokenRow]:
+    """Rows of ids as the runtime makes them.
+
+    Raises:
+        GateError: A text's ids are not those of training.
+    """
+    rows = tokenizer.rows(texts)
+    for text, row, ids in zip(texts, rows, expected, strict=True):
+        if row.ids != tuple(ids):
+            raise GateError(f"parity: the bundle's tokenizer reads {text!r:.60} as other ids than training did. Report this.")
+    return rows
+
+
+def graph_probs(
+    session: GraphSession, tokenizer: TextTokenizer, rows: Sequence[TokenRow], batch_size: int
+) -> npt.NDArray[np.float32]:
+    """Probabilities of rows in their order, so that unlike lengths share a batch: float32 (N, L)."""
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        batch = tokenizer.batch(rows[start : start + batch_size])
+        feeds = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "token_type_ids": batch.token_type_ids,
+        }
+        parts.append(session.run(feeds)[0])
+    return np.concatenate(parts)
+
+
+def compare(
+    session: GraphSession,
+    tokenizer: TextTokenizer,
+    rows: Sequence[TokenRow],
+    expected: npt.NDArray[np.float32],
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> ParityReport:
+    """Compare a graph with expected probabilities, float32 (N, L)."""
+    worst = 0.0
+    flipped = np.zeros(len(rows), np.bool_)
+    for batch_size in batch_sizes:
+        found = graph_probs(session, tokenizer, rows, batch_size)
+        difference = np.abs(found - expected)
+        worst = max(worst, float(difference.max())) if np.isfinite(difference).all() else float("inf")
+        flipped |= found.argmax(1) != expected.argmax(1)
+    return ParityReport(len(rows), tuple(batch_sizes), worst, int(flipped.sum()))
+
+
+def require_parity(report: ParityReport) -> None:
+    """Raise unless an fp32 graph agrees with torch.
+
+    Raises:
+        GateError: A probability differs by more than ``FP32_TOLERANCE``.
+    """
+    if not report.max_difference <= FP32_TOLERANCE:
+        raise GateError(
+            f"parity: the fp32 graph differs from torch by {report.max_difference:.2e} on {report.texts} texts, "
+            f"expected at most {FP32_TOLERANCE:.0e}. Nothing was written; report this with the backbone's name."
+        )
+
+
+def require_few_flips(report: ParityReport, max_flips_percent: float) -> None:
+    """Raise unless a quantized graph gives the same labels as fp32, up to a share of the texts.
+
+    Raises:
+        GateError: More labels differ.
+    """
+    if 100 * report.flip_rate > max_flips_percent:
+        raise GateError(
+            f"flips: int8 changes the label of {report.flips} of {report.texts} texts ({100 * report.flip_rate:.1f} %), "
+            f"expected at most {max_flips_percent:g} %. Build with --precision fp32, or raise --max-flips."
+        )
