@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
-
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -39,10 +38,13 @@ def build(
     output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
     precision: Annotated[str, typer.Option("--precision", help="auto (int8), fp32 or int8.")] = "auto",
     calibration: Annotated[
-        Optional[Path], typer.Option("--calibration", help="Examples to compare answers on; the training ones when left out.")
+        Path | None,
+        typer.Option("--calibration", help="Examples to compare answers on; the training ones when left out."),
     ] = None,
-    max_flips: Annotated[float, typer.Option("--max-flips", help="Percent of texts whose label int8 may change.")] = 2.0,
-    backbone: Annotated[Optional[str], typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    max_flips: Annotated[
+        float, typer.Option("--max-flips", help="Percent of texts whose label int8 may change.")
+    ] = 2.0,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
@@ -55,12 +57,14 @@ def build(
         raise MissingExtraError(
             f"{error.name}: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'"
         ) from error
-    config = BuildConfig(
-        precision=precision, calibration=calibration, max_flips_percent=max_flips, backbone=backbone
-    )
+    config = BuildConfig(precision=precision, calibration=calibration, max_flips_percent=max_flips, backbone=backbone)
     with progress() as report:
         result = build_bundle(
-            checkpoint, output, config, force=force, report=lambda stage, done, total: report(f"build: {stage}", done, total)
+            checkpoint,
+            output,
+            config,
+            force=force,
+            report=lambda stage, done, total: report(f"build: {stage}", done, total),
         )
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
@@ -77,20 +81,23 @@ def build(
 def classify(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     file: Annotated[str, typer.Argument(help="Texts: .jsonl, .csv, .tsv, or one a line; - is standard input.")] = "-",
-    output: Annotated[Optional[Path], typer.Option("--output", help="File to write instead of standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File to write instead of standard output.")] = None,
     input_format: Annotated[
-        str, typer.Option("--input-format", help="auto (by the ending; text for standard input), jsonl, csv, tsv or text.")
+        str,
+        typer.Option("--input-format", help="auto (by the ending; text for standard input), jsonl, csv, tsv or text."),
     ] = "auto",
-    top_k: Annotated[Optional[int], typer.Option("--top-k", min=1, help="Only the most probable labels in probs.")] = None,
-    threshold: Annotated[Optional[float], typer.Option("--threshold", help="No label below this probability.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the most probable labels in probs.")] = None,
+    threshold: Annotated[float | None, typer.Option("--threshold", help="No label below this probability.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in one run of the graph.")] = 8,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the session.")] = 1,
-    pretty: Annotated[bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")] = False,
+    pretty: Annotated[
+        bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
 ) -> None:
     """Label texts: one JSON object a line, in the order of the input."""
     from crosstune.atomic_output import check_output, new_file
-    from crosstune_export import Classifier, InputError
+    from crosstune_export import Classifier
     from crosstune_export.rows import format_of, read_texts
 
     if output is not None:
@@ -98,11 +105,7 @@ def classify(
     classifier = Classifier.load(bundle, threads=threads)
     file_format = format_of(file) if input_format == "auto" else input_format
     where = "standard input" if file == "-" else file
-    try:
-        source: BinaryIO = sys.stdin.buffer if file == "-" else Path(file).open("rb")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
-    with source:
+    with _open_input(file) as source:
         texts = read_texts(source, where, file_format, classifier.manifest.text_pair)
         if pretty:
             _show_answers(classifier, list(texts), threshold)
@@ -118,8 +121,12 @@ def classify(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    data: Annotated[Optional[Path], typer.Option("--data", help="With --checkpoint: examples to compare answers on.")] = None,
-    checkpoint: Annotated[Optional[Path], typer.Option("--checkpoint", help="With --data: what the bundle was built from.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="With --checkpoint: examples to compare answers on.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="With --data: what the bundle was built from.")
+    ] = None,
 ) -> None:
     """Check every hash, run the self-test, and perhaps compare with the checkpoint."""
     from crosstune_export import Classifier, GateError, SelfTestError, UsageError
@@ -151,9 +158,13 @@ def verify(
     found = classifier.predict_proba(texts)
     flips = int((found.argmax(1) != expected.argmax(1)).sum())
     difference = float(abs(found - expected).max())
-    typer.echo(f"checkpoint: {flips} of {len(texts)} labels differ, largest difference of a probability {difference:.1e}")
+    typer.echo(
+        f"checkpoint: {flips} of {len(texts)} labels differ, largest difference of a probability {difference:.1e}"
+    )
     if manifest.graph.precision == "fp32" and difference > 1e-4:
-        raise GateError(f"{bundle}: differs from {checkpoint} by {difference:.1e}, expected at most 1e-4. Build it again.")
+        raise GateError(
+            f"{bundle}: differs from {checkpoint} by {difference:.1e}, expected at most 1e-4. Build it again."
+        )
 
 
 @app.command()
@@ -176,7 +187,20 @@ def inspect(
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],
         "digest": manifest.digest,
-        **{key: body[key] for key in ("name", "format_version", "head", "training", "quality", "graph", "decision", "files", "producer")},
+        **{
+            key: body[key]
+            for key in (
+                "name",
+                "format_version",
+                "head",
+                "training",
+                "quality",
+                "graph",
+                "decision",
+                "files",
+                "producer",
+            )
+        },
     }
     if json_output:
         typer.echo(json.dumps(facts, ensure_ascii=False))
@@ -194,7 +218,7 @@ def bench(
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts a call, comma between.")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="Threads of a session, comma between.")] = "1",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each combination.")] = 50,
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="File to write the rows to, as JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to, as JSON.")] = None,
 ) -> None:
     """Measure latency, text in to label out, all combinations interleaved."""
     from rich.console import Console
@@ -227,6 +251,17 @@ def bench(
     if json_file is not None:
         with new_file(json_file) as sink:
             sink.write(json.dumps([row.to_json() for row in rows], indent=1).encode("utf-8") + b"\n")
+
+
+def _open_input(file: str) -> BinaryIO:
+    from crosstune_export import InputError
+
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
 
 
 def _answer_lines(

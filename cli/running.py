@@ -64,7 +64,7 @@ def progress() -> Iterator[Report]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda stage, done, total: None
+        yield _silent
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
@@ -76,6 +76,10 @@ def progress() -> Iterator[Report]:
             bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
 
         yield report
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    del stage, done, total
 
 
 class _TerminatedError(BaseException):
@@ -95,7 +99,12 @@ def _complain(message: str, debug: bool, code: int) -> int:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: object = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: object = None,
 ) -> None:
     del filename, lineno, file, line
     if category.__name__ == "CrossTuneWarning":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -31,22 +30,25 @@ def _root() -> None:
 
 @app.command()
 def train(
-    train_file: Annotated[Path, typer.Option("--train", help="Examples: .jsonl, .csv, .tsv or .parquet with text and label.")],
+    train_file: Annotated[
+        Path, typer.Option("--train", help="Examples: .jsonl, .csv, .tsv or .parquet with text and label.")
+    ],
     labels: Annotated[Path, typer.Option("--labels", help="JSON or TOML: label to description, or to several.")],
     output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
-    dev: Annotated[Optional[Path], typer.Option("--dev", help="Examples to measure on afterwards.")] = None,
-    test: Annotated[Optional[Path], typer.Option("--test", help="Examples to measure on afterwards.")] = None,
+    dev: Annotated[Path | None, typer.Option("--dev", help="Examples to measure on afterwards.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Examples to measure on afterwards.")] = None,
     backbone: Annotated[
-        Optional[str], typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id.")
+        str | None,
+        typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id."),
     ] = None,
-    head: Annotated[Optional[str], typer.Option("--head", help="default or paper.")] = None,
-    shots: Annotated[Optional[int], typer.Option("--shots", help="Examples a label to draw; all when left out.")] = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Decides draws, folds and random starts. [13]")] = None,
-    max_length_tokens: Annotated[Optional[int], typer.Option("--max-length", help="Longer texts are cut.")] = None,
-    feature: Annotated[Optional[str], typer.Option("--feature", help="Of the paper head: mean, max or mask.")] = None,
-    template: Annotated[Optional[str], typer.Option("--template", help="Of the mask feature: {text} ... {mask}.")] = None,
+    head: Annotated[str | None, typer.Option("--head", help="default or paper.")] = None,
+    shots: Annotated[int | None, typer.Option("--shots", help="Examples a label to draw; all when left out.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Decides draws, folds and random starts. [13]")] = None,
+    max_length_tokens: Annotated[int | None, typer.Option("--max-length", help="Longer texts are cut.")] = None,
+    feature: Annotated[str | None, typer.Option("--feature", help="Of the paper head: mean, max or mask.")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="Of the mask feature: {text} ... {mask}.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    config: Annotated[Optional[Path], typer.Option("--config", help="TOML file of settings; options win over it.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings; options win over it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing checkpoint.")] = False,
 ) -> None:
     """Train a head and write a checkpoint."""
@@ -97,7 +99,9 @@ def train(
     for path, rows in held_out.items():
         probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
         result = score(probs, label_set.indices(rows), label_set.names)
-        typer.echo(f"{path}: accuracy {100 * result.accuracy:.1f} %, macro-F1 {100 * result.macro_f1:.1f} %, n {result.n}")
+        typer.echo(
+            f"{path}: accuracy {100 * result.accuracy:.1f} %, macro-F1 {100 * result.macro_f1:.1f} %, n {result.n}"
+        )
 
 
 @app.command()
@@ -105,7 +109,7 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     data: Annotated[Path, typer.Option("--data", help="Labelled examples.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    backbone: Annotated[Optional[str], typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts encoded at once.")] = 32,
 ) -> None:

@@ -24,9 +24,17 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
 
     Raises:
         OutputExistsError: It is there and ``force`` is off, or it is not such an output.
-        ConfigError: Its parent folder cannot be written.
+        ConfigError: Its name cannot be used, or its parent folder cannot be written.
     """
-    if path.exists() or path.is_symlink():
+    try:
+        path.lstat()
+        there = True
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be a {what} ({reason}). Choose another name.") from error
+    if there:
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
         if owned_marker is not None and not (path / owned_marker).is_file():

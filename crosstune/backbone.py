@@ -179,7 +179,10 @@ class FrozenBackbone:
         return bytes(self._tokenizer.to_str().encode("utf-8"))
 
     def with_template(self, template: str) -> TokenSpec:
-        """The layout that places every text into a template such as ``{text} This is about {mask}.``
+        """The layout that places every text into a template.
+
+        Args:
+            template: Such as ``{text} This is about {mask}.``; white space around the places does not count.
 
         Raises:
             BackboneError: The backbone has no mask token.
@@ -212,7 +215,7 @@ class FrozenBackbone:
         rows = []
         for text in texts:
             parts = (text,) if isinstance(text, str) else text
-            ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part in parts]
+            ids = [self._tokenizer.encode(_whole(part), add_special_tokens=False).ids for part in parts]
             if len(ids) == 1:
                 budget = spec.max_length_tokens - len(spec.prefix_ids) - len(spec.suffix_ids)
                 row = (*spec.prefix_ids, *ids[0][:budget], *spec.suffix_ids)
@@ -304,6 +307,11 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
     return (keep_short, keep_long) if first <= second else (keep_long, keep_short)
 
 
+def _whole(text: str) -> str:
+    """The text with U+FFFD for unpaired surrogates, which no tokenizer takes."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:
     for i in range(start, len(ids) - len(part) + 1):
         if list(ids[i : i + len(part)]) == list(part):
@@ -355,8 +363,12 @@ def _from_transformers(name: str, source: str) -> tuple[Any, Any]:
     with _quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model = AutoModel.from_pretrained(
-                source, trust_remote_code=False, attn_implementation="eager", dtype=torch.float32
+            model, loading = AutoModel.from_pretrained(
+                source,
+                trust_remote_code=False,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                output_loading_info=True,
             )
         except Exception as error:
             if Path(source).is_dir():
@@ -368,6 +380,11 @@ def _from_transformers(name: str, source: str) -> tuple[Any, Any]:
                 f"backbone: {name!r} is neither 'minilm' nor a folder, and the hub did not give it. "
                 "Check the id and the network, give a folder, or use minilm."
             ) from error
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if missing:  # transformers would leave random numbers there
+        raise BackboneError(
+            f"{name}: {len(missing)} weights are missing, first {missing[0]}. Copy or download it again."
+        )
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"{name}: has no tokenizer.json, expected a fast tokenizer. Convert it with transformers.")
     return model, tokenizer

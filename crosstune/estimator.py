@@ -72,11 +72,13 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: A setting is out of range.
             BackboneError: The backbone cannot be loaded.
         """
+        if isinstance(X, str) or isinstance(y, str):
+            raise DataError("fit: found one string, expected a list of texts and a list of labels.")
         if len(X) != len(y):
             raise DataError(f"fit: {len(X)} texts and {len(y)} labels, expected as many of each.")
         for i, (text, label) in enumerate(zip(X, y, strict=True)):
-            parts = (text,) if isinstance(text, str) else text
-            if not isinstance(label, str) or not all(isinstance(part, str) for part in parts) or len(parts) > 2:
+            pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
+            if not isinstance(label, str) or not (isinstance(text, str) or pair):
                 raise DataError(f"fit: item {i} is {text!r:.40} labelled {label!r:.40}, expected strings.")
         config = validated(
             {

@@ -10,13 +10,14 @@ import os
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from crosstune.errors import CrossTuneWarning, DataError, MissingExtraError
-from crosstune.text_files import parse_json, read_text
+from crosstune.text_files import parse_json, read_bytes, read_text
 
 #: One text, or the two texts of a pair.
 Text: TypeAlias = "str | tuple[str, str]"
@@ -49,7 +50,7 @@ class Example:
 
 
 def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
-    """Read examples; the file's ending names the format (.jsonl, .csv, .tsv, .parquet).
+    r"""Read examples; the file's ending names the format (.jsonl, .csv, .tsv, .parquet).
 
     A byte order mark and CRLF are accepted, blank lines skipped. The same text with the same label twice is kept once,
     with a warning.
@@ -198,6 +199,8 @@ def _jsonl_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 def _csv_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     text = read_text(source)
+    start = 1
+    rows: list[tuple[int, Mapping[str, object]]] = []
     limit = csv.field_size_limit(2 * MAX_FIELD_CHARACTERS)
     try:
         delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
@@ -207,6 +210,11 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             raise DataError(
                 f"{source}:1: columns {', '.join(header) or 'none'}, expected text and label. Name them in the first line."
             )
+        twice = [name for name, count in Counter(header).items() if count > 1]
+        if twice:
+            raise DataError(
+                f"{source}:1: column {twice[0]!r} stands there more than once. Name each column differently."
+            )
         start = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(header):
@@ -215,17 +223,16 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                     "Quote texts that hold the separator."
                 )
             if row:
-                yield (
-                    start,
-                    {name: value for name, value in zip(header, row, strict=True) if value or name != "text_pair"},
-                )
+                values = {name: value for name, value in zip(header, row, strict=True) if value or name != "text_pair"}
+                rows.append((start, values))
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{source}:{start}: the row that starts here cannot be read ({error}). Close its quotes."
         ) from error
     finally:
-        csv.field_size_limit(limit)
+        csv.field_size_limit(limit)  # the interpreter's: nothing may run while it is ours
+    return iter(rows)
 
 
 def _parquet_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -236,14 +243,13 @@ def _parquet_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         raise MissingExtraError(
             "pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[train]'"
         ) from error
+    data = read_bytes(source)
     try:
-        table = parquet.read_table(source)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({str(error)[:120]}). Check the path and the format.") from error
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{source}: not a Parquet file ({str(error)[:120]}). Check the format.") from error
-    for line, row in enumerate(table.to_pylist(), 1):
-        yield line, row
+        table = parquet.read_table(pyarrow.BufferReader(data))
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{source}: not a Parquet file ({reason}). Check the format.") from error
+    yield from enumerate(table.to_pylist(), 1)
 
 
 def _names(row: Mapping[str, object]) -> str:

@@ -84,9 +84,9 @@ class FeatureCache:
         keys = [_key(head, text) for text in texts]
         missing = []
         for i, key in enumerate(keys):
-            row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
-            if row is not None and len(row[0]) == out[i].nbytes:
-                out[i] = np.frombuffer(row[0], np.float32).reshape(shape)
+            states = self._stored(key)
+            if states is not None and len(states) == out[i].nbytes:
+                out[i] = np.frombuffer(states, np.float32).reshape(shape)
             else:
                 missing.append(i)
         done = len(texts) - len(missing)
@@ -125,8 +125,7 @@ class FeatureCache:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-                self._path.replace(self._path.with_suffix(".damaged"))
-                return self._create(str(self._path))
+                return self._create_anew(self._path)
         except (OSError, sqlite3.OperationalError) as error:
             raise ResourceError(
                 f"{self._path}: the feature cache cannot be written ({error}). "
@@ -143,10 +142,27 @@ class FeatureCache:
                 "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, states BLOB NOT NULL) WITHOUT ROWID"
             )
             table.commit()
+            columns = [column[1] for column in table.execute("PRAGMA table_info(features)")]
+            if columns != ["key", "states"]:
+                raise sqlite3.DatabaseError(f"columns {columns}")
         except BaseException:
             table.close()
             raise
         return table
+
+    @classmethod
+    def _create_anew(cls, path: Path) -> sqlite3.Connection:
+        """Move a damaged file aside and begin another."""
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        path.replace(path.with_suffix(".damaged"))
+        return cls._create(str(path))
+
+    def _stored(self, key: bytes) -> bytes | None:
+        row: tuple[bytes] | None = None
+        with self._guard():
+            row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
 
     def _store(self, key: bytes, states: npt.NDArray[np.float32]) -> None:
         with self._guard():
@@ -165,6 +181,12 @@ class FeatureCache:
                 f"{self._path}: the feature cache cannot be written ({error}). Free some space, "
                 "or set CROSSTUNE_CACHE to another folder."
             ) from error
+        except sqlite3.DatabaseError:
+            # Damage that opening did not meet. The texts are encoded again when they are next needed.
+            if self._path is None:
+                raise
+            self._table.close()
+            self._table = self._create_anew(self._path)
 
 
 def _key(head: str, text: Text) -> bytes:

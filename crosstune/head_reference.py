@@ -74,9 +74,9 @@ def reference_paper_probs(features: Array, query: Array, key: Array, label_vecto
     for k in range(heads):
         asked = query[k] @ features
         total += _softmax([float(asked @ (key[k] @ label)) / np.sqrt(size) for label in label_vectors])
-    return total / heads
+    return np.asarray(total / heads)
 
 
 def _softmax(logits: Sequence[float]) -> Array:
     powers = [np.exp(logit - max(logits)) for logit in logits]
-    return np.array(powers) / sum(powers)
+    return np.asarray(np.array(powers) / sum(powers))

@@ -39,14 +39,16 @@ class LabelSet:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        _check(self.labels, "labels")
+        _check(self.labels, "labels")  # refuses, and leaves warnings to what reads labels first
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str | Sequence[str]]) -> LabelSet:
         """Labels from ``name -> description`` or ``name -> [description, ...]``."""
-        return cls(
+        labels = cls(
             tuple(Label(name, (value,) if isinstance(value, str) else tuple(value)) for name, value in mapping.items())
         )
+        _warn(labels.labels, "labels")
+        return labels
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelSet:
             )
         labels.append(Label(name, tuple(texts)))
     _check(labels, str(source))
+    _warn(labels, str(source))
     return LabelSet(tuple(labels))
 
 
@@ -134,7 +137,6 @@ def _check(labels: Sequence[Label], where: str) -> None:
     if len(labels) < 2:
         raise DataError(f"{where}: {len(labels)} labels, expected at least 2. Add labels with descriptions.")
     folded: dict[str, str] = {}
-    described: dict[tuple[str, ...], str] = {}
     for label in labels:
         if not label.name.strip():
             raise DataError(f"{where}: a label's name is {label.name!r}, expected visible characters. Name it.")
@@ -147,6 +149,17 @@ def _check(labels: Sequence[Label], where: str) -> None:
                 f"({_code_points(label.name)}) read alike. Rename one."
             )
         folded[key] = label.name
+        for text in (label.name, *label.descriptions):
+            lone = next((character for character in text if unicodedata.category(character) == "Cs"), None)
+            if lone is not None:
+                raise DataError(
+                    f"{where}: label {label.name!r} has the unpaired surrogate U+{ord(lone):04X}. Remove it."
+                )
+
+
+def _warn(labels: Sequence[Label], where: str) -> None:
+    described: dict[tuple[str, ...], str] = {}
+    for label in labels:
         hidden = [character for character in label.name if unicodedata.category(character) in ("Cf", "Cc")]
         if hidden:
             warnings.warn(

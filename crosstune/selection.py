@@ -52,15 +52,14 @@ class Grid:
 
 #: From thorough to quick; the first whose work fits the budget is used.
 GRIDS = (
-    Grid((0, 10, 20, 40, 80), tuple(10**e for e in (-4.5, -4, -3.5, -3, -2.5, -2, -1, 0)), folds=5, repeats=2),
-    Grid((0, 20, 40, 80), tuple(10**e for e in (-4.0, -3.5, -3, -2.5, -2, -1)), folds=5, repeats=1),
-    Grid((10, 30, 80), tuple(10**e for e in (-4.0, -3.3, -2.6, -1.5)), folds=5, repeats=1),
-    Grid((20, 60), tuple(10**e for e in (-4.0, -3.2, -2.4)), folds=3, repeats=1),
+    Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
+    Grid((20, 60), (1e-5, 1e-4, 1e-3, 1e-2), folds=5, repeats=1),
+    Grid((20, 60), (3e-6, 3e-5, 3e-4), folds=3, repeats=1),
 )
 #: Multiplications that choosing the strengths of one view may take.
 WORK_BUDGET = 6e10
 #: Largest rank of the features of a view; beyond it only their principal directions are fitted.
-MAX_RANK = 384
+MAX_RANK = 256
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,19 @@ from typing import TypeAlias, cast
 
 from crosstune.errors import DataError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
 
 
 def read_text(path: Path) -> str:
@@ -17,10 +29,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: The file cannot be read or is not UTF-8.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
+    data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -24,3 +24,7 @@ def parse_toml(text: str, where: str, error_class: type[CrossTuneError]) -> Json
         return cast(Json, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise error_class(f"{where}: not valid TOML ({error}). Correct it.") from error
+    except RecursionError as error:
+        raise error_class(f"{where}: not valid TOML (nested too deeply). Correct it.") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise error_class(f"{where}: not valid TOML ({str(error)[:80]}). Correct it.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -90,7 +89,6 @@ def train(
     sentences = [sentence for label in labels for sentence in label.descriptions]
 
     with FeatureCache(cache_path or default_cache_path()) as cache:
-        started = time.perf_counter()
         described = cache.pooled(
             backbone, sentences, _cached_pools(label_spec), None, lambda done, all_: report("encode labels", done, all_)
         )
@@ -101,17 +99,11 @@ def train(
             tokens,
             lambda done, all_: report("encode texts", done, all_),
         )
-        encoded = time.perf_counter()
     features = _features(pooled, text_spec, backbone.device)  # (N, F)
-    label_features = torch.stack(
-        [
-            rows.mean(0)
-            for rows in _features(described, label_spec, backbone.device).split(
-                [len(label.descriptions) for label in labels]
-            )
-        ]
-    )  # (L, F)
-    targets = torch.tensor(labels.indices(examples), device=backbone.device)
+    counts = [len(label.descriptions) for label in labels]
+    sentence_features = torch.split(_features(described, label_spec, backbone.device), counts)
+    label_features = torch.stack([rows.mean(0) for rows in sentence_features])  # (L, F)
+    targets = torch.tensor(labels.indices(examples), dtype=torch.int64, device=backbone.device)
 
     head: LabelAttentionHead
     summary: dict[str, Json]
@@ -145,7 +137,6 @@ def train(
         "examples": len(examples),
         "examples_sha256": examples_digest(examples),
     }
-    report("seconds", round((encoded - started) * 1000), round((time.perf_counter() - encoded) * 1000))
     return Checkpoint(
         head=head.cpu(),
         labels=labels,

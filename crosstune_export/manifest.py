@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, cast
 
 from crosstune_export.errors import BundleContentError, BundleIntegrityError, BundleVersionError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 FORMAT: Final = "crosstune-bundle"
 FORMAT_VERSION: Final = "1.0"

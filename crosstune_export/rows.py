@@ -92,6 +92,8 @@ def _text(row: dict[str, object], where: str, text_pair: bool) -> Text:
         value = row.get(name)
         if not isinstance(value, str):
             found = ", ".join(map(repr, row)) or "none"
-            raise InputError(f"{where}: no string {name!r}, found fields {found}. Give every row {' and '.join(names)}.")
+            raise InputError(
+                f"{where}: no string {name!r}, found fields {found}. Give every row {' and '.join(names)}."
+            )
         values.append(value)
     return (values[0], values[1]) if text_pair else values[0]

@@ -63,7 +63,12 @@ def measure(
         UsageError: A number is below 1, or a length does not fit the bundle.
         BundleError: A bundle is refused.
     """
-    for name, values in (("lengths", lengths), ("batch_sizes", batch_sizes), ("threads", threads), ("rounds", (rounds,))):
+    for name, values in (
+        ("lengths", lengths),
+        ("batch_sizes", batch_sizes),
+        ("threads", threads),
+        ("rounds", (rounds,)),
+    ):
         if not values or min(values) < 1:
             raise UsageError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
     cases: list[tuple[tuple[str, int, int, int], Classifier, list[Text]]] = []
@@ -108,7 +113,9 @@ def _text_of(classifier: Classifier, length: int) -> Text:
     """Plain words that make just so many tokens, or as near above as words allow."""
     manifest = classifier.manifest
     if not 3 <= length <= manifest.tokens.max_length_tokens:
-        raise UsageError(f"lengths: found {length}, expected 3 to {manifest.tokens.max_length_tokens} tokens for this bundle.")
+        raise UsageError(
+            f"lengths: found {length}, expected 3 to {manifest.tokens.max_length_tokens} tokens for this bundle."
+        )
     for count in range(1, len(_WORDS)):
         words = " ".join(_WORDS[:count])
         text: Text = (words, "yes") if manifest.text_pair else words

@@ -59,7 +59,9 @@ def check_ids(tokenizer: TextTokenizer, texts: Sequence[Text], expected: Sequenc
     rows = tokenizer.rows(texts)
     for text, row, ids in zip(texts, rows, expected, strict=True):
         if row.ids != tuple(ids):
-            raise GateError(f"parity: the bundle's tokenizer reads {text!r:.60} as other ids than training did. Report this.")
+            raise GateError(
+                f"parity: the bundle's tokenizer reads {text!r:.60} as other ids than training did. Report this."
+            )
     return rows
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-import json
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,9 @@ from crosstune_export.runtime.tokenization import Text, TokenRow
 SELFTEST_TOLERANCE = {"fp32": 1e-4, "int8": 0.05}
 
 
-def write_bundle(path: Path, manifest: BundleManifest, model: bytes, tokenizer: bytes, selftest: bytes) -> BundleManifest:
+def write_bundle(
+    path: Path, manifest: BundleManifest, model: bytes, tokenizer: bytes, selftest: bytes
+) -> BundleManifest:
     """Write the five files.
 
     Args:

@@ -80,7 +80,7 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
 
 
 def _check_names(folder: Path) -> None:
-    found = set(os.listdir(folder))
+    found = {item.name for item in folder.iterdir()}
     for name in sorted(set(SIZE_LIMITS) - found):
         raise BundleIntegrityError(
             f"{folder / name}: missing, expected in every bundle. Copy or build the bundle again."

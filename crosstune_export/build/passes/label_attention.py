@@ -40,7 +40,11 @@ def apply(model: ir.Model, keys: npt.NDArray[np.float32], bias: npt.NDArray[np.f
         axes = _initializer(graph, "label_heads", np.array([1], np.int64))
         split = ir.node("Reshape", [gemm.outputs[0], shape], name="label_heads_split")
         soft = ir.node("Softmax", [split.outputs[0]], attributes={"axis": -1}, name="label_attention")
-        nodes += [split, soft, ir.node("ReduceMean", [soft.outputs[0], axes], attributes={"keepdims": 0}, name="label_mean")]
+        nodes += [
+            split,
+            soft,
+            ir.node("ReduceMean", [soft.outputs[0], axes], attributes={"keepdims": 0}, name="label_mean"),
+        ]
     for index, node in enumerate(nodes):
         node.outputs[0].name = f"label_step_{index}"
         graph.append(node)

@@ -27,7 +27,9 @@ def apply(model: ir.Model) -> int:
         for node in graph
         if node.op_type == "Attention" and len(node.inputs) > _BIAS and node.inputs[_BIAS] is not None
     ]
-    nodes = [node for node in nodes if _sources(node.inputs[_BIAS]) == {"attention_mask"} and node.inputs[_MASK] is None]
+    nodes = [
+        node for node in nodes if _sources(node.inputs[_BIAS]) == {"attention_mask"} and node.inputs[_MASK] is None
+    ]
     if not nodes:
         return 0
     cast = ir.node("Cast", [inputs["attention_mask"]], attributes={"to": ir.DataType.INT32}, name="padding_mask")
