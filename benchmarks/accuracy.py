@@ -65,9 +65,7 @@ def shuffled(labels: LabelSet, seed: int) -> LabelSet:
     """The same labels with each other's descriptions: what the descriptions are worth as mere extra parameters."""
     order = np.random.RandomState(seed).permutation(len(labels))
     turned = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
-    return LabelSet.from_mapping(
-        {label.name: labels.labels[turned[i]].descriptions for i, label in enumerate(labels)}
-    )
+    return LabelSet.from_mapping({label.name: labels.labels[turned[i]].descriptions for i, label in enumerate(labels)})
 
 
 def names_only(labels: LabelSet) -> LabelSet:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="crosstune-export",
     help="Build one ONNX graph from a checkpoint, and classify with it without torch.",
-    no_args_is_help=True,
+    no_args_is_help=False,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -87,7 +87,9 @@ def classify(
         typer.Option("--input-format", help="auto (by the ending; text for standard input), jsonl, csv, tsv or text."),
     ] = "auto",
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the most probable labels in probs.")] = None,
-    threshold: Annotated[float | None, typer.Option("--threshold", help="No label below this probability.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="No label below this probability.")
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in one run of the graph.")] = 8,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the session.")] = 1,
     pretty: Annotated[
@@ -97,9 +99,11 @@ def classify(
 ) -> None:
     """Label texts: one JSON object a line, in the order of the input."""
     from crosstune.atomic_output import check_output, new_file
-    from crosstune_export import Classifier
-    from crosstune_export.rows import format_of, read_texts
+    from crosstune_export import Classifier, UsageError
+    from crosstune_export.rows import FORMATS, format_of, read_texts
 
+    if input_format not in ("auto", *FORMATS):
+        raise UsageError(f"input-format: found {input_format!r}, expected one of auto, {', '.join(FORMATS)}.")
     if output is not None:
         check_output(output, force=force, what="output file")
     classifier = Classifier.load(bundle, threads=threads)

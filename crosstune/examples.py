@@ -98,10 +98,10 @@ def without_duplicates(examples: Iterable[Example], where: str) -> tuple[Example
     conflicts = []
     repeated = 0
     for example in examples:
-        earlier = first.setdefault(example.content, example)
-        if earlier is example:
-            continue
-        if earlier.label == example.label:
+        earlier = first.get(example.content)
+        if earlier is None:
+            first[example.content] = example
+        elif earlier.label == example.label:
             repeated += 1
         else:
             conflicts.append((earlier, example))

@@ -53,7 +53,7 @@ def fit_paper(
         loss = -head.probs(features)[rows, targets].clamp_min(1e-12).log().mean()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"training: loss is {float(loss)} at epoch {epoch} with learning rate {learning_rate}. Lower the learning rate."
+                f"training: loss is {float(loss.detach())} at epoch {epoch} with learning rate {learning_rate}. Lower the learning rate."
             )
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

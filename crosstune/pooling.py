@@ -16,6 +16,9 @@ POOLING_VERSION = 1
 #: Over tokens: their mean, their maximum, the first special token, the text's first token, the mask of a template.
 POOLS = ("mean", "max", "cls", "first", "mask")
 
+#: How the atoms of a spec become one vector.
+MERGES = ("concat", "max")
+
 
 @dataclass(frozen=True)
 class Atom:

@@ -192,7 +192,7 @@ def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
         random = np.random.RandomState((seed + 7919 * repeat) % (1 << 32))
         fold = np.zeros(len(targets), np.int64)
         dealt = 0
-        for label in sorted(set(targets)):
+        for label in dict.fromkeys(targets):  # as they appear: the order of the label file must not matter
             members = np.flatnonzero(np.asarray(targets) == label)
             fold[random.permutation(members)] = (np.arange(len(members)) + dealt) % grid.folds
             dealt += len(members)

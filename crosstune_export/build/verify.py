@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,12 +114,12 @@ def require_parity(report: ParityReport) -> None:
 
 
 def require_few_flips(report: ParityReport, max_flips_percent: float) -> None:
-    """Raise unless a quantized graph gives the same labels as fp32, up to a share of the texts.
+    """Raise unless a quantized graph gives the same labels as fp32, up to a share of the texts, rounded up to a whole text.
 
     Raises:
         GateError: More labels differ.
     """
-    if 100 * report.flip_rate > max_flips_percent:
+    if report.flips > math.ceil(report.texts * max_flips_percent / 100):
         raise GateError(
             f"flips: int8 changes the label of {report.flips} of {report.texts} texts ({100 * report.flip_rate:.1f} %), "
             f"expected at most {max_flips_percent:g} %. Build with --precision fp32, or raise --max-flips."
