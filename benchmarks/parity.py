@@ -38,7 +38,11 @@ def main() -> None:
     lengths = np.linspace(0, maximum * 1.2, LONG).astype(int)
     varied = [" ".join(words[7 * i : 7 * i + count]) for i, count in enumerate(lengths)]
 
-    report: dict[str, object] = {"texts": len(texts), "lengths_tried": [0, maximum], "data": Path(arguments.data).parent.name}
+    report: dict[str, object] = {
+        "texts": len(texts),
+        "lengths_tried": [0, maximum],
+        "data": Path(arguments.data).parent.name,
+    }
     with tempfile.TemporaryDirectory() as folder:
         bundles = {}
         for precision in ("fp32", "int8"):

@@ -50,8 +50,10 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
         return error.exit_code
     except _ClickError as error:
         context = getattr(error, "ctx", None)
-        hint = f". See {context.command_path} --help." if isinstance(error, _UsageError) and context else "."
-        return _complain(f"{error.format_message().removesuffix('.')}{hint}", debug, 2)
+        message = error.format_message()
+        message += "" if message.endswith((".", "?")) else "."
+        hint = f" See {context.command_path} --help." if isinstance(error, _UsageError) and context else ""
+        return _complain(f"{message}{hint}", debug, 2)
     except MemoryError:
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     except Exception as error:

@@ -62,6 +62,9 @@ def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPosition
 
     Returns:
         float32 (B, N, D).
+
+    Raises:
+        ValueError: There is no such pool.
     """
     weight = mask.to(states.dtype).unsqueeze(-1).unsqueeze(-1)  # (B, T, 1, 1)
     if pool == "mean":

@@ -1,0 +1,397 @@
+"""Bad examples and labels: exit code 3, one line that says where and what next, and nothing written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import files_in, jsonl
+
+GOOD = b'{"text": "where is it", "label": "shipping"}\n'
+LONG = "x" * ((1 << 20) + 1)
+NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+NO_EXAMPLES = "{f}: 0 examples, expected at least one. Check that it is the right file."
+ADD = "Add it there with a description, or correct the rows."
+EMPTY = " is empty, expected visible characters. Remove the row or fill it in."
+LISTED = "'shipping', 'billing', 'praise'"
+
+BAD_EXAMPLES = [
+    pytest.param(
+        "t.jsonl",
+        None,
+        "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
+        id="missing",
+    ),
+    pytest.param("t.jsonl", b"", NO_EXAMPLES, id="empty"),
+    pytest.param("t.jsonl", b"\n \n", NO_EXAMPLES, id="blank lines only"),
+    pytest.param("t.csv", b"text,label\n", NO_EXAMPLES, id="header only"),
+    pytest.param(
+        "t.txt",
+        GOOD,
+        "{f}: ending '.txt', expected one of .jsonl, .ndjson, .csv, .tsv, .parquet. Rename or convert the file.",
+        id="unknown ending",
+    ),
+    pytest.param(
+        "t.jsonl",
+        GOOD + b'{"text": nope}\n',
+        "{f}:2: not valid JSON (Expecting value at column 10). Correct the line.",
+        id="bad JSON",
+    ),
+    pytest.param("t.jsonl", GOOD + b"\n" + b'{"text": "a", "label": "praise",}\n', None, id="trailing comma"),
+    pytest.param(
+        "t.jsonl",
+        b'["where is it", "shipping"]\n',
+        '{f}:1: found list, expected an object such as {{"text": "…", "label": "…"}}. Correct the line.',
+        id="not an object",
+    ),
+    pytest.param(
+        "t.jsonl",
+        GOOD + b'{"text": "thanks"}\n',
+        "{f}:2: no field 'label', found 'text'. Give every row text and label.",
+        id="missing label",
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"Text": "thanks", "label": "praise"}\n',
+        "{f}:1: no field 'text', found 'Text', 'label'. Give every row text and label.",
+        id="missing text",
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": 5, "label": "praise"}\n',
+        "{f}:1: text is 5, expected a string. Put it in quotes.",
+        id="a number as text",
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "a", "text": "b", "label": "praise"}\n',
+        "{f}:1: not valid JSON (key 'text' twice). Correct the line.",
+        id="a key twice",
+    ),
+    pytest.param(
+        "t.jsonl", b'{"text": "a", "label": NaN}\n', "{f}:1: not valid JSON (number NaN). Correct the line.", id="NaN"
+    ),
+    pytest.param(
+        "t.jsonl", b"[" * 100_000 + b"\n", "{f}:1: not valid JSON (nested too deeply). Correct the line.", id="deep"
+    ),
+    pytest.param("t.jsonl", b'{"text": "", "label": "praise"}\n', "{f}:1: text" + EMPTY, id="empty text"),
+    pytest.param(
+        "t.jsonl",
+        GOOD + '{"text": " \u200b\u00a0", "label": "praise"}\n'.encode(),
+        "{f}:2: text" + EMPTY,
+        id="invisible text",
+    ),
+    pytest.param("t.jsonl", b'{"text": "a", "label": ""}\n', "{f}:1: label" + EMPTY, id="empty label"),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "a\\u0000b", "label": "praise"}\n',
+        "{f}:1: text has the control character U+0000 at position 1. Remove it.",
+        id="NUL",
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "a\\ud800", "label": "praise"}\n',
+        "{f}:1: text has the unpaired surrogate U+D800 at position 1. Remove it.",
+        id="surrogate",
+    ),
+    pytest.param(
+        "t.jsonl",
+        jsonl([(LONG, "praise")]),
+        "{f}:1: text has 1048577 characters, expected at most 1048576. Shorten or split it.",
+        id="too long",
+    ),
+    pytest.param(
+        "t.csv",
+        b"text,label\n" + LONG.encode() + b",praise\n",
+        "{f}:2: text has 1048577 characters, expected at most 1048576. Shorten or split it.",
+        id="too long for csv",
+    ),
+    pytest.param(
+        "t.jsonl",
+        GOOD + jsonl([("thanks", "refund"), ("why", "refund")]),
+        "{f}:2: label 'refund' is not in the label file, which has " + LISTED + " (2 such rows). " + ADD,
+        id="unknown label",
+    ),
+    pytest.param(
+        "t.jsonl",
+        GOOD + jsonl([("where is it", "praise")]),
+        "{f}:2: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1. Keep one label for each text.",
+        id="two labels",
+    ),
+    pytest.param(
+        "t.jsonl",
+        (GOOD + jsonl([("why", "praise")])) + jsonl([("where is it", "praise"), ("why", "billing")]),
+        "{f}:3: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1 and 1 more. Keep one label for each text.",
+        id="two labels, twice",
+    ),
+    pytest.param(
+        "t.jsonl",
+        GOOD + '{"text": "caf\u00e9", "label": "praise"}\n'.encode("latin-1"),
+        "{f}:2: byte 0xe9 at offset " + str(len(GOOD) + 13) + NOT_UTF8,
+        id="Latin-1",
+    ),
+    pytest.param("t.jsonl", GOOD.decode().encode("utf-16"), "{f}:1: byte 0xff at offset 0" + NOT_UTF8, id="UTF-16"),
+    pytest.param(
+        "t.csv",
+        b"\xef\xbb\xbftext,label\ncaf\xe9,praise\n",
+        "{f}:2: byte 0xe9 at offset 17" + NOT_UTF8,
+        id="Latin-1 after a byte order mark",
+    ),
+    pytest.param(
+        "t.csv",
+        b"words,label\na,praise\n",
+        "{f}:1: columns words, label, expected text and label. Name them in the first line.",
+        id="csv header",
+    ),
+    pytest.param(
+        "t.csv",
+        b"text,label,text\na,praise,b\n",
+        "{f}:1: column 'text' stands there more than once. Name each column differently.",
+        id="csv column twice",
+    ),
+    pytest.param(
+        "t.csv",
+        b"text,label\nwell, thanks,praise\n",
+        "{f}:2: 3 columns, expected 2 (text, label). Quote texts that hold the separator.",
+        id="csv separator",
+    ),
+    pytest.param(
+        "t.csv",
+        b'text,label\na,praise\n"open,praise\nb,billing\n',
+        "{f}:3: the row that starts here cannot be read (unexpected end of data). Close its quotes.",
+        id="csv open quote",
+    ),
+    pytest.param("t.parquet", GOOD, None, id="not Parquet"),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "a", "text_pair": "b", "label": "praise"}\n' + GOOD,
+        "{f}:2: no text_pair where other rows have one. Give every row one, or none.",
+        id="pairs and single texts",
+    ),
+]
+
+#: Messages that hold another library's wording, which differs between its versions.
+STARTS = {
+    "trailing comma": "{f}:3: not valid JSON (",
+    "not Parquet": "{f}: not a Parquet file (",
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_EXAMPLES)
+@pytest.mark.parametrize("option", ["--train", "--dev"])
+def test_train_refuses_bad_examples(run_app, task, tiny_backbone_dir, request, name, content, message, option):
+    file = task.folder / name
+    if content is not None:
+        file.write_bytes(content)
+    files = {"--train": task.train, option: file}
+    result = run_app(
+        "crosstune", "train", *(part for pair in files.items() for part in pair), "--labels", task.labels,
+        "--output", task.out / "a.ckpt", "--backbone", tiny_backbone_dir,
+    )  # fmt: skip
+    assert (result.code, result.out) == (3, "")
+    if message is None:
+        start = STARTS[request.node.callspec.id.removeprefix(f"{option}-")]
+        assert result.err.startswith("error: " + start.format(f=file))
+        assert result.err.count("\n") == 1
+    else:
+        assert result.err == f"error: {message.format(f=file)}\n"
+    assert files_in(task.out) == []
+
+
+def test_a_folder_in_place_of_examples(run_app, task):
+    folder = task.folder / "t.jsonl"
+    folder.mkdir()
+    result = run_app(
+        "crosstune", "train", "--train", folder, "--labels", task.labels, "--output", task.out / "a.ckpt"
+    )  # fmt: skip
+    assert (result.code, result.out) == (3, "")
+    assert result.err == f"error: {folder}: cannot be read (Is a directory), expected a file. Check the path.\n"
+
+
+BAD_LABELS = [
+    pytest.param(
+        "l.json",
+        None,
+        "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
+        id="missing",
+    ),
+    pytest.param("l.json", b"", "{f}: not valid JSON (Expecting value at column 1). Correct the line.", id="empty"),
+    pytest.param("l.json", b"{}", "{f}: 0 labels, expected at least 2. Add labels with descriptions.", id="no label"),
+    pytest.param(
+        "l.json", b'{"a": "one"}', "{f}: 1 labels, expected at least 2. Add labels with descriptions.", id="one label"
+    ),
+    pytest.param(
+        "l.json",
+        b'["a", "b"]',
+        "{f}: found list, expected an object of label and description. Correct it.",
+        id="a list",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "b": ""}',
+        "{f}: the description of 'b' is empty, expected a sentence. Write one.",
+        id="empty description",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "b": null}',
+        "{f}: the description of 'b' is None, expected a sentence or a list of them. Correct it.",
+        id="no description",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "b": []}',
+        "{f}: the description of 'b' is [], expected a sentence or a list of them. Correct it.",
+        id="no descriptions",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "b": ["x", 2]}',
+        "{f}: the description of 'b' is ['x', 2], expected a sentence or a list of them. Correct it.",
+        id="a number as description",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "a": "two"}',
+        "{f}: not valid JSON (key 'a' twice). Correct the line.",
+        id="a label twice",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", " ": "two"}',
+        "{f}: a label's name is ' ', expected visible characters. Name it.",
+        id="empty name",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"Ok": "one", "ok ": "two"}',
+        "{f}: labels 'Ok' (U+004F U+006B) and 'ok ' (U+006F U+006B U+0020) read alike. Rename one.",
+        id="names alike",
+    ),
+    pytest.param(
+        "l.json",
+        '{"é": "one", "e\u0301": "two"}'.encode(),
+        "{f}: labels 'é' (U+00E9) and 'e\u0301' (U+0065 U+0301) read alike. Rename one.",
+        id="names alike in Unicode",
+    ),
+    pytest.param(
+        "l.json",
+        b'{"a": "one", "b": "\\udc00"}',
+        "{f}: label 'b' has the unpaired surrogate U+DC00. Remove it.",
+        id="surrogate",
+    ),
+    pytest.param(
+        "l.toml",
+        b'a = "one"\n',
+        "{f}: 1 labels, expected at least 2. Add labels with descriptions.",
+        id="one label in TOML",
+    ),
+    pytest.param(
+        "l.toml", b"a = \n", "{f}: not valid TOML (Invalid value (at line 1, column 5)). Correct it.", id="bad TOML"
+    ),
+    pytest.param("l.json", b'{"caf\xe9": "one"}', "{f}:1: byte 0xe9 at offset 5" + NOT_UTF8, id="Latin-1"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_LABELS)
+def test_train_refuses_bad_labels(run_app, task, name, content, message):
+    file = task.folder / name
+    if content is not None:
+        file.write_bytes(content)
+    result = run_app("crosstune", "train", "--train", task.train, "--labels", file, "--output", task.out / "a.ckpt")
+    assert (result.code, result.out) == (3, "")
+    assert result.err == f"error: {message.format(f=file)}\n"
+    assert files_in(task.out) == []
+
+
+@pytest.mark.parametrize("option", ["--dev", "--test"])
+def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
+    task.test.write_bytes(
+        jsonl([("a new text", "praise"), ("  Where is MY\tparcel ", "shipping"), ("i love it", "praise")])
+    )
+    result = run_app(
+        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
+        option, task.test,
+    )  # fmt: skip
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        f"error: {task.test}:2: the text '  Where is MY\\tparcel ' is also a training text (2 such rows). "
+        "Remove them from one of the files.\n"
+    )
+    assert files_in(task.out) == []
+
+
+def test_evaluate_refuses_training_texts(run_app, task, tiny_checkpoint_dir):
+    task.test.write_bytes(jsonl([("a new text", "praise"), ("i love it", "praise")]))
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        f"error: {task.test}:2: the text 'i love it' is also a training text (1 such rows). "
+        "Remove them from one of the files.\n"
+    )
+
+
+def test_evaluate_refuses_an_unknown_label(run_app, task, tiny_checkpoint_dir):
+    task.test.write_bytes(jsonl([("a new text", "refund")]))
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        f"error: {task.test}:1: label 'refund' is not in the label file, which has {LISTED} (1 such rows). {ADD}\n"
+    )
+
+
+def test_names_that_mislead_other_languages_are_labels_like_any(run_app, task, tiny_backbone_dir):
+    names = ["__proto__", "null", "nan", "true", "1", "../x", "-rf"]
+    task.labels.write_text(json.dumps({name: f"about {i}" for i, name in enumerate(names)}), "utf-8")
+    task.train.write_bytes(jsonl([(f"text {i} {k}", name) for i, name in enumerate(names) for k in range(2)]))
+    result = run_app(
+        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
+        "--backbone", tiny_backbone_dir,
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    state = json.loads((task.out / "a.ckpt" / "checkpoint.json").read_text("utf-8"))
+    assert list(state["labels"]) == names
+
+
+BAD_TEXTS = [
+    pytest.param(
+        "t.txt", None, "{f}: cannot be read (No such file or directory), expected a file. Check the path.", id="missing"
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "ok"}\n{"text":\n',
+        "{f}:2: not valid JSON (Expecting value). Correct the line.",
+        id="bad JSON",
+    ),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "ok"}\n\n{"txt": "a"}\n',
+        "{f}:3: no string 'text', found fields 'txt'. Give every row text.",
+        id="missing field",
+    ),
+    pytest.param(
+        "t.jsonl", b'{"text": null}\n', "{f}:1: no string 'text', found fields 'text'. Give every row text.", id="null"
+    ),
+    pytest.param(
+        "t.jsonl", b'["a"]\n', "{f}:1: no string 'text', found fields none. Give every row text.", id="not an object"
+    ),
+    pytest.param("t.txt", b"fine\ncaf\xe9\n", "{f}:2: byte 0xe9 at offset 8" + NOT_UTF8, id="Latin-1"),
+    pytest.param(
+        "t.csv", b"words\na\n", "{f}:2: no string 'text', found fields 'words'. Give every row text.", id="csv header"
+    ),
+    pytest.param(
+        "t.csv", b'text\n"a\n', "{f}:2: not a row (unexpected end of data). Correct its quotes.", id="csv open quote"
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_TEXTS)
+def test_classify_refuses_bad_texts(run_app, task, tiny_fp32_bundle_dir, name, content, message):
+    file = task.folder / name
+    if content is not None:
+        file.write_bytes(content)
+    result = run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, file, "--output", task.out / "a.jsonl")
+    assert (result.code, result.out) == (3, "")
+    assert result.err == f"error: {message.format(f=file)}\n"
+    assert files_in(task.out) == []

@@ -1,0 +1,59 @@
+"""``crosstune-export bench``: a table for people, rows for programs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from tests.cli.conftest import files_in
+
+FIELDS = [
+    "bundle",
+    "length_tokens",
+    "batch_size",
+    "threads",
+    "p50_ms",
+    "p90_ms",
+    "p99_ms",
+    "mean_ms",
+    "texts_per_s",
+    "peak_rss_bytes",
+]
+
+
+def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bundle_dir):
+    result = run_app(
+        "crosstune-export", "bench", tiny_bundle_dir, tiny_fp32_bundle_dir, "--lengths", "8,16",
+        "--batch-sizes", "1,3", "--threads", "1,2", "--rounds", 3, "--json", task.out / "b.json",
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    rows = json.loads((task.out / "b.json").read_text("utf-8"))
+    assert [list(row) for row in rows] == [FIELDS] * 16
+    found = {(row["bundle"], row["threads"], row["length_tokens"], row["batch_size"]) for row in rows}
+    assert found == set(itertools.product((tiny_bundle_dir.name, tiny_fp32_bundle_dir.name), (1, 2), (8, 16), (1, 3)))
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert row["texts_per_s"] == pytest.approx(1e3 * row["batch_size"] / row["mean_ms"])
+        assert row["peak_rss_bytes"] > 1 << 20
+    lines = [line.split() for line in result.out.splitlines()]
+    assert lines[0] == ["bundle", "tokens", "batch", "threads", "p50", "ms", "p90", "ms", "p99", "ms", "texts/s"]
+    assert [line[:4] for line in lines[1:]] == [
+        [row["bundle"], str(row["length_tokens"]), str(row["batch_size"]), str(row["threads"])] for row in rows
+    ]
+    assert files_in(task.out) == ["b.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--lengths", "4000"), "lengths: found 4000, expected 3 to 64 tokens for this bundle."),
+        (("--lengths", "0"), "lengths: found 0, expected numbers of at least 1."),
+        (("--batch-sizes", "1,0"), "batch_sizes: found 1, 0, expected numbers of at least 1."),
+        (("--threads", "-1"), "threads: found -1, expected numbers of at least 1."),
+    ],
+)
+def test_numbers_out_of_range(run_app, tiny_fp32_bundle_dir, arguments, message):
+    result = run_app("crosstune-export", "bench", tiny_fp32_bundle_dir, *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")

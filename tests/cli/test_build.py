@@ -1,0 +1,84 @@
+"""``crosstune-export build``: a bundle and what was measured, or a refusal and nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from crosstune_export import Classifier
+from tests.cli.conftest import files_in
+
+BUNDLE_FILES = ["README.md", "manifest.json", "model.onnx", "selftest.json", "tokenizer.json"]
+
+
+@pytest.mark.slow
+def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoint_dir, tiny_backbone_dir):
+    bundle = task.out / "desk.bundle"
+    moved = shutil.copytree(tiny_backbone_dir, task.folder / "moved")
+    result = run_app(
+        "crosstune-export", "build", tiny_checkpoint_dir, "--output", bundle, "--max-flips", 100,
+        "--calibration", task.train, "--backbone", moved,
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    assert files_in(bundle) == BUNDLE_FILES
+    assert files_in(task.out) == ["desk.bundle"]
+    size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
+    first, torch_line, int8_line = result.out.splitlines()
+    assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
+    figures = r"(\d+) of (\d+) labels differ, largest difference of a probability \d\.\de-\d\d"
+    assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
+    assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line)
+    assert Classifier.load(bundle).manifest.name == "desk"
+
+
+@pytest.mark.slow
+def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkeypatch):
+    """Answers from another graph stand for a quantization that went wrong."""
+    import numpy as np
+
+    from crosstune_export.build import verify
+
+    graph_probs = verify.graph_probs
+    monkeypatch.setattr(
+        verify, "graph_probs", lambda session, *rest: np.roll(graph_probs(session, *rest), session_shift(session), 1)
+    )
+
+    def session_shift(session) -> int:
+        return int(session._graph.precision == "int8")
+
+    result = run_app("crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle")
+    assert (result.code, result.out) == (6, "")
+    assert re.fullmatch(
+        r"error: flips: int8 changes the label of (\d+) of \1 texts \(100\.0 %\), expected at most 2 %\. "
+        r"Build with --precision fp32, or raise --max-flips\.\n",
+        result.err,
+    )
+    assert files_in(task.out) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--precision", "int4"), "precision: found 'int4', expected auto, fp32 or int8."),
+        (("--max-flips", "101"), "max_flips: found 101.0, expected 0 to 100 (percent)."),
+        (("--max-flips", "nan"), "max_flips: found nan, expected 0 to 100 (percent)."),
+    ],
+)
+def test_settings_out_of_range(run_app, task, tiny_checkpoint_dir, arguments, message):
+    result = run_app("crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
+    assert files_in(task.out) == []
+
+
+def test_a_missing_calibration_file(run_app, task, tiny_checkpoint_dir):
+    result = run_app(
+        "crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle",
+        "--calibration", task.folder / "c.jsonl",
+    )  # fmt: skip
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        f"error: {task.folder / 'c.jsonl'}: cannot be read (No such file or directory), expected a file. Check the path.\n"
+    )
+    assert files_in(task.out) == []

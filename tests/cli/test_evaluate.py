@@ -1,0 +1,80 @@
+"""``crosstune evaluate``: a table for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from crosstune import evaluate, load_checkpoint, read_examples
+from crosstune.training import predict_proba
+from tests.conftest import make_tiny_backbone
+
+
+@pytest.fixture
+def expected(task, tiny_checkpoint_dir):
+    """The figures, by way of Python."""
+    checkpoint = load_checkpoint(tiny_checkpoint_dir)
+    rows = read_examples(task.test)
+    probs = predict_proba(checkpoint, checkpoint.load_backbone(device="cpu"), [row.content for row in rows])
+    return evaluate(probs, checkpoint.labels.indices(rows), checkpoint.labels.names)
+
+
+def test_json(run_app, task, tiny_checkpoint_dir, expected):
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--json")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.count("\n") == 1
+    found = json.loads(result.out)
+    assert {"accuracy", "macro_f1", "n", "per_label", "ece"} <= found.keys()
+    assert found == expected.to_json()
+    assert found["n"] == 3
+    assert np.sum(found["confusion"]) == 3
+
+
+def test_table(run_app, task, tiny_checkpoint_dir, expected):
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
+    assert (result.code, result.err) == (0, "")
+    lines = [line.split() for line in result.out.splitlines()]
+    assert (
+        lines[0]
+        == (
+            f"accuracy {100 * expected.accuracy:.1f} % macro-F1 {100 * expected.macro_f1:.1f} % ECE {expected.ece:.3f} n 3"
+        ).split()
+    )
+    assert lines[2] == ["label", "precision", "recall", "F1", "texts"]
+    for line, score in zip(lines[3:6], expected.per_label, strict=True):
+        figures = [f"{100 * value:.1f}" for value in (score.precision, score.recall, score.f1)]
+        assert line == [score.label, *figures, str(score.support)]
+    assert lines[7] == ["true", "\\", "answer", "0", "1", "2"]
+    for index, line in enumerate(lines[8:]):
+        assert line[2:] == [str(count) if count else "." for count in expected.confusion[index]]
+
+
+def test_the_batch_size_changes_nothing(run_app, task, tiny_checkpoint_dir):
+    outputs = {
+        run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--batch-size", size).out
+        for size in (1, 2, 32)
+    }
+    assert len(outputs) == 1
+
+
+def test_the_backbone_may_have_moved(run_app, task, tiny_checkpoint_dir, tiny_backbone_dir):
+    moved = shutil.copytree(tiny_backbone_dir, task.folder / "moved")
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--json", "--backbone", moved)
+    assert (result.code, result.err) == (0, "")
+
+
+def test_another_backbone_is_refused(run_app, task, tiny_checkpoint_dir):
+    other = make_tiny_backbone(task.folder / "other", seed=14)
+    from crosstune.backbone import FrozenBackbone
+
+    found = FrozenBackbone.load(str(other), device="cpu").digest
+    pinned = load_checkpoint(tiny_checkpoint_dir).backbone.digest
+    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--backbone", other)
+    assert (result.code, result.out) == (5, "")
+    assert result.err == (
+        f"error: {other}: digest {found[:12]}…, expected {pinned[:12]}… as at training. "
+        "Give the same backbone, or train again.\n"
+    )

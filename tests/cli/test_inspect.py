@@ -1,0 +1,42 @@
+"""``crosstune-export inspect``: what a bundle says of itself."""
+
+from __future__ import annotations
+
+import json
+
+from crosstune_export import Classifier
+from tests.conftest import TINY_LABELS
+
+
+def test_json(run_app, tiny_bundle_dir, tiny_checkpoint_dir):
+    result = run_app("crosstune-export", "inspect", tiny_bundle_dir, "--json")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.count("\n") == 1
+    found = json.loads(result.out)
+    manifest = Classifier.load(tiny_bundle_dir).manifest
+    assert found["labels"] == list(TINY_LABELS)
+    assert found["descriptions"] == {name: [text] for name, text in TINY_LABELS.items()}
+    assert found["precision"] == "int8"
+    assert found["max_length_tokens"] == 64
+    assert found["backbone"] == {
+        "name": "tiny-bert",
+        "digest": json.loads((tiny_checkpoint_dir / "checkpoint.json").read_text("utf-8"))["backbone"]["digest"],
+        "hidden_size": 32,
+        "layers": 2,
+        "layers_used": 2,
+    }
+    assert found["digest"] == manifest.digest
+    assert found["size_bytes"] == sum(entry.size_bytes for entry in manifest.files.values())
+    assert set(found["files"]) == {"README.md", "model.onnx", "selftest.json", "tokenizer.json"}
+    assert found["training"]["examples"] == 18
+
+
+def test_lines_for_people(run_app, tiny_bundle_dir):
+    facts = json.loads(run_app("crosstune-export", "inspect", tiny_bundle_dir, "--json").out)
+    result = run_app("crosstune-export", "inspect", tiny_bundle_dir)
+    assert (result.code, result.err) == (0, "")
+    shown = dict(line.split(None, 1) for line in result.out.splitlines())
+    assert list(shown) == list(facts)
+    assert shown["precision"] == "int8"
+    assert shown["max_length_tokens"] == "64"
+    assert json.loads(shown["labels"]) == facts["labels"]

@@ -1,0 +1,208 @@
+"""Exit codes, the one error line, --debug, warnings, signals and closed pipes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import warnings
+
+import pytest
+import typer
+from crosstune_cli import running
+
+from crosstune import CrossTuneWarning, errors
+from crosstune_export import errors as export_errors
+from tests.cli.conftest import Outcome, files_in
+
+
+@pytest.fixture
+def run_raising(capsys):
+    """Runs an app of one command that raises, or does, what it is given."""
+
+    def call(action, *arguments: str) -> Outcome:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+        @app.callback()
+        def _root() -> None: ...
+
+        @app.command()
+        def go() -> None:
+            if isinstance(action, BaseException):
+                raise action
+            action()
+
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                code = running.exit_code(app, "app", ["go", *arguments])
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("what"), 2),
+        (errors.MissingExtraError("what"), 2),
+        (errors.OutputExistsError("what"), 2),
+        (errors.DataError("what"), 3),
+        (errors.BackboneError("what"), 5),
+        (errors.CheckpointError("what"), 5),
+        (errors.TrainingError("what"), 6),
+        (errors.ResourceError("what"), 7),
+        (export_errors.UsageError("what"), 2),
+        (export_errors.MissingExtraError("what"), 2),
+        (export_errors.OutputExistsError("what"), 2),
+        (export_errors.ProviderError("what"), 2),
+        (export_errors.InputError("what"), 3),
+        (export_errors.BundleIntegrityError("what"), 5),
+        (export_errors.BundleVersionError("what"), 5),
+        (export_errors.BundleContentError("what"), 5),
+        (export_errors.SelfTestError("what"), 6),
+        (export_errors.GateError("what"), 6),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_every_error_has_its_exit_code_and_one_line(run_raising, error, code):
+    assert run_raising(error) == Outcome(code, "", "error: what\n")
+
+
+def test_every_error_class_is_in_the_table_above():
+    listed = {
+        type(mark.args[1][i][0])
+        for mark in test_every_error_has_its_exit_code_and_one_line.pytestmark
+        for i in range(len(mark.args[1]))
+    }
+    for module, root in ((errors, errors.CrossTuneError), (export_errors, export_errors.ExportError)):
+        concrete = {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, root)} - {
+            root,
+            export_errors.BundleError,
+        }
+        assert concrete <= listed
+
+
+def test_a_bug_is_exit_code_1(run_raising):
+    assert run_raising(ValueError("boom\nbang")) == Outcome(
+        1, "", "error: internal error: ValueError('boom\\nbang'). Run again with --debug and report it.\n"
+    )
+
+
+def test_an_error_of_two_lines_is_printed_as_one(run_raising):
+    assert run_raising(errors.DataError("one\ntwo")).err == "error: one two\n"
+
+
+def test_memory(run_raising):
+    assert run_raising(MemoryError()) == Outcome(
+        7, "", "error: memory: not enough. Use a smaller batch or shorter texts.\n"
+    )
+
+
+def test_debug_shows_the_traceback_and_then_the_line(run_raising):
+    result = run_raising(errors.DataError("what"), "--debug")
+    assert (result.code, result.out) == (3, "")
+    lines = result.err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-2:] == ["crosstune.errors.DataError: what", "error: what"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_debug_is_taken_anywhere(run_app, task, tiny_checkpoint_dir, place):
+    arguments = ["evaluate", tiny_checkpoint_dir, "--data", task.folder / "none.jsonl"]
+    arguments.insert(place, "--debug")
+    result = run_app("crosstune", *arguments)
+    assert result.code == 3
+    assert result.err.startswith("Traceback (most recent call last):\n")
+    assert result.err.splitlines()[-1] == (
+        f"error: {task.folder / 'none.jsonl'}: cannot be read (No such file or directory), expected a file. Check the path."
+    )
+
+
+def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(run_raising):
+    def warn() -> None:
+        warnings.warn("mind the gap", CrossTuneWarning, stacklevel=1)
+        warnings.warn("old style", FutureWarning, stacklevel=1)
+        typer.echo("done")
+
+    assert run_raising(warn) == Outcome(0, "done\n", "warning: mind the gap\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, 130, "interrupted. Nothing half-written was left; run the command again."),
+        (signal.SIGTERM, 143, "terminated. Nothing half-written was left; run the command again."),
+    ],
+)
+def test_signals(run_raising, number, code, message):
+    assert run_raising(lambda: signal.raise_signal(number)) == Outcome(code, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("name", ["crosstune", "crosstune-export"])
+def test_help_is_a_result(run_app, name):
+    result = run_app(name, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: {name} [OPTIONS] COMMAND [ARGS]...\n")
+
+
+def test_installed_scripts(scripts, task, tiny_fp32_bundle_dir):
+    assert scripts.run("crosstune", "nope") == Outcome(2, "", "error: No such command 'nope'. See crosstune --help.\n")
+    help_page = scripts.run("crosstune-export", "classify", "--help")
+    assert (help_page.code, help_page.err) == (0, "")
+    (task.folder / "t.txt").write_text("where is it\n", "utf-8")
+    bundle = tiny_fp32_bundle_dir
+    result = scripts.run("crosstune-export", "classify", bundle.name, task.folder / "t.txt", cwd=bundle.parent)
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out)["text"] == "where is it"
+
+
+def test_a_reader_that_goes_away(scripts, task, tiny_fp32_bundle_dir):
+    """``crosstune-export classify ... | head -1``."""
+    (task.folder / "t.txt").write_text("where is it\n" * 5000, "utf-8")
+    process = subprocess.Popen(
+        scripts.command("crosstune-export", "classify", tiny_fp32_bundle_dir, task.folder / "t.txt"),
+        env=scripts.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        first = process.stdout.readline()
+        process.stdout.close()
+        errors_seen = process.stderr.read()
+        code = process.wait(60)
+    assert json.loads(first)["text"] == "where is it"
+    assert (code, errors_seen) == (0, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_train_stopped_in_the_middle(scripts, task, tiny_backbone_dir, number, code, word):
+    (task.folder / "c.toml").write_text('head = "paper"\nepochs = 100000\n', "utf-8")
+    cache = task.folder / "cache"
+    process = subprocess.Popen(
+        scripts.command(
+            "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
+            "--config", task.folder / "c.toml", "--backbone", tiny_backbone_dir,
+        ),
+        env=scripts.environment | {"CROSSTUNE_CACHE": str(cache)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        deadline = time.monotonic() + 60
+        while not (cache / "features.sqlite").is_file() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+        assert process.poll() is None, "the run was to be in the middle of its epochs"
+        process.send_signal(number)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - sent < 10
+    assert (process.returncode, out) == (code, b"")
+    assert err.decode() == f"error: {word}. Nothing half-written was left; run the command again.\n"
+    assert files_in(task.out) == []

@@ -1,0 +1,62 @@
+"""``crosstune-export verify``: hashes, self-test, and the checkpoint's answers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from crosstune_export import Classifier, SelfTestReport
+
+
+@pytest.mark.parametrize("fixture", ["tiny_bundle_dir", "tiny_fp32_bundle_dir"])
+def test_a_sound_bundle(run_app, request, fixture):
+    bundle = request.getfixturevalue(fixture)
+    result = run_app("crosstune-export", "verify", bundle)
+    assert (result.code, result.err) == (0, "")
+    first, second = result.out.splitlines()
+    assert first == f"{bundle}: digest {Classifier.load(bundle).manifest.digest}, 5 files as built"
+    report = Classifier.load(bundle).selftest()
+    assert second == (
+        f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
+        f"(at most {report.tolerance:.0e})"
+    )
+
+
+def test_against_the_checkpoint(run_app, task, tiny_fp32_bundle_dir, tiny_checkpoint_dir):
+    result = run_app(
+        "crosstune-export", "verify", tiny_fp32_bundle_dir, "--data", task.test, "--checkpoint", tiny_checkpoint_dir
+    )
+    assert (result.code, result.err) == (0, "")
+    last = result.out.splitlines()[-1]
+    assert re.fullmatch(r"checkpoint: 0 of 3 labels differ, largest difference of a probability \d\.\de-\d\d", last)
+
+
+def test_another_checkpoint_fails_the_gate(run_app, task, tiny_fp32_bundle_dir, tiny_paper_checkpoint_dir):
+    result = run_app(
+        "crosstune-export", "verify", tiny_fp32_bundle_dir, "--data", task.test,
+        "--checkpoint", tiny_paper_checkpoint_dir,
+    )  # fmt: skip
+    assert result.code == 6
+    assert re.fullmatch(
+        re.escape(f"error: {tiny_fp32_bundle_dir}: differs from {tiny_paper_checkpoint_dir} by ")
+        + r"\d\.\de-\d\d, expected at most 1e-4\. Build it again\.\n",
+        result.err,
+    )
+
+
+def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
+    monkeypatch.setattr(Classifier, "selftest", lambda self: SelfTestReport(20, 1, 0.25, 1e-4))
+    result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir)
+    assert result.code == 6
+    assert result.err == (
+        f"error: {tiny_fp32_bundle_dir}: self-test: 1 of 20 samples with other ids, largest difference of a "
+        "probability 2.5e-01, expected 0 and at most 1e-04. Build for this machine.\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--data", "--checkpoint"])
+def test_one_of_two_options_that_go_together(run_app, task, tiny_fp32_bundle_dir, option):
+    result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir, option, task.test)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "error: verify: --data and --checkpoint go together, found one of them.\n"

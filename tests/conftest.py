@@ -1,0 +1,301 @@
+"""Fixtures that all tests share: a scratch cache, the example data, MiniLM, and a tiny backbone with what is made from it."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else here
+
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import configuration
+
+configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "crosstune-hypothesis")
+hypothesis.settings.register_profile(
+    "crosstune",
+    deadline=None,  # the first call of a test may load torch
+    database=None,
+    derandomize=True,  # the same examples in every run, so that a red run can be repeated
+    print_blob=True,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("crosstune")
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+
+TINY_LABELS = {
+    "shipping": "where a parcel is and when it will arrive",
+    "billing": "a charge or an invoice and the money paid",
+    "praise": "thanks and kind words for good work",
+}
+TINY_TEXTS = {
+    "shipping": (
+        "where is my parcel",
+        "the parcel did not arrive",
+        "when will the box come",
+        "my box is late again",
+        "the driver lost my parcel",
+        "it is still on its way, when will it arrive?",
+    ),
+    "billing": (
+        "i was charged twice",
+        "the invoice is wrong",
+        "please send the money back",
+        "why is the price so high",
+        "my card was charged again",
+        "who paid this invoice? not me!",
+    ),
+    "praise": (
+        "thanks, this is great",
+        "good work, i am happy",
+        "i love it",
+        "the best lamp i have had",
+        "so kind and so quick, thanks",
+        "great work, thanks again!",
+    ),
+}
+#: Never trained on.
+TINY_OTHER_TEXTS = (
+    "where is the box",
+    "the money was charged",
+    "kind and good",
+    "when will my invoice arrive",
+    "",
+    "unseen zebra words 42",
+    "parcel " * 100,
+)
+
+
+@dataclass(frozen=True)
+class SupportDesk:
+    """Paths of the example data."""
+
+    train: Path
+    test: Path
+    labels: Path
+    new_texts: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scratch_cache(tmp_path_factory):
+    """Features are cached for this run only, and the user's cache is never touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network():
+    """A connection to anything but this machine fails the test that makes it."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        local = self.family == getattr(socket, "AF_UNIX", None) or (
+            isinstance(address, tuple) and str(address[0]) in ("127.0.0.1", "::1", "localhost")
+        )
+        if not local:
+            raise AssertionError(f"a test tried to reach {address!r}, tests stay on this machine")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    """One torch thread: sums in the same order on every machine with as many cores or more."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def support_desk(repo_root) -> SupportDesk:
+    folder = repo_root / "examples" / "support_desk"
+    return SupportDesk(*(folder / name for name in ("train.jsonl", "test.jsonl", "labels.json", "new_texts.txt")))
+
+
+@pytest.fixture(scope="session")
+def minilm(one_thread):
+    """The packaged backbone, on the CPU."""
+    from crosstune.backbone import FrozenBackbone
+
+    return FrozenBackbone.load("minilm", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone_dir(tmp_path_factory, one_thread) -> Path:
+    """A random BERT in the transformers layout: 2 layers, hidden size 32, 2 heads, 64 positions, some hundred tokens."""
+    return make_tiny_backbone(tmp_path_factory.mktemp("tiny") / "tiny-bert")
+
+
+def make_tiny_backbone(folder: Path, seed: int = 13) -> Path:
+    """Write the tiny backbone; another seed gives other weights."""
+    import string
+
+    import torch
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    sentences = [text for texts in TINY_TEXTS.values() for text in texts] + list(TINY_LABELS.values())
+    words = sorted({word.strip(",?!") for text in sentences for word in text.split()})
+    letters = [*string.ascii_lowercase, *string.digits, *string.punctuation, "é", "商", "Ω"]
+    pieces = ["##" + part for part in (*string.ascii_lowercase, *string.digits, "ing", "ed", "er", "es")]
+    # The order is fixed and no token stands twice.
+    vocabulary = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *pieces, *words]))
+    ids = {token: index for index, token in enumerate(vocabulary)}
+
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=64,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.15,  # large enough for attention and the inner layer to matter
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(config, add_pooling_layer=False)
+        with torch.no_grad():
+            for value in model.parameters():
+                if value.ndim == 1:  # biases and norms too, or a rewrite that loses one would go unseen
+                    value.add_(0.1 * torch.randn_like(value))
+            model.embeddings.word_embeddings.weight[0].normal_(0, 0.15)  # [PAD] as well: padding must not leak
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+        wrapped.save_pretrained(folder)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_backbone_dir):
+    """The tiny backbone, loaded on the CPU."""
+    from crosstune.backbone import FrozenBackbone
+
+    return FrozenBackbone.load(str(tiny_backbone_dir), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_labels():
+    """3 labels with a description each."""
+    from crosstune.labels import LabelSet
+
+    return LabelSet.from_mapping(TINY_LABELS)
+
+
+@pytest.fixture(scope="session")
+def tiny_examples():
+    """6 shots of each of the 3 labels, in the words of the tiny vocabulary."""
+    from crosstune.examples import Example
+
+    rows = [(text, label) for label, texts in TINY_TEXTS.items() for text in texts]
+    return tuple(Example(text, label, line=line) for line, (text, label) in enumerate(rows, 1))
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_examples():
+    """The same shots as pairs: the second text is the next shot of the label."""
+    from crosstune.examples import Example
+
+    rows = [
+        (text, label, texts[(i + 1) % len(texts)])
+        for label, texts in TINY_TEXTS.items()
+        for i, text in enumerate(texts)
+    ]
+    return tuple(Example(text, label, pair, line=line) for line, (text, label, pair) in enumerate(rows, 1))
+
+
+@pytest.fixture(scope="session")
+def tiny_other_texts():
+    """Texts that nothing tiny was trained on: short, empty, unknown words, too long."""
+    return TINY_OTHER_TEXTS
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint_dir(tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_examples, tiny_labels) -> Path:
+    """The default head, trained on the tiny examples. Not to be changed: copy it first."""
+    return _trained(tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_examples, tiny_labels, "tiny", "default")
+
+
+@pytest.fixture(scope="session")
+def tiny_paper_checkpoint_dir(tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_examples, tiny_labels) -> Path:
+    """The paper head with 4 attention heads, trained on the tiny examples. Not to be changed: copy it first."""
+    return _trained(tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_examples, tiny_labels, "paper", "paper")
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_checkpoint_dir(
+    tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_pair_examples, tiny_labels
+) -> Path:
+    """The default head, trained on pairs of texts. Not to be changed: copy it first."""
+    return _trained(
+        tmp_path_factory, tiny_backbone_dir, tiny_backbone, tiny_pair_examples, tiny_labels, "pair", "default"
+    )
+
+
+def _trained(tmp_path_factory, backbone_dir, backbone, examples, labels, name, head) -> Path:
+    from crosstune.config import TrainConfig
+    from crosstune.training import train
+
+    config = TrainConfig(backbone=str(backbone_dir), head=head, heads=4, epochs=40, learning_rate=0.01)
+    folder = tmp_path_factory.mktemp("checkpoints") / f"{name}.ckpt"
+    train(examples, labels, config, backbone=backbone).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
+    """The int8 bundle of the default head. Not to be changed: copy it first."""
+    return _built(tmp_path_factory, tiny_checkpoint_dir, "tiny-int8", "int8")
+
+
+@pytest.fixture(scope="session")
+def tiny_fp32_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
+    """The fp32 bundle of the default head. Not to be changed: copy it first."""
+    return _built(tmp_path_factory, tiny_checkpoint_dir, "tiny-fp32", "fp32")
+
+
+def _built(tmp_path_factory, checkpoint, name, precision) -> Path:
+    from crosstune_export.build.pipeline import BuildConfig, build
+
+    folder = tmp_path_factory.mktemp("bundles") / f"{name}.bundle"
+    build(checkpoint, folder, BuildConfig(precision=precision, max_flips_percent=100))
+    return folder

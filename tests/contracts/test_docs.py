@@ -1,0 +1,99 @@
+"""The pages follow the programs: the command-line page, links, extras and exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+
+PAGES = [REPO_ROOT / "README.md", REPO_ROOT / "CHANGELOG.md", *sorted((REPO_ROOT / "docs").glob("*.md"))]
+README = REPO_ROOT / "README.md"
+
+
+def make_page(*arguments: str, columns: str, script=REPO_ROOT / "docs" / "make_cli_page.py"):
+    return subprocess.run(
+        [sys.executable, script, *arguments], env=os.environ | {"COLUMNS": columns, "TERM": "xterm"},
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", ["20", "300"])
+def test_the_command_line_page_is_up_to_date_at_any_width(columns):
+    done = make_page("--check", columns=columns)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
+
+
+def test_a_page_that_fell_behind_is_seen(tmp_path):
+    copied = tmp_path / "make_cli_page.py"
+    copied.write_bytes((REPO_ROOT / "docs" / "make_cli_page.py").read_bytes())
+    (tmp_path / "cli.md").write_text((REPO_ROOT / "docs" / "cli.md").read_text("utf-8") + "\n", "utf-8")
+    done = make_page("--check", columns="80", script=copied)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == "docs/cli.md: not what the command lines say. Run: make docs\n"
+    assert make_page(columns="80", script=copied).returncode == 0
+    assert (tmp_path / "cli.md").read_bytes() == (REPO_ROOT / "docs" / "cli.md").read_bytes()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\((docs/[^)#]+)", README.read_text("utf-8")))
+    assert linked >= {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"}
+
+
+def extras() -> set[str]:
+    text = (REPO_ROOT / "pyproject.toml").read_text("utf-8")
+    table = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    return set(re.findall(r"^(\w+) = \[", table, re.MULTILINE))
+
+
+def test_the_table_of_extras():
+    rows = re.findall(r"^\| `\[(\w+)\]` \|", README.read_text("utf-8"), re.MULTILINE)
+    assert set(rows) == extras()
+    assert len(rows) == len(set(rows))
+
+
+def test_every_pip_line_in_pages_and_messages_names_real_extras():
+    texts = [page.read_text("utf-8") for page in PAGES]
+    texts += [path.read_text("utf-8") for folder in ("crosstune", "crosstune_export", "cli") for path in (REPO_ROOT / folder).rglob("*.py")]  # fmt: skip
+    named = {extra for text in texts for group in re.findall(r"crosstune-export\[([\w,]+)\]", text) for extra in group.split(",")}  # fmt: skip
+    assert {"cpu", "gpu", "train", "export", "offline"} <= named <= extras()
+
+
+def test_the_table_of_exit_codes():
+    from crosstune import errors
+    from crosstune_export import errors as export_errors
+
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE)
+    codes = {int(code) for code, _ in rows}
+    used = {
+        value.exit_code
+        for module in (errors, export_errors)
+        for value in vars(module).values()
+        if isinstance(value, type) and hasattr(value, "exit_code")
+    }
+    assert codes == used | {0, 1, 130, 143}
+
+
+def test_the_changelog_has_this_version():
+    import crosstune
+
+    text = (REPO_ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(rf"^## \[{re.escape(crosstune.__version__)}\]", text, re.MULTILINE)

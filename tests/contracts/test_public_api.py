@@ -1,0 +1,168 @@
+"""What users may rely on: the names of the two packages, and the parameters of what they call.
+
+A change here is a change of the public interface: it goes into CHANGELOG.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import crosstune
+import crosstune_export
+
+CROSSTUNE = [
+    "BackboneError",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "CrossTuneClassifier",
+    "CrossTuneError",
+    "CrossTuneWarning",
+    "DataError",
+    "Evaluation",
+    "Example",
+    "FewShotSplit",
+    "Label",
+    "LabelSet",
+    "MissingExtraError",
+    "OutputExistsError",
+    "ResourceError",
+    "TrainConfig",
+    "TrainingError",
+    "__version__",
+    "evaluate",
+    "few_shot_split",
+    "load_checkpoint",
+    "load_config",
+    "read_examples",
+    "read_labels",
+    "train",
+]
+CROSSTUNE_EXPORT = [
+    "BundleContentError",
+    "BundleError",
+    "BundleIntegrityError",
+    "BundleManifest",
+    "BundleVersionError",
+    "Classifier",
+    "ExportError",
+    "GateError",
+    "InputError",
+    "MissingExtraError",
+    "OutputExistsError",
+    "Prediction",
+    "ProviderError",
+    "SelfTestError",
+    "SelfTestReport",
+    "UsageError",
+    "__version__",
+]
+
+#: Every public function, class and method that is not inherited, with its parameters; a star stands before keywords.
+SIGNATURES = {
+    "crosstune": {
+        "Checkpoint": "head labels backbone tokens config examples summary",
+        "Checkpoint.load_backbone": "self * device name",
+        "Checkpoint.save": "self path * force",
+        "CrossTuneClassifier": "backbone head seed max_length_tokens device cache_path",
+        "CrossTuneClassifier.fit": "self X y label_descriptions",
+        "CrossTuneClassifier.predict": "self X",
+        "CrossTuneClassifier.predict_proba": "self X",
+        "CrossTuneClassifier.save": "self path * force",
+        "Evaluation": "n accuracy macro_f1 ece per_label confusion",
+        "Evaluation.to_json": "self",
+        "Example": "text label text_pair line",
+        "FewShotSplit": "train dev",
+        "Label": "name descriptions",
+        "LabelSet": "labels",
+        "LabelSet.from_mapping": "mapping",
+        "LabelSet.index": "self name",
+        "LabelSet.indices": "self examples",
+        "TrainConfig": "* backbone head shots seed max_length_tokens feature template heads epochs learning_rate",
+        "evaluate": "probs gold labels",
+        "few_shot_split": "pool shots_per_label seed",
+        "load_checkpoint": "path",
+        "load_config": "path overrides",
+        "read_examples": "path",
+        "read_labels": "path",
+        "train": "examples labels config * backbone device cache_path report where",
+    },
+    "crosstune_export": {
+        "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head training quality files "
+        "format_version digest",
+        "Classifier": "files * threads providers allow_fallback",
+        "Classifier.classify": "self texts * batch_size threshold",
+        "Classifier.load": "path * threads providers allow_fallback",
+        "Classifier.predict_proba": "self texts * batch_size",
+        "Classifier.selftest": "self",
+        "Classifier.text_vectors": "self texts * batch_size",
+        "Classifier.token_ids": "self texts",
+        "Prediction": "label prob probs truncated",
+        "SelfTestReport": "samples wrong_ids max_difference tolerance",
+    },
+}
+
+
+def parameters(value) -> str:
+    names = []
+    starred = False
+    for name, parameter in inspect.signature(value).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            names.append("*")
+            starred = True
+        assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL), f"{value}: {name}"
+        names.append(name)
+    return " ".join(names)
+
+
+def signatures(module) -> dict[str, str]:
+    found = {}
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, str) or (isinstance(value, type) and issubclass(value, BaseException)):
+            continue
+        found[name] = parameters(value)
+        if isinstance(value, type):
+            for method, body in vars(value).items():
+                if not method.startswith("_") and method not in ("set_fit_request",) and _is_method(body):
+                    found[f"{name}.{method}"] = parameters(getattr(value, method))
+    return dict(sorted(found.items()))
+
+
+def _is_method(body: object) -> bool:
+    return inspect.isfunction(body) or isinstance(body, (classmethod, staticmethod))
+
+
+@pytest.mark.parametrize(("module", "names"), [(crosstune, CROSSTUNE), (crosstune_export, CROSSTUNE_EXPORT)])
+def test_the_public_names(module, names):
+    assert module.__all__ == names
+    for name in names:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("module", [crosstune, crosstune_export])
+def test_the_public_parameters(module):
+    assert signatures(module) == SIGNATURES[module.__name__]
+
+
+@pytest.mark.parametrize("module", [crosstune, crosstune_export])
+def test_a_name_that_is_not_there(module):
+    with pytest.raises(AttributeError, match=rf"^module '{module.__name__}' has no attribute 'Trainer'$"):
+        _ = module.Trainer
+
+
+def test_one_version():
+    from importlib import metadata
+
+    assert crosstune.__version__ == crosstune_export.__version__ == metadata.version("crosstune-export")
+
+
+def test_a_public_class_says_where_it_is_from():
+    """Everything public is defined in its own package, not passed on from elsewhere."""
+    for module in (crosstune, crosstune_export):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not isinstance(value, str):
+                assert value.__module__.split(".")[0] == module.__name__, name

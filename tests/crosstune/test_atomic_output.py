@@ -1,0 +1,222 @@
+"""An output is whole or not there, whatever goes wrong on the way."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from crosstune.atomic_output import check_output, new_file, new_folder
+from crosstune.errors import ConfigError, OutputExistsError, ResourceError
+
+
+def tree(folder):
+    """Every file below a folder with its bytes; folders with None."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def fill(folder, text="new"):
+    (folder / "marker.json").write_text(text)
+    (folder / "data").write_bytes(b"\0" * 100)
+
+
+WHOLE = {"out": None, "out/data": b"\0" * 100, "out/marker.json": b"new"}
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "out") as folder:
+        assert folder.parent == tmp_path  # a sibling: the last step is a rename within one file system
+        assert not (tmp_path / "out").exists()
+        fill(folder)
+    assert tree(tmp_path) == WHOLE
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+
+
+def test_missing_parents_are_made(tmp_path):
+    with new_folder(tmp_path / "a" / "b" / "out") as folder:
+        fill(folder)
+    assert tree(tmp_path / "a" / "b") == WHOLE
+    with new_file(tmp_path / "c" / "d.txt") as stream:
+        stream.write(b"x")
+    assert (tmp_path / "c" / "d.txt").read_bytes() == b"x"
+
+
+def test_an_old_folder_is_replaced_with_all_it_holds(tmp_path):
+    with new_folder(tmp_path / "out") as folder:
+        fill(folder, "old")
+        (folder / "extra").mkdir()
+        (folder / "extra" / "more").write_text("old")
+    with new_folder(tmp_path / "out") as folder:
+        assert (tmp_path / "out" / "marker.json").read_text() == "old"  # until the new one is complete
+        fill(folder)
+    assert tree(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("old", [False, True])
+def test_nothing_changes_when_the_block_raises(tmp_path, error, old):
+    if old:
+        with new_folder(tmp_path / "out") as folder:
+            fill(folder, "old")
+        (tmp_path / "file").write_bytes(b"old")
+    before = tree(tmp_path)
+    with pytest.raises(type(error)) as caught, new_folder(tmp_path / "out") as folder:
+        fill(folder)
+        raise error
+    assert caught.value is error
+    with pytest.raises(type(error)) as caught, new_file(tmp_path / "file") as stream:
+        stream.write(b"new")
+        raise error
+    assert caught.value is error
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("call", ["fsync", "rename", "mkdtemp", "write"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call, old):
+    if old:
+        with new_folder(tmp_path / "out") as folder:
+            fill(folder, "old")
+    before = tree(tmp_path)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    elif call == "rename":
+        rename = Path.rename
+
+        def last_step(self, target):
+            return full() if self.suffix == ".tmp" else rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", last_step)
+    elif call == "mkdtemp":
+        monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(ResourceError) as caught, new_folder(tmp_path / "out") as folder:
+        fill(folder)
+        if call == "write":
+            full()
+    assert str(caught.value) == (
+        f"{tmp_path / 'out'}: cannot be written (No space left on device). Free some space or choose another place."
+    )
+    assert isinstance(caught.value.__cause__, OSError)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp", "write"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
+    target = tmp_path / "out.json"
+    target.write_bytes(b"old")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    owner = {"fsync": os, "replace": Path, "mkstemp": __import__("tempfile")}.get(call)
+    if owner is not None:
+        monkeypatch.setattr(owner, call, full)
+    with pytest.raises(ResourceError) as caught, new_file(target) as stream:
+        stream.write(b"new")
+        if call == "write":
+            full()
+    assert str(caught.value) == (
+        f"{target}: cannot be written (No space left on device). Free some space or choose another place."
+    )
+    assert tree(tmp_path) == {"out.json": b"old"}
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    target = tmp_path / "out.json"
+    target.write_bytes(b"old")
+    with new_file(target) as stream:
+        stream.write(b"new")
+        assert target.read_bytes() == b"old"
+    assert tree(tmp_path) == {"out.json": b"new"}
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+def test_everything_is_on_disk_before_the_rename(tmp_path, monkeypatch):
+    """A crash after the rename must not show an empty file: each file is synced, then the folder is renamed."""
+    steps = []
+    fsync, rename = os.fsync, Path.rename
+
+    def seen_fsync(descriptor):
+        steps.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def seen_rename(self, target):
+        steps.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(Path, "rename", seen_rename)
+    with new_folder(tmp_path / "out") as folder:
+        fill(folder)
+        written = {(folder / name).stat().st_ino for name in ("marker.json", "data")}
+    assert set(steps[: steps.index("rename")]) == written
+    assert steps[-1] == tmp_path.stat().st_ino
+
+
+def test_an_output_that_is_there_needs_force(tmp_path):
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "marker.json").write_text("{}")
+    with pytest.raises(OutputExistsError) as caught:
+        check_output(path, force=False, what="checkpoint", owned_marker="marker.json")
+    assert str(caught.value) == (f"{path}: is already there. Choose another checkpoint, or pass --force to replace it.")
+    check_output(path, force=True, what="checkpoint", owned_marker="marker.json")
+
+
+@pytest.mark.parametrize("kind", ["empty folder", "folder", "file", "dangling link"])
+def test_force_never_replaces_what_is_not_ours(tmp_path, kind):
+    path = tmp_path / "home"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "dangling link":
+        path.symlink_to(tmp_path / "nowhere")
+    else:
+        path.mkdir()
+        if kind == "folder":
+            (path / "thesis.tex").write_text("precious")
+    with pytest.raises(OutputExistsError) as caught:
+        check_output(path, force=True, what="bundle", owned_marker="manifest.json")
+    assert str(caught.value) == (
+        f"{path}: is not a bundle (no manifest.json), --force will not replace it. Remove it yourself."
+    )
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / "file" / "sub" / "out"
+    with pytest.raises(ConfigError) as caught:
+        check_output(path, force=False, what="bundle")
+    assert str(caught.value) == f"{path}: {tmp_path / 'file'} cannot be written. Choose another place."
+    with pytest.raises(ResourceError), new_folder(path):
+        pass
+    assert tree(tmp_path) == {"file": b"x"}
+
+
+def test_a_new_output_below_folders_that_are_not_there_is_fine(tmp_path):
+    check_output(tmp_path / "a" / "b" / "c", force=False, what="bundle", owned_marker="manifest.json")
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("name", "reason"), [("x" * 300, "File name too long"), ("a\0b", "embedded null")])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, name, reason):
+    with pytest.raises(ConfigError) as caught:
+        check_output(tmp_path / name, force=True, what="bundle", owned_marker="manifest.json")
+    assert str(caught.value).startswith(f"{tmp_path / name}: cannot be a bundle ({reason}")
+    assert str(caught.value).endswith("). Choose another name.")
+
+
+@pytest.mark.parametrize("name", ["a b", "quote'\"", "-rf", "new\nline", "é商", "x" * 200])
+def test_odd_names_work(tmp_path, name):
+    check_output(tmp_path / name, force=False, what="bundle")
+    with new_folder(tmp_path / name) as folder:
+        fill(folder)
+    with new_file(tmp_path / f"{name}.f") as stream:
+        stream.write(b"x")
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"{name}.f"])

@@ -1,0 +1,437 @@
+"""Checkpoints come back whole, and every change of any byte is refused."""
+
+import hashlib
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crosstune import CheckpointError, TrainConfig, load_checkpoint, train
+from crosstune.backbone import FrozenBackbone
+from crosstune.errors import BackboneError, OutputExistsError, ResourceError
+from crosstune.training import predict_proba
+from tests.conftest import make_tiny_backbone
+
+FILES = ("SHA256SUMS", "checkpoint.json", "examples.jsonl", "head.safetensors")
+
+
+@pytest.fixture(params=["default", "paper", "pair"])
+def written(request, tiny_checkpoint_dir, tiny_paper_checkpoint_dir, tiny_pair_checkpoint_dir):
+    return {"default": tiny_checkpoint_dir, "paper": tiny_paper_checkpoint_dir, "pair": tiny_pair_checkpoint_dir}[
+        request.param
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_checkpoint_dir):
+    return Path(shutil.copytree(tiny_checkpoint_dir, tmp_path / "copy.ckpt"))
+
+
+@pytest.fixture
+def paper_folder(tmp_path, tiny_paper_checkpoint_dir):
+    return Path(shutil.copytree(tiny_paper_checkpoint_dir, tmp_path / "paper.ckpt"))
+
+
+def refused(path):
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 5
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def rehash(folder):
+    """What somebody does who edits a checkpoint on purpose."""
+    names = ("checkpoint.json", "examples.jsonl", "head.safetensors")
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / "SHA256SUMS").write_text("".join(sums), "ascii")
+
+
+def edit_state(folder, change):
+    path = folder / "checkpoint.json"
+    state = json.loads(path.read_text("utf-8"))
+    change(state)
+    path.write_text(json.dumps(state), "utf-8")
+    rehash(folder)
+
+
+def edit_tensors(folder, change):
+    path = folder / "head.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    path.write_bytes(safetensors.torch.save(tensors))
+    rehash(folder)
+
+
+def test_it_comes_back_as_it_was_written(tmp_path, written):
+    checkpoint = load_checkpoint(written)
+    checkpoint.save(tmp_path / "again.ckpt")
+    for name in FILES:
+        assert (tmp_path / "again.ckpt" / name).read_bytes() == (written / name).read_bytes()
+    again = load_checkpoint(str(tmp_path / "again.ckpt"))
+    for field in ("labels", "backbone", "tokens", "config", "examples", "summary", "text_pair"):
+        assert getattr(again, field) == getattr(checkpoint, field)
+    assert (again.head.kind, again.head.spec, again.head.positions) == (
+        checkpoint.head.kind,
+        checkpoint.head.spec,
+        checkpoint.head.positions,
+    )
+    for name, tensor in checkpoint.head.tensors().items():
+        assert torch.equal(again.head.tensors()[name], tensor)
+
+
+def test_it_predicts_as_it_did_before_it_was_saved(
+    tmp_path, tiny_backbone, tiny_examples, tiny_labels, tiny_other_texts
+):
+    for head in ("default", "paper"):
+        trained = train(tiny_examples, tiny_labels, TrainConfig(head=head, epochs=5), backbone=tiny_backbone)
+        trained.save(tmp_path / head)
+        again = load_checkpoint(tmp_path / head)
+        one, two = (predict_proba(checkpoint, tiny_backbone, tiny_other_texts) for checkpoint in (trained, again))
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_sums_are_those_of_sha256sum(written):
+    for line in (written / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((written / name).read_bytes()).hexdigest() == digest
+    assert sorted(item.name for item in written.iterdir()) == sorted(FILES)
+
+
+def test_nothing_in_it_is_a_pickle(written):
+    for path in written.iterdir():
+        assert path.read_bytes()[:1] != b"\x80"
+        assert path.read_bytes()[:2] != b"PK"
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_truncation_is_refused(folder, name):
+    path = folder / name
+    data = path.read_bytes()
+    lengths = {0, 1, 7, 8, 9, len(data) // 3, len(data) // 2, len(data) - 8, len(data) - 1}
+    for length in sorted(lengths):
+        path.write_bytes(data[:length])
+        message = refused(folder)
+        if name == "SHA256SUMS":
+            assert message.startswith(f"{folder}/")
+            assert "changed since it was written" in message
+        else:
+            assert message == f"{path}: changed since it was written (sha256). Copy it again, or train again."
+    path.write_bytes(data)
+    load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bytes_at_the_end_are_refused(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    target = folder / "SHA256SUMS" if name == "SHA256SUMS" else path
+    detail = "" if name == "SHA256SUMS" else " (sha256)"
+    assert refused(folder) == f"{target}: changed since it was written{detail}. Copy it again, or train again."
+
+
+@settings(max_examples=150)
+@given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_every_flipped_bit_is_refused(tmp_path_factory, tiny_checkpoint_dir, name, place, bit):
+    folder = tmp_path_factory.getbasetemp() / "flipped.ckpt"
+    if not folder.exists():
+        shutil.copytree(tiny_checkpoint_dir, folder)
+    path = folder / name
+    data = path.read_bytes()
+    changed = bytearray(data)
+    changed[int(place * len(data))] ^= 1 << bit
+    path.write_bytes(bytes(changed))
+    try:
+        with pytest.raises(CheckpointError, match="changed since it was written"):
+            load_checkpoint(folder)
+    finally:
+        path.write_bytes(data)
+    load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    assert refused(folder) == f"{folder / name}: missing, expected in every checkpoint. Copy it again, or train again."
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", ".DS_Store", "Checkpoint.json"])
+def test_a_foreign_file_is_refused(folder, name):
+    (folder / name).write_bytes(b"x")
+    assert refused(folder) == (
+        f"{folder / name}: a foreign file, expected only SHA256SUMS, checkpoint.json, examples.jsonl, head.safetensors. "
+        "Remove it, or train again."
+    )
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(folder):
+    (folder / "examples.jsonl").unlink()
+    (folder / "examples.jsonl").mkdir()
+    assert refused(folder) == f"{folder}: cannot be read (Is a directory). Check its files."
+
+
+def test_a_place_without_a_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "none"
+    message = "expected a checkpoint folder. Make one with crosstune train."
+    assert refused(path) == f"{path}: found nothing, {message}"
+    path.write_text("x")
+    assert refused(path) == f"{path}: found a file, {message}"
+    (tmp_path / "empty").mkdir()
+    assert refused(tmp_path / "empty") == (
+        f"{tmp_path / 'empty' / 'SHA256SUMS'}: missing, expected in every checkpoint. Copy it again, or train again."
+    )
+
+
+def test_files_of_two_checkpoints_do_not_go_together(folder, tiny_paper_checkpoint_dir):
+    shutil.copy(tiny_paper_checkpoint_dir / "head.safetensors", folder)
+    assert refused(folder) == (
+        f"{folder / 'head.safetensors'}: changed since it was written (sha256). Copy it again, or train again."
+    )
+
+
+# Edited on purpose, sums and all
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.", b"PK\x03\x04" + bytes(60), b""]
+)
+def test_a_pickle_is_refused_unread(folder, data):
+    (folder / "head.safetensors").write_bytes(data)
+    rehash(folder)
+    message = refused(folder)
+    assert message.startswith(f"{folder / 'head.safetensors'}: not safetensors (")
+    assert message.endswith("). Train again.")
+
+
+def tensor(count, start, stop):
+    return {"dtype": "F32", "shape": [count], "data_offsets": [start, stop]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"label_bias": tensor(3, 0, 12), "other": tensor(3, 4, 16)},
+        {"label_bias": tensor(1 << 40, 0, 1 << 42)},
+        {"label_bias": tensor(3, 0, 8)},
+    ],
+    ids=["overlap", "huge", "offsets"],
+)
+def test_a_lying_safetensors_header_is_refused(folder, header):
+    text = json.dumps(header).encode()
+    (folder / "head.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    rehash(folder)
+    assert refused(folder).startswith(f"{folder / 'head.safetensors'}: not safetensors (")
+
+
+def test_a_header_length_of_many_gigabytes_is_refused(folder):
+    (folder / "head.safetensors").write_bytes(struct.pack("<Q", 99 << 30) + bytes(64))
+    rehash(folder)
+    assert refused(folder).startswith(f"{folder / 'head.safetensors'}: not safetensors (")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("format_version", 2), ("format_version", 0), ("format_version", "1"), ("format", "other")]
+)
+def test_another_format_is_refused(folder, key, value):
+    edit_state(folder, lambda state: state.update({key: value}))
+    found = {"format": "crosstune-checkpoint", "format_version": 1} | {key: value}
+    assert refused(folder) == (
+        f"{folder / 'checkpoint.json'}: format {found['format']} {found['format_version']}, "
+        "this reader knows crosstune-checkpoint 1. Upgrade crosstune-export."
+    )
+
+
+def test_a_tensor_that_is_not_finite_is_refused(folder):
+    edit_tensors(folder, lambda tensors: tensors["label_keys"][1].__setitem__(5, float("nan")))
+    assert refused(folder) == (
+        f"{folder / 'head.safetensors'}: tensor label_keys has 1 values that are not finite. Train again."
+    )
+
+
+def test_a_tensor_of_another_shape_is_refused(folder):
+    size = load_checkpoint(folder).head.label_keys.shape[1]
+    edit_tensors(folder, lambda tensors: tensors.update(label_keys=torch.zeros(4, size)))
+    assert refused(folder) == (
+        f"{folder / 'head.safetensors'}: tensor label_keys is torch.float32 (4, {size}), "
+        f"expected torch.float32 (3, {size}). Train again."
+    )
+
+
+def test_a_tensor_of_another_type_is_refused(folder):
+    edit_tensors(folder, lambda tensors: tensors.update(label_bias=tensors["label_bias"].double()))
+    assert refused(folder) == (
+        f"{folder / 'head.safetensors'}: tensor label_bias is torch.float64 (3,), expected torch.float32 (3,). Train again."
+    )
+
+
+def test_tensors_of_the_other_head_are_refused(folder, paper_folder):
+    shutil.copy(paper_folder / "head.safetensors", folder)
+    rehash(folder)
+    assert refused(folder) == (
+        f"{folder / 'head.safetensors'}: tensors key, label_vectors, query, expected label_bias, label_keys, prior_keys. "
+        "Train again."
+    )
+    edit_state(folder, lambda state: state.update(head="paper"))
+    assert refused(folder).startswith(f"{folder / 'head.safetensors'}: tensor key is torch.float32 ")
+
+
+def test_labels_of_another_number_are_refused(folder):
+    edit_state(folder, lambda state: state["labels"].pop("praise"))
+    assert refused(folder).startswith(f"{folder / 'head.safetensors'}: tensor label_bias is torch.float32 (3,)")
+
+
+@pytest.mark.parametrize(
+    ("change", "feature"),
+    [
+        (lambda state: state["spec"]["atoms"][0].__setitem__(0, "sum"), "sum:0 (concat)"),
+        (lambda state: state["spec"]["atoms"][0].__setitem__(1, 3), "mean:3 (concat)"),
+        (lambda state: state["spec"]["atoms"][0].__setitem__(1, -1), "mean:-1 (concat)"),
+        (lambda state: state["spec"].update(merge="sum"), "mean:0 (sum)"),
+    ],
+    ids=["pool", "layer", "negative layer", "merge"],
+)
+def test_features_that_no_backbone_has_are_refused(folder, change, feature):
+    edit_state(folder, change)
+    assert refused(folder) == (
+        f"{folder / 'checkpoint.json'}: feature {feature}, expected one of mean, max, cls, first, mask "
+        "of layers 0 to 2, merged by concat or max. Train again."
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.clear(),
+        lambda state: state.pop("tokens"),
+        lambda state: state.pop("summary"),
+        lambda state: state["config"].update(head="other"),
+        lambda state: state["config"].update(unknown=1),
+        lambda state: state["backbone"].pop("digest"),
+        lambda state: state["backbone"].update(extra=1),
+        lambda state: state.update(labels=["a", "b"]),
+        lambda state: state.update(labels={"a": [""], "b": ["x"], "c": ["y"]}),
+        lambda state: state.update(spec=3),
+        lambda state: state["positions"].update(unknown=1),
+    ],
+)
+def test_a_state_that_lacks_or_adds_something_is_refused(folder, change):
+    edit_state(folder, change)
+    message = refused(folder)
+    assert message.startswith(f"{folder / 'checkpoint.json'}: not a usable checkpoint (")
+    assert message.endswith("). Train again.")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"a": 1, "a": 2}', "[" * 100_000, "\xff"])
+def test_a_state_that_is_no_object_is_refused(folder, text):
+    (folder / "checkpoint.json").write_bytes(text.encode("latin-1"))
+    rehash(folder)
+    assert refused(folder).startswith(f"{folder / 'checkpoint.json'}: not a usable checkpoint (")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"text": "x"}', '{"text": NaN, "label": "x"}'])
+def test_examples_that_are_no_examples_are_refused(folder, line):
+    with (folder / "examples.jsonl").open("a") as stream:
+        stream.write(line + "\n")
+    rehash(folder)
+    assert refused(folder).startswith(f"{folder / 'checkpoint.json'}: not a usable checkpoint (")
+
+
+# Writing
+
+
+def test_an_existing_checkpoint_needs_force(folder):
+    checkpoint = load_checkpoint(folder)
+    before = (folder / "checkpoint.json").read_bytes()
+    with pytest.raises(OutputExistsError) as caught:
+        checkpoint.save(folder)
+    assert str(caught.value) == (
+        f"{folder}: is already there. Choose another checkpoint, or pass --force to replace it."
+    )
+    checkpoint.save(folder, force=True)
+    assert (folder / "checkpoint.json").read_bytes() == before
+
+
+def test_force_never_replaces_another_folder(tmp_path, tiny_checkpoint_dir):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("precious")
+    with pytest.raises(OutputExistsError) as caught:
+        load_checkpoint(tiny_checkpoint_dir).save(tmp_path / "home", force=True)
+    assert str(caught.value) == (
+        f"{tmp_path / 'home'}: is not a checkpoint (no checkpoint.json), --force will not replace it. Remove it yourself."
+    )
+    assert [item.name for item in (tmp_path / "home").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_it_is_never_half_written(folder, tiny_paper_checkpoint_dir, monkeypatch, nth):
+    """The disk fills up at the n-th file: the old checkpoint still loads and nothing lies beside it."""
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    other = load_checkpoint(tiny_paper_checkpoint_dir)
+    writes = []
+
+    def full(kind):
+        original = getattr(Path, kind)
+
+        def write(self, *args, **kwargs):
+            writes.append(self.name)
+            if len(writes) == nth:
+                raise OSError(28, "No space left on device")
+            return original(self, *args, **kwargs)
+
+        return write
+
+    for kind in ("write_bytes", "write_text"):
+        monkeypatch.setattr(Path, kind, full(kind))
+    with pytest.raises(ResourceError) as caught:
+        other.save(folder, force=True)
+    assert str(caught.value) == (
+        f"{folder}: cannot be written (No space left on device). Free some space or choose another place."
+    )
+    assert {name: (folder / name).read_bytes() for name in FILES} == before
+    assert [item.name for item in folder.parent.iterdir()] == [folder.name]
+    assert load_checkpoint(folder).head.kind == "default"
+
+
+# Its backbone
+
+
+def test_the_backbone_is_loaded_from_where_it_was(written, tiny_backbone):
+    backbone = load_checkpoint(written).load_backbone(device="cpu")
+    assert backbone.digest == tiny_backbone.digest
+    assert backbone.tokens == tiny_backbone.tokens
+
+
+def test_the_backbone_may_have_moved(tmp_path, tiny_checkpoint_dir, tiny_backbone_dir, tiny_backbone):
+    moved = shutil.copytree(tiny_backbone_dir, tmp_path / "moved")
+    backbone = load_checkpoint(tiny_checkpoint_dir).load_backbone(device="cpu", name=str(moved))
+    assert backbone.digest == tiny_backbone.digest
+
+
+def test_another_backbone_is_refused(tmp_path, tiny_checkpoint_dir, tiny_backbone):
+    other = make_tiny_backbone(tmp_path / "other", seed=14)
+    digest = FrozenBackbone.load(str(other), device="cpu").digest
+    with pytest.raises(BackboneError) as caught:
+        load_checkpoint(tiny_checkpoint_dir).load_backbone(device="cpu", name=str(other))
+    assert str(caught.value) == (
+        f"{other}: digest {digest[:12]}…, expected {tiny_backbone.digest[:12]}… as at training. "
+        "Give the same backbone, or train again."
+    )
+
+
+def test_the_length_of_training_is_kept(tmp_path, tiny_backbone_dir, tiny_examples, tiny_labels):
+    config = TrainConfig(backbone=str(tiny_backbone_dir), head="paper", epochs=1, max_length_tokens=12)
+    train(tiny_examples, tiny_labels, config, device="cpu").save(tmp_path / "c")
+    checkpoint = load_checkpoint(tmp_path / "c")
+    assert checkpoint.tokens.max_length_tokens == 12
+    assert checkpoint.load_backbone(device="cpu").tokens.max_length_tokens == 12

@@ -1,0 +1,180 @@
+"""The scikit-learn estimator: the same training behind sklearn's own protocol."""
+
+import inspect
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+
+from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_checkpoint, train
+from crosstune.config import TrainConfig
+from crosstune.errors import BackboneError, ConfigError, OutputExistsError
+from crosstune.training import predict_proba
+from tests.tolerances import ROW_SUM
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_examples):
+    return [example.text for example in tiny_examples]
+
+
+@pytest.fixture(scope="module")
+def names(tiny_examples):
+    return [example.label for example in tiny_examples]
+
+
+@pytest.fixture(scope="module")
+def descriptions(tiny_labels):
+    return {label.name: label.descriptions[0] for label in tiny_labels}
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_backbone_dir, texts, names, descriptions):
+    return CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu").fit(texts, names, descriptions)
+
+
+def test_parameters_are_those_of_the_constructor(tiny_backbone_dir):
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), head="paper", seed=5, max_length_tokens=16)
+    assert sorted(model.get_params()) == sorted(list(inspect.signature(CrossTuneClassifier.__init__).parameters)[1:])
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    assert copy is not model
+    assert model.set_params(seed=6).seed == 6
+    assert is_classifier(model)
+
+
+def test_it_is_the_same_training(
+    fitted, tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels, tiny_other_texts
+):
+    checkpoint = train(tiny_examples, tiny_labels, TrainConfig(backbone=str(tiny_backbone_dir)), backbone=tiny_backbone)
+    expected = predict_proba(checkpoint, tiny_backbone, tiny_other_texts)
+    np.testing.assert_array_equal(fitted.predict_proba(tiny_other_texts), expected)
+    assert fitted.checkpoint_.examples == checkpoint.examples
+
+
+def test_predictions_are_names(fitted, texts, names):
+    probs = fitted.predict_proba(texts)
+    assert probs.shape == (18, 3)
+    assert probs.dtype == np.float32
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=0, atol=ROW_SUM)
+    answers = fitted.predict(np.array(texts))
+    assert answers.tolist() == [fitted.classes_[row.argmax()] for row in probs]
+    assert fitted.classes_.tolist() == ["shipping", "billing", "praise"]
+    assert fitted.score(texts, names) == np.mean(answers == np.array(names))
+    assert fitted.score(texts, names) > 0.8
+
+
+def test_no_texts_give_no_rows(fitted):
+    assert fitted.predict_proba([]).shape == (0, 3)
+    assert fitted.predict([]).shape == (0,)
+
+
+def test_without_descriptions_the_names_describe(tiny_backbone_dir, texts):
+    names = ["kind_words" if i % 2 else "late box" for i in range(len(texts))]
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper").fit(texts, names)
+    assert [(label.name, label.descriptions) for label in model.checkpoint_.labels] == [
+        ("kind_words", ("kind words",)),
+        ("late box", ("late box",)),
+    ]
+
+
+def test_several_descriptions_a_label(tiny_backbone_dir, texts, names, descriptions):
+    several = {name: [sentence, f"more {sentence}"] for name, sentence in descriptions.items()}
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper").fit(texts, names, several)
+    assert model.checkpoint_.labels.labels[0].descriptions == tuple(several["shipping"])
+
+
+def test_a_label_that_only_has_a_description(tiny_backbone_dir, texts, names, descriptions):
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu")
+    with pytest.warns(CrossTuneWarning, match="^fit: no example of 'refund'; known by description only"):
+        model.fit(texts, names, {**descriptions, "refund": "please send the money back"})
+    assert model.predict_proba(["x"]).shape == (1, 4)
+
+
+def test_pairs(tiny_backbone_dir, tiny_pair_examples):
+    rows = [example.content for example in tiny_pair_examples]
+    names = [example.label for example in tiny_pair_examples]
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper").fit(rows, names)
+    assert model.checkpoint_.text_pair
+    assert model.predict(rows).shape == (18,)
+
+
+def test_cross_validation_works(tiny_backbone_dir, texts, names):
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
+    scores = cross_val_score(model, np.array(texts), np.array(names), cv=2)
+    assert scores.shape == (2,)
+
+
+def test_it_saves_the_checkpoint(tmp_path, fitted, tiny_other_texts):
+    fitted.save(tmp_path / "c")
+    checkpoint = load_checkpoint(tmp_path / "c")
+    probs = predict_proba(checkpoint, checkpoint.load_backbone(device="cpu"), tiny_other_texts)
+    np.testing.assert_array_equal(probs, fitted.predict_proba(tiny_other_texts))
+    with pytest.raises(OutputExistsError):
+        fitted.save(tmp_path / "c")
+    fitted.save(tmp_path / "c", force=True)
+
+
+def test_features_are_cached_where_it_is_told(tmp_path, tiny_backbone_dir, texts, names):
+    path = tmp_path / "cache" / "f.sqlite"
+    CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper", cache_path=str(path)).fit(
+        texts, names
+    )
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("call", ["predict", "predict_proba", "save"])
+def test_it_must_be_fitted_first(tmp_path, call):
+    with pytest.raises(NotFittedError):
+        getattr(CrossTuneClassifier(), call)(tmp_path / "x")
+
+
+def refused(error_class, X, y, described=None, **parameters):
+    with pytest.raises(error_class) as caught:
+        CrossTuneClassifier(**({"backbone": "/nowhere"} | parameters)).fit(X, y, described)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (["a", "b"], ["x"], "fit: 2 texts and 1 labels, expected as many of each."),
+        ("ab", "xy", "fit: found one string, expected a list of texts and a list of labels."),
+        (["a", 3], ["x", "y"], "fit: item 1 is 3 labelled 'y', expected strings."),
+        (["a", None], ["x", "y"], "fit: item 1 is None labelled 'y', expected strings."),
+        (["a", "b"], ["x", 1], "fit: item 1 is 'b' labelled 1, expected strings."),
+        (["a", ("b",)], ["x", "y"], "fit: item 1 is ('b',) labelled 'y', expected strings."),
+        (["a", ()], ["x", "y"], "fit: item 1 is () labelled 'y', expected strings."),
+        ([("a", "b", "c")], ["x"], "fit: item 0 is ('a', 'b', 'c') labelled 'x', expected strings."),
+        ([("a", 3)], ["x"], "fit: item 0 is ('a', 3) labelled 'x', expected strings."),
+        (["a", "b"], ["x", "x"], "labels: 1 labels, expected at least 2. Add labels with descriptions."),
+    ],
+)
+def test_wrong_inputs_are_refused(X, y, message, tiny_backbone_dir):
+    assert refused(DataError, X, y, backbone=str(tiny_backbone_dir), device="cpu") == message
+
+
+def test_a_label_without_description_is_refused(tiny_backbone_dir):
+    assert refused(
+        DataError, ["a", "b"], ["x", "z"], {"x": "one", "y": "two"}, backbone=str(tiny_backbone_dir), device="cpu"
+    ) == (
+        "fit:2: label 'z' is not in the label file, which has 'x', 'y' (1 such rows). "
+        "Add it there with a description, or correct the rows."
+    )
+
+
+def test_bad_settings_are_refused():
+    assert refused(ConfigError, ["a", "b"], ["x", "y"], head="linear") == (
+        "CrossTuneClassifier: head is 'linear', input should be 'default' or 'paper'. Correct the setting."
+    )
+    assert refused(ConfigError, ["a", "b"], ["x", "y"], seed=-1) == (
+        "CrossTuneClassifier: seed is -1, input should be greater than or equal to 0. Correct the setting."
+    )
+    assert refused(ConfigError, ["a", "b"], ["x", "y"], device="tpu") == (
+        "device: found 'tpu', expected auto, cpu or cuda."
+    )
+    assert refused(BackboneError, ["a", "b"], ["x", "y"]) == (
+        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+    )

@@ -1,0 +1,348 @@
+"""Training from examples to a checkpoint: the same bytes every time, and what is refused before any work."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, TrainingError, few_shot_split, train
+from crosstune.backbone import PoolPositions
+from crosstune.errors import BackboneError, ConfigError
+from crosstune.head_reference import (
+    reference_features,
+    reference_paper_probs,
+    reference_prior_probs,
+)
+from crosstune.paper_training import fit_paper
+from crosstune.pooling import Atom, FeatureSpec
+from crosstune.training import predict_proba
+from tests.tolerances import FIRST_STEP, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
+
+PAPER = {"head": "paper", "heads": 4, "epochs": 15, "learning_rate": 0.01}
+SETTINGS = [
+    {},
+    PAPER,
+    PAPER | {"feature": "max"},
+    PAPER | {"feature": "mask", "template": "{text} this is {mask} ."},
+]
+NAMES = ["default", "paper mean", "paper max", "paper mask"]
+
+
+def saved(checkpoint, folder):
+    checkpoint.save(folder)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
+def test_the_same_bytes_from_a_cold_a_warm_and_a_half_full_cache(
+    tmp_path, tiny_backbone, tiny_examples, tiny_labels, settings
+):
+    def run(name, cache):
+        config = TrainConfig(**settings)
+        return saved(
+            train(tiny_examples, tiny_labels, config, backbone=tiny_backbone, cache_path=tmp_path / cache),
+            tmp_path / name,
+        )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CrossTuneWarning)
+        train(
+            tiny_examples[:5], tiny_labels, TrainConfig(**PAPER), backbone=tiny_backbone, cache_path=tmp_path / "half"
+        )
+    cold = run("a", "one")
+    torch.rand(7)  # the global generator is nobody's
+    assert run("b", "one") == cold
+    assert run("c", "half") == cold
+    assert run("d", "other") == cold
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
+def test_what_it_predicts_is_what_the_oracle_computes(
+    tiny_backbone, tiny_examples, tiny_labels, tiny_other_texts, settings
+):
+    checkpoint = train(tiny_examples, tiny_labels, TrainConfig(**settings), backbone=tiny_backbone)
+    texts = [example.text for example in tiny_examples] + list(tiny_other_texts)
+    probs = predict_proba(checkpoint, tiny_backbone, texts, batch_size=4)
+    assert probs.shape == (len(texts), 3)
+    assert probs.dtype == np.float32
+    head = checkpoint.head
+    tensors = {name: value.double().numpy() for name, value in head.tensors().items()}
+    for text, ours in zip(texts, probs, strict=True):
+        hidden = tiny_backbone.forward(tiny_backbone.tokenize([text], checkpoint.tokens))
+        features = reference_features(
+            [state[0].numpy() for state in hidden.states],
+            int(hidden.mask.sum()),
+            [(atom.pool, atom.layer) for atom in head.spec.atoms],
+            head.spec.merge,
+            head.positions.first,
+            head.positions.mask_from_end,
+        )
+        if head.kind == "default":
+            expected = reference_prior_probs(features, tensors["label_keys"], tensors["label_bias"])
+        else:
+            expected = reference_paper_probs(features, tensors["query"], tensors["key"], tensors["label_vectors"])
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=10 * PROBS_TO_ORACLE)
+
+
+def test_the_features_of_each_setting(tiny_backbone, tiny_examples, tiny_labels):
+    specs = {}
+    for name, settings in zip(NAMES, SETTINGS, strict=True):
+        config = TrainConfig(**settings).model_copy(update={"epochs": 1})
+        checkpoint = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+        specs[name] = checkpoint.head.spec
+        mask = tiny_backbone.tokenize(["x"], checkpoint.tokens)[0].ids
+        assert ("mask" in name) == (checkpoint.tokens != tiny_backbone.tokens)
+        if "mask" in name:
+            assert checkpoint.head.positions.mask_from_end == 3
+            assert mask[-3] == tiny_backbone.with_template("{text} {mask}").suffix_ids[0]
+    assert specs["paper mean"] == FeatureSpec((Atom("mean", 2),))
+    assert specs["paper max"] == FeatureSpec((Atom("max", 2),))
+    assert specs["paper mask"] == FeatureSpec((Atom("mask", 1), Atom("mask", 2)), "max")
+    assert {atom.pool for atom in specs["default"].atoms} == {"mean", "max", "first"}
+
+
+@pytest.mark.parametrize("settings", [{}, PAPER], ids=["default", "paper"])
+def test_it_learns_the_training_texts(tiny_backbone, tiny_examples, tiny_labels, settings):
+    config = TrainConfig(**(settings | ({"epochs": 200} if settings else {})))
+    checkpoint = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+    probs = predict_proba(checkpoint, tiny_backbone, [example.text for example in tiny_examples])
+    assert (probs.argmax(1) == np.array(tiny_labels.indices(tiny_examples))).mean() > 0.8
+
+
+def test_the_order_of_the_labels_and_nothing_else_decides_the_columns(
+    tiny_backbone, tiny_examples, tiny_labels, tiny_other_texts
+):
+    turned = LabelSet(tiny_labels.labels[::-1])
+    texts = [example.text for example in tiny_examples] + list(tiny_other_texts)
+    one, two = (
+        predict_proba(train(tiny_examples, labels, backbone=tiny_backbone), tiny_backbone, texts)
+        for labels in (tiny_labels, turned)
+    )
+    np.testing.assert_allclose(one, two[:, ::-1], rtol=0, atol=PROBS_LABEL_ORDER)
+    clear = np.sort(one, 1)[:, -1] - np.sort(one, 1)[:, -2] > 2 * PROBS_LABEL_ORDER
+    assert clear.sum() > len(texts) // 2
+    np.testing.assert_array_equal(one.argmax(1)[clear], 2 - two.argmax(1)[clear])
+
+
+def test_pairs_are_trained_on_as_pairs(tiny_backbone, tiny_pair_examples, tiny_labels):
+    checkpoint = train(tiny_pair_examples, tiny_labels, backbone=tiny_backbone)
+    assert checkpoint.text_pair
+    pairs = [example.content for example in tiny_pair_examples]
+    turned = [(second, first) for first, second in pairs]
+    one, two = (predict_proba(checkpoint, tiny_backbone, rows) for rows in (pairs, turned))
+    assert not np.allclose(one, two, rtol=0, atol=100 * PROBS_LABEL_ORDER)
+
+
+def test_several_descriptions_count_as_their_mean(tiny_backbone, tiny_examples, tiny_labels):
+    sentences = tiny_labels.labels[0].descriptions[0], "kind words"
+    config = TrainConfig(**PAPER)
+    vectors = []
+    for descriptions in ((sentences[0],), (sentences[1],), sentences):
+        labels = LabelSet.from_mapping({"shipping": descriptions, "billing": "money", "praise": "thanks"})
+        vectors.append(train(tiny_examples, labels, config, backbone=tiny_backbone).head.label_vectors)
+    torch.testing.assert_close(vectors[2][0], (vectors[0][0] + vectors[1][0]) / 2)
+    torch.testing.assert_close(vectors[2][1:], vectors[0][1:], rtol=0, atol=0)
+
+
+def test_shots_are_drawn_by_the_protocol(tiny_backbone, tiny_examples, tiny_labels):
+    checkpoint = train(tiny_examples, tiny_labels, TrainConfig(shots=2, seed=21, **PAPER), backbone=tiny_backbone)
+    assert checkpoint.examples == few_shot_split(tiny_examples, 2, 21).train
+    assert checkpoint.summary["examples"] == 6
+
+
+def test_the_summary_of_the_default_head(tiny_backbone, tiny_examples, tiny_labels):
+    summary = train(tiny_examples, tiny_labels, backbone=tiny_backbone).summary
+    assert sorted(summary) == ["cv_accuracy", "examples", "examples_sha256", "views"]
+    assert 0 <= summary["cv_accuracy"] <= 1
+    assert [sorted(view) for view in summary["views"]] == [["cv_accuracy", "name", "penalty", "scale", "weight"]] * 5
+
+
+def test_the_stages_are_reported_to_their_end(tmp_path, tiny_backbone, tiny_examples, tiny_labels):
+    heard = []
+    train(
+        tiny_examples,
+        tiny_labels,
+        backbone=tiny_backbone,
+        cache_path=tmp_path / "f.sqlite",
+        report=lambda *step: heard.append(step),
+    )
+    assert list(dict.fromkeys(stage for stage, _, _ in heard)) == ["encode labels", "encode texts", "fit head"]
+    assert {("encode labels", 3, 3), ("encode texts", 18, 18), ("fit head", 5, 5)} <= set(heard)
+
+
+# Few or no examples
+
+
+def test_without_examples_the_descriptions_decide(tiny_backbone, tiny_labels):
+    with pytest.warns(CrossTuneWarning) as caught:
+        checkpoint = train([], tiny_labels, backbone=tiny_backbone, where="train.jsonl")
+    assert [str(item.message) for item in caught] == [
+        "train.jsonl: no example of 'shipping', 'billing', 'praise'; known by description only."
+    ]
+    assert checkpoint.summary["cv_accuracy"] is None
+    descriptions = [label.descriptions[0] for label in tiny_labels]
+    assert predict_proba(checkpoint, tiny_backbone, descriptions).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_a_label_without_examples_is_known_by_its_description(tiny_backbone, tiny_examples, tiny_labels):
+    two = [example for example in tiny_examples if example.label != "praise"]
+    with pytest.warns(CrossTuneWarning, match="no example of 'praise'; known by description only"):
+        checkpoint = train(two, tiny_labels, backbone=tiny_backbone)
+    assert torch.equal(checkpoint.head.label_keys[2], checkpoint.head.prior_keys[2])
+    assert predict_proba(checkpoint, tiny_backbone, [tiny_labels.labels[2].descriptions[0]]).argmax() == 2
+
+
+def test_the_paper_head_needs_an_example(tiny_backbone, tiny_labels):
+    with (
+        pytest.warns(CrossTuneWarning, match="known by description only"),
+        pytest.raises(DataError) as caught,
+    ):
+        train([], tiny_labels, TrainConfig(**PAPER), backbone=tiny_backbone, where="train.jsonl")
+    assert str(caught.value) == (
+        "train.jsonl: 0 examples, expected at least one for the paper head. Use the default head."
+    )
+
+
+# What is refused
+
+
+def refused(error_class, examples, labels, config=None, **options):
+    with pytest.raises(error_class) as caught:
+        train(examples, labels, config, where="train.jsonl", **options)
+    return str(caught.value)
+
+
+def test_a_text_under_two_labels_is_refused(tiny_backbone, tiny_examples, tiny_labels):
+    rows = [*tiny_examples, Example(tiny_examples[0].text, "praise", line=19)]
+    assert refused(DataError, rows, tiny_labels, backbone=tiny_backbone) == (
+        "train.jsonl:19: the text 'where is my parcel' is labelled 'praise' here and 'shipping' in line 1. "
+        "Keep one label for each text."
+    )
+
+
+def test_an_unknown_label_is_refused_before_a_backbone_is_loaded(tiny_examples, tiny_labels):
+    rows = [*tiny_examples, Example("new", "refund", line=19)]
+    assert refused(DataError, rows, tiny_labels, TrainConfig(backbone="/nowhere")) == (
+        "train.jsonl:19: label 'refund' is not in the label file, which has 'shipping', 'billing', 'praise' "
+        "(1 such rows). Add it there with a description, or correct the rows."
+    )
+
+
+def test_pairs_and_single_texts_together_are_refused(tiny_backbone, tiny_examples, tiny_pair_examples, tiny_labels):
+    rows = [*tiny_examples[:9], *tiny_pair_examples[9:]]
+    assert refused(DataError, rows, tiny_labels, backbone=tiny_backbone) == (
+        "train.jsonl: some examples have a text_pair and some have none. Give every row one, or none."
+    )
+
+
+def test_a_bad_template_is_refused(tiny_backbone, tiny_examples, tiny_labels):
+    config = TrainConfig(head="paper", feature="mask", template="{text} is")
+    assert refused(ConfigError, tiny_examples, tiny_labels, config, backbone=tiny_backbone) == (
+        "template: found '{text} is', expected {text} and after it {mask}, once each."
+    )
+
+
+def test_a_backbone_that_is_not_there_is_refused(tiny_examples, tiny_labels):
+    assert refused(BackboneError, tiny_examples, tiny_labels, TrainConfig(backbone="/nowhere")) == (
+        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+    )
+
+
+def test_repeated_examples_count_once(tiny_backbone, tiny_examples, tiny_labels):
+    config = TrainConfig(**PAPER)
+    with pytest.warns(CrossTuneWarning, match=r"^examples: 2 repeated examples, each kept once\.$"):
+        twice = train([*tiny_examples, *tiny_examples[:2]], tiny_labels, config, backbone=tiny_backbone)
+    once = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+    assert twice.examples == once.examples
+    assert torch.equal(twice.head.query, once.head.query)
+
+
+def test_a_backbone_with_a_weight_that_is_not_finite_is_refused(
+    tmp_path, tiny_backbone_dir, tiny_examples, tiny_labels
+):
+    import safetensors.torch
+
+    broken = shutil.copytree(tiny_backbone_dir, tmp_path / "broken")
+    weights = safetensors.torch.load_file(broken / "model.safetensors")
+    weights["encoder.layer.0.output.dense.bias"][0] = float("nan")
+    safetensors.torch.save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    assert refused(BackboneError, tiny_examples, tiny_labels, TrainConfig(backbone=str(broken))) == (
+        f"{broken}: weight encoder.layer.0.output.dense.bias is not finite. Copy or download it again."
+    )
+
+
+# The paper head's optimisation
+
+
+def paper_task():
+    random = np.random.RandomState(0)
+    features, vectors = (torch.tensor(random.randn(rows, 8), dtype=torch.float32) for rows in (9, 3))
+    return features, torch.tensor([0, 1, 2] * 3), vectors
+
+
+def fit(features, targets, vectors, epochs, learning_rate=0.01):
+    spec, at = FeatureSpec((Atom("mean", 1),)), PoolPositions(1, 0)
+    options = {"heads": 2, "epochs": epochs, "learning_rate": learning_rate, "seed": 3}
+    return fit_paper(spec, at, features, targets, vectors, **options)
+
+
+def oracle_loss(head, features, targets, vectors):
+    query, key = (value.detach().double().numpy() for value in (head.query, head.key))
+    rows = [reference_paper_probs(row, query, key, vectors.double().numpy()) for row in features.double().numpy()]
+    return -np.mean([np.log(row[target]) for row, target in zip(rows, targets, strict=True)])
+
+
+def test_the_first_step_goes_down_the_oracles_slope():
+    """Adam's first step is the learning rate against the sign of each slope; slopes by finite differences of the oracle."""
+    from crosstune.head import PaperHead
+
+    features, targets, vectors = paper_task()
+    start = PaperHead.start(FeatureSpec((Atom("mean", 1),)), PoolPositions(1, 0), vectors, 2, 3).requires_grad_(False)
+    stepped = fit(features, targets, vectors, 1)
+    for name in ("query", "key"):
+        before, after = getattr(start, name), getattr(stepped, name)
+        for index in [(0, 0, 0), (1, 3, 7), (0, 2, 5), (1, 1, 1)]:
+            kept, losses = float(before[index]), []
+            for delta in (1e-3, -1e-3):
+                before[index] = kept + delta
+                losses.append(oracle_loss(start, features, targets, vectors))
+            before[index] = kept
+            slope = losses[0] - losses[1]
+            assert abs(slope) > 1e-6
+            assert float(after[index]) - kept == pytest.approx(-0.01 * np.sign(slope), rel=FIRST_STEP)
+
+
+def test_the_loss_falls():
+    features, targets, vectors = paper_task()
+    losses = [
+        oracle_loss(fit(features, targets, vectors, epochs), features, targets, vectors) for epochs in (1, 20, 200)
+    ]
+    assert losses[0] > losses[1] > losses[2]
+    assert losses[2] < 0.1
+
+
+def test_features_that_are_not_finite_stop_the_training():
+    features, targets, vectors = paper_task()
+    features[2, 3] = float("inf")
+    with pytest.raises(TrainingError) as caught:
+        fit(features, targets, vectors, 5, 0.25)
+    assert str(caught.value) == ("training: loss is nan at epoch 0 with learning rate 0.25. Lower the learning rate.")
+
+
+@pytest.mark.slow
+def test_the_example_data_are_learned_with_minilm(minilm, support_desk):
+    from crosstune import evaluate, read_examples, read_labels
+
+    labels, rows, test = (
+        read_labels(support_desk.labels),
+        read_examples(support_desk.train),
+        read_examples(support_desk.test),
+    )
+    checkpoint = train(rows, labels, TrainConfig(shots=8), backbone=minilm)
+    probs = predict_proba(checkpoint, minilm, [example.content for example in test])
+    result = evaluate(probs, labels.indices(test), labels.names)
+    assert result.accuracy > 0.8
+    assert result.macro_f1 > 0.8
+    assert abs(checkpoint.summary["cv_accuracy"] - result.accuracy) < 0.15
