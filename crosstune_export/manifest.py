@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,7 +299,7 @@ class _Reader:
     def manifest(self, version: str, digest: str) -> BundleManifest:
         return BundleManifest(
             name=self.text("name"),
-            producer={key: str(value) for key, value in self.table("producer").items()},
+            producer={key: self.inner("producer").text(key) for key in self.table("producer")},
             labels=self._labels(),
             text_pair=self.boolean("text_pair"),
             tokens=self.inner("tokens")._tokens(),
@@ -320,7 +321,10 @@ class _Reader:
         entries = []
         for index, item in enumerate(value):
             reader = _Reader(self._where, cast("dict[str, Json]", item), f"labels[{index}].")
-            entries.append(LabelEntry(reader.text("name"), reader.texts("descriptions")))
+            descriptions = reader.texts("descriptions")
+            if not descriptions:
+                raise self._bad(f"labels[{index}].descriptions", "empty", "at least one sentence")
+            entries.append(LabelEntry(reader.text("name"), descriptions))
         if len({entry.name for entry in entries}) != len(entries):
             raise self._bad("labels", "a list with one name twice", "distinct names")
         return tuple(entries)
@@ -376,5 +380,8 @@ class _Reader:
         entries = {}
         for name in sorted(names):
             reader = table.inner(name)
-            entries[name] = FileEntry(reader.text("sha256"), reader.integer("size_bytes", 0, SIZE_LIMITS[name]))
+            sha256 = reader.text("sha256")
+            if not re.fullmatch("[0-9a-f]{64}", sha256):
+                raise reader._bad("sha256", repr(sha256)[:80], "64 lowercase hexadecimal digits")
+            entries[name] = FileEntry(sha256, reader.integer("size_bytes", 0, SIZE_LIMITS[name]))
         return entries

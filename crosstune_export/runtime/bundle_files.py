@@ -101,10 +101,11 @@ def _read(folder: Path, name: str) -> bytes:
         raise BundleIntegrityError(
             f"{path}: cannot be opened ({error.strerror}), expected a regular file. Copy or build the bundle again."
         ) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BundleIntegrityError(f"{path}: not a regular file. Copy or build the bundle again.")
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleIntegrityError(f"{path}: not a regular file. Copy or build the bundle again.")
         if status.st_size > limit:
             raise BundleIntegrityError(
                 f"{path}: {status.st_size} bytes, expected at most {limit}. Build the bundle again."

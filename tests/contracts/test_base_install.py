@@ -57,7 +57,7 @@ def test_nothing_heavy_is_installed(base, elsewhere):
     listed = json.loads(run(base / "python", "-m", "pip", "list", "--format", "json", cwd=elsewhere))
     names = {package["name"].lower() for package in listed}
     assert {"crosstune-export", "numpy", "onnxruntime", "tokenizers", "typer", "rich"} <= names
-    heavy = {"torch", "transformers", "onnx", "onnxscript", "onnx-ir", "scikit-learn", "scipy", "pydantic", "safetensors", "pyarrow"}  # fmt: skip
+    heavy = {"torch", "transformers", "onnx", "onnxscript", "onnx-ir", "scikit-learn", "scipy", "pydantic", "pyarrow"}
     assert names.isdisjoint(heavy)
 
 

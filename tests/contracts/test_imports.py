@@ -103,6 +103,7 @@ def test_help_answers_without_the_heavy_packages(command):
     assert found.isdisjoint({*HEAVY, "onnxruntime", "tokenizers", "numpy"})
 
 
+@pytest.mark.slow
 def test_the_heavy_list_is_not_out_of_date():
     """The guards above would pass if these packages had other names."""
     found = loaded(

@@ -405,7 +405,10 @@ def test_a_leak_is_seen_through_case_white_space_and_composition(other):
 
 
 def test_other_texts_are_no_leak():
-    check_no_leak([Example("a b", "x"), Example("p", "x", "q")], [Example("ab", "x"), Example("q", "x", "p")], "test")
+    train = [Example("a b", "x"), Example("p", "x", "q"), Example("step 1", "x")]
+    check_no_leak(
+        train, [Example("ab", "x"), Example("q", "x", "p"), Example("p", "x"), Example("step ①", "x")], "test"
+    )
 
 
 @given(texts=st.lists(visible, min_size=1, max_size=8), other=st.lists(visible, min_size=1, max_size=8))

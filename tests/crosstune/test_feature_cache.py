@@ -94,8 +94,9 @@ def test_other_layouts_pools_texts_and_backbones_are_other_entries(
 
 def test_a_pair_and_the_text_that_looks_like_it_are_apart(counting):
     with FeatureCache(None) as cache:
-        cache.pooled(counting, [("a", "b"), "a b", '["a", "b"]', "ab"], POOLED)
-    assert counting.encoded == 4
+        for text in (("a", "b"), "a b", '["a", "b"]', "('a', 'b')", "ab"):
+            cache.pooled(counting, [text], POOLED)
+    assert counting.encoded == 5
 
 
 def test_repeated_texts_are_encoded_and_answered(counting):

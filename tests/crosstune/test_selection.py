@@ -112,16 +112,29 @@ def test_the_order_of_the_labels_does_not_change_the_answers():
     np.testing.assert_allclose(probs(one, fresh)[:, order], probs(two, fresh), rtol=0, atol=PROBS_LABEL_ORDER)
 
 
-def test_a_label_without_shots_is_known_by_its_description():
+@pytest.mark.parametrize("unseen", range(4))
+def test_a_label_without_shots_is_known_by_its_description(unseen):
     random = np.random.RandomState(4)
     keys = features(random, 4)
-    targets = torch.tensor([0, 1, 2] * 6)
+    targets = torch.tensor([label for label in range(4) if label != unseen] * 6)
     rows = keys[targets] + 0.5 * features(random, 18)
     chosen = select(VIEWS, rows, targets, keys, 13)
-    torch.testing.assert_close(chosen.label_keys[3], chosen.prior_keys[3], rtol=0, atol=0)
-    assert not torch.equal(chosen.label_keys[0], chosen.prior_keys[0])
-    unseen = keys[[3] * 20] + 0.5 * features(random, 20)
-    assert (probs(chosen, unseen).argmax(1) == 3).mean() > 0.8
+    for label in range(4):
+        assert torch.equal(chosen.label_keys[label], chosen.prior_keys[label]) == (label == unseen)
+    fresh = keys[[unseen] * 20] + 0.5 * features(random, 20)
+    assert (probs(chosen, fresh).argmax(1) == unseen).mean() > 0.8
+
+
+def test_what_all_texts_have_in_common_says_nothing_about_a_label():
+    """All texts share a direction, and one description has more of it than the others: it must not win by that."""
+    random = np.random.RandomState(9)
+    shared, keys = 3 * features(random, 1), features(random, 3)
+    described = keys + torch.tensor([[2.0], [0.0], [0.5]]) * shared
+    targets = torch.tensor([0, 1, 2] * 2)
+    chosen = select(VIEWS, shared + keys[targets] + 0.5 * features(random, 6), targets, described, 13)
+    gold = torch.tensor([0, 1, 2] * 20)
+    fresh = shared + keys[gold] + 0.5 * features(random, 60)
+    assert (probs(chosen, fresh).argmax(1) == gold.numpy()).mean() > 0.9
 
 
 @pytest.mark.parametrize("targets", [[], [1, 1, 1]], ids=["no shots", "one label only"])

@@ -18,7 +18,7 @@ from crosstune.head_reference import (
 from crosstune.paper_training import fit_paper
 from crosstune.pooling import Atom, FeatureSpec
 from crosstune.training import predict_proba
-from tests.tolerances import FIRST_STEP, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
+from tests.tolerances import FEATURES_TO_ORACLE, FIRST_STEP, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
 
 PAPER = {"head": "paper", "heads": 4, "epochs": 15, "learning_rate": 0.01}
 SETTINGS = [
@@ -101,6 +101,26 @@ def test_the_features_of_each_setting(tiny_backbone, tiny_examples, tiny_labels)
     assert specs["paper max"] == FeatureSpec((Atom("max", 2),))
     assert specs["paper mask"] == FeatureSpec((Atom("mask", 1), Atom("mask", 2)), "max")
     assert {atom.pool for atom in specs["default"].atoms} == {"mean", "max", "first"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "atoms", "merge"),
+    [
+        (SETTINGS[1], [("mean", 2)], "concat"),
+        (SETTINGS[2], [("max", 2)], "concat"),
+        (SETTINGS[3], [("max", 1), ("max", 2)], "max"),
+    ],
+    ids=NAMES[1:],
+)
+def test_label_vectors_are_the_oracles_features_of_the_descriptions(
+    tiny_backbone, tiny_examples, tiny_labels, settings, atoms, merge
+):
+    head = train(tiny_examples, tiny_labels, TrainConfig(**settings), backbone=tiny_backbone).head
+    for label, vector in zip(tiny_labels, head.label_vectors, strict=True):
+        hidden = tiny_backbone.forward(tiny_backbone.tokenize(label.descriptions))
+        states = [state[0].numpy() for state in hidden.states]
+        expected = reference_features(states, int(hidden.mask.sum()), atoms, merge, 1, 0)
+        np.testing.assert_allclose(vector.numpy(), expected, rtol=0, atol=FEATURES_TO_ORACLE)
 
 
 @pytest.mark.parametrize("settings", [{}, PAPER], ids=["default", "paper"])
@@ -346,3 +366,34 @@ def test_the_example_data_are_learned_with_minilm(minilm, support_desk):
     assert result.accuracy > 0.8
     assert result.macro_f1 > 0.8
     assert abs(checkpoint.summary["cv_accuracy"] - result.accuracy) < 0.15
+
+
+@pytest.mark.slow
+def test_the_same_bytes_in_another_process_whatever_its_hash_seed_and_locale(
+    tmp_path, tiny_backbone_dir, tiny_examples, tiny_labels
+):
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from crosstune.examples import example_line
+
+    (tmp_path / "train.jsonl").write_text("".join(map(example_line, tiny_examples)), "utf-8")
+    labels = {label.name: list(label.descriptions) for label in tiny_labels}
+    (tmp_path / "labels.json").write_text(json.dumps(labels), "utf-8")
+    code = (
+        "import sys, torch; torch.set_num_threads(1); from crosstune import *;"
+        "config = load_config(None, {'backbone': sys.argv[1]});"
+        "train(read_examples('train.jsonl'), read_labels('labels.json'), config, device='cpu').save(sys.argv[2])"
+    )
+    results = []
+    for seed, locale, zone in (("0", "C", "UTC"), ("1", "C.UTF-8", "Asia/Tokyo")):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone}
+        environment["CROSSTUNE_CACHE"] = str(tmp_path / f"cache-{seed}")
+        command = [sys.executable, "-c", code, str(tiny_backbone_dir), f"out-{seed}"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        results.append({path.name: path.read_bytes() for path in sorted((tmp_path / f"out-{seed}").iterdir())})
+    assert results[0] == results[1]
+    assert len(results[0]) == 4

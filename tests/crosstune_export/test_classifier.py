@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crosstune_export import BundleContentError, Classifier, InputError, UsageError
+from crosstune_export.manifest import manifest_bytes
+from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.runtime.prediction import check_threshold, decide
+from tests import tolerances
+
+TEXTS = ["where is my parcel", "the invoice is wrong", "thanks, great work", "", "parcel " * 100, "box"]
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_fp32_bundle_dir):
+    return Classifier.load(tiny_fp32_bundle_dir)
+
+
+@pytest.fixture(scope="module")
+def int8_classifier(tiny_bundle_dir):
+    return Classifier.load(tiny_bundle_dir)
+
+
+def test_answers(classifier):
+    answers = classifier.classify(TEXTS)
+    probs = classifier.predict_proba(TEXTS)
+    assert probs.dtype == np.float32 and probs.shape == (6, 3)
+    assert np.abs(probs.sum(1) - 1).max() <= tolerances.ROW_SUM
+    assert [answer.label for answer in answers] == [classifier.labels[i] for i in probs.argmax(1)]
+    assert [answer.prob for answer in answers] == probs.max(1).tolist()
+    assert [answer.truncated for answer in answers] == [False] * 4 + [True, False]
+    vectors = classifier.text_vectors(TEXTS)
+    assert vectors.dtype == np.float32 and vectors.shape == (6, classifier.manifest.graph.text_vector_size)
+
+
+def test_nothing_in_nothing_out(classifier):
+    assert classifier.classify([]) == []
+    assert classifier.predict_proba([]).shape == (0, 3)
+
+
+def test_batches_do_not_change_answers_in_fp32(classifier):
+    one_by_one = classifier.predict_proba(TEXTS, batch_size=1)
+    for size in (2, 3, 64):
+        assert np.abs(classifier.predict_proba(TEXTS, batch_size=size) - one_by_one).max() <= tolerances.STATES_PADDED
+    backwards = classifier.predict_proba(TEXTS[::-1], batch_size=2)[::-1]
+    assert np.abs(backwards - one_by_one).max() <= tolerances.STATES_PADDED
+
+
+def test_bad_arguments(classifier):
+    for call, message in (
+        (lambda: classifier.classify("one text"), "texts: found a string, expected a list of strings."),
+        (lambda: classifier.classify(["a"], batch_size=0), "batch_size: found 0, expected at least 1."),
+        (lambda: classifier.classify(["a", None]), "texts[1]: found None, expected a string."),
+        (lambda: classifier.classify(["a"], threshold=2), "threshold: found 2, expected a probability from 0 to 1."),
+    ):
+        with pytest.raises(InputError) as caught:
+            call()
+        assert str(caught.value) == message
+
+
+def test_threads_must_be_positive(tiny_bundle_dir):
+    with pytest.raises(UsageError) as caught:
+        Classifier.load(tiny_bundle_dir, threads=0)
+    assert str(caught.value) == "threads: found 0, expected at least 1."
+
+
+def test_many_threads_share_one_classifier(int8_classifier):
+    expected = [int8_classifier.predict_proba([text]) for text in TEXTS]
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            for text, probs in zip(TEXTS, expected, strict=True):
+                if not np.array_equal(int8_classifier.predict_proba([text]), probs):
+                    wrong.append(text)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_after_a_fork(tiny_bundle_dir):
+    """A session inherited across a fork crashes or hangs with several threads; ours is made anew."""
+    parent = Classifier.load(tiny_bundle_dir, threads=4)
+    expected = parent.predict_proba(TEXTS)
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            same = np.array_equal(parent.predict_proba(TEXTS), expected)
+            os._exit(0 if same else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(parent.predict_proba(TEXTS), expected)
+
+
+def test_threshold(tmp_path, tiny_fp32_bundle_dir, classifier):
+    top = classifier.predict_proba(["where is my parcel"]).max()
+    above, below = float(np.nextafter(top, np.float32(1))), float(top)
+    answer = classifier.classify(["where is my parcel"], threshold=above)[0]
+    assert answer.label is None and answer.prob == top
+    assert classifier.classify(["where is my parcel"], threshold=below)[0].label is not None
+    strict = shutil.copytree(tiny_fp32_bundle_dir, tmp_path / "strict.bundle")
+    manifest = replace(read_bundle(strict).manifest, threshold=above)
+    (strict / "manifest.json").write_bytes(manifest_bytes(manifest))
+    loaded = Classifier.load(strict)
+    assert loaded.classify(["where is my parcel"])[0].label is None
+    assert loaded.classify(["where is my parcel"], threshold=0.0)[0].label is not None
+
+
+def test_the_first_of_equal_labels_wins():
+    probs = np.array([[0.25, 0.375, 0.375]], np.float32)
+    assert decide(probs, [False], ["a", "b", "c"], None)[0].label == "b"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_probabilities_that_are_not_finite(bad):
+    probs = np.array([[0.5, 0.5], [bad, 0.5]], np.float32)
+    with pytest.raises(InputError) as caught:
+        decide(probs, [False, False], ["a", "b"], None)
+    assert str(caught.value) == "texts[1]: the graph gave probabilities that are not finite. Verify the bundle."
+
+
+@pytest.mark.parametrize("value", [None, 0, 0.5, 1])
+def test_thresholds_that_are_fine(value):
+    assert check_threshold(value) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
+def test_thresholds_that_are_not(value):
+    with pytest.raises(InputError):
+        check_threshold(value)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_selftest_passes(classifier, int8_classifier, precision):
+    report = (classifier if precision == "fp32" else int8_classifier).selftest()
+    assert report.passed and report.wrong_ids == 0 and report.samples == 3 + 17
+    assert report.tolerance == {"fp32": 1e-4, "int8": 0.1}[precision]
+
+
+def rewritten(folder, change):
+    """A bundle whose self-test says something else, with hashes that fit."""
+    import json
+
+    from crosstune_export.build.write import write_bundle
+
+    files = read_bundle(folder)
+    body = json.loads(files.selftest)
+    change(body)
+    write_bundle(folder, files.manifest, files.model, files.tokenizer, json.dumps(body).encode())
+    return Classifier.load(folder)
+
+
+def test_selftest_sees_other_answers(tmp_path, tiny_fp32_bundle_dir):
+    def probs(body):
+        body["samples"][0]["probs"][0] += 0.01
+
+    def ids(body):
+        body["samples"][1]["input_ids"][1] += 1
+
+    def flag(body):
+        body["samples"][2]["truncated"] = True
+
+    for index, (change, wrong_ids) in enumerate(((probs, 0), (ids, 1), (flag, 1))):
+        folder = shutil.copytree(tiny_fp32_bundle_dir, tmp_path / f"{index}.bundle")
+        report = rewritten(folder, change).selftest()
+        assert not report.passed and report.wrong_ids == wrong_ids
+
+
+def test_selftest_of_another_shape(tmp_path, tiny_fp32_bundle_dir):
+    folder = shutil.copytree(tiny_fp32_bundle_dir, tmp_path / "odd.bundle")
+    odd = rewritten(folder, lambda body: body.pop("samples"))
+    with pytest.raises(BundleContentError) as caught:
+        odd.selftest()
+    assert str(caught.value) == (
+        f"{folder / 'selftest.json'}: not a self-test (KeyError('samples')). Build the bundle again."
+    )
