@@ -47,7 +47,7 @@ def apply(model: ir.Model) -> int:
             added.outputs[0].name = f"{added.name}_out"
         product.outputs[0].dtype, product.outputs[0].shape = ir.DataType.FLOAT, node.outputs[0].shape
         graph.insert_before(node, [picked, weight, cast, product])
-        node.outputs[0].replace_all_uses_with(product.outputs[0])
+        node.outputs[0].replace_all_uses_with(product.outputs[0], replace_graph_outputs=True)
         graph.remove(node, safe=True)
         product.outputs[0].name = name
         if not table.uses():

@@ -43,8 +43,9 @@ def apply(model: ir.Model) -> int:
             added.outputs[0].name = source.name if index == len(new) - 1 else f"{source.name}_{role}"
             added.outputs[0].dtype, added.outputs[0].shape = source.dtype, source.shape
         model.graph.insert_before(node, new)
-        node.outputs[0].replace_all_uses_with(norm.outputs[0])
+        node.outputs[0].replace_all_uses_with(norm.outputs[0], replace_graph_outputs=True)
         if len(node.outputs) > 3:  # the fourth output is the sum before the normalization
-            node.outputs[3].replace_all_uses_with(total.outputs[0])
+            total.outputs[0].name = node.outputs[3].name
+            node.outputs[3].replace_all_uses_with(total.outputs[0], replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
     return len(nodes)

@@ -1,0 +1,206 @@
+"""Each rewrite on the smallest graph that shows it, run before and after with onnxruntime's own optimizations off."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnxscript import ir
+
+from crosstune_export.build.passes import (
+    fold_constants,
+    label_attention,
+    padding_mask,
+    quantize_embeddings,
+    split_skip_layer_norm,
+)
+from tests import tolerances
+
+FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
+RANDOM = np.random.default_rng(13)
+
+
+def value(name, dtype, shape):
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+
+
+def constant(name, array):
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def model_of(inputs, nodes, outputs, initializers):
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=nodes,
+        initializers=initializers,
+        opset_imports={"": 18, "com.microsoft": 1},
+        name="small",
+    )
+    return ir.Model(graph, ir_version=10)
+
+
+def run(model, feeds):
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = ir.serde.serialize_model(model).SerializeToString()
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def operators(model):
+    return [node.op_type for node in model.graph]
+
+
+def skip_norm_model(bias, fourth_output):
+    x, skip = value("x", FLOAT, ["b", "t", 8]), value("skip", FLOAT, ["b", "t", 8])
+    weights = [constant(name, RANDOM.normal(size=8).astype(np.float32)) for name in ("gamma", "beta", "bias")]
+    used = weights if bias else weights[:2]
+    node = ir.node(
+        "SkipLayerNormalization",
+        [x, skip, *used],
+        domain="com.microsoft",
+        attributes={"epsilon": 1e-3},
+        num_outputs=4 if fourth_output else 1,
+        name="norm",
+    )
+    for output, name in zip(node.outputs, ("y", "mean", "deviation", "total"), strict=False):
+        output.name, output.dtype, output.shape = name, FLOAT, ir.Shape(["b", "t", 8])
+    outputs = [node.outputs[0], node.outputs[3]] if fourth_output else [node.outputs[0]]
+    return model_of([x, skip], [node], outputs, used)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("fourth_output", [True, False])
+def test_split_skip_layer_norm(bias, fourth_output):
+    model = skip_norm_model(bias, fourth_output)
+    feeds = {name: RANDOM.normal(size=(2, 3, 8)).astype(np.float32) for name in ("x", "skip")}
+    before = run(model, feeds)
+    assert split_skip_layer_norm.apply(model) == 1
+    assert operators(model) == ["Add"] * (1 + bias) + ["LayerNormalization"]
+    for expected, found in zip(before, run(model, feeds), strict=True):
+        assert np.abs(found - expected).max() <= tolerances.STATES_PADDED
+    assert split_skip_layer_norm.apply(model) == 0
+
+
+def attention_model(bias_from):
+    """Fused attention whose bias comes from an input: 0 where it is 1, -10,000 where it is 0."""
+    states = value("states", FLOAT, ["b", "t", 8])
+    mask = value(bias_from, INT64, ["b", "t"])
+    weights = constant("weights", RANDOM.normal(size=(8, 24)).astype(np.float32))
+    qkv_bias = constant("qkv_bias", RANDOM.normal(size=24).astype(np.float32))
+    axes, one = constant("axes", np.array([1, 2])), constant("one", np.array(1, np.float32))
+    large = constant("large", np.array(1e4, np.float32))
+    shape_last, full = constant("last", np.array([1])), constant("full", np.array([1, 1], np.int64))
+    cast = ir.node("Cast", [mask], attributes={"to": FLOAT})
+    minus = ir.node("Sub", [cast.outputs[0], one])
+    times = ir.node("Mul", [minus.outputs[0], large])
+    wide = ir.node("Unsqueeze", [times.outputs[0], axes])  # (B, 1, 1, T)
+    length = ir.node("Shape", [mask], attributes={"start": 1})
+    target = ir.node("Concat", [full, length.outputs[0], shape_last], attributes={"axis": 0})
+    expand = ir.node("Expand", [wide.outputs[0], target.outputs[0]])  # (B, 1, T, T)
+    attention = ir.node(
+        "Attention",
+        [states, weights, qkv_bias, None, None, expand.outputs[0]],
+        domain="com.microsoft",
+        attributes={"num_heads": 2},
+    )
+    attention.outputs[0].name, attention.outputs[0].dtype = "y", FLOAT
+    attention.outputs[0].shape = ir.Shape(["b", "t", 8])
+    nodes = [cast, minus, times, wide, length, target, expand, attention]
+    for index, node in enumerate(nodes[:-1]):
+        node.outputs[0].name = f"step_{index}"
+    initializers = [weights, qkv_bias, axes, one, large, shape_last, full]
+    return model_of([states, mask], nodes, [attention.outputs[0]], initializers)
+
+
+def test_padding_mask():
+    model = attention_model("attention_mask")
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+    feeds = {"states": RANDOM.normal(size=(2, 4, 8)).astype(np.float32), "attention_mask": mask}
+    before = run(model, feeds)[0]
+    assert padding_mask.apply(model) == 1
+    assert operators(model) == ["Cast", "Attention"]
+    after = run(model, feeds)[0]
+    assert np.abs(after - before)[mask == 1].max() <= tolerances.STATES_PADDED
+    changed = feeds | {"states": feeds["states"].copy()}
+    changed["states"][1, 2:] = 99  # padding
+    assert np.abs(run(model, changed)[0] - after)[mask == 1].max() <= tolerances.STATES_PADDED
+    assert padding_mask.apply(model) == 0
+
+
+def test_padding_mask_leaves_other_biases_alone():
+    model = attention_model("another_input")
+    before = operators(model)
+    assert padding_mask.apply(model) == 0
+    assert operators(model) == before
+
+
+def test_fold_constants():
+    x = value("x", FLOAT, ["b", 4])
+    halves = [constant(name, RANDOM.normal(size=(4, 3)).astype(np.float32)) for name in ("left", "right")]
+    join = ir.node("Concat", halves, attributes={"axis": 1})
+    join.outputs[0].name = "joined"
+    product = ir.node("MatMul", [x, join.outputs[0]])
+    product.outputs[0].name, product.outputs[0].dtype = "y", FLOAT
+    product.outputs[0].shape = ir.Shape(["b", 6])
+    model = model_of([x], [join, product], [product.outputs[0]], halves)
+    feeds = {"x": RANDOM.normal(size=(5, 4)).astype(np.float32)}
+    before = run(model, feeds)[0]
+    assert fold_constants.apply(model) == 1
+    assert operators(model) == ["MatMul"]
+    assert np.array_equal(run(model, feeds)[0], before)
+    assert fold_constants.apply(model) == 0
+
+
+def gather_model(table, axis=0):
+    ids = value("ids", INT64, ["b", "t"])
+    node = ir.node("Gather", [constant("table", table), ids], attributes={"axis": axis})
+    node.outputs[0].name, node.outputs[0].dtype = "y", ir.DataType(node.inputs[0].dtype)
+    node.outputs[0].shape = ir.Shape(["b", "t", table.shape[1]] if axis == 0 else [table.shape[0], "b", "t"])
+    return model_of([ids], [node], [node.outputs[0]], [node.inputs[0]])
+
+
+def test_quantize_embeddings():
+    table = (RANDOM.normal(size=(50, 8)) * RANDOM.lognormal(0, 3, size=(50, 1))).astype(np.float32)
+    table[7] = 0
+    model = gather_model(table)
+    assert quantize_embeddings.apply(model) == 1
+    assert {name: init.dtype for name, init in model.graph.initializers.items()} == {
+        "table_int8": ir.DataType.INT8,
+        "table_scale": FLOAT,
+    }
+    found = run(model, {"ids": np.arange(50).reshape(1, 50)})[0][0]
+    half_a_step = np.abs(table).max(1, keepdims=True) / 127 / 2
+    assert (np.abs(found - table) <= half_a_step * (1 + tolerances.FIT_EXCESS)).all()
+    assert (found[7] == 0).all()
+
+
+def test_quantize_embeddings_leaves_other_gathers_alone():
+    for model in (gather_model(np.ones((4, 3), np.int64)), gather_model(np.ones((3, 4), np.float32), axis=1)):
+        assert quantize_embeddings.apply(model) == 0
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_label_attention(heads):
+    batch, labels, features = 4, 5, 6
+    keys = RANDOM.normal(size=(heads, labels, features)).astype(np.float32)
+    bias = RANDOM.normal(size=(heads, labels)).astype(np.float32)
+    ids = value("input_ids", FLOAT, ["b", features])
+    node = ir.node("Identity", [ids])
+    node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT
+    node.outputs[0].shape = ir.Shape(["b", features])
+    model = model_of([ids], [node], [node.outputs[0]], [])
+    assert label_attention.apply(model, keys, bias) == 1
+    x = RANDOM.normal(size=(batch, features)).astype(np.float32)
+    probs, vector = run(model, {"input_ids": x})
+    scores = np.einsum("hlf,bf->bhl", keys.astype(np.float64), x) + bias
+    powers = np.exp(scores - scores.max(2, keepdims=True))
+    expected = (powers / powers.sum(2, keepdims=True)).mean(1)
+    assert np.abs(probs - expected).max() <= tolerances.PROBS_TO_ORACLE * 10
+    assert np.array_equal(vector, x)
+    names = model.graph.initializers
+    assert np.array_equal(names["label_keys"].const_value.numpy(), keys.reshape(-1, features))
+    assert np.array_equal(names["label_bias"].const_value.numpy(), bias.reshape(-1))
+    with pytest.raises(ValueError, match="outputs"):
+        label_attention.apply(model, keys, bias)

@@ -1,0 +1,75 @@
+"""The real backbone on the example data: torch, onnxruntime in fp32 and int8, and the numpy oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crosstune import TrainConfig, read_examples, read_labels, train
+from crosstune.head_reference import reference_features, reference_prior_probs
+from crosstune.training import predict_proba
+from crosstune_export import Classifier
+from crosstune_export.build.pipeline import BuildConfig, build
+from crosstune_export.build.probes import PROBES
+from tests import tolerances
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, minilm, support_desk):
+    checkpoint = train(
+        read_examples(support_desk.train), read_labels(support_desk.labels), TrainConfig(), backbone=minilm
+    )
+    folder = tmp_path_factory.mktemp("parity")
+    checkpoint.save(folder / "support.ckpt")
+    for precision in ("fp32", "int8"):
+        build(folder / "support.ckpt", folder / f"{precision}.bundle", BuildConfig(precision=precision))
+    return checkpoint, folder
+
+
+@pytest.fixture(scope="module")
+def texts(support_desk):
+    """At least 1,000 texts from 0 tokens to beyond the maximum."""
+    rows = [row.text for path in (support_desk.train, support_desk.test) for row in read_examples(path)]
+    words = " ".join(rows).split()
+    cut = [" ".join(words[11 * i : 11 * i + 1 + i % 40]) for i in range(600)]
+    long = [" ".join(words[40 * i : 40 * i + 8 * i]) for i in range(45)]
+    return [*rows, *PROBES, *cut, *long]
+
+
+def test_fp32_is_torch(trained, minilm, texts):
+    checkpoint, folder = trained
+    assert len(texts) >= 1000
+    expected = predict_proba(checkpoint, minilm, texts)
+    classifier = Classifier.load(folder / "fp32.bundle", threads=2)
+    lengths = [len(ids) for ids in classifier.token_ids(texts)]
+    assert (min(lengths), max(lengths)) == (2, 256)
+    for batch_size in (1, 8, 32):
+        found = classifier.predict_proba(texts, batch_size=batch_size)
+        assert np.abs(found - expected).max() <= tolerances.FP32_GRAPH_TO_TORCH
+
+
+def test_int8_gives_the_same_labels(trained, support_desk):
+    _, folder = trained
+    rows = [row.text for row in read_examples(support_desk.test)]
+    small, large = (Classifier.load(folder / f"{name}.bundle") for name in ("int8", "fp32"))
+    same = small.predict_proba(rows).argmax(1) == large.predict_proba(rows).argmax(1)
+    assert same.mean() >= 0.97
+    assert sum(path.stat().st_size for path in (folder / "int8.bundle").iterdir()) <= 24_000_000
+
+
+def test_the_numpy_oracle(trained, minilm, texts):
+    checkpoint, folder = trained
+    head = checkpoint.head
+    few = texts[:6] + list(PROBES[:4])
+    found = Classifier.load(folder / "fp32.bundle").predict_proba(few, batch_size=1)
+    atoms = [(atom.pool, atom.layer) for atom in head.spec.atoms]
+    for row, probs in zip(minilm.tokenize(few), found, strict=True):
+        hidden = minilm.forward([row])
+        states = [state[0].numpy() for state in hidden.states]
+        features = reference_features(states, len(row.ids), atoms, head.spec.merge, head.positions.first, 0)
+        expected = reference_prior_probs(
+            features, head.label_keys.numpy().astype(float), head.label_bias.numpy().astype(float)
+        )
+        assert np.abs(probs - expected).max() <= tolerances.FP32_GRAPH_TO_TORCH
