@@ -85,6 +85,7 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
             model, loading = AutoModel.from_pretrained(
                 source,
                 trust_remote_code=False,
+                use_safetensors=True,
                 attn_implementation="eager",
                 dtype=torch.float32,
                 output_loading_info=True,

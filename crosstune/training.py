@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -109,26 +110,28 @@ def train(
     summary: dict[str, Json]
     if config.head == "default":
         views = default_views(backbone.layer_count)
-        chosen = select(
-            views, features, targets, label_features, config.seed, lambda done, all_: report("fit head", done, all_)
-        )
+        with _one_thread():
+            chosen = select(
+                views, features, targets, label_features, config.seed, lambda done, all_: report("fit head", done, all_)
+            )
         head = PriorHead(text_spec, positions, chosen.label_keys, chosen.label_bias, chosen.prior_keys)
         summary = _selection_summary(chosen)
     else:
         if not len(targets):
             raise DataError(f"{where}: 0 examples, expected at least one for the paper head. Use the default head.")
-        head = fit_paper(
-            text_spec,
-            positions,
-            features,
-            targets,
-            label_features,
-            heads=config.heads,
-            epochs=config.epochs,
-            learning_rate=config.learning_rate,
-            seed=config.seed,
-            progress=lambda done, all_: report("fit head", done, all_),
-        )
+        with _one_thread():
+            head = fit_paper(
+                text_spec,
+                positions,
+                features,
+                targets,
+                label_features,
+                heads=config.heads,
+                epochs=config.epochs,
+                learning_rate=config.learning_rate,
+                seed=config.seed,
+                progress=lambda done, all_: report("fit head", done, all_),
+            )
         summary = {"cv_accuracy": None}
     for name, tensor in head.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
@@ -177,6 +180,17 @@ def predict_proba(
             done += len(chunk)
             report("classify", done, len(texts))
     return out
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small products: threads gain little on an idle machine, wait for each other on a busy one, and change last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, FeatureSpec]:

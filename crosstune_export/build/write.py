@@ -96,6 +96,10 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
     ]
     if "int8_to_fp32" in quality:
         lines.append(f"- int8 graph against fp32: {_figures(quality['int8_to_fp32'])}.")
+    if "int8_to_fp32_on_halves" in quality:
+        lines.append(
+            f"- The same on halves of the texts, never trained on: {_figures(quality['int8_to_fp32_on_halves'])}."
+        )
     lines += [
         f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB; texts beyond "
         f"{manifest.tokens.max_length_tokens} tokens are cut and marked `truncated`.",
