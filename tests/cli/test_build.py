@@ -25,11 +25,12 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert files_in(bundle) == BUNDLE_FILES
     assert files_in(task.out) == ["desk.bundle"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, torch_line, int8_line = result.out.splitlines()
+    first, torch_line, int8_line, halves_line = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     figures = r"(\d+) of (\d+) labels differ, largest difference of a probability \d\.\de-\d\d"
     assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
-    assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line)
+    assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line).group(2) == "18"
+    assert re.fullmatch(f"  int8 to fp32 on halves: {figures}", halves_line)
     assert Classifier.load(bundle).manifest.name == "desk"
 
 
