@@ -85,6 +85,7 @@ class Checkpoint:
             "spec": {
                 "atoms": [[atom.pool, atom.layer] for atom in self.head.spec.atoms],
                 "merge": self.head.spec.merge,
+                "attention": list(self.head.spec.attention),
             },
             "positions": cast(Json, dataclasses.asdict(self.head.positions)),
             "labels": {label.name: list(label.descriptions) for label in self.labels},
@@ -154,9 +155,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: Path) -> Checkpoint:
-    spec_state = cast("dict[str, list[list[str | int]]]", state["spec"])
+    spec_state = cast("dict[str, Json]", state["spec"])
     spec = FeatureSpec(
-        tuple(Atom(str(pool), int(layer)) for pool, layer in spec_state["atoms"]), cast(str, spec_state["merge"])
+        tuple(Atom(str(pool), int(layer)) for pool, layer in cast("list[tuple[str, int]]", spec_state["atoms"])),
+        cast(str, spec_state["merge"]),
+        tuple(int(layer) for layer in cast("list[int]", spec_state["attention"])),
     )
     positions = PoolPositions(**cast("dict[str, int]", state["positions"]))
     labels = LabelSet(
@@ -166,7 +169,7 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
         )
     )
     backbone = BackboneFacts(**cast("dict[str, object]", state["backbone"]))  # type: ignore[arg-type]
-    for atom in spec.atoms:
+    for atom in (*spec.atoms, *(Atom("mean", layer) for layer in spec.attention)):
         if atom.pool not in POOLS or not 0 <= atom.layer <= backbone.layer_count or spec.merge not in MERGES:
             raise CheckpointError(
                 f"{folder / STATE_NAME}: feature {atom.pool}:{atom.layer} ({spec.merge}), expected one of {', '.join(POOLS)} "

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -35,6 +35,9 @@ class TrainConfig(BaseModel):
     )
     shots: int | None = Field(None, ge=1, description="examples a label to draw from the training file; all when none")
     seed: int = Field(13, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
+    layers: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None, description="of the default head: use the first layers only; auto leaves out what held-out shots do not miss"
+    )
     max_length_tokens: int | None = Field(None, ge=8, description="longer texts are cut; the backbone's own when none")
     feature: Literal["mean", "max", "mask"] = Field(
         "mean",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +32,23 @@ def default_cache_path() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "crosstune" / "features.sqlite"
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "crosstune" / "features.sqlite"
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What is kept of N texts.
+
+    Attributes:
+        pools: P names out of ``pooling.POOLS``.
+        pooled: float32 (N, P, layers + 1, D).
+        layers: K layers whose token states are here.
+        tokens: N arrays, float16 (K, T, D), special tokens included: half precision, so that a cold and a warm cache agree.
+    """
+
+    pools: tuple[str, ...]
+    pooled: npt.NDArray[np.float32]
+    layers: tuple[int, ...]
+    tokens: list[npt.NDArray[np.float16]]
 
 
 class FeatureCache:
@@ -62,45 +81,56 @@ class FeatureCache:
         tokens: TokenSpec | None = None,
         progress: Progress | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Pooled states of every layer.
+        """Pooled states of every layer, float32 (N, P, layers + 1, D); see ``states``."""
+        return self.states(backbone, texts, pools, (), tokens, progress).pooled
+
+    def states(
+        self,
+        backbone: FrozenBackbone,
+        texts: Sequence[Text],
+        pools: Sequence[str],
+        layers: Sequence[int],
+        tokens: TokenSpec | None = None,
+        progress: Progress | None = None,
+    ) -> TextStates:
+        """Pooled states of every layer, and the states of all tokens in some.
 
         Args:
             backbone: What encodes.
             texts: N texts or pairs.
             pools: P names out of ``pooling.POOLS``.
+            layers: Layers whose token states are wanted.
             tokens: The layout of ids, the backbone's own when None.
             progress: Called with texts done and N.
-
-        Returns:
-            float32 (N, P, layers + 1, D).
 
         Raises:
             ResourceError: The cache cannot be written.
         """
         spec = tokens or backbone.tokens
         shape = (len(pools), backbone.layer_count + 1, backbone.hidden_size)
-        out = np.empty((len(texts), *shape), np.float32)
-        head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools)])
+        found = TextStates(tuple(pools), np.empty((len(texts), *shape), np.float32), tuple(layers), [])
+        head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools), list(layers)])
         keys = [_key(head, text) for text in texts]
-        missing = []
-        for i, key in enumerate(keys):
-            states = self._stored(key)
-            if states is not None and len(states) == out[i].nbytes:
-                out[i] = np.frombuffer(states, np.float32).reshape(shape)
-            else:
-                missing.append(i)
-        done = len(texts) - len(missing)
-        rows = backbone.tokenize([texts[i] for i in missing], spec)
-        for i, token_row in zip(missing, rows, strict=True):
-            out[i] = pool_layers(backbone.forward([token_row]), pools, backbone.pool_positions(spec))[0].cpu().numpy()
-            self._store(keys[i], out[i])
-            done += 1
+        rows = backbone.tokenize(texts, spec)
+        done = 0
+        for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+            inside = (len(layers), len(row.ids), backbone.hidden_size)
+            data = self._stored(key)
+            if data is None or len(data) != found.pooled[i].nbytes + 2 * math.prod(inside):
+                hidden = backbone.forward([row])
+                pooled = pool_layers(hidden, pools, backbone.pool_positions(spec))[0].cpu().numpy()
+                kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
+                data = pooled.tobytes() + b"".join(states.tobytes() for states in kept)
+                self._store(key, data)
+                done += 1
+                if done % 256 == 0:
+                    self._commit()
+            found.pooled[i] = np.frombuffer(data, np.float32, found.pooled[i].size).reshape(shape)
+            found.tokens.append(np.frombuffer(data, np.float16, offset=found.pooled[i].nbytes).reshape(inside))
             if progress is not None:
-                progress(done, len(texts))
-            if done % 256 == 0:
-                self._commit()
+                progress(i + 1, len(texts))
         self._commit()
-        return out
+        return found
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -164,9 +194,9 @@ class FeatureCache:
             row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def _store(self, key: bytes, states: npt.NDArray[np.float32]) -> None:
+    def _store(self, key: bytes, states: bytes) -> None:
         with self._guard():
-            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states.tobytes()))
+            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
 
     def _commit(self) -> None:
         with self._guard():

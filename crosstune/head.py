@@ -16,6 +16,10 @@ from crosstune.errors import CheckpointError
 from crosstune.pooling import FeatureSpec, text_features
 
 
+#: What a default head is made of, by name.
+DEFAULT_TENSORS = ("label_bias", "label_keys", "label_queries", "prior_centre", "prior_scale", "prior_shift")
+
+
 class LabelAttentionHead(nn.Module):
     """What both heads share: the features of a text, and where they come from in the hidden states."""
 
@@ -44,8 +48,17 @@ class LabelAttentionHead(nn.Module):
         Returns:
             float32 (B, L) and (B, F).
         """
-        vector = text_features(states, mask, self.spec, self.positions)
+        vector = text_features(states, mask, self.spec, self.positions, self.queries)
         return self.probs(vector), vector
+
+    @property
+    def queries(self) -> Tensor | None:
+        """Label queries, float32 (K, Q, D), of a head that attends to tokens."""
+        return None
+
+    def feature_count(self, hidden_size: int) -> int:
+        """F."""
+        return self.spec.size(hidden_size, 0 if self.queries is None else self.queries.shape[1])
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps, by name."""
@@ -53,25 +66,30 @@ class LabelAttentionHead(nn.Module):
 
 
 class PriorHead(LabelAttentionHead):
-    """One head of label attention whose keys start at, and are shrunk to, the label descriptions.
+    """Label attention twice: label queries over the tokens of a text, then the text over the label keys.
 
-    ``p = softmax(x · keysᵀ + bias)``: the keys (L, F) are the description vectors, scaled, plus what the shots taught;
-    queries are the features themselves (W^Q = I). ``prior_keys`` are the keys without the shots: what a label is worth
-    by its description alone.
+    ``p = softmax(x · keysᵀ + bias)``: the keys (L, F) are the label's own features, scaled, plus what the shots taught. x
+    holds pooled states and, last, what the label queries found among the tokens. A label that is known by its description
+    alone has ``key = prior_scale · (h − prior_shift)`` and ``bias = −key · prior_centre``, with h (F,) its own features.
     """
 
     kind = "default"
     label_keys: Tensor  # (L, F)
     label_bias: Tensor  # (L,)
-    prior_keys: Tensor  # (L, F)
+    label_queries: Tensor  # (K, Q, D)
+    prior_scale: Tensor  # (F,)
+    prior_shift: Tensor  # (F,)
+    prior_centre: Tensor  # (F,)
 
-    def __init__(
-        self, spec: FeatureSpec, positions: PoolPositions, label_keys: Tensor, label_bias: Tensor, prior_keys: Tensor
-    ) -> None:
+    def __init__(self, spec: FeatureSpec, positions: PoolPositions, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(spec, positions)
-        self.register_buffer("label_keys", label_keys)
-        self.register_buffer("label_bias", label_bias)
-        self.register_buffer("prior_keys", prior_keys)
+        for name in DEFAULT_TENSORS:
+            self.register_buffer(name, tensors[name])
+
+    @property
+    def queries(self) -> Tensor | None:
+        """Label queries, float32 (K, Q, D)."""
+        return self.label_queries if self.spec.attention else None
 
     def probs(self, text_vector: Tensor) -> Tensor:
         """Class probabilities, float32 (B, L), from features (B, F)."""
@@ -143,9 +161,17 @@ def head_from_tensors(
     Raises:
         CheckpointError: A tensor is missing, foreign, not finite, or of another shape or type than expected.
     """
-    features = spec.size(hidden_size)
+    asked = tensors.get("label_queries", torch.empty(0, 0, 0))
+    queries = asked.shape[1] if asked.ndim == 3 else 0
+    features = spec.size(hidden_size, queries)
+    shapes: dict[str, tuple[int, ...]]
     if kind == "default":
-        shapes = {"label_bias": (labels,), "label_keys": (labels, features), "prior_keys": (labels, features)}
+        shapes = {
+            "label_bias": (labels,),
+            "label_keys": (labels, features),
+            "label_queries": (len(spec.attention), queries, hidden_size),
+            **{name: (features,) for name in ("prior_centre", "prior_scale", "prior_shift")},
+        }
     elif kind == "paper":
         query = tuple(tensors["query"].shape) if "query" in tensors else (1, 1, features)
         shapes = {"key": (*query[:2], features), "label_vectors": (labels, features), "query": (*query[:2], features)}
@@ -165,5 +191,5 @@ def head_from_tensors(
         if bad:
             raise CheckpointError(f"{where}: tensor {name} has {bad} values that are not finite. Train again.")
     if kind == "default":
-        return PriorHead(spec, positions, tensors["label_keys"], tensors["label_bias"], tensors["prior_keys"])
+        return PriorHead(spec, positions, tensors)
     return PaperHead(spec, positions, tensors["query"], tensors["key"], tensors["label_vectors"]).requires_grad_(False)

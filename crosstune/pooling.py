@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from crosstune.backbone import HiddenStates, PoolPositions
+from crosstune.label_queries import attention_features
 
 #: Changes when the meaning of a pool does, so that features cached under the old meaning are not used.
 POOLING_VERSION = 1
@@ -34,21 +35,29 @@ class FeatureSpec:
 
     Attributes:
         atoms: A of them, distinct, those of one pool together, pools in the order of ``POOLS``.
-        merge: ``concat``: each vector scaled to length 1, side by side, F = A·D. ``max``: the largest value over the
-            atoms, then scaled to length 1, F = D.
+        merge: ``concat``: each vector scaled to length 1, side by side, A·D numbers. ``max``: the largest value over the
+            atoms, then scaled to length 1, D numbers.
+        attention: K layers whose tokens the label queries attend to; K·Q further numbers, behind the others.
     """
 
     atoms: tuple[Atom, ...]
     merge: str = "concat"
+    attention: tuple[int, ...] = ()
 
     @property
     def pools(self) -> tuple[str, ...]:
         """The pools that the atoms need, in order."""
         return tuple(dict.fromkeys(atom.pool for atom in self.atoms))
 
-    def size(self, hidden_size: int) -> int:
-        """F."""
-        return hidden_size * len(self.atoms) if self.merge == "concat" else hidden_size
+    @property
+    def last_layer(self) -> int:
+        """The last layer that is looked at; the backbone's later ones are not needed."""
+        return max([*(atom.layer for atom in self.atoms), *self.attention])
+
+    def size(self, hidden_size: int, queries: int = 0) -> int:
+        """F, for so many label queries."""
+        pooled = hidden_size * len(self.atoms) if self.merge == "concat" else hidden_size
+        return pooled + len(self.attention) * queries
 
 
 def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPositions) -> Tensor:
@@ -88,7 +97,7 @@ def pool_layers(hidden: HiddenStates, pools: Sequence[str], positions: PoolPosit
 
 
 def pooled_features(pooled: Tensor, pools: Sequence[str], spec: FeatureSpec) -> Tensor:
-    """Features from cached pooled states.
+    """Features from cached pooled states, without those of label queries.
 
     Args:
         pooled: float32 (N, P, layers + 1, D).
@@ -102,7 +111,13 @@ def pooled_features(pooled: Tensor, pools: Sequence[str], spec: FeatureSpec) -> 
     return merge_atoms(pooled[:, at, [atom.layer for atom in spec.atoms]], spec.merge)
 
 
-def text_features(states: Sequence[Tensor], mask: Tensor, spec: FeatureSpec, positions: PoolPositions) -> Tensor:
+def text_features(
+    states: Sequence[Tensor],
+    mask: Tensor,
+    spec: FeatureSpec,
+    positions: PoolPositions,
+    queries: Tensor | None = None,
+) -> Tensor:
     """Features straight from hidden states; what a built graph computes.
 
     Args:
@@ -110,6 +125,7 @@ def text_features(states: Sequence[Tensor], mask: Tensor, spec: FeatureSpec, pos
         mask: int64 (B, T).
         spec: What to take.
         positions: Where single tokens stand.
+        queries: float32 (K, Q, D), where the spec has attention layers.
 
     Returns:
         float32 (B, F).
@@ -118,7 +134,10 @@ def text_features(states: Sequence[Tensor], mask: Tensor, spec: FeatureSpec, pos
     for pool in spec.pools:
         layers = [states[atom.layer] for atom in spec.atoms if atom.pool == pool]
         parts.append(pool_tokens(torch.stack(layers, 2), mask, pool, positions))
-    return merge_atoms(torch.cat(parts, 1), spec.merge)
+    pooled = merge_atoms(torch.cat(parts, 1), spec.merge)
+    if queries is None or not spec.attention:
+        return pooled
+    return torch.cat([pooled, attention_features([states[layer] for layer in spec.attention], mask, queries)], 1)
 
 
 def merge_atoms(vectors: Tensor, merge: str) -> Tensor:

@@ -55,15 +55,16 @@ def fit_prior(
     return theta.transpose(0, 1), bias
 
 
-def fit_mixture(logits: Tensor, targets: Tensor, pull: float) -> Tensor:
+def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) -> Tensor:
     """Weights, none negative, with which several views' logits are added.
 
-    Minimises the cross-entropy of ``Σ_v w_v · logits_v`` plus ``pull · V · ‖w − 1/V‖²`` by projected gradient.
+    Minimises the cross-entropy of ``Σ_v w_v · logits_v`` plus ``pull · V · ‖w − believed‖²`` by projected gradient.
 
     Args:
         logits: float32 (V, N, L), held-out.
         targets: int64 (N,).
-        pull: Strength of the pull to equal weights.
+        believed: float32 (V,), the weights before any shot is seen.
+        pull: Strength of the pull to them.
 
     Returns:
         float32 (V,).
@@ -73,12 +74,35 @@ def fit_mixture(logits: Tensor, targets: Tensor, pull: float) -> Tensor:
     gold = torch.nn.functional.one_hot(targets, labels).to(logits.dtype)
     flat = centred.reshape(views, -1)
     curvature = 0.5 * torch.linalg.matrix_norm(flat, 2) ** 2 / count + 2 * pull * views
-    weights = logits.new_full((views,), 1 / views)
-    ahead = previous = weights
+    weights = ahead = previous = believed
     for k in range(1000):
         error = (torch.einsum("v,vnl->nl", ahead, centred).softmax(-1) - gold) / count
-        slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - 1 / views)
+        slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - believed)
         weights = (ahead - slope / curvature).clamp_min(0)
         ahead = weights + k / (k + 3) * (weights - previous)
         previous = weights
     return weights
+
+
+#: Temperatures to try, and how far from 1 (in units of the natural logarithm) one is thought to lie before any shot is seen.
+TEMPERATURES = torch.linspace(-1.5, 1.5, 61).exp()
+TEMPERATURE_BELIEF = 0.5
+
+
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The number to divide held-out logits by so that their probabilities are honest (Guo et al. 2017).
+
+    Minimises the summed cross-entropy plus ``½ (log T / TEMPERATURE_BELIEF)²``: with few shots T stays near 1.
+
+    Args:
+        logits: float32 (N, L), held-out.
+        targets: int64 (N,).
+
+    Returns:
+        T, above 0.
+    """
+    losses = torch.stack(
+        [torch.nn.functional.cross_entropy(logits / t, targets, reduction="sum") for t in TEMPERATURES.tolist()]
+    )
+    belief = (TEMPERATURES.log() / TEMPERATURE_BELIEF).square().to(losses) / 2
+    return float(TEMPERATURES[int((losses + belief).argmin())])

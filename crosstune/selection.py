@@ -15,24 +15,35 @@ import torch
 from torch import Tensor
 
 from crosstune.pooling import POOLS, Atom, FeatureSpec
-from crosstune.prior_training import STEPS, fit_mixture, fit_prior
+from crosstune.prior_training import STEPS, fit_mixture, fit_prior, fit_temperature
 
 Progress = Callable[[int, int], None]
 
-#: Multiplies cosines to the centred descriptions when there are no shots to choose it by.
-ZERO_SHOT_SCALE = 20.0
 #: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
-LIKELIHOOD_POWER = 0.5
-#: Pull of the views' weights to each other.
-MIXTURE_PULL = 0.05
+LIKELIHOOD_POWER = 1.0
+#: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
+PENALTY_BELIEF = (-1.5, 0.7)
+#: A view's logits are brought to this standard deviation before they are mixed.
+LOGIT_DEVIATION = 2.0
+#: Multiplies cosines to the descriptions when there are no shots to choose it by.
+ZERO_SHOT_SCALE = 50.0
+#: What the label queries find is brought to this length, and its prior logits to this deviation, as pooled states have them.
+ATTENTION_LENGTH, PRIOR_DEVIATION = 0.07, 0.03
 
 
 @dataclass(frozen=True)
 class View:
-    """A few atoms of the feature spec that are fitted together."""
+    """Features that are fitted together.
+
+    Attributes:
+        name: For people.
+        atoms: Atoms of the feature spec; none for the view of the label queries.
+        weight: Share of the mixture before any shot is seen.
+    """
 
     name: str
     atoms: tuple[Atom, ...]
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,9 @@ class Grid:
 #: From thorough to quick; the first whose work fits the budget is used.
 GRIDS = (
     Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
-    Grid((20, 60), (1e-5, 1e-4, 1e-3, 1e-2), folds=5, repeats=1),
-    Grid((20, 60), (3e-6, 3e-5, 3e-4), folds=3, repeats=1),
+    Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=5, repeats=1),
+    Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=3, repeats=1),
+    Grid((40,), (1e-3, 1e-2), folds=3, repeats=1),
 )
 #: Multiplications that choosing the strengths of one view may take.
 WORK_BUDGET = 6e10
@@ -69,7 +81,7 @@ class ViewChoice:
     Attributes:
         view: The view.
         weight: Its weight in the mixture, at least 0.
-        scale: Mean multiplier of the cosine to the description.
+        scale: Mean multiplier of the description's part.
         penalty: Geometric mean of the shrinkage towards the description.
         accuracy: Held-out accuracy on the shots, in [0, 1].
     """
@@ -88,93 +100,163 @@ class Selection:
     Attributes:
         label_keys: float32 (L, F).
         label_bias: float32 (L,).
-        prior_keys: float32 (L, F), what the descriptions alone contribute to the keys.
+        prior_scale: float32 (F,); what a description alone is worth is ``prior_scale · (h − prior_shift)`` as key and
+            ``−key · prior_centre`` as bias.
+        prior_shift: float32 (F,).
+        prior_centre: float32 (F,).
         choices: One entry a view; empty when there were no shots to choose by.
         accuracy: Held-out accuracy of the mixture on the shots, in [0, 1]; None without shots.
+        loss: Its held-out cross-entropy a shot in nats; None without shots.
+        held_out: Its held-out logits float32 (N, seen labels), empty without shots.
     """
 
     label_keys: Tensor
     label_bias: Tensor
-    prior_keys: Tensor
+    prior_scale: Tensor
+    prior_shift: Tensor
+    prior_centre: Tensor
     choices: tuple[ViewChoice, ...]
     accuracy: float | None
+    loss: float | None
+    held_out: Tensor
 
 
-def default_views(layer_count: int) -> tuple[View, ...]:
-    """The views of the default head for a backbone of so many layers: its last layers, seen in five ways."""
-    last = tuple(range(max(0, layer_count - 2), layer_count + 1))
-    middle = tuple(sorted({max(0, layer - 1) for layer in last}))
+def default_views(depth: int) -> tuple[View, ...]:
+    """The views of the default head on the first ``depth`` layers: the last of them, seen in four ways, and the queries."""
+    last = tuple(range(max(0, depth - 2), depth + 1))
+    earlier = tuple(sorted({max(0, layer - 1) for layer in last}))
     return (
-        View("mean", tuple(Atom("mean", layer) for layer in last)),
-        View("first token", tuple(Atom("first", layer) for layer in last)),
-        View("max", tuple(Atom("max", layer) for layer in last)),
-        View("mean, one layer earlier", tuple(Atom("mean", layer) for layer in middle)),
-        View("mean, last layer", (Atom("mean", layer_count),)),
+        View("mean", tuple(Atom("mean", layer) for layer in last), 0.25),
+        View("mean, one layer earlier", tuple(Atom("mean", layer) for layer in earlier), 0.15),
+        View("first token", tuple(Atom("first", layer) for layer in last), 0.05),
+        View("max", tuple(Atom("max", layer) for layer in last), 0.05),
+        View("label queries", (), 0.5),
     )
 
 
-def spec_of(views: Sequence[View]) -> FeatureSpec:
-    """All atoms of the views, each once, in the order that a feature spec wants."""
+def spec_of(views: Sequence[View], depth: int) -> FeatureSpec:
+    """All atoms of the views, each once, in the order that a feature spec wants, and the layers of the label queries."""
     atoms = {atom for view in views for atom in view.atoms}
-    return FeatureSpec(tuple(sorted(atoms, key=lambda atom: (POOLS.index(atom.pool), atom.layer))))
+    ordered = sorted(atoms, key=lambda atom: (POOLS.index(atom.pool), atom.layer))
+    return FeatureSpec(tuple(ordered), attention=attention_layers(depth))
+
+
+def attention_layers(depth: int) -> tuple[int, ...]:
+    """Layers of the first ``depth`` whose tokens the label queries attend to."""
+    return tuple(sorted({max(0, depth - 2), depth}))
 
 
 def select(
     views: Sequence[View],
+    spec: FeatureSpec,
     features: Tensor,
     targets: Tensor,
     label_features: Tensor,
+    hidden_size: int,
     seed: int,
     progress: Progress | None = None,
 ) -> Selection:
     """Fit the default head.
 
     Args:
-        views: Views over the atoms of ``spec_of(views)``.
-        features: float32 (N, A·D) of the shots, N may be 0.
+        views: Views over ``spec``.
+        spec: Of the features.
+        features: float32 (N, F) of the shots, N may be 0.
         targets: int64 (N,), class indices.
-        label_features: float32 (L, A·D) of the descriptions.
+        label_features: float32 (L, F), a label's own features: pooled states of its description, weights of its queries.
+        hidden_size: D.
         seed: Decides the folds.
         progress: Called with views done and their number.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
     """
-    atoms = spec_of(views).atoms
     labels = len(label_features)
-    hidden = features.shape[1] // len(atoms)
     seen = torch.unique(targets)  # sorted
     few = len(seen) < 2
-    folds = None if few else fold_table(targets.tolist(), _grid(len(targets), len(seen), hidden), seed)
+    grid = None if few else _grid(len(targets), len(seen), hidden_size)
+    folds = None if grid is None else fold_table(targets.tolist(), grid, seed)
     local = torch.searchsorted(seen, targets)
+    mean = _centre(features, label_features, spec, hidden_size)
+    shift = label_features.mean(0) if few else label_features[seen].mean(0)
+    x_all, h_all = features - mean, label_features - shift
     parts = []
     for done, view in enumerate(views):
-        columns = _columns(view, atoms, hidden).to(features.device)
-        rows = len(view.atoms) ** -0.5  # unit-length atoms side by side, then the whole of length 1
-        x, h = features[:, columns] * rows, label_features[:, columns] * rows
-        parts.append(_describe_only(x, h, len(views)) if folds is None else _fit_view(x, h, local, seen, folds))
+        columns = _columns(view, spec, hidden_size, features.shape[1]).to(features.device)
+        x, h, units = _to_units(view, x_all[:, columns], h_all[:, columns], spec, few)
+        part = _describe_only(h) if folds is None else _fit_view(x, h, local, seen, folds)
+        parts.append((columns, units, part))
         if progress is not None:
             progress(done + 1, len(views))
+    believed = features.new_tensor([view.weight for view in views])
     if folds is None:
-        mixture = features.new_ones(len(views))
+        mixture, held_out = believed, features.new_zeros(0, 0)
     else:
-        mixture = fit_mixture(torch.stack([part.held_out for part in parts]), local, MIXTURE_PULL)
+        logits = torch.stack([part.held_out for _, _, part in parts])  # (V, N, seen)
+        spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
+        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), local, believed, 1 / len(local)) / spread
+        held_out = torch.einsum("v,vnl->nl", mixture, logits)
+        temperature = fit_temperature(held_out, local)
+        mixture, held_out = mixture / temperature, held_out / temperature
 
-    keys, priors = (features.new_zeros(labels, features.shape[1]) for _ in range(2))
+    keys = features.new_zeros(labels, features.shape[1])
+    prior_scale = features.new_zeros(features.shape[1])
     bias = features.new_zeros(labels)
-    for view, part, weight in zip(views, parts, mixture, strict=True):
-        columns = _columns(view, atoms, hidden).to(features.device)
-        keys[:, columns] += weight * part.keys * len(view.atoms) ** -0.5
-        priors[:, columns] += weight * part.prior_keys * len(view.atoms) ** -0.5
+    for (columns, units, part), weight in zip(parts, mixture, strict=True):
+        keys[:, columns] += weight * part.keys * units.text
+        prior_scale[columns] += weight * part.scale * units.text * units.label
         bias += weight * part.bias
-    if folds is None:
-        return Selection(keys, bias, priors, (), None)
-    mixed = torch.einsum("v,vnl->nl", mixture, torch.stack([part.held_out for part in parts]))
-    choices = tuple(
-        ViewChoice(view, float(weight), part.scale, part.penalty, _accuracy(part.held_out, local))
-        for view, part, weight in zip(views, parts, mixture, strict=True)
+    return Selection(
+        label_keys=keys,
+        label_bias=bias - keys @ mean,
+        prior_scale=prior_scale,
+        prior_shift=shift,
+        prior_centre=mean,
+        choices=()
+        if folds is None
+        else tuple(
+            ViewChoice(view, float(weight), part.scale, part.penalty, _accuracy(part.held_out, local))
+            for view, (_, _, part), weight in zip(views, parts, mixture, strict=True)
+        ),
+        accuracy=None if folds is None else _accuracy(held_out, local),
+        loss=None if folds is None else float(torch.nn.functional.cross_entropy(held_out, local)),
+        held_out=held_out,
     )
-    return Selection(keys, bias, priors, choices, _accuracy(mixed, local))
+
+
+def _centre(features: Tensor, label_features: Tensor, spec: FeatureSpec, hidden_size: int) -> Tensor:
+    """What counts as nothing found, (F,): the mean over the shots; without shots, over the descriptions."""
+    if len(features):
+        return features.mean(0)
+    mean = label_features.mean(0)
+    mean[spec.size(hidden_size) :] = 0  # a label's weights on its queries are not what queries find
+    return mean
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What a view's features and a label's own features are multiplied with before they are fitted, each (F_v,)."""
+
+    text: Tensor
+    label: Tensor
+
+
+def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) -> tuple[Tensor, Tensor, _Units]:
+    """Bring a view's features to the lengths that the grid of strengths is made for."""
+    if view.atoms:  # unit-length atoms side by side, then the whole of length 1
+        rows = x.new_full((x.shape[1],), len(view.atoms) ** -0.5)
+        return x * rows, h * rows, _Units(rows, rows)
+    if few:
+        return x, h, _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
+    layers = x.reshape(len(x), len(spec.attention), -1)  # (N, K, Q)
+    own = h.reshape(len(h), len(spec.attention), -1)
+    found = torch.einsum("nkq,lkq->nlk", layers, own)
+    per_layer = 1 / found.flatten(0, 1).std(0, unbiased=False).clamp_min(1e-6)  # (K,), so that every layer counts alike
+    rows = per_layer.repeat_interleave(layers.shape[2])
+    rows = rows * ATTENTION_LENGTH / (x * rows).square().sum(1).mean().sqrt().clamp_min(1e-6)
+    deviation = ((x * rows) @ h.t()).std(unbiased=False).clamp_min(1e-9)
+    label = torch.full_like(rows, PRIOR_DEVIATION) / deviation
+    return x * rows, h * label, _Units(rows, label)
 
 
 @dataclass(frozen=True)
@@ -203,8 +285,7 @@ def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
 @dataclass(frozen=True)
 class _ViewFit:
     keys: Tensor  # (L, F_v)
-    prior_keys: Tensor  # (L, F_v)
-    bias: Tensor  # (L,)
+    bias: Tensor  # (L,), on centred features
     held_out: Tensor  # (N, seen labels)
     scale: float
     penalty: float
@@ -216,11 +297,8 @@ def _grid(shots: int, labels: int, hidden: int) -> Grid:
 
 
 def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds) -> _ViewFit:
-    """Fit one view: x (N, F_v) of the shots, h (L, F_v) of the descriptions, targets in 0 .. len(seen) - 1."""
+    """Fit one view: x (N, F_v) of the shots and h (L, F_v) of the labels, centred; targets in 0 .. len(seen) - 1."""
     grid, count = folds.grid, len(x)
-    mean = x.mean(0)
-    x = x - mean
-    h = h - h[seen].mean(0)
     left, size, right = torch.linalg.svd(x, full_matrices=False)
     keep = min(int((size > 1e-4 * size[0]).sum()), MAX_RANK)
     left, size, right = left[:, :keep], size[:keep], right[:keep]
@@ -249,38 +327,37 @@ def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds)
             logits = scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, j] + bias[:, j].unsqueeze(1)
             held_out[:, out] += logits / len(folds.of_shot)
             loss += _losses(logits, targets[out]).sum(1) / len(folds.of_shot)
-    share = (-(loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
+    middle, width = PENALTY_BELIEF
+    belief = -((penalties.log10() - middle) / width).square() / 2
+    share = (belief - (loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
     used = torch.nonzero(share > 1e-3).flatten()
     share = share[used] / share[used].sum()
 
     even = x.new_full((len(used), count), 1 / count)
     theta, bias = fit_prior(basis, prior, targets, even, scales[used], penalties[used])
     scale = float((share * scales[used]).sum())
-    learned = torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
-    prior_keys = scale * h
-    keys = prior_keys.clone()
-    keys[seen] += learned
+    keys = scale * h
+    keys[seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
     label_bias = x.new_zeros(len(h))
     label_bias[seen] = torch.einsum("g,gl->l", share, bias)
     return _ViewFit(
         keys=keys,
-        prior_keys=prior_keys,
-        bias=label_bias - keys @ mean,
+        bias=label_bias,
         held_out=torch.einsum("g,gnl->nl", share, held_out[used]),
         scale=scale,
         penalty=float(torch.exp((share * penalties[used].log()).sum())),
     )
 
 
-def _describe_only(x: Tensor, h: Tensor, views: int) -> _ViewFit:
+def _describe_only(h: Tensor) -> _ViewFit:
     """A view without shots to learn from: cosine to the centred descriptions."""
-    mean = h.mean(0)
-    keys = (h - mean) * (ZERO_SHOT_SCALE / views)
-    return _ViewFit(keys, keys, -(keys @ mean), x.new_zeros(0, 0), ZERO_SHOT_SCALE, 0.0)
+    return _ViewFit(ZERO_SHOT_SCALE * h, h.new_zeros(len(h)), h.new_zeros(0, 0), ZERO_SHOT_SCALE, 0.0)
 
 
-def _columns(view: View, atoms: Sequence[Atom], hidden: int) -> Tensor:
-    return torch.cat([torch.arange(hidden) + hidden * list(atoms).index(atom) for atom in view.atoms])
+def _columns(view: View, spec: FeatureSpec, hidden: int, features: int) -> Tensor:
+    if not view.atoms:
+        return torch.arange(spec.size(hidden), features)
+    return torch.cat([torch.arange(hidden) + hidden * spec.atoms.index(atom) for atom in view.atoms])
 
 
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -15,15 +15,17 @@ from torch import Tensor
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
-from crosstune.errors import DataError, TrainingError
+from crosstune.errors import ConfigError, DataError, TrainingError
 from crosstune.examples import Example, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
-from crosstune.head import LabelAttentionHead, PriorHead
+from crosstune.features import cached_features
+from crosstune.default_training import EncodedTask, depths, fit_default
+from crosstune.head import LabelAttentionHead
 from crosstune.labels import LabelSet, check_labels
 from crosstune.paper_training import fit_paper
-from crosstune.pooling import POOLS, Atom, FeatureSpec, pooled_features
+from crosstune.pooling import POOLS, Atom, FeatureSpec
 from crosstune.sampling import few_shot_split
-from crosstune.selection import Selection, default_views, select, spec_of
+from crosstune.selection import attention_layers, default_views, spec_of
 from crosstune.text_files import Json
 
 
@@ -83,40 +85,45 @@ def train(
     backbone = backbone or FrozenBackbone.load(
         config.backbone, device=device, max_length_tokens=config.max_length_tokens
     )
+    if isinstance(config.layers, int) and config.layers > backbone.layer_count:
+        raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
     masked = config.head == "paper" and config.feature == "mask"
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
     text_spec, label_spec = _specs(config, backbone.layer_count)
-    sentences = [sentence for label in labels for sentence in label.descriptions]
-
+    layers = _token_layers(config, backbone.layer_count)
     with FeatureCache(cache_path or default_cache_path()) as cache:
-        described = cache.pooled(
-            backbone, sentences, _cached_pools(label_spec), None, lambda done, all_: report("encode labels", done, all_)
+        described = cache.states(
+            backbone,
+            [sentence for label in labels for sentence in label.descriptions],
+            _cached_pools(label_spec),
+            layers,
+            None,
+            lambda done, all_: report("encode labels", done, all_),
         )
-        pooled = cache.pooled(
+        states = cache.states(
             backbone,
             [example.content for example in examples],
             _cached_pools(text_spec),
+            layers,
             tokens,
             lambda done, all_: report("encode texts", done, all_),
         )
-    features = _features(pooled, text_spec, backbone.device)  # (N, F)
-    counts = [len(label.descriptions) for label in labels]
-    sentence_features = torch.split(_features(described, label_spec, backbone.device), counts)
-    label_features = torch.stack([rows.mean(0) for rows in sentence_features])  # (L, F)
     targets = torch.tensor(labels.indices(examples), dtype=torch.int64, device=backbone.device)
 
     head: LabelAttentionHead
     summary: dict[str, Json]
     if config.head == "default":
-        views = default_views(backbone.layer_count)
+        encoded = EncodedTask(labels, targets, described, states)
         with _one_thread():
-            chosen = select(
-                views, features, targets, label_features, config.seed, lambda done, all_: report("fit head", done, all_)
+            head, summary = fit_default(
+                encoded, backbone, config, lambda done, all_: report("fit head", done, all_)
             )
-        head = PriorHead(text_spec, positions, chosen.label_keys, chosen.label_bias, chosen.prior_keys)
-        summary = _selection_summary(chosen)
     else:
+        features = cached_features(states, text_spec).to(backbone.device)  # (N, F)
+        counts = [len(label.descriptions) for label in labels]
+        sentence_features = torch.split(cached_features(described, label_spec).to(backbone.device), counts)
+        label_features = torch.stack([rows.mean(0) for rows in sentence_features])  # (L, F)
         if not len(targets):
             raise DataError(f"{where}: 0 examples, expected at least one for the paper head. Use the default head.")
         with _one_thread():
@@ -196,7 +203,7 @@ def _one_thread() -> Iterator[None]:
 def _specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, FeatureSpec]:
     """Features of texts and of descriptions."""
     if config.head == "default":
-        spec = spec_of(default_views(layer_count))
+        spec = spec_of(default_views(layer_count), layer_count)
         return spec, spec
     if config.feature == "mask":
         layers = range(1, layer_count + 1)
@@ -208,26 +215,13 @@ def _specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, FeatureS
     return spec, spec
 
 
+def _token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
+    """Layers whose token states are kept: those that label queries may attend to, at any depth that is tried."""
+    if config.head != "default":
+        return ()
+    return tuple(sorted({layer for depth in depths(config, layer_count) for layer in attention_layers(depth)}))
+
+
 def _cached_pools(spec: FeatureSpec) -> tuple[str, ...]:
     """All pools but the mask, so that heads of every kind share what is cached; the mask alone with its template."""
     return ("mask",) if "mask" in spec.pools else tuple(pool for pool in POOLS if pool != "mask")
-
-
-def _features(pooled: npt.NDArray[np.float32], spec: FeatureSpec, device: str) -> Tensor:
-    return pooled_features(torch.from_numpy(pooled).to(device), _cached_pools(spec), spec)
-
-
-def _selection_summary(chosen: Selection) -> dict[str, Json]:
-    return {
-        "cv_accuracy": chosen.accuracy,
-        "views": [
-            {
-                "name": choice.view.name,
-                "weight": choice.weight,
-                "scale": choice.scale,
-                "penalty": choice.penalty,
-                "cv_accuracy": choice.accuracy,
-            }
-            for choice in chosen.choices
-        ],
-    }

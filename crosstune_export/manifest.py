@@ -168,6 +168,8 @@ def parse_manifest(data: bytes, where: str) -> BundleManifest:
             f"{where}: format is {reader.text('format')!r}, expected {FORMAT!r}. Give a folder that crosstune-export built."
         )
     version = reader.text("format_version")
+    if not re.fullmatch(r"[0-9]+\.[0-9]+", version):
+        raise reader._bad("format_version", repr(version)[:80], 'a string "major.minor"')
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise BundleVersionError(
             f"{where}: bundle format {version}, this reader knows {FORMAT_VERSION}. Upgrade crosstune-export."
@@ -297,13 +299,16 @@ class _Reader:
         return _Reader(self._where, self.table(key), f"{self._path}{key}.")
 
     def manifest(self, version: str, digest: str) -> BundleManifest:
+        graph = self.inner("graph")._graph()
+        if len(graph.inputs) > 2 and not self.boolean("text_pair"):
+            raise self._bad("graph.inputs", list(graph.inputs), "no token_type_ids where text_pair is false")
         return BundleManifest(
             name=self.text("name"),
             producer={key: self.inner("producer").text(key) for key in self.table("producer")},
             labels=self._labels(),
             text_pair=self.boolean("text_pair"),
             tokens=self.inner("tokens")._tokens(),
-            graph=self.inner("graph")._graph(),
+            graph=graph,
             threshold=self.inner("decision")._threshold(),
             backbone=self.table("backbone"),
             head=self.table("head"),

@@ -188,7 +188,7 @@ def build(
             "digest": trained.backbone.digest,
             "hidden_size": trained.backbone.hidden_size,
             "layers": trained.backbone.layer_count,
-            "layers_used": max(atom.layer for atom in trained.head.spec.atoms),
+            "layers_used": trained.head.spec.last_layer,
         },
         head={
             "kind": trained.head.kind,
@@ -278,7 +278,7 @@ def _facts(trained: Checkpoint, backbone: FrozenBackbone, model: ir.Model, preci
         ir_version=model.ir_version,
         min_onnxruntime=MIN_ONNXRUNTIME,
         disabled_optimizers=(split_skip_layer_norm.DISABLED_OPTIMIZER,),
-        text_vector_size=trained.head.spec.size(backbone.hidden_size),
+        text_vector_size=trained.head.feature_count(backbone.hidden_size),
     )
 
 

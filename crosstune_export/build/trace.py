@@ -31,7 +31,7 @@ class _TextVector(nn.Module):
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         states = self.backbone(**inputs, output_hidden_states=True).hidden_states
-        return text_features(states, attention_mask, self.head.spec, self.head.positions)
+        return text_features(states, attention_mask, self.head.spec, self.head.positions, self.head.queries)
 
 
 def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import InputError, UsageError
+from crosstune_export.errors import BundleContentError, InputError, UsageError
 from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
-from crosstune_export.runtime.prediction import Prediction, check_threshold, decide
+from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
 from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, open_session
 from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
@@ -37,6 +37,11 @@ class Classifier:
         self._lock = threading.Lock()
         self._session = self._open()
         self._session_pid = os.getpid()
+        if self._session.label_count not in (None, len(self.labels)):
+            raise BundleContentError(
+                f"{files.path}: probs has {self._session.label_count} columns, expected {len(self.labels)}, one a label. "
+                "Build the bundle again."
+            )
 
     @classmethod
     def load(
@@ -105,9 +110,11 @@ class Classifier:
         """Probabilities, float32 of shape (N, L), columns in the order of ``labels``.
 
         Raises:
-            InputError: An item is not a text, or ``batch_size`` is out of range.
+            InputError: An item is not a text, ``batch_size`` is out of range, or a row is not finite.
         """
-        return self._predict(self._rows(texts, batch_size), batch_size)[0]
+        probs = self._predict(self._rows(texts, batch_size), batch_size)[0]
+        require_finite(probs)
+        return probs
 
     def text_vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """The features that meet the label keys, float32 of shape (N, F).

@@ -40,6 +40,17 @@ def check_threshold(threshold: float | None) -> float | None:
     return threshold
 
 
+def require_finite(probs: npt.NDArray[np.float32]) -> None:
+    """Raise unless probabilities, float32 of shape (B, L), are finite.
+
+    Raises:
+        InputError: A row is not finite.
+    """
+    if not np.isfinite(probs).all():
+        row = int(np.flatnonzero(~np.isfinite(probs).all(axis=1))[0])
+        raise InputError(f"texts[{row}]: the graph gave probabilities that are not finite. Verify the bundle.")
+
+
 def decide(
     probs: npt.NDArray[np.float32], truncated: Sequence[bool], labels: Sequence[str], threshold: float | None
 ) -> list[Prediction]:
@@ -54,9 +65,7 @@ def decide(
     Raises:
         InputError: A row is not finite.
     """
-    if not np.isfinite(probs).all():
-        row = int(np.flatnonzero(~np.isfinite(probs).all(axis=1))[0])
-        raise InputError(f"texts[{row}]: the graph gave probabilities that are not finite. Verify the bundle.")
+    require_finite(probs)
     best = probs.argmax(axis=1)
     answers = []
     for row, column, cut in zip(probs, best, truncated, strict=True):

@@ -73,12 +73,23 @@ def read_selftest(data: bytes, where: str) -> tuple[float, tuple[SelfTestSample,
                     text=first if second is None else (first, second),
                     input_ids=tuple(cast("list[int]", item["input_ids"])),
                     truncated=cast(bool, item["truncated"]),
-                    probs=tuple(cast("list[float]", item["probs"])),
+                    probs=tuple(_number(value) for value in cast("list[Json]", item["probs"])),
                 )
             )
-        return float(cast(float, body["tolerance"])), tuple(samples)
-    except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(first, str) or not isinstance(second, (str, type(None))):
+                raise TypeError("a text that is no string")
+        tolerance = _number(body["tolerance"])
+        if not 0 <= tolerance <= 1:
+            raise ValueError(f"tolerance {tolerance}")
+        return tolerance, tuple(samples)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleContentError(f"{where}: not a self-test ({error!r}). Build the bundle again.") from error
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r:.40} is no number")
+    return float(value)
 
 
 def run_selftest(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError
+from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError, UsageError
 from crosstune_export.manifest import GraphFacts
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
@@ -43,7 +43,10 @@ def open_session(
         BundleVersionError: The installed onnxruntime is older than the graph needs.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: onnxruntime refuses the graph.
+        UsageError: No provider is asked for.
     """
+    if not providers:
+        raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
     ort = _import_onnxruntime()
     if _version(ort.__version__) < _version(graph.min_onnxruntime):
         raise BundleVersionError(
@@ -63,6 +66,8 @@ def open_session(
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     with _stdout_to_stderr():
         try:
             inner = ort.InferenceSession(
@@ -91,6 +96,12 @@ class GraphSession:
 
     def __init__(self, inner: Any, graph: GraphFacts, providers: tuple[str, ...]) -> None:  # noqa: ANN401
         self._inner, self._graph, self.providers = inner, graph, providers
+
+    @property
+    def label_count(self) -> int | None:
+        """Columns of ``probs``; None where the graph leaves them open."""
+        columns = self._inner.get_outputs()[0].shape[1]
+        return columns if isinstance(columns, int) else None
 
     def run(
         self, feeds: Mapping[str, npt.NDArray[np.int64]]
@@ -142,6 +153,11 @@ def _check_signature(inner: Any, graph: GraphFacts, where: str) -> None:  # noqa
         raise BundleContentError(
             f"{where}: the graph takes {inputs} and gives {outputs}, expected {wanted_inputs} and {wanted_outputs}. "
             "Build the bundle again."
+        )
+    size = inner.get_outputs()[1].shape[1]
+    if isinstance(size, int) and size != graph.text_vector_size:
+        raise BundleContentError(
+            f"{where}: text_vector has {size} columns, expected {graph.text_vector_size}. Build the bundle again."
         )
 
 

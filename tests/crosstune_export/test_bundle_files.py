@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import shutil
 
 import pytest
 
 from crosstune_export import BundleIntegrityError, Classifier
+from crosstune_export.build.write import write_bundle
 from crosstune_export.manifest import SIZE_LIMITS
 from crosstune_export.runtime.bundle_files import read_bundle
 
@@ -19,14 +22,36 @@ def bundle(tmp_path, tiny_bundle_dir):
 
 
 @pytest.fixture(autouse=True)
-def unseen_by_onnxruntime(monkeypatch):
-    """No bad byte may reach onnxruntime: building a session fails the test."""
+def unseen_by_parsers(monkeypatch):
+    """No bad byte may reach onnxruntime or the tokenizers: whoever is asked to parse fails the test."""
     import onnxruntime
 
+    from crosstune_export.runtime import tokenization
+
+    class Refusing:
+        @staticmethod
+        def from_str(data):
+            raise AssertionError("tokenizers saw a bundle")
+
     def refuse(*args, **kwargs):
-        raise AssertionError("onnxruntime saw a bundle that must be refused")
+        raise AssertionError("onnxruntime saw a bundle")
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    monkeypatch.setattr(tokenization, "Tokenizer", Refusing)
+
+
+def test_the_spies_see_a_good_bundle(bundle, monkeypatch):
+    """Or the other tests here would prove nothing."""
+    from tokenizers import Tokenizer
+
+    from crosstune_export import BundleContentError
+    from crosstune_export.runtime import tokenization
+
+    with pytest.raises(BundleContentError, match=r"\(tokenizers saw a bundle\)"):
+        Classifier.load(bundle)
+    monkeypatch.setattr(tokenization, "Tokenizer", Tokenizer)
+    with pytest.raises(BundleContentError, match=r"\(onnxruntime saw a bundle\)|\(.*onnxruntime saw a bundle.*\)"):
+        Classifier.load(bundle)
 
 
 def refused(path, message=None):
@@ -99,11 +124,45 @@ def test_flipped_bit(bundle, name):
         refused(bundle)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "README.md"])
-def test_file_of_another_bundle(bundle, tiny_fp32_bundle_dir, name):
-    if (bundle / name).read_bytes() == (tiny_fp32_bundle_dir / name).read_bytes():
-        pytest.skip("both bundles share this file")
-    shutil.copy(tiny_fp32_bundle_dir / name, bundle / name)
+@pytest.fixture
+def other_bundle(tmp_path, tiny_fp32_bundle_dir):
+    """Valid as well, and no file of it is that of the first."""
+    files = read_bundle(tiny_fp32_bundle_dir)
+    tokenizer = json.dumps(json.loads(files.tokenizer)).encode()
+    write_bundle(tmp_path / "other.bundle", files.manifest, files.model, tokenizer, files.selftest)
+    read_bundle(tmp_path / "other.bundle")
+    return tmp_path / "other.bundle"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_of_another_bundle(bundle, other_bundle, name):
+    assert (bundle / name).read_bytes() != (other_bundle / name).read_bytes()
+    shutil.copy(other_bundle / name, bundle / name)
+    refused(bundle)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_all_files_but_one_of_another_bundle(bundle, other_bundle, name):
+    for other in set(FILES) - {name}:
+        shutil.copy(other_bundle / other, bundle / other)
+    refused(bundle)
+
+
+def test_flipped_bit_message(bundle):
+    data = bytearray((bundle / "tokenizer.json").read_bytes())
+    data[-1] ^= 1
+    (bundle / "tokenizer.json").write_bytes(data)
+    with pytest.raises(BundleIntegrityError) as caught:
+        Classifier.load(bundle)
+    assert re.fullmatch(
+        rf"{re.escape(str(bundle / 'tokenizer.json'))}: sha256 [0-9a-f]{{12}}…, expected [0-9a-f]{{12}}…\. "
+        r"Copy or build the bundle again\.",
+        str(caught.value),
+    )
+
+
+def test_file_of_another_case(bundle):
+    (bundle / "model.onnx").rename(bundle / "Model.onnx")
     refused(bundle)
 
 
@@ -116,15 +175,27 @@ def test_not_a_regular_file(bundle, tmp_path, name, kind):
     elif kind == "folder":
         (bundle / name).mkdir()
     else:
-        os.mkfifo(bundle / name)
+        os.mkfifo(bundle / name)  # opening it the plain way would wait for a writer for ever
+    found = (
+        "cannot be opened (Too many levels of symbolic links), expected a regular file"
+        if kind == "link"
+        else "not a regular file"
+    )
+    refused(bundle, f"{bundle / name}: {found}. Copy or build the bundle again.")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_link_to_nowhere(bundle, name):
+    (bundle / name).unlink()
+    (bundle / name).symlink_to(bundle / "nowhere")
     refused(bundle)
 
 
-def test_too_large(bundle):
-    with (bundle / "README.md").open("r+b") as stream:
-        stream.truncate(SIZE_LIMITS["README.md"] + 1)
+@pytest.mark.parametrize("name", FILES)
+def test_too_large(bundle, name):
+    with (bundle / name).open("r+b") as stream:
+        stream.truncate(SIZE_LIMITS[name] + 1)  # sparse: takes no room on the disk
     refused(
         bundle,
-        f"{bundle / 'README.md'}: {SIZE_LIMITS['README.md'] + 1} bytes, expected at most {SIZE_LIMITS['README.md']}. "
-        "Build the bundle again.",
+        f"{bundle / name}: {SIZE_LIMITS[name] + 1} bytes, expected at most {SIZE_LIMITS[name]}. Build the bundle again.",
     )

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from importlib import metadata
 
+import onnx
 import pytest
 
-from crosstune_export import BundleContentError, BundleVersionError, Classifier, ProviderError
+from crosstune_export import BundleContentError, BundleVersionError, Classifier, ProviderError, UsageError
+from crosstune_export.build.write import write_bundle
+from crosstune_export.manifest import LabelEntry
 from crosstune_export.runtime import session
 from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.session import open_session
@@ -48,6 +52,22 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
     )
 
 
+def test_a_provider_that_does_not_exist(tiny_bundle_dir, capfd):
+    """onnxruntime itself prints to stdout and runs on the CPU."""
+    with pytest.raises(ProviderError):
+        Classifier.load(tiny_bundle_dir, providers=["NopeProvider", "CPUExecutionProvider"])
+    fallen = Classifier.load(tiny_bundle_dir, providers=["NopeProvider"], allow_fallback=True)
+    assert fallen.providers == ("CPUExecutionProvider",)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("allow_fallback", [True, False])
+def test_no_provider(tiny_bundle_dir, allow_fallback):
+    with pytest.raises(UsageError) as caught:
+        Classifier.load(tiny_bundle_dir, providers=[], allow_fallback=allow_fallback)
+    assert str(caught.value) == "providers: found none, expected at least one, such as CPUExecutionProvider."
+
+
 def test_both_wheels(tiny_bundle_dir, monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: "1.32.0")
     assert session.installed_runtimes() == {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"}
@@ -84,11 +104,13 @@ def test_onnxruntime_too_old(tiny_bundle_dir):
     )
 
 
-def test_garbage_is_refused_and_stdout_stays_clean(tiny_bundle_dir, capfd):
-    facts = read_bundle(tiny_bundle_dir).manifest.graph
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x08\x0a", bytes(range(256)) * 20, None])
+def test_garbage_is_refused_and_stdout_stays_clean(tiny_bundle_dir, capfd, garbage):
+    files = read_bundle(tiny_bundle_dir)
+    model = files.model[: len(files.model) // 2] if garbage is None else garbage
     with pytest.raises(BundleContentError) as caught:
-        open_session(b"garbage", facts, "here")
-    assert str(caught.value).startswith("here: onnxruntime refuses the graph (")
+        open_session(model, files.manifest.graph, "here")
+    assert re.fullmatch(r"here: onnxruntime refuses the graph \(.+\)\. Build the bundle again\.", str(caught.value))
     assert capfd.readouterr().out == ""
 
 
@@ -97,4 +119,53 @@ def test_another_signature(tiny_bundle_dir):
     pair = replace(files.manifest.graph, inputs=("input_ids", "attention_mask", "token_type_ids"))
     with pytest.raises(BundleContentError) as caught:
         open_session(files.model, pair, "here")
-    assert str(caught.value).startswith("here: the graph takes [('input_ids', 'tensor(int64)', 2), ")
+    two = "('input_ids', 'tensor(int64)', 2), ('attention_mask', 'tensor(int64)', 2)"
+    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2)]"
+    assert str(caught.value) == (
+        f"here: the graph takes [{two}] and gives {gives}, "
+        f"expected [{two}, ('token_type_ids', 'tensor(int64)', 2)] and {gives}. Build the bundle again."
+    )
+
+
+def resigned(folder, tiny_fp32_bundle_dir, manifest=None, model=None):
+    """A bundle with something else in it and hashes that fit."""
+    files = read_bundle(tiny_fp32_bundle_dir)
+    write_bundle(folder, manifest or files.manifest, model or files.model, files.tokenizer, files.selftest)
+    return folder
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_as_many_labels_as_columns(tmp_path, tiny_fp32_bundle_dir, count):
+    manifest = read_bundle(tiny_fp32_bundle_dir).manifest
+    labels = (*manifest.labels, LabelEntry("fourth", ("one too many",)))[:count]
+    folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, replace(manifest, labels=labels))
+    with pytest.raises(BundleContentError) as caught:
+        Classifier.load(folder)
+    assert str(caught.value) == f"{folder}: probs has 3 columns, expected {count}, one a label. Build the bundle again."
+
+
+def test_text_vectors_of_the_size_that_is_stated(tiny_fp32_bundle_dir):
+    files = read_bundle(tiny_fp32_bundle_dir)
+    size = files.manifest.graph.text_vector_size
+    with pytest.raises(BundleContentError) as caught:
+        open_session(files.model, replace(files.manifest.graph, text_vector_size=size + 1), "here")
+    assert str(caught.value) == (f"here: text_vector has {size} columns, expected {size + 1}. Build the bundle again.")
+
+
+@pytest.mark.parametrize("where", ["label_keys.bin", "inside/label_keys.bin", "absolute", "../label_keys.bin"])
+def test_external_data_is_never_read(tmp_path, tiny_fp32_bundle_dir, monkeypatch, where):
+    """A graph with fitting hashes that points at a file near the working directory: the file is there, and stays unread."""
+    model = onnx.load_from_string(read_bundle(tiny_fp32_bundle_dir).model)
+    keys = next(tensor for tensor in model.graph.initializer if tensor.name == "label_keys")
+    inside = tmp_path / "work" / "inside"
+    inside.mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "work", inside):
+        (place / "label_keys.bin").write_bytes(keys.raw_data)
+    keys.ClearField("raw_data")
+    keys.data_location = onnx.TensorProto.EXTERNAL
+    location = str(inside / "label_keys.bin") if where == "absolute" else where
+    keys.external_data.add(key="location", value=location)
+    folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, model=model.SerializeToString())
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(BundleContentError, match="External data path validation failed for initializer: label_keys"):
+        Classifier.load(folder)

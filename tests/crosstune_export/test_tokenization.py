@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from crosstune.backbone import longest_first as training_longest_first
+from crosstune.examples import read_examples
 from crosstune_export import BundleContentError, InputError
 from crosstune_export.build.probes import PROBES
 from crosstune_export.manifest import TokenLayout
@@ -44,7 +47,141 @@ def reference(tiny_backbone):
     return tokenizer
 
 
-whole = st.text(st.characters(exclude_categories=("Cs",)), max_size=120)
+@pytest.fixture(scope="module")
+def transformers_tiny(tiny_backbone_dir):
+    return transformers_tokenizer(tiny_backbone_dir)
+
+
+@pytest.fixture(scope="module")
+def transformers_minilm(minilm, tmp_path_factory):
+    """MiniLM's tokenizer as transformers itself reads it."""
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("minilm")
+    (folder / "tokenizer.json").write_bytes(minilm.tokenizer_json)
+    names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        split_special_tokens=True,
+        **{f"{role}_token": token for role, token in names.items()},
+    )
+
+
+def transformers_tokenizer(folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+
+
+def transformers_ids(tokenizer, texts, max_length_tokens):
+    """Ids of single texts or pairs, special tokens in texts taken as text, longest first."""
+    columns = zip(*texts, strict=True) if isinstance(texts[0], tuple) else [texts]
+    return tokenizer(
+        *map(list, columns), truncation="longest_first", max_length=max_length_tokens, split_special_tokens=True
+    )["input_ids"]
+
+
+#: Words of the tiny vocabulary beside all of Unicode: long rows, unknown words, special tokens spelled out.
+words = st.sampled_from(
+    ["parcel ", "where is ", "[SEP]", "[PAD] ", "Invoice", "éa\u0301 ", "商", "\u200b", "\x00", "ﬁ"]
+)
+characters = st.text(st.characters(exclude_categories=("Cs",)), max_size=120)
+whole = st.one_of(characters, st.lists(st.one_of(words, characters), max_size=40).map("".join))
+
+
+@settings(max_examples=400)
+@given(text=whole)
+def test_ids_of_a_text_are_those_of_transformers(single, transformers_tiny, tiny_backbone, text):
+    limit = tiny_backbone.tokens.max_length_tokens
+    assert [list(single.rows([text])[0].ids)] == transformers_ids(transformers_tiny, [text], limit)
+
+
+@settings(max_examples=400)
+@given(first=whole, second=whole)
+def test_ids_of_a_pair_are_those_of_transformers(pairs, transformers_tiny, tiny_backbone, first, second):
+    limit = tiny_backbone.tokens.max_length_tokens
+    rows = [list(row.ids) for row in pairs.rows([(first, second)])]
+    assert rows == transformers_ids(transformers_tiny, [(first, second)], limit)
+
+
+@pytest.fixture(scope="module")
+def minilm_single(minilm):
+    return TextTokenizer(minilm.tokenizer_json, layout_of(minilm), False, "here")
+
+
+def test_ids_of_the_example_data(minilm, minilm_single, transformers_minilm, support_desk):
+    texts = [row.text for path in (support_desk.train, support_desk.test) for row in read_examples(path)]
+    texts += PROBES
+    assert len(texts) > 300
+    rows = minilm_single.rows(texts)
+    trained = minilm.tokenize(texts)
+    assert [(row.ids, row.truncated) for row in rows] == [(row.ids, row.truncated) for row in trained]
+    limit = minilm.tokens.max_length_tokens
+    assert [list(row.ids) for row in rows] == transformers_ids(transformers_minilm, texts, limit)
+    pair_rows = TextTokenizer(minilm.tokenizer_json, layout_of(minilm), True, "here").rows(
+        list(zip(texts, texts[::-1], strict=True))
+    )
+    expected = transformers_ids(transformers_minilm, list(zip(texts, texts[::-1], strict=True)), limit)
+    assert [list(row.ids) for row in pair_rows] == expected
+
+
+@settings(max_examples=400)
+@given(text=characters)
+def test_ids_of_any_text_in_minilm(minilm, minilm_single, transformers_minilm, text):
+    row = minilm_single.rows([text])[0]
+    assert [list(row.ids)] == transformers_ids(transformers_minilm, [text], minilm.tokens.max_length_tokens)
+    assert row.ids == minilm.tokenize([text])[0].ids
+
+
+def replaced(text):
+    """Unpaired surrogates become U+FFFD and pairs the character they stand for, one code unit at a time."""
+    out, i = [], 0
+    while i < len(text):
+        unit, following = ord(text[i]), ord(text[i + 1]) if i + 1 < len(text) else 0
+        if 0xD800 <= unit < 0xDC00 and 0xDC00 <= following < 0xE000:
+            out.append(chr(0x10000 + ((unit - 0xD800) << 10) + following - 0xDC00))
+            i += 1
+        else:
+            out.append("\ufffd" if 0xD800 <= unit < 0xE000 else text[i])
+        i += 1
+    return "".join(out)
+
+
+@settings(max_examples=400)
+@given(text=st.text(st.one_of(st.characters(categories=["Cs"]), st.characters(categories=None)), max_size=40))
+@example("\ud800\ud83d\ude00\udc00")
+def test_surrogates_as_the_specification_says(single, tiny_backbone, text):
+    row = single.rows([text])[0]
+    assert row == single.rows([replaced(text)])[0]
+    trained = tiny_backbone.tokenize([text])[0]
+    assert (row.ids, row.truncated) == (trained.ids, trained.truncated)
+
+
+@settings(max_examples=400)
+@given(text=characters, limit=st.integers(0, 60))
+def test_cut_at_the_last_whole_code_point(single, tiny_backbone, text, limit):
+    kept = ""
+    for character in text:
+        if len((kept + character).encode()) > limit:
+            break
+        kept += character
+    cut = TextTokenizer(tiny_backbone.tokenizer_json, layout_of(tiny_backbone, max_text_bytes=limit), False, "here")
+    row, expected = cut.rows([text])[0], single.rows([kept])[0]
+    assert row == replace(expected, truncated=expected.truncated or kept != text)
+
+
+def test_a_pair_is_truncated_where_either_text_is_cut(tiny_backbone):
+    cut = TextTokenizer(tiny_backbone.tokenizer_json, layout_of(tiny_backbone, max_text_bytes=8), True, "here")
+    long, short = "a" + " " * 20, "a"
+    flags = [row.truncated for row in cut.rows([(short, short), (long, short), (short, long), (long, long)])]
+    assert flags == [False, True, True, True]
+
+
+def test_empty_texts(single, pairs):
+    assert single.rows([""])[0].ids == (2, 3)
+    assert pairs.rows([("", "")])[0].ids == (2, 3, 3)
+    assert pairs.rows([("", "")])[0].type_ids == (0, 0, 1)
+    assert single.rows([]) == [] and pairs.rows([]) == []
 
 
 @given(text=whole)

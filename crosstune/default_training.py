@@ -1,0 +1,146 @@
+"""Fits the default head to encoded shots and descriptions: chooses the label queries, the depth and the strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crosstune.backbone import FrozenBackbone
+from crosstune.config import TrainConfig
+from crosstune.feature_cache import TextStates
+from crosstune.features import cached_features
+from crosstune.head import PriorHead
+from crosstune.label_queries import choose_queries, query_weights
+from crosstune.labels import LabelSet
+from crosstune.pooling import FeatureSpec, pooled_features
+from crosstune.selection import Selection, default_views, select, spec_of
+from crosstune.text_files import Json
+
+Progress = Callable[[int, int], None]
+
+#: With ``layers = "auto"``: how many layers may be left out, and what may be lost on held-out shots for each that is.
+DEPTHS_TRIED = 3
+ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A task whose texts and descriptions have been through the backbone.
+
+    Attributes:
+        labels: The classes.
+        targets: int64 (N,), class indices of the shots.
+        described: States of all descriptions, one label's after the other's.
+        shots: States of the N shots.
+    """
+
+    labels: LabelSet
+    targets: Tensor
+    described: TextStates
+    shots: TextStates
+
+
+def depths(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
+    """Numbers of layers that a run tries, the most first."""
+    if config.layers == "auto":
+        return tuple(range(layer_count, max(0, layer_count - DEPTHS_TRIED), -1))
+    return (layer_count if config.layers is None else config.layers,)
+
+
+def fit_default(
+    task: EncodedTask, backbone: FrozenBackbone, config: TrainConfig, progress: Progress
+) -> tuple[PriorHead, dict[str, Json]]:
+    """Fit the default head.
+
+    Args:
+        task: What was encoded.
+        backbone: What encoded it.
+        config: Seed, and the layers to use.
+        progress: Called with steps done and their number.
+
+    Returns:
+        The head and what training reports of it.
+    """
+    tried = depths(config, backbone.layer_count)
+    best: tuple[PriorHead, Selection] | None = None
+    report: list[Json] = []
+    views = len(default_views(1))
+    for number, depth in enumerate(tried):
+        done = number * views
+        head, chosen = _fit_depth(task, backbone, depth, config.seed, lambda i, _: progress(done + i, views * len(tried)))
+        report.append({"layers": depth, "cv_accuracy": chosen.accuracy, "cv_loss": chosen.loss})
+        if best is None or _as_good(chosen, best[1]):
+            best = head, chosen
+    assert best is not None
+    head, chosen = best
+    summary: dict[str, Json] = {
+        "cv_accuracy": chosen.accuracy,
+        "cv_loss": chosen.loss,
+        "layers": head.spec.last_layer,
+        "layers_tried": report,
+        "views": [
+            {
+                "name": choice.view.name,
+                "weight": choice.weight,
+                "scale": choice.scale,
+                "penalty": choice.penalty,
+                "cv_accuracy": choice.accuracy,
+            }
+            for choice in chosen.choices
+        ],
+    }
+    return head, summary
+
+
+def _as_good(shallow: Selection, deep: Selection) -> bool:
+    """Whether fewer layers do as well on held-out shots; without shots nobody knows, and all layers stay."""
+    if shallow.accuracy is None or deep.accuracy is None or shallow.loss is None or deep.loss is None:
+        return False
+    return shallow.accuracy >= deep.accuracy - ACCURACY_LOSS and shallow.loss <= deep.loss * (1 + CROSS_ENTROPY_LOSS)
+
+
+def _fit_depth(
+    task: EncodedTask, backbone: FrozenBackbone, depth: int, seed: int, progress: Progress
+) -> tuple[PriorHead, Selection]:
+    views = default_views(depth)
+    spec = spec_of(views, depth)
+    queries, own = _label_queries(task, backbone, spec)
+    pooled = torch.from_numpy(task.described.pooled).to(backbone.device)
+    sentences = pooled_features(pooled, task.described.pools, spec)
+    counts = [len(label.descriptions) for label in task.labels]
+    described = torch.stack([rows.mean(0) for rows in torch.split(sentences, counts)])  # (L, A·D)
+    chosen = select(
+        views,
+        spec,
+        cached_features(task.shots, spec, queries),
+        task.targets,
+        torch.cat([described, own], 1),
+        backbone.hidden_size,
+        seed,
+        progress,
+    )
+    tensors = {
+        "label_keys": chosen.label_keys,
+        "label_bias": chosen.label_bias,
+        "label_queries": queries,
+        "prior_scale": chosen.prior_scale,
+        "prior_shift": chosen.prior_shift,
+        "prior_centre": chosen.prior_centre,
+    }
+    return PriorHead(spec, backbone.pool_positions(backbone.tokens), tensors), chosen
+
+
+def _label_queries(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpec) -> tuple[Tensor, Tensor]:
+    """Queries (K, Q, D) and each label's weights on what they find, (L, K·Q)."""
+    at = [task.described.layers.index(layer) for layer in spec.attention]
+    first, last = len(backbone.tokens.prefix_ids), len(backbone.tokens.suffix_ids)
+    sentences = iter(task.described.tokens)
+    tokens = []
+    for label in task.labels:
+        states = [torch.from_numpy(next(sentences)[at].astype("float32")) for _ in label.descriptions]
+        tokens.append([part[:, first : part.shape[1] - last].to(backbone.device) for part in states])
+    queries, owner = choose_queries(tokens)
+    return queries, query_weights(owner, len(task.labels), len(at))
