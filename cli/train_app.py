@@ -44,6 +44,19 @@ def train(
     head: Annotated[str | None, typer.Option("--head", help="default or paper.")] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Examples a label to draw; all when left out.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Decides draws, folds and random starts. [13]")] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers", help="Use the first layers only: a number, or auto for what held-out shots do not miss."
+        ),
+    ] = None,
+    abstain_at: Annotated[
+        str | None,
+        typer.Option(
+            "--abstain-at",
+            help="Give no label to texts far from all labels (coverage=0.95) or unsure ones (precision=0.9).",
+        ),
+    ] = None,
     max_length_tokens: Annotated[int | None, typer.Option("--max-length", help="Longer texts are cut.")] = None,
     feature: Annotated[str | None, typer.Option("--feature", help="Of the paper head: mean, max or mask.")] = None,
     template: Annotated[str | None, typer.Option("--template", help="Of the mask feature: {text} ... {mask}.")] = None,
@@ -77,6 +90,8 @@ def train(
             "head": head,
             "shots": shots,
             "seed": seed,
+            "layers": int(layers) if layers is not None and layers.isdecimal() else layers,
+            "abstain_at": abstain_at,
             "max_length_tokens": max_length_tokens,
             "feature": feature,
             "template": template,
@@ -91,8 +106,12 @@ def train(
     checkpoint.save(output, force=force)
     accuracy = checkpoint.summary.get("cv_accuracy")
     measured = f", {100 * accuracy:.1f} % right on held-out folds" if isinstance(accuracy, float) else ""
+    layers_used = f", first {checkpoint.summary['layers']} layers" if settings.layers is not None else ""
+    limits = {"probability": checkpoint.threshold, "scope": checkpoint.scope_threshold}
+    unsure = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
-        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples{measured}"
+        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
+        f"{layers_used}{measured}{unsure}"
     )
     from crosstune.evaluation import evaluate as score
 

@@ -69,6 +69,16 @@ class Checkpoint:
         """Whether an input is two texts."""
         return any(example.text_pair is not None for example in self.examples)
 
+    @property
+    def threshold(self) -> float | None:
+        """Probability below which no label is given, None where every text gets one."""
+        return _number(self.summary.get("threshold"))
+
+    @property
+    def scope_threshold(self) -> float | None:
+        """Scope (cosine to the nearest label) below which no label is given, None where every text gets one."""
+        return _number(self.summary.get("scope_threshold"))
+
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the checkpoint folder, whole or not at all.
 
@@ -237,6 +247,10 @@ def _read_tensors(data: bytes, where: str) -> dict[str, safetensors.torch.torch.
 
 def _sums(files: Mapping[str, bytes]) -> str:
     return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _list(value: object) -> object:

@@ -36,9 +36,16 @@ class TrainConfig(BaseModel):
     shots: int | None = Field(None, ge=1, description="examples a label to draw from the training file; all when none")
     seed: int = Field(13, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
     layers: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
-        None, description="of the default head: use the first layers only; auto leaves out what held-out shots do not miss"
+        None,
+        description="of the default head: use the first layers only; auto leaves out what held-out shots do not miss",
     )
     max_length_tokens: int | None = Field(None, ge=8, description="longer texts are cut; the backbone's own when none")
+    abstain_at: str | None = Field(
+        None,
+        pattern=r"^(coverage|precision)=(0\.\d+|1|1\.0+)$",
+        description="of the default head, when to give no label: coverage=0.95 keeps that share of texts like the shots and "
+        "leaves out what is far from all labels; precision=0.9 leaves out unsure texts, so that so many answers are right",
+    )
     feature: Literal["mean", "max", "mask"] = Field(
         "mean",
         description="of the paper head: mean or maximum over tokens of the last layer, or the mask of the template",

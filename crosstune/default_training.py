@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from crosstune.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
 from crosstune.backbone import FrozenBackbone
 from crosstune.config import TrainConfig
+from crosstune.errors import DataError
 from crosstune.feature_cache import TextStates
 from crosstune.features import cached_features
-from crosstune.head import PriorHead
+from crosstune.head import PriorHead, mean_atoms
 from crosstune.label_queries import choose_queries, query_weights
 from crosstune.labels import LabelSet
 from crosstune.pooling import FeatureSpec, pooled_features
@@ -63,14 +65,20 @@ def fit_default(
 
     Returns:
         The head and what training reports of it.
+
+    Raises:
+        DataError: A threshold is to be chosen, and there are no shots to choose it by.
     """
     tried = depths(config, backbone.layer_count)
     best: tuple[PriorHead, Selection] | None = None
     report: list[Json] = []
     views = len(default_views(1))
     for number, depth in enumerate(tried):
-        done = number * views
-        head, chosen = _fit_depth(task, backbone, depth, config.seed, lambda i, _: progress(done + i, views * len(tried)))
+
+        def step(done: int, _: int, before: int = number * views) -> None:
+            progress(before + done, views * len(tried))
+
+        head, chosen = _fit_depth(task, backbone, depth, config.seed, step)
         report.append({"layers": depth, "cv_accuracy": chosen.accuracy, "cv_loss": chosen.loss})
         if best is None or _as_good(chosen, best[1]):
             best = head, chosen
@@ -92,7 +100,25 @@ def fit_default(
             for choice in chosen.choices
         ],
     }
+    if config.abstain_at is not None:
+        summary |= _thresholds(task, head, chosen, config.abstain_at)
     return head, summary
+
+
+def _thresholds(task: EncodedTask, head: PriorHead, chosen: Selection, target: str) -> dict[str, Json]:
+    kind, _, value = target.partition("=")
+    if not len(chosen.held_out):
+        raise DataError(
+            f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
+        )
+    if kind == "precision":
+        seen = torch.unique(task.targets)
+        gold = torch.searchsorted(seen, task.targets).cpu().numpy()
+        return {"threshold": precision_threshold(chosen.held_out.softmax(1).cpu().numpy(), gold, float(value))}
+    size, atoms = head.scope_keys.shape[1], head.scope_atoms
+    shots = cached_features(task.shots, head.spec)[:, :size].to(head.scope_keys)
+    described = _described(task, head.spec, shots.device)[:, :size]
+    return {"scope_threshold": coverage_threshold(held_out_scope(shots, task.targets, described, atoms), float(value))}
 
 
 def _as_good(shallow: Selection, deep: Selection) -> bool:
@@ -108,21 +134,21 @@ def _fit_depth(
     views = default_views(depth)
     spec = spec_of(views, depth)
     queries, own = _label_queries(task, backbone, spec)
-    pooled = torch.from_numpy(task.described.pooled).to(backbone.device)
-    sentences = pooled_features(pooled, task.described.pools, spec)
-    counts = [len(label.descriptions) for label in task.labels]
-    described = torch.stack([rows.mean(0) for rows in torch.split(sentences, counts)])  # (L, A·D)
+    described = _described(task, spec, queries.device)  # (L, A·D)
+    features = cached_features(task.shots, spec, queries)  # (N, F)
     chosen = select(
         views,
         spec,
-        cached_features(task.shots, spec, queries),
+        features,
         task.targets,
         torch.cat([described, own], 1),
         backbone.hidden_size,
         seed,
         progress,
     )
+    size = mean_atoms(spec) * backbone.hidden_size
     tensors = {
+        "scope_keys": scope_keys(features[:, :size], task.targets, described[:, :size], mean_atoms(spec)),
         "label_keys": chosen.label_keys,
         "label_bias": chosen.label_bias,
         "label_queries": queries,
@@ -131,6 +157,13 @@ def _fit_depth(
         "prior_centre": chosen.prior_centre,
     }
     return PriorHead(spec, backbone.pool_positions(backbone.tokens), tensors), chosen
+
+
+def _described(task: EncodedTask, spec: FeatureSpec, device: torch.device) -> Tensor:
+    """Pooled features of the descriptions, (L, A·D), the mean where a label has several."""
+    sentences = pooled_features(torch.from_numpy(task.described.pooled).to(device), task.described.pools, spec)
+    counts = [len(label.descriptions) for label in task.labels]
+    return torch.stack([rows.mean(0) for rows in torch.split(sentences, counts)])
 
 
 def _label_queries(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpec) -> tuple[Tensor, Tensor]:

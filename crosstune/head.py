@@ -15,9 +15,16 @@ from crosstune.backbone import PoolPositions
 from crosstune.errors import CheckpointError
 from crosstune.pooling import FeatureSpec, text_features
 
-
 #: What a default head is made of, by name.
-DEFAULT_TENSORS = ("label_bias", "label_keys", "label_queries", "prior_centre", "prior_scale", "prior_shift")
+DEFAULT_TENSORS = (
+    "label_bias",
+    "label_keys",
+    "label_queries",
+    "prior_centre",
+    "prior_scale",
+    "prior_shift",
+    "scope_keys",
+)
 
 
 class LabelAttentionHead(nn.Module):
@@ -80,6 +87,7 @@ class PriorHead(LabelAttentionHead):
     prior_scale: Tensor  # (F,)
     prior_shift: Tensor  # (F,)
     prior_centre: Tensor  # (F,)
+    scope_keys: Tensor  # (L, S), S = D for each atom that is a mean: the first S features
 
     def __init__(self, spec: FeatureSpec, positions: PoolPositions, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(spec, positions)
@@ -90,6 +98,15 @@ class PriorHead(LabelAttentionHead):
     def queries(self) -> Tensor | None:
         """Label queries, float32 (K, Q, D)."""
         return self.label_queries if self.spec.attention else None
+
+    @property
+    def scope_atoms(self) -> int:
+        """How many atoms the scope is measured on."""
+        return mean_atoms(self.spec)
+
+    def scope(self, text_vector: Tensor) -> Tensor:
+        """Cosine to the nearest label, float32 (B,), from features (B, F): low where a text belongs to none."""
+        return (text_vector[:, : self.scope_keys.shape[1]] @ self.scope_keys.t()).amax(1)
 
     def probs(self, text_vector: Tensor) -> Tensor:
         """Class probabilities, float32 (B, L), from features (B, F)."""
@@ -147,6 +164,11 @@ class PaperHead(LabelAttentionHead):
         return self.attention(text_vector).mean(1)
 
 
+def mean_atoms(spec: FeatureSpec) -> int:
+    """How many atoms of a spec are means over tokens; they stand first."""
+    return sum(atom.pool == "mean" for atom in spec.atoms)
+
+
 def head_from_tensors(
     kind: str,
     spec: FeatureSpec,
@@ -170,7 +192,8 @@ def head_from_tensors(
             "label_bias": (labels,),
             "label_keys": (labels, features),
             "label_queries": (len(spec.attention), queries, hidden_size),
-            **{name: (features,) for name in ("prior_centre", "prior_scale", "prior_shift")},
+            **dict.fromkeys(("prior_centre", "prior_scale", "prior_shift"), (features,)),
+            "scope_keys": (labels, mean_atoms(spec) * hidden_size),
         }
     elif kind == "paper":
         query = tuple(tensors["query"].shape) if "query" in tensors else (1, 1, features)

@@ -52,6 +52,31 @@ def reference_features(
     return np.asarray(largest / np.sqrt((largest**2).sum()))
 
 
+def reference_attention(
+    states: Sequence[npt.NDArray[np.float32]], length: int, layers: Sequence[int], queries: Array, sharpness: float
+) -> Array:
+    """What label queries find in one text: ``Σ_t softmax_t(sharpness · cos(s_t, q)) · cos(s_t, q)``.
+
+    Args:
+        states: One array (T, D) a layer, padding included.
+        length: Tokens that are not padding.
+        layers: The K attention layers.
+        queries: (K, Q, D).
+        sharpness: Multiplies the cosines inside the softmax.
+
+    Returns:
+        float64 (K·Q,).
+    """
+    found = []
+    for layer, asked in zip(layers, queries, strict=True):
+        tokens = np.asarray(states[layer][:length], np.float64)
+        for query in asked:
+            cosines = [float(token @ query) / np.sqrt((token**2).sum() * (query**2).sum()) for token in tokens]
+            attention = _softmax([sharpness * cosine for cosine in cosines])
+            found.append(sum(a * c for a, c in zip(attention, cosines, strict=True)))
+    return np.array(found)
+
+
 def reference_prior_probs(features: Array, label_keys: Array, label_bias: Array) -> Array:
     """``softmax(x · keysᵀ + bias)`` for one text: features (F,), keys (L, F), bias (L,) to (L,)."""
     return _softmax([float(features @ key) + float(bias) for key, bias in zip(label_keys, label_bias, strict=True)])

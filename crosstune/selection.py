@@ -22,11 +22,11 @@ Progress = Callable[[int, int], None]
 #: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
 LIKELIHOOD_POWER = 1.0
 #: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
-PENALTY_BELIEF = (-1.5, 0.7)
+PENALTY_BELIEF = (-2.0, 1.0)
 #: A view's logits are brought to this standard deviation before they are mixed.
 LOGIT_DEVIATION = 2.0
 #: Multiplies cosines to the descriptions when there are no shots to choose it by.
-ZERO_SHOT_SCALE = 50.0
+ZERO_SHOT_SCALE = 25.0
 #: What the label queries find is brought to this length, and its prior logits to this deviation, as pooled states have them.
 ATTENTION_LENGTH, PRIOR_DEVIATION = 0.07, 0.03
 
@@ -177,7 +177,7 @@ def select(
     grid = None if few else _grid(len(targets), len(seen), hidden_size)
     folds = None if grid is None else fold_table(targets.tolist(), grid, seed)
     local = torch.searchsorted(seen, targets)
-    mean = _centre(features, label_features, spec, hidden_size)
+    mean = features.mean(0) if len(features) else features.new_zeros(features.shape[1])
     shift = label_features.mean(0) if few else label_features[seen].mean(0)
     x_all, h_all = features - mean, label_features - shift
     parts = []
@@ -222,15 +222,6 @@ def select(
         loss=None if folds is None else float(torch.nn.functional.cross_entropy(held_out, local)),
         held_out=held_out,
     )
-
-
-def _centre(features: Tensor, label_features: Tensor, spec: FeatureSpec, hidden_size: int) -> Tensor:
-    """What counts as nothing found, (F,): the mean over the shots; without shots, over the descriptions."""
-    if len(features):
-        return features.mean(0)
-    mean = label_features.mean(0)
-    mean[spec.size(hidden_size) :] = 0  # a label's weights on its queries are not what queries find
-    return mean
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
+from crosstune.default_training import EncodedTask, depths, fit_default
 from crosstune.errors import ConfigError, DataError, TrainingError
 from crosstune.examples import Example, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features
-from crosstune.default_training import EncodedTask, depths, fit_default
 from crosstune.head import LabelAttentionHead
 from crosstune.labels import LabelSet, check_labels
 from crosstune.paper_training import fit_paper
@@ -116,9 +115,7 @@ def train(
     if config.head == "default":
         encoded = EncodedTask(labels, targets, described, states)
         with _one_thread():
-            head, summary = fit_default(
-                encoded, backbone, config, lambda done, all_: report("fit head", done, all_)
-            )
+            head, summary = fit_default(encoded, backbone, config, lambda done, all_: report("fit head", done, all_))
     else:
         features = cached_features(states, text_spec).to(backbone.device)  # (N, F)
         counts = [len(label.descriptions) for label in labels]

@@ -182,7 +182,7 @@ def build(
         text_pair=trained.text_pair,
         tokens=layout,
         graph=facts,
-        threshold=None,
+        threshold=trained.threshold,
         backbone={
             "name": Path(trained.backbone.name).name,
             "digest": trained.backbone.digest,

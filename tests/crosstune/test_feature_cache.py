@@ -126,7 +126,7 @@ def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
     with FeatureCache(None) as cache:
         cache.pooled(tiny_backbone, TEXTS[:2], POOLED)
         cache.pooled(tiny_backbone, TEXTS[:4], POOLED, None, lambda done, total: heard.append((done, total)))
-    assert heard == [(3, 4), (4, 4)]
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "inside", "other table", "short row"])

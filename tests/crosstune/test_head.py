@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from crosstune.backbone import HiddenStates, PoolPositions
 from crosstune.errors import CheckpointError
-from crosstune.head import PaperHead, PriorHead, head_from_tensors
-from crosstune.head_reference import reference_features, reference_paper_probs, reference_prior_probs
+from crosstune.head import DEFAULT_TENSORS, PaperHead, PriorHead, head_from_tensors, mean_atoms
+from crosstune.head_reference import (
+    reference_attention,
+    reference_features,
+    reference_paper_probs,
+    reference_prior_probs,
+)
+from crosstune.label_queries import SHARPNESS
 from crosstune.pooling import POOLS, Atom, FeatureSpec, pool_layers, pool_tokens, pooled_features, text_features
 from tests.tolerances import FEATURES_TO_ORACLE, PROBS_TO_ORACLE, PROBS_TWO_WAYS, ROW_SUM
 
@@ -34,9 +40,14 @@ def encoded(draw):
         )
     )
     atoms = sorted(atoms, key=lambda atom: POOLS.index(atom.pool))  # those of one pool together, as a spec wants
-    spec = FeatureSpec(tuple(atoms), draw(st.sampled_from(["concat", "max"])))
+    attention = tuple(sorted(draw(st.sets(st.integers(0, layers), max_size=2))))
+    spec = FeatureSpec(tuple(atoms), draw(st.sampled_from(["concat", "max"])), attention)
     positions = PoolPositions(draw(st.integers(0, 2)), draw(st.integers(1, 3)))
     return states, lengths, spec, positions, random
+
+
+def unit(rows):
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 def mask_of(lengths, longest):
@@ -71,6 +82,25 @@ def test_features_are_those_of_the_oracle(case):
     np.testing.assert_allclose(features.numpy(), expected, rtol=0, atol=FEATURES_TO_ORACLE)
 
 
+@given(encoded(), st.integers(1, 5))
+def test_what_label_queries_find_is_what_the_oracle_finds(case, count):
+    states, lengths, spec, positions, random = case
+    hidden = states[0].shape[2]
+    queries = unit(random.randn(len(spec.attention), count, hidden))
+    tensors = [torch.from_numpy(state) for state in states]
+    mask = mask_of(lengths, states[0].shape[1])
+    features = text_features(tensors, mask, spec, positions, torch.tensor(queries, dtype=torch.float32))
+    assert features.shape == (len(lengths), spec.size(hidden, count))
+    expected = [
+        reference_attention([state[row] for state in states], length, spec.attention, queries, SHARPNESS)
+        for row, length in enumerate(lengths)
+    ]
+    pooled = spec.size(hidden)
+    np.testing.assert_allclose(features.numpy()[:, pooled:], np.array(expected), rtol=0, atol=FEATURES_TO_ORACLE)
+    without = text_features(tensors, mask, spec, positions)
+    assert torch.equal(features[:, :pooled], without)
+
+
 @given(encoded())
 def test_features_from_cached_pools_are_the_same(case):
     states, lengths, spec, positions, _ = case
@@ -84,14 +114,29 @@ def test_features_from_cached_pools_are_the_same(case):
 @given(encoded(), st.integers(2, 5), st.floats(0, 60))
 def test_the_default_head_is_the_oracle(case, labels, scale):
     states, lengths, spec, positions, random = case
-    size = spec.size(states[0].shape[2])
+    hidden = states[0].shape[2]
+    size = spec.size(hidden, 3)
     keys = (random.randn(labels, size) * scale / np.sqrt(size)).astype(np.float32)
     bias = random.randn(labels).astype(np.float32)
-    head = PriorHead(spec, positions, *map(torch.from_numpy, (keys, bias, keys * 0)))
+    queries = unit(random.randn(len(spec.attention), 3, hidden))
+    tensors = {
+        "label_keys": torch.from_numpy(keys),
+        "label_bias": torch.from_numpy(bias),
+        "label_queries": torch.tensor(queries, dtype=torch.float32),
+        "scope_keys": torch.zeros(labels, mean_atoms(spec) * hidden),
+        **{name: torch.zeros(size) for name in ("prior_centre", "prior_scale", "prior_shift")},
+    }
+    head = PriorHead(spec, positions, tensors)
     probs, vector = head([torch.from_numpy(state) for state in states], mask_of(lengths, states[0].shape[1]))
     expected = [
-        reference_prior_probs(row, keys.astype(float), bias.astype(float))
-        for row in oracle(states, lengths, spec, positions)
+        reference_prior_probs(
+            np.concatenate(
+                [row, reference_attention([state[i] for state in states], length, spec.attention, queries, SHARPNESS)]
+            ),
+            keys.astype(float),
+            bias.astype(float),
+        )
+        for i, (row, length) in enumerate(zip(oracle(states, lengths, spec, positions), lengths, strict=True))
     ]
     np.testing.assert_allclose(probs.numpy(), expected, rtol=0, atol=PROBS_TO_ORACLE * max(1, scale))
     np.testing.assert_allclose(probs.sum(1).numpy(), 1, rtol=0, atol=ROW_SUM)
@@ -128,7 +173,7 @@ def assert_folded(head, vector, heads, scale):
     )
 
 
-SPEC = FeatureSpec((Atom("mean", 1),))
+SPEC = FeatureSpec((Atom("mean", 1),), attention=(1,))
 AT = PoolPositions(1, 0)
 
 
@@ -160,49 +205,61 @@ def test_an_unknown_pool_is_refused():
 
 
 def default_tensors():
-    return {"label_bias": torch.zeros(2), "label_keys": torch.zeros(2, 4), "prior_keys": torch.zeros(2, 4)}
+    return {
+        "label_bias": torch.zeros(2),
+        "label_keys": torch.zeros(2, 7),
+        "label_queries": torch.zeros(1, 3, 4),
+        "scope_keys": torch.zeros(2, 4),
+        **{name: torch.zeros(7) for name in ("prior_centre", "prior_scale", "prior_shift")},
+    }
 
 
 def paper_tensors():
     return {"key": torch.zeros(3, 2, 4), "label_vectors": torch.zeros(2, 4), "query": torch.zeros(3, 2, 4)}
 
 
+DEFAULT = ", ".join(DEFAULT_TENSORS)
+
+
+def spec_for(kind):
+    return SPEC if kind == "default" else FeatureSpec(SPEC.atoms)
+
+
 def refused(kind, tensors):
     with pytest.raises(CheckpointError) as caught:
-        head_from_tensors(kind, SPEC, AT, tensors, labels=2, hidden_size=4, where="head.safetensors")
+        head_from_tensors(kind, spec_for(kind), AT, tensors, labels=2, hidden_size=4, where="head.safetensors")
     return str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "tensors"), [("default", default_tensors()), ("paper", paper_tensors())])
 def test_a_head_comes_back_from_its_tensors(kind, tensors):
-    head = head_from_tensors(kind, SPEC, AT, tensors, 2, 4, "x")
+    head = head_from_tensors(kind, spec_for(kind), AT, tensors, 2, 4, "x")
     assert head.kind == kind
     assert sorted(head.tensors()) == sorted(tensors)
     assert not any(value.requires_grad for value in head.parameters())
 
 
 def test_other_kinds_and_tensors_are_refused():
+    paper = "key, label_vectors, query"
     assert refused("linear", default_tensors()) == (
         "head.safetensors: head 'linear', expected default or paper. Upgrade crosstune-export."
     )
-    assert refused("default", paper_tensors()) == (
-        "head.safetensors: tensors key, label_vectors, query, expected label_bias, label_keys, prior_keys. Train again."
-    )
-    assert refused("paper", default_tensors()) == (
-        "head.safetensors: tensors label_bias, label_keys, prior_keys, expected key, label_vectors, query. Train again."
-    )
-    assert refused("default", {}) == (
-        "head.safetensors: tensors , expected label_bias, label_keys, prior_keys. Train again."
-    )
+    for kind, tensors, found, expected in (
+        ("default", paper_tensors(), paper, DEFAULT),
+        ("paper", default_tensors(), DEFAULT, paper),
+        ("default", {}, "", DEFAULT),
+    ):
+        assert refused(kind, tensors) == f"head.safetensors: tensors {found}, expected {expected}. Train again."
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "tensor", "found", "expected"),
     [
-        ("default", "label_keys", torch.zeros(3, 4), "torch.float32 (3, 4)", "(2, 4)"),
-        ("default", "label_keys", torch.zeros(2, 5), "torch.float32 (2, 5)", "(2, 4)"),
+        ("default", "label_keys", torch.zeros(3, 7), "torch.float32 (3, 7)", "(2, 7)"),
+        ("default", "label_keys", torch.zeros(2, 5), "torch.float32 (2, 5)", "(2, 7)"),
         ("default", "label_bias", torch.zeros(2, 1), "torch.float32 (2, 1)", "(2,)"),
-        ("default", "prior_keys", torch.zeros(2, 4, dtype=torch.float64), "torch.float64 (2, 4)", "(2, 4)"),
+        ("default", "prior_scale", torch.zeros(7, dtype=torch.float64), "torch.float64 (7,)", "(7,)"),
+        ("default", "label_queries", torch.zeros(2, 3, 4), "torch.float32 (2, 3, 4)", "(1, 3, 4)"),
         ("default", "label_bias", torch.zeros(2, dtype=torch.int64), "torch.int64 (2,)", "(2,)"),
         ("paper", "label_vectors", torch.zeros(1, 4), "torch.float32 (1, 4)", "(2, 4)"),
         ("paper", "key", torch.zeros(3, 1, 4), "torch.float32 (3, 1, 4)", "(3, 2, 4)"),
@@ -217,7 +274,7 @@ def test_another_shape_or_type_is_refused(kind, name, tensor, found, expected):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize(("kind", "name"), [("default", "prior_keys"), ("paper", "query")])
+@pytest.mark.parametrize(("kind", "name"), [("default", "label_queries"), ("paper", "query")])
 def test_a_tensor_that_is_not_finite_is_refused(kind, name, value):
     tensors = default_tensors() if kind == "default" else paper_tensors()
     tensors[name].view(-1)[[1, 3]] = value

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from crosstune.prior_training import fit_mixture, fit_prior
+from crosstune.prior_training import TEMPERATURE_BELIEF, TEMPERATURES, fit_mixture, fit_prior, fit_temperature
 from tests.tolerances import FIT_EXCESS, FIT_LOGITS, FIT_TOGETHER, MIXTURE_WEIGHTS
 
 BIAS_RIDGE = 0.01  # what keeps the biases from drifting
@@ -144,18 +144,21 @@ def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels,
     logits[0, np.arange(shots), targets] += 2  # a good view
     rows = np.arange(shots)
 
+    believed = random.dirichlet(np.ones(views))
+
     def cost(weights):
         logs = log_softmax(np.einsum("v,vnl->nl", weights, logits), axis=1)
-        return -logs[rows, targets].mean() + pull * views * ((weights - 1 / views) ** 2).sum()
+        return -logs[rows, targets].mean() + pull * views * ((weights - believed) ** 2).sum()
 
     best = minimize(
         cost,
-        np.full(views, 1 / views),
+        believed,
         bounds=[(0, None)] * views,
         method="L-BFGS-B",
         options={"ftol": 1e-14, "gtol": 1e-9},
     )
-    ours = fit_mixture(torch.tensor(logits, dtype=torch.float32), torch.tensor(targets), pull).double().numpy()
+    tensors = (torch.tensor(value, dtype=torch.float32) for value in (logits, believed))
+    ours = fit_mixture(next(tensors), torch.tensor(targets), next(tensors), pull).double().numpy()
     assert (ours >= 0).all()
     np.testing.assert_allclose(ours, best.x, rtol=0, atol=MIXTURE_WEIGHTS)  # fmt: skip
 
@@ -163,5 +166,27 @@ def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels,
 def test_views_that_say_the_same_get_the_same_weight():
     random = np.random.RandomState(0)
     one = torch.tensor(random.randn(1, 8, 3), dtype=torch.float32)
-    weights = fit_mixture(one.repeat(4, 1, 1), torch.tensor(random.randint(0, 3, 8)), 0.05)
+    weights = fit_mixture(one.repeat(4, 1, 1), torch.tensor(random.randint(0, 3, 8)), torch.full((4,), 0.25), 0.05)
     assert weights.tolist() == pytest.approx([float(weights[0])] * 4, abs=FIT_TOGETHER)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1 << 31), shots=st.integers(3, 40), labels=st.integers(2, 4), size=st.floats(0.1, 9))
+def test_the_temperature_is_the_minimum_that_scipy_finds(seed, shots, labels, size):
+    random = np.random.RandomState(seed)
+    targets = random.randint(0, labels, shots)
+    logits = random.randn(shots, labels) * size
+    logits[np.arange(shots), targets] += 1
+
+    def cost(log_temperature):
+        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -logs[np.arange(shots), targets].sum() + (log_temperature / TEMPERATURE_BELIEF) ** 2 / 2
+
+    best = minimize_scalar(cost, bounds=(-1.5, 1.5), method="bounded", options={"xatol": 1e-6})
+    ours = fit_temperature(torch.tensor(logits), torch.tensor(targets))
+    step = float(TEMPERATURES[1].log() - TEMPERATURES[0].log())
+    assert abs(np.log(ours) - best.x) <= step
+
+
+def test_one_shot_hardly_moves_the_temperature():
+    assert 1 / 1.7 < fit_temperature(torch.tensor([[9.0, 0.0]]), torch.tensor([0])) <= 1

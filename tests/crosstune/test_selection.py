@@ -7,19 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.pooling import Atom
-from crosstune.selection import GRIDS, Grid, default_views, fold_table, select, spec_of
-from tests.tolerances import PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
+from crosstune.selection import GRIDS, ZERO_SHOT_SCALE, Grid, default_views, fold_table, spec_of
+from crosstune.selection import select as select_head
+from tests.tolerances import FIT_TOGETHER, PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
 
 HIDDEN = 6
 LAYERS = 2
 VIEWS = default_views(LAYERS)
-ATOMS = len(spec_of(VIEWS).atoms)
+SPEC = spec_of(VIEWS, LAYERS)
+POOLED = len(SPEC.atoms) * HIDDEN
+FOUND = 12  # numbers from label queries: 2 layers of 6 queries
 
 
 def features(random, rows):
-    """Unit-length atoms side by side."""
-    values = random.randn(rows, ATOMS, HIDDEN)
-    return torch.tensor(values / np.linalg.norm(values, axis=2, keepdims=True), dtype=torch.float32).flatten(1)
+    """Unit-length atoms side by side, and what label queries found."""
+    values = random.randn(rows, len(SPEC.atoms), HIDDEN)
+    values = (values / np.linalg.norm(values, axis=2, keepdims=True)).reshape(rows, POOLED)
+    return torch.tensor(np.hstack([values, 0.1 * random.randn(rows, FOUND)]), dtype=torch.float32)
+
+
+def select(views, rows, targets, keys, seed, progress=None):
+    return select_head(views, SPEC, rows, targets, keys, HIDDEN, seed, progress)
+
+
+def prior_keys(chosen, keys):
+    """What the descriptions alone are worth, as the head's documentation writes it."""
+    return chosen.prior_scale * (keys - chosen.prior_shift)
 
 
 def task(seed, shots, labels):
@@ -62,7 +75,8 @@ def test_repeats_and_seeds_deal_the_shots_differently():
 
 
 def test_the_views_are_the_last_layers():
-    assert spec_of(default_views(6)).atoms == (
+    assert spec_of(default_views(6), 6).attention == (4, 6)
+    assert spec_of(default_views(6), 6).atoms == (
         *(Atom("mean", layer) for layer in (3, 4, 5, 6)),
         *(Atom("max", layer) for layer in (4, 5, 6)),
         *(Atom("first", layer) for layer in (4, 5, 6)),
@@ -83,7 +97,7 @@ def test_it_learns_what_can_be_learned():
     assert [choice.view for choice in chosen.choices] == list(VIEWS)
     assert all(choice.weight >= 0 for choice in chosen.choices)
     assert all(0 <= choice.accuracy <= 1 for choice in chosen.choices)
-    assert all(0 <= choice.scale <= 80 and 10**-4.5 <= choice.penalty <= 1 for choice in chosen.choices)
+    assert all(0 <= choice.scale <= 80 and 10**-5.5 <= choice.penalty <= 1 for choice in chosen.choices)
 
 
 def test_descriptions_that_mislead_are_overruled_by_the_shots():
@@ -97,7 +111,7 @@ def test_descriptions_that_mislead_are_overruled_by_the_shots():
 def test_the_same_bits_twice():
     rows, targets, keys = task(2, 12, 3)
     one, two = (select(VIEWS, rows, targets, keys, 7) for _ in range(2))
-    for name in ("label_keys", "label_bias", "prior_keys"):
+    for name in ("label_keys", "label_bias", "prior_scale", "prior_shift", "prior_centre"):
         assert torch.equal(getattr(one, name), getattr(two, name))
 
 
@@ -119,8 +133,11 @@ def test_a_label_without_shots_is_known_by_its_description(unseen):
     targets = torch.tensor([label for label in range(4) if label != unseen] * 6)
     rows = keys[targets] + 0.5 * features(random, 18)
     chosen = select(VIEWS, rows, targets, keys, 13)
-    for label in range(4):
-        assert torch.equal(chosen.label_keys[label], chosen.prior_keys[label]) == (label == unseen)
+    same = torch.isclose(chosen.label_keys, prior_keys(chosen, keys), rtol=0, atol=FIT_TOGETHER).all(1)
+    assert same.tolist() == [label == unseen for label in range(4)]
+    np.testing.assert_allclose(
+        chosen.label_bias[unseen], -chosen.label_keys[unseen] @ chosen.prior_centre, rtol=0, atol=FIT_TOGETHER
+    )
     fresh = keys[[unseen] * 20] + 0.5 * features(random, 20)
     assert (probs(chosen, fresh).argmax(1) == unseen).mean() > 0.8
 
@@ -145,16 +162,22 @@ def test_too_few_shots_leave_the_descriptions(targets):
     chosen = select(VIEWS, rows, torch.tensor(targets, dtype=torch.int64), keys, 13)
     assert chosen.choices == ()
     assert chosen.accuracy is None
-    assert torch.equal(chosen.label_keys, chosen.prior_keys)
+    np.testing.assert_allclose(chosen.label_keys, prior_keys(chosen, keys), rtol=0, atol=FIT_TOGETHER)
     fresh = keys + 0.3 * features(random, 3)
     assert probs(chosen, fresh).argmax(1).tolist() == [0, 1, 2]
-    # A plain re-computation: every view's cosine to the centred descriptions counts alike.
+    # A plain re-computation: views count as they are believed in, each by its product with the descriptions.
     expected = np.zeros((3, 3))
-    atoms = spec_of(VIEWS).atoms
     for view in VIEWS:
-        columns = np.concatenate([np.arange(HIDDEN) + HIDDEN * atoms.index(atom) for atom in view.atoms])
-        x, h = (value.double().numpy()[:, columns] / np.sqrt(len(view.atoms)) for value in (fresh, keys))
-        expected += 20 / len(VIEWS) * (x - h.mean(0)) @ (h - h.mean(0)).T
+        columns = (
+            np.concatenate([np.arange(HIDDEN) + HIDDEN * SPEC.atoms.index(atom) for atom in view.atoms])
+            if view.atoms
+            else np.arange(POOLED, POOLED + FOUND)
+        )
+        x, h = (value.double().numpy()[:, columns] / np.sqrt(max(1, len(view.atoms))) for value in (fresh, keys))
+        expected += ZERO_SHOT_SCALE * view.weight * x @ (h - h.mean(0)).T
+    centre = chosen.prior_centre.double().numpy()
+    np.testing.assert_allclose(centre, rows.mean(0) if len(rows) else 0 * centre, rtol=0, atol=FIT_TOGETHER)
+    expected -= (chosen.prior_scale * (keys - keys.mean(0))).double().numpy() @ centre
     ours = (fresh @ chosen.label_keys.t() + chosen.label_bias).numpy()
     np.testing.assert_allclose(
         ours - ours.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True), rtol=0, atol=ZERO_SHOT_LOGITS
@@ -168,7 +191,7 @@ def test_one_shot_of_a_label_is_enough(counts):
     targets = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
     chosen = select(VIEWS, keys[targets] + 0.3 * features(random, len(targets)), targets, keys, 13)
     assert chosen.accuracy is not None
-    for value in (chosen.label_keys, chosen.label_bias, chosen.prior_keys):
+    for value in (chosen.label_keys, chosen.label_bias, chosen.prior_scale):
         assert bool(torch.isfinite(value).all())
 
 

@@ -1,0 +1,81 @@
+"""When to give no label: thresholds on how near a text is to the task and on the top probability, chosen on the shots."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> Tensor:
+    """What the scope of a text is measured against: the mean of each label's shots, its description where it has none.
+
+    ``scope(x) = max_y x · key_y`` is then the cosine of a text to the nearest of them.
+
+    Args:
+        features: float32 (N, S) of the shots: their mean states, as many atoms of length 1 side by side as ``atoms`` says.
+        targets: int64 (N,), class indices.
+        label_features: float32 (L, S) of the descriptions.
+        atoms: At least 1.
+
+    Returns:
+        float32 (L, S).
+    """
+    sums = torch.zeros_like(label_features).index_add_(0, targets, features)
+    seen = torch.bincount(targets, minlength=len(label_features)) > 0
+    means = torch.where(seen.unsqueeze(1), sums, label_features)
+    keys: Tensor = torch.nn.functional.normalize(means, dim=1) / float(atoms**0.5)
+    return keys
+
+
+def held_out_scope(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> npt.NDArray[np.float64]:
+    """The scope of each shot, float64 (N,), its own label measured without it; arguments as of ``scope_keys``."""
+    scores = features @ scope_keys(features, targets, label_features, atoms).t()  # (N, L)
+    sums = torch.zeros_like(label_features).index_add_(0, targets, features)
+    counts = torch.bincount(targets, minlength=len(label_features))
+    without = sums[targets] - features  # (N, S)
+    own = (features * torch.nn.functional.normalize(without, dim=1)).sum(1) / atoms**0.5
+    alone = (features * torch.nn.functional.normalize(label_features[targets], dim=1)).sum(1) / atoms**0.5
+    scores[torch.arange(len(targets)), targets] = torch.where(counts[targets] > 1, own, alone)
+    return np.asarray(scores.max(1).values.double().cpu())
+
+
+def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> float:
+    """The largest threshold that at least this share of N texts reaches.
+
+    Example:
+        >>> coverage_threshold(np.array([0.9, 0.2, 0.6, 0.7]), 0.75)
+        0.6
+
+    Args:
+        scores: float64 (N,), N at least 1.
+        coverage: In (0, 1].
+    """
+    order = np.sort(scores)[::-1]
+    return float(order[max(0, int(np.ceil(coverage * len(order))) - 1)])
+
+
+def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int64], precision: float) -> float:
+    """The lowest top probability from which on at least this share of the answers is right.
+
+    Example:
+        >>> probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.25, 0.75], [0.45, 0.55]], np.float32)
+        >>> precision_threshold(probs, np.array([0, 1, 1, 1]), 1.0)
+        0.75
+
+    Args:
+        probs: float32 (N, L), of texts that the head was not fitted to, N at least 1.
+        gold: int64 (N,), their classes.
+        precision: In (0, 1]; where no threshold gives it, only the surest text is answered.
+
+    Returns:
+        A probability in [0, 1].
+    """
+    top = probs.max(1).astype(np.float64)
+    order = np.argsort(-top, kind="stable")
+    right = (probs.argmax(1) == gold)[order]
+    shares = np.cumsum(right) / np.arange(1, len(top) + 1)
+    last = np.append(top[order][1:] < top[order][:-1], True)  # equal probabilities are answered together
+    good = np.flatnonzero((shares >= precision) & last)
+    return float(top[order[good[-1]]]) if len(good) else float(top[order[0]])
