@@ -36,14 +36,21 @@ def _root() -> None:
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
     output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
-    precision: Annotated[str, typer.Option("--precision", help="auto (int8), fp32 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto (search for the fastest), fp32 or int8.")] = "auto",
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Examples to compare answers on; the training ones when left out."),
+        typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
     ] = None,
     max_flips: Annotated[
-        float, typer.Option("--max-flips", help="Percent of texts whose label int8 may change.")
+        float, typer.Option("--max-flips", help="Percent of texts whose label may differ from fp32.")
     ] = 2.0,
+    max_size_mb: Annotated[
+        float | None, typer.Option("--max-size-mb", help="Largest size of the bundle, in megabytes.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option("--max-latency-ms", help="Largest median milliseconds a text on this machine, one thread."),
+    ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
@@ -51,13 +58,15 @@ def build(
     try:
         from crosstune_export.build.pipeline import BuildConfig
         from crosstune_export.build.pipeline import build as build_bundle
+        from crosstune_export.build.search import Budgets
     except ModuleNotFoundError as error:
         from crosstune_export import MissingExtraError
 
         raise MissingExtraError(
             f"{error.name}: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'"
         ) from error
-    config = BuildConfig(precision=precision, calibration=calibration, max_flips_percent=max_flips, backbone=backbone)
+    budgets = Budgets(max_flips, max_size_mb, max_latency_ms)
+    config = BuildConfig(precision=precision, calibration=calibration, budgets=budgets, backbone=backbone)
     with progress() as report:
         result = build_bundle(
             checkpoint,

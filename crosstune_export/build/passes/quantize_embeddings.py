@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from onnxscript import ir
+
+from crosstune_export.build.passes.initializers import add_initializer
 
 
 def apply(model: ir.Model) -> int:
@@ -36,8 +37,8 @@ def apply(model: ir.Model) -> int:
         table, ids = node.inputs[0], node.inputs[1]
         array = table.const_value.numpy().astype(np.float32)
         scale = np.maximum(np.abs(array).max(1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-        rows = _initializer(graph, f"{table.name}_int8", np.clip(np.rint(array / scale), -127, 127).astype(np.int8))
-        scales = _initializer(graph, f"{table.name}_scale", scale)
+        rows = add_initializer(graph, f"{table.name}_int8", np.clip(np.rint(array / scale), -127, 127).astype(np.int8))
+        scales = add_initializer(graph, f"{table.name}_scale", scale)
         name = node.outputs[0].name
         picked = ir.node("Gather", [rows, ids], name=f"{name}_rows")
         weight = ir.node("Gather", [scales, ids], name=f"{name}_scales")
@@ -53,10 +54,3 @@ def apply(model: ir.Model) -> int:
         if not table.uses():
             del graph.initializers[table.name]
     return len(nodes)
-
-
-def _initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.initializers[name] = value
-    return value

@@ -1,0 +1,93 @@
+"""Lets Gelu units overflow into spare units, so that 8 bits need not stretch to the largest activation there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import ir
+
+#: Spare units a layer: a little work for a range three to six times narrower.
+SPARE_UNITS = 32
+#: How far beyond the peaks seen the spare units still carry.
+MARGIN = 1.1
+
+
+def apply(model: ir.Model, peaks: Mapping[str, npt.NDArray[np.float32]], spare: int = SPARE_UNITS) -> dict[str, float]:
+    """Give units whose peak is above a bound R further units with the same weights and a bias lowered by R, 2R, and so on.
+
+    A few units of a trained encoder reach 25 where nearly all stay below 4. With every unit cut off at R, a unit and its
+    spares add up to what the unit was: exactly where the sum is R or more beside a multiple of R, and within 0.17 at one.
+
+    Requires: ``MatMul → BiasGelu → MatMul`` with constant weights; a later pass that cuts the Gelu's output off at R, which
+    quantization with the range 0 .. R does for nothing.
+    Ensures: with that, the same function up to the above. The smallest R is taken that the spare units can serve.
+
+    Args:
+        model: Changed in place.
+        peaks: By the name of a Gelu's output, the largest activation of each unit.
+        spare: Units to add to each layer.
+
+    Returns:
+        R by the name of each Gelu's output.
+    """
+    bounds = {}
+    for node in model.graph:
+        if node.op_type != "BiasGelu" or node.outputs[0].name not in peaks:
+            continue
+        before, after = node.inputs[0].producer(), _only_user(node.outputs[0])
+        if before is None or after is None or {before.op_type, after.op_type} != {"MatMul"}:
+            continue
+        first, bias, second = before.inputs[1], node.inputs[1], after.inputs[1]
+        if not all(value.is_initializer() and len(value.uses()) == 1 for value in (first, bias, second)):
+            continue
+        name = str(node.outputs[0].name)
+        bound, copies = staircase(peaks[name] * MARGIN, spare)
+        units = np.repeat(np.arange(len(copies)), copies)
+        steps = np.concatenate([np.arange(1, count + 1) for count in copies])
+        unused = spare - len(units)
+        widen, lower, lengthen = (_array(value) for value in (first, bias, second))
+        _replace(first, np.pad(np.concatenate([widen, widen[:, units]], 1), ((0, 0), (0, unused))))
+        _replace(bias, np.pad(np.concatenate([lower, lower[units] - (steps * bound).astype(np.float32)]), (0, unused)))
+        _replace(second, np.pad(np.concatenate([lengthen, lengthen[units]]), ((0, unused), (0, 0))))
+        for value in (node.inputs[0], node.outputs[0]):
+            value.shape = None if value.shape is None else ir.Shape([*value.shape[:-1], len(lower) + spare])
+        bounds[name] = bound
+    return bounds
+
+
+def carried(activations: npt.NDArray[np.float32], bound: float, spare: int = SPARE_UNITS) -> npt.NDArray[np.float32]:
+    """The activations (S, K) that the widened layer will have, cut off at the bound: (S, K + spare)."""
+    _, copies = staircase(activations.max(0) * MARGIN, spare)
+    units = np.repeat(np.arange(len(copies)), copies)
+    steps = np.concatenate([np.arange(1, count + 1) for count in copies]).astype(np.float32)
+    over = np.clip(activations[:, units] - steps * bound, 0, bound)
+    return np.pad(np.concatenate([np.minimum(activations, bound), over], 1), ((0, 0), (0, spare - len(units))))
+
+
+def staircase(peaks: npt.NDArray[np.float32], spare: int) -> tuple[float, npt.NDArray[np.int64]]:
+    """The smallest bound R that ``spare`` further units can serve, and how many each unit gets: ceil(peak / R) - 1."""
+    top = max(float(peaks.max()), 1e-3)
+    best = top, np.zeros(len(peaks), np.int64)
+    for bound in np.geomspace(top, top / 64, 256):
+        copies = np.maximum(np.ceil(peaks / bound) - 1, 0).astype(np.int64)
+        if copies.sum() > spare:
+            break
+        best = float(bound), copies
+    return best
+
+
+def _only_user(value: ir.Value) -> ir.Node | None:
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def _array(value: ir.Value) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = value.const_value.numpy()
+    return array
+
+
+def _replace(value: ir.Value, array: npt.NDArray[np.float32]) -> None:
+    tensor = ir.tensor(np.ascontiguousarray(array), name=value.name)
+    value.const_value, value.shape = tensor, tensor.shape
