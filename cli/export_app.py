@@ -36,7 +36,9 @@ def _root() -> None:
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
     output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
-    precision: Annotated[str, typer.Option("--precision", help="auto (search for the fastest), fp32 or int8.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (search for the fastest), fp32 or int8.")
+    ] = "auto",
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
@@ -58,15 +60,20 @@ def build(
     try:
         from crosstune_export.build.pipeline import BuildConfig
         from crosstune_export.build.pipeline import build as build_bundle
-        from crosstune_export.build.search import Budgets
     except ModuleNotFoundError as error:
         from crosstune_export import MissingExtraError
 
         raise MissingExtraError(
             f"{error.name}: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'"
         ) from error
-    budgets = Budgets(max_flips, max_size_mb, max_latency_ms)
-    config = BuildConfig(precision=precision, calibration=calibration, budgets=budgets, backbone=backbone)
+    config = BuildConfig(
+        precision=precision,
+        calibration=calibration,
+        max_flips_percent=max_flips,
+        max_size_mb=max_size_mb,
+        max_latency_ms=max_latency_ms,
+        backbone=backbone,
+    )
     with progress() as report:
         result = build_bundle(
             checkpoint,

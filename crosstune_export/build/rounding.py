@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 Floats = npt.NDArray[np.float64]
 Int8s = npt.NDArray[np.int8]
@@ -27,7 +28,8 @@ def column_scales(weights: Floats) -> Floats:
         np.maximum(first, 0) + np.maximum(second, 0), np.maximum(-first, 0) + np.maximum(-second, 0)
     ).max(0)
     scales = np.maximum(np.abs(weights).max(0) / LARGEST, together / (PAIR_LIMIT - 1))
-    return np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32).astype(np.float64)
+    steps: npt.NDArray[np.float32] = np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32)
+    return steps.astype(np.float64)
 
 
 def round_nearest(weights: Floats, scales: Floats) -> Int8s:
@@ -47,12 +49,12 @@ def round_compensated(weights: Floats, scales: Floats, samples: Floats) -> Int8s
         int8 (K, N).
     """
     size = len(weights)
-    moments = samples.T @ samples / max(1, len(samples))
+    few = samples.astype(np.float32)
+    moments = (few.T @ few).astype(np.float64) / max(1, len(samples))
     diagonal = np.einsum("ii->i", moments)
     diagonal += max(DAMPING * float(diagonal.mean()), 1e-12)
     order = np.argsort(-diagonal, kind="stable")  # large inputs first, while there is most to compensate with
-    inverse = np.linalg.inv(moments[np.ix_(order, order)])
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    upper = _root_of_inverse(moments[np.ix_(order, order)])
     rest = (weights / scales)[order]
     rounded = np.empty_like(rest)
     for start in range(0, size, _BLOCK):
@@ -66,6 +68,13 @@ def round_compensated(weights: Floats, scales: Floats, samples: Floats) -> Int8s
     back = np.empty_like(rounded)
     back[order] = rounded
     return _within_limits(back)
+
+
+def _root_of_inverse(matrix: Floats) -> Floats:
+    """Upper triangular U with Uᵀ U = matrix⁻¹, without ever forming the inverse."""
+    lower = np.linalg.cholesky(matrix[::-1, ::-1])
+    inverse, _ = lapack.dtrtri(lower, lower=1)
+    return np.ascontiguousarray(inverse[::-1, ::-1])
 
 
 def _within_limits(steps: Floats) -> Int8s:

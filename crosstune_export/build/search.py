@@ -108,9 +108,7 @@ def choose(
     fit = [trial for trial in judged if not trial.verdict]
     if len(trials) > 1 or budgets.max_latency_ms is not None:
         timed = iter(time_interleaved(fit or judged, rows, tokenizer, report))
-        judged = [
-            replace(trial, latency_ms=next(timed)) if not trial.verdict or not fit else trial for trial in judged
-        ]
+        judged = [replace(trial, latency_ms=next(timed)) if not trial.verdict or not fit else trial for trial in judged]
         judged = [replace(trial, verdict=trial.verdict or _over_budget(trial, budgets)) for trial in judged]
         fit = [trial for trial in judged if not trial.verdict]
     if not fit:
@@ -153,9 +151,9 @@ def _over_budget(trial: Trial, budgets: Budgets) -> str:
     size = trial.size_bytes / 1e6
     if budgets.max_size_mb is not None and size > budgets.max_size_mb:
         return f"{size:.1f} MB, at most {budgets.max_size_mb:g} MB allowed"
-    if budgets.max_latency_ms is not None and trial.latency_ms is not None:
-        if trial.latency_ms > budgets.max_latency_ms:
-            return f"{trial.latency_ms:.2f} ms, at most {budgets.max_latency_ms:g} ms allowed"
+    latency = trial.latency_ms or 0.0
+    if budgets.max_latency_ms is not None and latency > budgets.max_latency_ms:
+        return f"{latency:.2f} ms, at most {budgets.max_latency_ms:g} ms allowed"
     return ""
 
 

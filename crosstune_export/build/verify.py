@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 FP32_TOLERANCE = 1e-4
 #: Batch sizes at which a graph is compared; rows of unlike length stand side by side, so padding is tried too.
 BATCH_SIZES = (1, 8, 32)
+#: Texts on which padding, batches and threads are tried.
+INVARIANCE_TEXTS = 64
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,24 @@ def require_parity(report: ParityReport) -> None:
         )
 
 
-def worse_of(one: ParityReport, other: ParityReport) -> ParityReport:
-    """The larger figures of two reports on the same texts."""
-    sizes = tuple(sorted({*one.batch_sizes, *other.batch_sizes}))
+def invariance(
+    open_with: Callable[[int], GraphSession], tokenizer: TextTokenizer, rows: Sequence[TokenRow]
+) -> ParityReport:
+    """Compare texts in padded batches, and on two threads, with each text alone on one.
+
+    Args:
+        open_with: Makes a session with so many threads.
+        tokenizer: Makes the batches.
+        rows: Texts; some ``INVARIANCE_TEXTS`` from all over the list are used.
+    """
+    rows = rows[:: max(1, len(rows) // INVARIANCE_TEXTS)]
+    session = open_with(1)
+    alone = graph_probs(session, tokenizer, rows, 1)
+    together = compare(session, tokenizer, rows, alone, BATCH_SIZES[1:])
+    threads = compare(open_with(2), tokenizer, rows, alone)
     return ParityReport(
-        one.texts, sizes, max(one.max_difference, other.max_difference), max(one.flips, other.flips)
+        len(rows),
+        BATCH_SIZES,
+        max(together.max_difference, threads.max_difference),
+        max(together.flips, threads.flips),
     )

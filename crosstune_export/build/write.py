@@ -100,7 +100,9 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
     if f"{precision}_to_fp32_on_halves" in quality:
         halves = _figures(quality[f"{precision}_to_fp32_on_halves"])
         lines.append(f"- The same on halves of the texts, never trained on: {halves}.")
-    lines.append(f"- Texts in padded batches and on two threads against alone: {_figures(quality['together_to_alone'])}.")
+    lines.append(
+        f"- Texts in padded batches and on two threads against alone: {_figures(quality['together_to_alone'])}."
+    )
     lines += [
         f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB; texts beyond "
         f"{manifest.tokens.max_length_tokens} tokens are cut and marked `truncated`.",

@@ -104,7 +104,8 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
     high = high if bound is None else bound
     step = np.float32((high - low) / _LEVELS)
     zero = np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
-    seen = (np.clip(np.rint(samples / step) + zero, 0, _LEVELS) - float(zero)) * float(step)
+    seen: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
+    seen *= float(step)
     scales = column_scales(weights)
     steps = round_compensated(weights, scales, seen) if compensate else round_nearest(weights, scales)
     error = (seen @ (steps * scales) - exact).mean(0)
