@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
+from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(labels_app)
 
 
 @app.callback()
@@ -54,6 +58,9 @@ def build(
         typer.Option("--max-latency-ms", help="Largest median milliseconds a text on this machine, one thread."),
     ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
@@ -73,6 +80,7 @@ def build(
         max_size_mb=max_size_mb,
         max_latency_ms=max_latency_ms,
         backbone=backbone,
+        report=report_file,
     )
     with progress() as report:
         result = build_bundle(
@@ -85,6 +93,10 @@ def build(
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
+    if len(result.trials) > 1:
+        for trial in result.trials:
+            speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"
+            typer.echo(f"  tried {trial.candidate.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
     for name, figures in result.manifest.quality.items():
         if isinstance(figures, dict):
             typer.echo(

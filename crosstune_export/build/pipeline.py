@@ -12,18 +12,21 @@ import numpy as np
 from onnxscript import ir
 
 from crosstune import __version__
-from crosstune.atomic_output import check_output
+from crosstune.atomic_output import check_output, new_file
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.training import predict_proba
 from crosstune_export.build import candidates, verify
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
 from crosstune_export.build.passes import label_attention
+from crosstune_export.build.prior_map import prior_map
+from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.search import Budgets, Trial, choose
 from crosstune_export.build.texts import halves, real_texts, selftest_texts
 from crosstune_export.build.trace import MIN_ONNXRUNTIME, OPSET, trace
 from crosstune_export.build.write import selftest_bytes, write_bundle
 from crosstune_export.errors import UsageError
+from crosstune_export.label_bank import with_metadata
 from crosstune_export.manifest import (
     MANIFEST_NAME,
     BundleManifest,
@@ -53,6 +56,7 @@ class BuildConfig:
         max_latency_ms: Largest median milliseconds a text on this machine, one thread, at the lengths of the texts.
         backbone: Where the backbone is now, if not where it was at training.
         name: The bundle's name; that of its folder when None.
+        report: HTML file to write: what was tried, what was measured.
     """
 
     precision: str = "auto"
@@ -62,6 +66,7 @@ class BuildConfig:
     max_latency_ms: float | None = None
     backbone: str | None = None
     name: str | None = None
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def build(
         CheckpointError: The checkpoint is refused.
         BackboneError: The backbone is not the one of training.
         GateError: The graph's answers are not the checkpoint's; nothing is written.
-        OutputExistsError: ``output`` is there and ``force`` is off.
+        OutputExistsError: ``output`` or the report is there and ``force`` is off.
         UsageError: A setting is out of range.
         ResourceError: The disk refuses a write.
     """
@@ -120,6 +125,8 @@ def build(
     wanted = _candidates(config)
     budgets = Budgets(config.max_flips_percent, config.max_size_mb, config.max_latency_ms)
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
+    if config.report is not None:
+        check_output(config.report, force=force, what="report")
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -128,7 +135,7 @@ def build(
 
     stage()
     trained = load_checkpoint(checkpoint)
-    real, _ = real_texts(trained, config.calibration)
+    real, truth = real_texts(trained, config.calibration)
     samples = selftest_texts(trained)
     backbone = trained.load_backbone(device="cpu", name=config.backbone)
     layout = _layout(trained)
@@ -217,7 +224,15 @@ def build(
         quality=quality,
         files={},
     )
-    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
+    prior = prior_map(trained, reference.open(), tokenizer)
+    model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
+    manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
+    if config.report is not None:
+        answers = labelled_answers(
+            trained.labels.names, truth, expected[0], verify.graph_probs(session, tokenizer, real_rows, 1)
+        )
+        with new_file(config.report) as sink:
+            sink.write(report_page(manifest, trials, answers).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
     return BuildResult(target, manifest, tuple(trials), size)

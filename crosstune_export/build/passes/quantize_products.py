@@ -14,7 +14,7 @@ from crosstune_export.build.passes.initializers import add_initializer
 from crosstune_export.build.rounding import column_scales, round_compensated, round_nearest
 
 #: How much of the difference between the channels of an activation is moved into the weights (SmoothQuant's alpha).
-SMOOTHING = 0.7
+SMOOTHING = 0.8
 #: Only where the largest channel is this many times the middle one is smoothing worth a multiplication.
 SMOOTH_ABOVE = 3.0
 _LEVELS = 255
