@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstune import FrozenBackbone, TrainConfig, read_examples, read_labels, train
+from crosstune import TrainConfig, read_examples, read_labels, train
+from crosstune.backbone import FrozenBackbone
 from crosstune_export import Classifier
 from crosstune_export.build.pipeline import BuildConfig, build
 from crosstune_export.build.report import mcnemar, wilson
