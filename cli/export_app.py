@@ -41,8 +41,9 @@ def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
     output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
     precision: Annotated[
-        str, typer.Option("--precision", help="auto (search for the fastest), fp32 or int8.")
+        str, typer.Option("--precision", help="auto (search for the fastest), fp32, fp16 or int8.")
     ] = "auto",
+    target: Annotated[str, typer.Option("--target", help="cpu, or cuda (fp16).")] = "cpu",
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
@@ -58,6 +59,9 @@ def build(
         typer.Option("--max-latency-ms", help="Largest median milliseconds a text on this machine, one thread."),
     ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    onnxruntime: Annotated[
+        str, typer.Option("--onnxruntime", help="The oldest onnxruntime that the graph must load on, from 1.14 on.")
+    ] = "1.20",
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
     ] = None,
@@ -75,12 +79,14 @@ def build(
         ) from error
     config = BuildConfig(
         precision=precision,
+        target=target,
         calibration=calibration,
         max_flips_percent=max_flips,
         max_size_mb=max_size_mb,
         max_latency_ms=max_latency_ms,
         backbone=backbone,
         report=report_file,
+        onnxruntime=onnxruntime,
     )
     with progress() as report:
         result = build_bundle(

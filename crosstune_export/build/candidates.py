@@ -11,6 +11,7 @@ from crosstune_export.build.calibrate import Activations
 from crosstune_export.build.passes import (
     fold_constants,
     fuse_encoder,
+    half_precision,
     padding_mask,
     split_skip_layer_norm,
     tanh_gelu,
@@ -28,6 +29,7 @@ class Candidate:
         plan: How to quantize, None for a float graph.
         split_norms: Whether residual sums and layer normalization are separate nodes.
         tanh: Whether Gelu is computed by its tanh formula.
+        half: Whether the encoder is in float16.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Candidate:
     plan: QuantizePlan | None = None
     split_norms: bool = True
     tanh: bool = False
+    half: bool = False
 
     @property
     def disabled_optimizers(self) -> tuple[str, ...]:
@@ -44,6 +47,8 @@ class Candidate:
 
 FP32 = Candidate("fp32", "fp32")
 INT8 = Candidate("int8", "int8", QuantizePlan())
+#: For CUDA, which has fused kernels of its own for normalization.
+FP16 = Candidate("fp16", "fp16", split_norms=False, half=True)
 #: What a search tries: the two that are built without a search first, then each with one thing changed.
 SEARCHED = (
     FP32,
@@ -81,6 +86,8 @@ class Workshop:
             counts |= more
         if candidate.tanh:
             counts["tanh_gelu"] = tanh_gelu.apply(model)
+        if candidate.half:
+            counts["half_precision"] = half_precision.apply(model)
         return model, counts
 
     def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:

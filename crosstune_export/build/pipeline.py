@@ -18,14 +18,15 @@ from crosstune.training import predict_proba
 from crosstune_export.build import candidates, verify
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
+from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.passes import label_attention
 from crosstune_export.build.prior_map import prior_map
 from crosstune_export.build.report import labelled_answers, report_page
-from crosstune_export.build.search import Budgets, Trial, choose
+from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
+from crosstune_export.build.search import Trial, choose
 from crosstune_export.build.texts import halves, real_texts, selftest_texts
-from crosstune_export.build.trace import MIN_ONNXRUNTIME, OPSET, trace
+from crosstune_export.build.trace import trace
 from crosstune_export.build.write import selftest_bytes, write_bundle
-from crosstune_export.errors import UsageError
 from crosstune_export.label_bank import with_metadata
 from crosstune_export.manifest import (
     MANIFEST_NAME,
@@ -37,36 +38,13 @@ from crosstune_export.manifest import (
 )
 from crosstune_export.runtime.tokenization import TextTokenizer
 
+__all__ = ["BuildConfig", "BuildResult", "build"]
+
 Report = Callable[[str, int, int], None]
 
 STAGES = ("load", "trace", "compare with torch", "try candidates", "time candidates", "self-test", "write")
 #: Of what is beside the graph in a bundle, the manifest, the self-test and the card: a round figure for size budgets.
 _BESIDE_BYTES = 40_000
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """What a build is to make.
-
-    Attributes:
-        precision: ``int8`` or ``fp32``; ``auto`` searches for the fastest graph that answers the same.
-        calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
-        max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
-        max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
-        max_latency_ms: Largest median milliseconds a text on this machine, one thread, at the lengths of the texts.
-        backbone: Where the backbone is now, if not where it was at training.
-        name: The bundle's name; that of its folder when None.
-        report: HTML file to write: what was tried, what was measured.
-    """
-
-    precision: str = "auto"
-    calibration: Path | None = None
-    max_flips_percent: float = 2.0
-    max_size_mb: float | None = None
-    max_latency_ms: float | None = None
-    backbone: str | None = None
-    name: str | None = None
-    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +100,9 @@ def build(
     """
     config = config or BuildConfig()
     target = Path(output)
-    wanted = _candidates(config)
-    budgets = Budgets(config.max_flips_percent, config.max_size_mb, config.max_latency_ms)
+    wanted = config.candidates()
+    runtime = runtime_target(config.onnxruntime)
+    budgets = config.budgets()
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
     if config.report is not None:
         check_output(config.report, force=force, what="report")
@@ -153,8 +132,9 @@ def build(
 
     def attempt(candidate: Candidate) -> Trial:
         encoder, passes = workshop.make(candidate)
+        encoder.ir_version = runtime.ir_version
         data = _bytes(_with_labels(encoder, trained))
-        facts = _facts(trained, backbone.hidden_size, encoder, candidate)
+        facts = _facts(trained, backbone.hidden_size, encoder, candidate, runtime)
         return Trial(candidate, facts, data, passes, len(data) + len(backbone.tokenizer_json) + _BESIDE_BYTES)
 
     stage()
@@ -238,19 +218,6 @@ def build(
     return BuildResult(target, manifest, tuple(trials), size)
 
 
-def _candidates(config: BuildConfig) -> tuple[Candidate, ...]:
-    """What to try for a precision."""
-    by_precision = {"auto": candidates.SEARCHED, "fp32": (candidates.FP32,), "int8": (candidates.INT8,)}
-    if config.precision not in by_precision:
-        raise UsageError(f"precision: found {config.precision!r}, expected auto, fp32 or int8.")
-    if not 0 <= config.max_flips_percent <= 100:
-        raise UsageError(f"max_flips: found {config.max_flips_percent}, expected 0 to 100 (percent).")
-    for name, value in (("max_size_mb", config.max_size_mb), ("max_latency_ms", config.max_latency_ms)):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name}: found {value}, expected more than 0.")
-    return by_precision[config.precision]
-
-
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
     """A copy of the encoder with the label attention behind it."""
     whole = copy_model(model)
@@ -275,14 +242,16 @@ def _layout(trained: Checkpoint) -> TokenLayout:
     )
 
 
-def _facts(trained: Checkpoint, hidden_size: int, model: ir.Model, candidate: Candidate) -> GraphFacts:
+def _facts(
+    trained: Checkpoint, hidden_size: int, model: ir.Model, candidate: Candidate, runtime: RuntimeTarget
+) -> GraphFacts:
     return GraphFacts(
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=("probs", "text_vector"),
         precision=candidate.precision,
-        opset=OPSET,
-        ir_version=model.ir_version,
-        min_onnxruntime=MIN_ONNXRUNTIME,
+        opset=runtime.opset,
+        ir_version=runtime.ir_version,
+        min_onnxruntime=runtime.min_onnxruntime,
         disabled_optimizers=candidate.disabled_optimizers,
         text_vector_size=trained.head.spec.size(hidden_size),
     )

@@ -28,7 +28,7 @@ from crosstune_export.runtime.tokenization import Text, TokenRow
 
 #: Largest difference of a probability in a bundle's self-test. int8: a rounding that falls the other way in another
 #: kernel moves an activation by one step of 1/255 of its range; between onnxruntime 1.20 and 1.32 we saw 0.03.
-SELFTEST_TOLERANCE = {"fp32": 1e-4, "int8": 0.1}
+SELFTEST_TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.1}
 
 
 def write_bundle(

@@ -66,7 +66,17 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--precision", "int4"), "precision: found 'int4', expected auto, fp32 or int8."),
+        (("--precision", "int4"), "precision: found 'int4', expected auto, fp32, fp16 or int8 for cpu."),
+        (("--precision", "int8", "--target", "cuda"), "precision: found 'int8', expected auto, fp16 or fp32 for cuda."),
+        (("--target", "tpu"), "target: found 'tpu', expected cpu or cuda."),
+        (("--max-size-mb", "0"), "max_size_mb: found 0.0, expected more than 0."),
+        (("--max-latency-ms", "-1"), "max_latency_ms: found -1.0, expected more than 0."),
+        (("--onnxruntime", "new"), "onnxruntime: found 'new', expected a version such as 1.20."),
+        (
+            ("--onnxruntime", "1.13"),
+            "onnxruntime: found 1.13, expected 1.14 or later: older ones lack operators of opset 18. "
+            "Use a later onnxruntime.",
+        ),
         (("--max-flips", "101"), "max_flips: found 101.0, expected 0 to 100 (percent)."),
         (("--max-flips", "nan"), "max_flips: found nan, expected 0 to 100 (percent)."),
     ],

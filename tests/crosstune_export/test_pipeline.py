@@ -177,7 +177,7 @@ def test_another_backbone(tmp_path, tiny_checkpoint_dir, tiny_backbone_dir):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (BuildConfig(precision="int4"), "precision: found 'int4', expected auto, fp32 or int8."),
+        (BuildConfig(precision="int4"), "precision: found 'int4', expected auto, fp32, fp16 or int8 for cpu."),
         (BuildConfig(max_flips_percent=-1), "max_flips: found -1, expected 0 to 100 (percent)."),
     ],
 )

@@ -17,6 +17,8 @@ from crosstune_export.build.rounding import column_scales, round_compensated, ro
 SMOOTHING = 0.8
 #: Only where the largest channel is this many times the middle one is smoothing worth a multiplication.
 SMOOTH_ABOVE = 3.0
+#: How far beyond the samples a range goes: other texts reach further.
+MARGIN = 1.0
 _LEVELS = 255
 
 
@@ -100,7 +102,7 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         before.append(ir.node("Mul", [source, factors], name=f"{name}_smoothed"))
         source = before[-1].outputs[0]
         source.name = f"{name}_smoothed"
-    low, high = min(float(samples.min()), 0.0), max(float(samples.max()), 1e-6)
+    low, high = min(float(samples.min()), 0.0) * MARGIN, max(float(samples.max()) * MARGIN, 1e-6)
     high = high if bound is None else bound
     step = np.float32((high - low) / _LEVELS)
     zero = np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
