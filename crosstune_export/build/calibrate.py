@@ -16,7 +16,7 @@ from crosstune_export.runtime.tokenization import TextTokenizer, TokenRow
 Activations: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
 #: Tokens that are kept: enough for ranges and second moments, little enough for memory.
-MAX_TOKENS = 2048
+MAX_TOKENS = 3072
 
 
 def collect(

@@ -46,7 +46,7 @@ def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> t
         cut_off = {node.inputs[0].name for node in quantized.graph if node.outputs[0].name not in plan.keep_float}
         peaks = {name: array.max(0) for name, array in samples.items() if name in cut_off}
         bounds = carry_overflow.apply(quantized, peaks)
-        samples |= {name: carry_overflow.carried(samples[name], bound) for name, bound in bounds.items()}
+        samples |= {name: carry_overflow.carried(samples[name]) for name in bounds}
     products = quantize_products.apply(
         quantized, samples, bounds, compensate=plan.compensate, keep_float=plan.keep_float
     )

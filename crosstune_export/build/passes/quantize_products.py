@@ -14,11 +14,11 @@ from crosstune_export.build.passes.initializers import add_initializer
 from crosstune_export.build.rounding import column_scales, round_compensated, round_nearest
 
 #: How much of the difference between the channels of an activation is moved into the weights (SmoothQuant's alpha).
-SMOOTHING = 0.8
+SMOOTHING = 0.7
 #: Only where the largest channel is this many times the middle one is smoothing worth a multiplication.
 SMOOTH_ABOVE = 3.0
-#: How far beyond the samples a range goes: other texts reach further.
-MARGIN = 1.0
+#: Shares of the samples' range to try: what is cut off is rare, and the rest becomes finer.
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _LEVELS = 255
 
 
@@ -102,12 +102,14 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         before.append(ir.node("Mul", [source, factors], name=f"{name}_smoothed"))
         source = before[-1].outputs[0]
         source.name = f"{name}_smoothed"
-    low, high = min(float(samples.min()), 0.0) * MARGIN, max(float(samples.max()) * MARGIN, 1e-6)
-    high = high if bound is None else bound
-    step = np.float32((high - low) / _LEVELS)
-    zero = np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
-    seen: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
-    seen *= float(step)
+    low, high = min(float(samples.min()), 0.0), max(float(samples.max()), 1e-6)
+    step, zero = _step(low, high if bound is None else bound)
+    if bound is None:
+        importance = np.square(weights).sum(1)  # of each channel's error in the product's
+        tried = [_step(low * share, high * share) for share in SHARES]
+        errors = [float(np.square(_seen(samples, *each) - samples).mean(0) @ importance) for each in tried]
+        step, zero = tried[int(np.argmin(errors))]
+    seen = _seen(samples, step, zero)
     scales = column_scales(weights)
     steps = round_compensated(weights, scales, seen) if compensate else round_nearest(weights, scales)
     error = (seen @ (steps * scales) - exact).mean(0)
@@ -145,6 +147,18 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         _replace(graph, node, node.outputs[0], [*before, new], new.outputs[0])
         return
     graph.remove(node, safe=True)
+
+
+def _step(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Step and zero point of a range that holds 0."""
+    step = np.float32((high - low) / _LEVELS)
+    return step, np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
+
+
+def _seen(samples: npt.NDArray[np.float64], step: np.float32, zero: np.uint8) -> npt.NDArray[np.float64]:
+    """Samples as an integer product sees them."""
+    seen: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
+    return seen * float(step)
 
 
 def _bias_user(value: ir.Value) -> ir.Node | None:
