@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
+from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ app = typer.Typer(
 )
 
 
+app.add_typer(labels_app)
+
+
 @app.callback()
 def _root() -> None:
     """Build one ONNX graph from a checkpoint, and classify with it without torch. --debug shows tracebacks."""
@@ -36,15 +40,31 @@ def _root() -> None:
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
     output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
-    precision: Annotated[str, typer.Option("--precision", help="auto (int8), fp32 or int8.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (search for the fastest), fp32, fp16 or int8.")
+    ] = "auto",
+    target: Annotated[str, typer.Option("--target", help="cpu, or cuda (fp16).")] = "cpu",
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Examples to compare answers on; the training ones when left out."),
+        typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
     ] = None,
     max_flips: Annotated[
-        float, typer.Option("--max-flips", help="Percent of texts whose label int8 may change.")
+        float, typer.Option("--max-flips", help="Percent of texts whose label may differ from fp32.")
     ] = 2.0,
+    max_size_mb: Annotated[
+        float | None, typer.Option("--max-size-mb", help="Largest size of the bundle, in megabytes.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option("--max-latency-ms", help="Largest median milliseconds a text on this machine, one thread."),
+    ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
+    onnxruntime: Annotated[
+        str, typer.Option("--onnxruntime", help="The oldest onnxruntime that the graph must load on, from 1.14 on.")
+    ] = "1.20",
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
@@ -57,7 +77,17 @@ def build(
         raise MissingExtraError(
             f"{error.name}: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'"
         ) from error
-    config = BuildConfig(precision=precision, calibration=calibration, max_flips_percent=max_flips, backbone=backbone)
+    config = BuildConfig(
+        precision=precision,
+        target=target,
+        calibration=calibration,
+        max_flips_percent=max_flips,
+        max_size_mb=max_size_mb,
+        max_latency_ms=max_latency_ms,
+        backbone=backbone,
+        report=report_file,
+        onnxruntime=onnxruntime,
+    )
     with progress() as report:
         result = build_bundle(
             checkpoint,
@@ -69,6 +99,10 @@ def build(
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
+    if len(result.trials) > 1:
+        for trial in result.trials:
+            speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"
+            typer.echo(f"  tried {trial.candidate.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
     for name, figures in result.manifest.quality.items():
         if isinstance(figures, dict):
             typer.echo(

@@ -35,7 +35,7 @@ SIZE_LIMITS: Final[Mapping[str, int]] = {
     SELFTEST_NAME: 16 << 20,
     CARD_NAME: 1 << 20,
 }
-PRECISIONS: Final = ("fp32", "int8")
+PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 _DIGEST_HEAD: Final = b'{\n  "digest": "'
 _DIGEST_ZEROS: Final = b"0" * 64

@@ -29,7 +29,12 @@ def page() -> str:
         group = typer.main.get_command(app)
         sections.append(f"## {app.info.name}\n\n{_prose(app.info.help)}\n")
         for name, command in group.commands.items():
-            sections.append(_command(f"{app.info.name} {name}", command))
+            inner = getattr(command, "commands", None)
+            sections += (
+                [_command(f"{app.info.name} {name}", command)]
+                if inner is None
+                else [_command(f"{app.info.name} {name} {part}", inner[part]) for part in inner]
+            )
             if name == "train":
                 sections.append(_settings())
     return "\n".join(sections)

@@ -1,10 +1,10 @@
-"""The build, from a checkpoint to a bundle: trace, rewrite, quantize, measure, write."""
+"""The build, from a checkpoint to a bundle: trace, make candidates, judge them, write the best."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -12,24 +12,22 @@ import numpy as np
 from onnxscript import ir
 
 from crosstune import __version__
-from crosstune.atomic_output import check_output
-from crosstune.backbone import FrozenBackbone
+from crosstune.atomic_output import check_output, new_file
 from crosstune.checkpoint import Checkpoint, load_checkpoint
-from crosstune.examples import Text, read_examples
 from crosstune.training import predict_proba
-from crosstune_export.build import verify
-from crosstune_export.build.passes import (
-    fold_constants,
-    fuse_encoder,
-    label_attention,
-    padding_mask,
-    split_skip_layer_norm,
-)
-from crosstune_export.build.probes import PROBES
-from crosstune_export.build.quantize import quantize
-from crosstune_export.build.trace import MIN_ONNXRUNTIME, OPSET, trace
+from crosstune_export.build import candidates, verify
+from crosstune_export.build.calibrate import Activations, collect
+from crosstune_export.build.candidates import Candidate, Workshop, copy_model
+from crosstune_export.build.config import BuildConfig
+from crosstune_export.build.passes import label_attention
+from crosstune_export.build.prior_map import prior_map
+from crosstune_export.build.report import labelled_answers, report_page
+from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
+from crosstune_export.build.search import Trial, choose
+from crosstune_export.build.texts import halves, real_texts, selftest_texts
+from crosstune_export.build.trace import trace
 from crosstune_export.build.write import selftest_bytes, write_bundle
-from crosstune_export.errors import UsageError
+from crosstune_export.label_bank import with_metadata
 from crosstune_export.manifest import (
     MANIFEST_NAME,
     BundleManifest,
@@ -38,31 +36,15 @@ from crosstune_export.manifest import (
     LabelEntry,
     TokenLayout,
 )
-from crosstune_export.runtime.session import open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
+
+__all__ = ["BuildConfig", "BuildResult", "build"]
 
 Report = Callable[[str, int, int], None]
 
-STAGES = ("load", "trace", "rewrite", "compare with torch", "quantize", "compare with fp32", "self-test", "write")
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """What a build is to make.
-
-    Attributes:
-        precision: ``int8``, ``fp32``, or ``auto``, which is int8: the faster one on CPUs.
-        calibration: A file of examples to compare answers on; the training examples when None.
-        max_flips_percent: Share of these texts, in percent, whose label int8 may change.
-        backbone: Where the backbone is now, if not where it was at training.
-        name: The bundle's name; that of its folder when None.
-    """
-
-    precision: str = "auto"
-    calibration: Path | None = None
-    max_flips_percent: float = 2.0
-    backbone: str | None = None
-    name: str | None = None
+STAGES = ("load", "trace", "compare with torch", "try candidates", "time candidates", "self-test", "write")
+#: Of what is beside the graph in a bundle, the manifest, the self-test and the card: a round figure for size budgets.
+_BESIDE_BYTES = 40_000
 
 
 @dataclass(frozen=True)
@@ -72,14 +54,19 @@ class BuildResult:
     Attributes:
         path: The bundle folder.
         manifest: As written.
-        passes: How often each rewrite fired.
-        size_bytes: Of all its files.
+        trials: Every graph that was tried, with its verdict; one is shipped.
+        size_bytes: Of all files of the bundle.
     """
 
     path: Path
     manifest: BundleManifest
-    passes: Mapping[str, int]
+    trials: tuple[Trial, ...]
     size_bytes: int
+
+    @property
+    def shipped(self) -> Trial:
+        """The graph in the bundle."""
+        return next(trial for trial in self.trials if trial.verdict == "shipped")
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -107,14 +94,18 @@ def build(
         CheckpointError: The checkpoint is refused.
         BackboneError: The backbone is not the one of training.
         GateError: The graph's answers are not the checkpoint's; nothing is written.
-        OutputExistsError: ``output`` is there and ``force`` is off.
+        OutputExistsError: ``output`` or the report is there and ``force`` is off.
         UsageError: A setting is out of range.
         ResourceError: The disk refuses a write.
     """
     config = config or BuildConfig()
     target = Path(output)
-    precision = _precision(config)
+    wanted = config.candidates()
+    runtime = runtime_target(config.onnxruntime)
+    budgets = config.budgets()
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
+    if config.report is not None:
+        check_output(config.report, force=force, what="report")
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -123,56 +114,63 @@ def build(
 
     stage()
     trained = load_checkpoint(checkpoint)
-    real = _real_texts(trained, config)
-    texts = real + _selftest_texts(trained)
+    real, truth = real_texts(trained, config.calibration)
+    samples = selftest_texts(trained)
     backbone = trained.load_backbone(device="cpu", name=config.backbone)
-
-    stage()
-    model = trace(backbone, trained.head, trained.text_pair)
-
-    stage()
-    passes = {
-        "fuse_encoder": fuse_encoder.apply(model),
-        "padding_mask": padding_mask.apply(model),
-        "split_skip_layer_norm": split_skip_layer_norm.apply(model),
-        "fold_constants": fold_constants.apply(model),
-    }
-    float_model = _with_labels(model, trained)
-    float_bytes = _bytes(float_model)
-
-    stage()
     layout = _layout(trained)
     tokenizer = TextTokenizer(backbone.tokenizer_json, layout, trained.text_pair, "tokenizer")
+    texts = real + samples
     rows = verify.check_ids(tokenizer, texts, [row.ids for row in backbone.tokenize(texts, trained.tokens)])
-    facts = _facts(trained, backbone, model, "fp32")
-    session = open_session(float_bytes, facts, "the fp32 graph")
-    parity = verify.compare(session, tokenizer, rows, predict_proba(trained, backbone, texts))
+    real_rows, half_rows = rows[: len(real)], tokenizer.rows(halves(real))
+
+    stage()
+
+    def activations(model: ir.Model) -> Activations:
+        return collect(model, rows + half_rows, tokenizer, candidates.FP32.disabled_optimizers)
+
+    workshop = Workshop(trace(backbone, trained.head, trained.text_pair), activations)
+
+    def attempt(candidate: Candidate) -> Trial:
+        encoder, passes = workshop.make(candidate)
+        encoder.ir_version = runtime.ir_version
+        data = _bytes(_with_labels(encoder, trained))
+        facts = _facts(trained, backbone.hidden_size, encoder, candidate, runtime)
+        return Trial(candidate, facts, data, passes, len(data) + len(backbone.tokenizer_json) + _BESIDE_BYTES)
+
+    stage()
+    reference = attempt(candidates.FP32)
+    session = reference.open()
+    parity = verify.compare(session, tokenizer, rows, predict_proba(trained, backbone, texts), verify.BATCH_SIZES)
     verify.require_parity(parity)
+    expected = [verify.graph_probs(session, tokenizer, part, 1) for part in (real_rows, half_rows)]
+
+    stage()
+    trials = []
+    for candidate in wanted:
+        trial = reference
+        if candidate is not candidates.FP32:
+            trial = attempt(candidate)
+            session = trial.open()
+            on_texts, on_halves = (
+                verify.compare(session, tokenizer, part, probs) if part else None
+                for part, probs in zip((real_rows, half_rows), expected, strict=True)
+            )
+            trial = replace(trial, on_texts=on_texts, on_halves=on_halves)
+        trials.append(trial)
+
+    stage()
+    trials = choose(trials, budgets, real_rows, tokenizer, lambda done, total: report("time", done, total))
+    shipped = next(trial for trial in trials if trial.verdict == "shipped")
     quality: dict[str, Json] = {"fp32_to_torch": parity.to_json()}
+    for name, found in (("", shipped.on_texts), ("_on_halves", shipped.on_halves)):
+        if found is not None:
+            quality[f"{shipped.facts.precision}_to_fp32{name}"] = found.to_json()
 
     stage()
-    final = float_bytes
-    if precision == "int8":
-        final = _bytes(_with_labels(quantize(model), trained))
-
-    stage()
-    if precision == "int8":
-        facts = _facts(trained, backbone, model, "int8")
-        expected = verify.graph_probs(session, tokenizer, rows[: len(real)], 1)
-        float_session, session = session, open_session(final, facts, "the int8 graph")
-        flips = verify.compare(session, tokenizer, rows[: len(real)], expected)
-        verify.require_few_flips(flips, config.max_flips_percent)
-        quality["int8_to_fp32"] = flips.to_json()
-        halves = tokenizer.rows(_halves(real))
-        if halves:
-            expected = verify.graph_probs(float_session, tokenizer, halves, 1)
-            quality["int8_to_fp32_on_halves"] = verify.compare(session, tokenizer, halves, expected).to_json()
-
-    stage()
-    samples = _selftest_texts(trained)
-    sample_rows = tokenizer.rows(samples)
-    probs = verify.graph_probs(session, tokenizer, sample_rows, 1)
-    selftest = selftest_bytes(precision, samples, sample_rows, probs)
+    session = shipped.open()
+    alone = verify.graph_probs(session, tokenizer, rows[len(real) :], 1)
+    selftest = selftest_bytes(shipped.facts.precision, samples, rows[len(real) :], alone)
+    quality["together_to_alone"] = verify.invariance(shipped.open, tokenizer, rows).to_json()
 
     stage()
     manifest = BundleManifest(
@@ -181,8 +179,9 @@ def build(
         labels=tuple(LabelEntry(label.name, label.descriptions) for label in trained.labels),
         text_pair=trained.text_pair,
         tokens=layout,
-        graph=facts,
+        graph=shipped.facts,
         threshold=trained.threshold,
+        scope_threshold=trained.scope_threshold,
         backbone={
             "name": Path(trained.backbone.name).name,
             "digest": trained.backbone.digest,
@@ -206,48 +205,23 @@ def build(
         quality=quality,
         files={},
     )
-    manifest = write_bundle(target, manifest, final, backbone.tokenizer_json, selftest)
+    prior = prior_map(trained, reference.open(), tokenizer)
+    model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
+    manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
+    if config.report is not None:
+        answers = labelled_answers(
+            trained.labels.names, truth, expected[0], verify.graph_probs(session, tokenizer, real_rows, 1)
+        )
+        with new_file(config.report) as sink:
+            sink.write(report_page(manifest, trials, answers).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
-    return BuildResult(target, manifest, passes, size)
-
-
-def _precision(config: BuildConfig) -> str:
-    if config.precision not in ("auto", "fp32", "int8"):
-        raise UsageError(f"precision: found {config.precision!r}, expected auto, fp32 or int8.")
-    if not 0 <= config.max_flips_percent <= 100:
-        raise UsageError(f"max_flips: found {config.max_flips_percent}, expected 0 to 100 (percent).")
-    return "int8" if config.precision == "auto" else config.precision
-
-
-def _real_texts(trained: Checkpoint, config: BuildConfig) -> list[Text]:
-    """What int8 is judged on: the calibration file, else the training texts, else (no shots) the descriptions."""
-    examples = trained.examples if config.calibration is None else read_examples(config.calibration)
-    return [example.content for example in examples] or _selftest_texts(trained)[: len(trained.labels)]
-
-
-def _halves(texts: Sequence[Text]) -> list[Text]:
-    """Halves of texts, which nothing was trained on: on the training texts themselves a head is too sure to ever flip."""
-    halves: list[Text] = []
-    for text in texts:
-        words = (text if isinstance(text, str) else text[0]).split()
-        for part in (words[: len(words) // 2], words[len(words) // 2 :]):
-            if len(part) >= 3:
-                halves.append(" ".join(part) if isinstance(text, str) else (" ".join(part), text[1]))
-    return halves
-
-
-def _selftest_texts(trained: Checkpoint) -> list[Text]:
-    """Texts that may be published: descriptions and probes, never training texts."""
-    texts = [*(sentence for label in trained.labels for sentence in label.descriptions), *PROBES]
-    if trained.text_pair:
-        return list(zip(texts, texts[1:] + texts[:1], strict=True))
-    return list(texts)
+    return BuildResult(target, manifest, tuple(trials), size)
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
     """A copy of the encoder with the label attention behind it."""
-    whole = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    whole = copy_model(model)
     keys, bias = trained.head.folded()
     label_attention.apply(whole, keys.numpy().astype(np.float32), bias.numpy().astype(np.float32))
     return whole
@@ -269,16 +243,18 @@ def _layout(trained: Checkpoint) -> TokenLayout:
     )
 
 
-def _facts(trained: Checkpoint, backbone: FrozenBackbone, model: ir.Model, precision: str) -> GraphFacts:
+def _facts(
+    trained: Checkpoint, hidden_size: int, model: ir.Model, candidate: Candidate, runtime: RuntimeTarget
+) -> GraphFacts:
     return GraphFacts(
         inputs=tuple(str(value.name) for value in model.graph.inputs),
         outputs=("probs", "text_vector"),
-        precision=precision,
-        opset=OPSET,
-        ir_version=model.ir_version,
-        min_onnxruntime=MIN_ONNXRUNTIME,
-        disabled_optimizers=(split_skip_layer_norm.DISABLED_OPTIMIZER,),
-        text_vector_size=trained.head.feature_count(backbone.hidden_size),
+        precision=candidate.precision,
+        opset=runtime.opset,
+        ir_version=runtime.ir_version,
+        min_onnxruntime=runtime.min_onnxruntime,
+        disabled_optimizers=candidate.disabled_optimizers,
+        text_vector_size=trained.head.feature_count(hidden_size),
     )
 
 

@@ -1,52 +1,55 @@
-"""Turns a float graph into one with int8 weights and activations quantized as they come."""
+"""Turns a float graph into one with int8 weights, int8 activations of fixed scale, and int8 embeddings."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import warnings
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
+import numpy as np
+import numpy.typing as npt
 from onnxscript import ir
 
-from crosstune_export.build.passes import quantize_embeddings
-
-#: What carries weights worth quantizing; embeddings have a pass of their own, label keys stay as they are.
-_OPERATORS = ("MatMul", "Attention")
+from crosstune_export.build.calibrate import Activations
+from crosstune_export.build.passes import carry_overflow, quantize_embeddings, quantize_products
 
 
-def quantize(model: ir.Model) -> ir.Model:
-    """Quantize the encoder's matrices to int8 with one scale a column, and its embeddings with one scale a row.
+@dataclass(frozen=True)
+class QuantizePlan:
+    """How to quantize.
 
-    Weights use 7 of 8 bits: on processors without VNNI the products of 8-bit weights saturate and answers change
-    (onnxruntime issues 6004 and 14642); 7 bits give the same answers everywhere at the same speed.
+    Attributes:
+        carry: Let Gelu units overflow into spare units.
+        compensate: Round weights so that their errors cancel.
+        keep_float: Names of outputs of products that stay float.
+    """
+
+    carry: bool = True
+    compensate: bool = True
+    keep_float: Collection[str] = ()
+
+
+def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
+    """Quantize the encoder; the head stays float.
 
     Args:
-        model: Float graph whose fused attention has constant weights; left as it is.
+        model: Float graph with fused attention where the backbone allows it; left as it is.
+        activations: What goes into its products, see ``calibrate.collect``.
+        plan: How.
 
     Returns:
-        A new model with the same inputs and outputs.
+        A new model with the same inputs and outputs, and how often each pass fired.
     """
-    with tempfile.TemporaryDirectory(prefix="crosstune-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        ir.save(model, source)
-        logging.disable(logging.WARNING)  # advice on preprocessing that the passes already did
-        try:
-            quantize_dynamic(
-                str(source),
-                str(target),
-                op_types_to_quantize=list(_OPERATORS),
-                per_channel=True,
-                reduce_range=True,
-                weight_type=QuantType.QInt8,
-                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-            )
-        finally:
-            logging.disable(logging.NOTSET)
-        quantized = ir.serde.deserialize_model(onnx.load(str(target)))
-    quantized.producer_name, quantized.producer_version = model.producer_name, None
-    quantize_embeddings.apply(quantized)
-    return quantized
+    quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
+    bounds: dict[str, float] = {}
+    if plan.carry:
+        cut_off = {node.inputs[0].name for node in quantized.graph if node.outputs[0].name not in plan.keep_float}
+        peaks = {name: array.max(0) for name, array in samples.items() if name in cut_off}
+        bounds = carry_overflow.apply(quantized, peaks)
+        samples |= {name: carry_overflow.carried(samples[name]) for name in bounds}
+    products = quantize_products.apply(
+        quantized, samples, bounds, compensate=plan.compensate, keep_float=plan.keep_float
+    )
+    tables = quantize_embeddings.apply(quantized)
+    counts = {"carry_overflow": len(bounds), "quantize_products": products, "quantize_embeddings": tables}
+    return quantized, counts

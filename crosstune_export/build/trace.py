@@ -13,11 +13,8 @@ from torch import Tensor, nn
 from crosstune.backbone import FrozenBackbone
 from crosstune.head import LabelAttentionHead
 from crosstune.pooling import text_features
+from crosstune_export.build.runtime_target import OPSET
 from crosstune_export.errors import GateError
-
-#: Loads on every onnxruntime from 1.20 on, with IR version 10.
-OPSET = 18
-MIN_ONNXRUNTIME = "1.20.0"
 
 
 class _TextVector(nn.Module):

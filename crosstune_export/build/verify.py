@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,8 @@ from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 FP32_TOLERANCE = 1e-4
 #: Batch sizes at which a graph is compared; rows of unlike length stand side by side, so padding is tried too.
 BATCH_SIZES = (1, 8, 32)
+#: Texts on which padding, batches and threads are tried.
+INVARIANCE_TEXTS = 64
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,7 @@ def graph_probs(
     parts = []
     for start in range(0, len(rows), batch_size):
         batch = tokenizer.batch(rows[start : start + batch_size])
-        feeds = {
-            "input_ids": batch.input_ids,
-            "attention_mask": batch.attention_mask,
-            "token_type_ids": batch.token_type_ids,
-        }
-        parts.append(session.run(feeds)[0])
+        parts.append(session.run(batch.feeds())[0])
     return np.concatenate(parts)
 
 
@@ -87,9 +83,9 @@ def compare(
     tokenizer: TextTokenizer,
     rows: Sequence[TokenRow],
     expected: npt.NDArray[np.float32],
-    batch_sizes: Sequence[int] = BATCH_SIZES,
+    batch_sizes: Sequence[int] = (1,),
 ) -> ParityReport:
-    """Compare a graph with expected probabilities, float32 (N, L)."""
+    """Compare a graph with expected probabilities, float32 (N, L), alone and in padded batches of these sizes."""
     worst = 0.0
     flipped = np.zeros(len(rows), np.bool_)
     for batch_size in batch_sizes:
@@ -113,14 +109,24 @@ def require_parity(report: ParityReport) -> None:
         )
 
 
-def require_few_flips(report: ParityReport, max_flips_percent: float) -> None:
-    """Raise unless a quantized graph gives the same labels as fp32, up to a share of the texts, rounded up to a whole text.
+def invariance(
+    open_with: Callable[[int], GraphSession], tokenizer: TextTokenizer, rows: Sequence[TokenRow]
+) -> ParityReport:
+    """Compare texts in padded batches, and on two threads, with each text alone on one.
 
-    Raises:
-        GateError: More labels differ.
+    Args:
+        open_with: Makes a session with so many threads.
+        tokenizer: Makes the batches.
+        rows: Texts; some ``INVARIANCE_TEXTS`` from all over the list are used.
     """
-    if report.flips > math.ceil(report.texts * max_flips_percent / 100):
-        raise GateError(
-            f"flips: int8 changes the label of {report.flips} of {report.texts} texts ({100 * report.flip_rate:.1f} %), "
-            f"expected at most {max_flips_percent:g} %. Build with --precision fp32, or raise --max-flips."
-        )
+    rows = rows[:: max(1, len(rows) // INVARIANCE_TEXTS)]
+    session = open_with(1)
+    alone = graph_probs(session, tokenizer, rows, 1)
+    together = compare(session, tokenizer, rows, alone, BATCH_SIZES[1:])
+    threads = compare(open_with(2), tokenizer, rows, alone)
+    return ParityReport(
+        len(rows),
+        BATCH_SIZES,
+        max(together.max_difference, threads.max_difference),
+        max(together.flips, threads.flips),
+    )

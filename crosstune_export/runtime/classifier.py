@@ -176,19 +176,17 @@ class Classifier:
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
         session = self._own_session()
-        for chunk in _by_length(rows, batch_size):
+        for chunk in _of_equal_length(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            feeds = {
-                "input_ids": batch.input_ids,
-                "attention_mask": batch.attention_mask,
-                "token_type_ids": batch.token_type_ids,
-            }
-            probs[chunk], vectors[chunk] = session.run(feeds)
+            probs[chunk], vectors[chunk] = session.run(batch.feeds())
         return probs, vectors
 
 
-def _by_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, so that little is spent on padding."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def _of_equal_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of one length each: nothing is spent on padding, and no text's answer depends on it."""
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_length.setdefault(len(row.ids), []).append(index)
+    for indices in by_length.values():
+        for start in range(0, len(indices), batch_size):
+            yield indices[start : start + batch_size]

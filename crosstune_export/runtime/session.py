@@ -47,12 +47,41 @@ def open_session(
     """
     if not providers:
         raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
-    ort = _import_onnxruntime()
-    if _version(ort.__version__) < _version(graph.min_onnxruntime):
+    version = _import_onnxruntime().__version__
+    if _version(version) < _version(graph.min_onnxruntime):
         raise BundleVersionError(
-            f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {ort.__version__}. "
+            f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {version}. "
             f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
         )
+    inner = open_inner(
+        model,
+        where,
+        threads=threads,
+        providers=providers,
+        allow_fallback=allow_fallback,
+        disabled_optimizers=graph.disabled_optimizers,
+    )
+    _check_signature(inner, graph, where)
+    return GraphSession(inner, graph, tuple(inner.get_providers()))
+
+
+def open_inner(
+    model: bytes,
+    where: str,
+    *,
+    threads: int = 1,
+    providers: Sequence[str] = CPU_PROVIDERS,
+    allow_fallback: bool = False,
+    disabled_optimizers: Sequence[str] = (),
+) -> Any:  # noqa: ANN401
+    """Build onnxruntime's own session from the bytes of any graph, with the arguments of ``open_session``.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
+        BundleContentError: onnxruntime refuses the graph.
+    """
+    ort = _import_onnxruntime()
     wanted = list(providers)
     missing = [name for name in wanted if name not in ort.get_available_providers()]
     if missing and not allow_fallback:
@@ -74,7 +103,7 @@ def open_session(
                 model,
                 options,
                 providers=[name for name in wanted if name not in missing] or list(CPU_PROVIDERS),
-                disabled_optimizers=list(graph.disabled_optimizers) or None,
+                disabled_optimizers=list(disabled_optimizers) or None,
             )
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
@@ -87,8 +116,7 @@ def open_session(
             f"providers: asked for {wanted[0]}, onnxruntime runs on {actual[0]}. "
             "Check the CUDA installation, or pass allow_fallback."
         )
-    _check_signature(inner, graph, where)
-    return GraphSession(inner, graph, actual)
+    return inner
 
 
 class GraphSession:

@@ -34,6 +34,14 @@ class TokenBatch:
     attention_mask: npt.NDArray[np.int64]
     token_type_ids: npt.NDArray[np.int64]
 
+    def feeds(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The arrays by the names that graphs give their inputs."""
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "token_type_ids": self.token_type_ids,
+        }
+
 
 class TextTokenizer:
     """The bundle's tokenizer with the manifest's layout around it."""

@@ -19,18 +19,19 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     moved = shutil.copytree(tiny_backbone_dir, task.folder / "moved")
     result = run_app(
         "crosstune-export", "build", tiny_checkpoint_dir, "--output", bundle, "--max-flips", 100,
-        "--calibration", task.train, "--backbone", moved,
+        "--calibration", task.train, "--backbone", moved, "--precision", "int8",
     )  # fmt: skip
     assert (result.code, result.err) == (0, "")
     assert files_in(bundle) == BUNDLE_FILES
     assert files_in(task.out) == ["desk.bundle"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, torch_line, int8_line, halves_line = result.out.splitlines()
+    first, torch_line, int8_line, halves_line, together_line = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     figures = r"(\d+) of (\d+) labels differ, largest difference of a probability \d\.\de-\d\d"
     assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
     assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line).group(2) == "18"
     assert re.fullmatch(f"  int8 to fp32 on halves: {figures}", halves_line)
+    assert re.fullmatch(f"  together to alone: {figures}", together_line).group(1) == "0"
     assert Classifier.load(bundle).manifest.name == "desk"
 
 
@@ -49,11 +50,14 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     def session_shift(session) -> int:
         return int(session._graph.precision == "int8")
 
-    result = run_app("crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle")
+    result = run_app(
+        "crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle", "--precision", "int8"
+    )
     assert (result.code, result.out) == (6, "")
     assert re.fullmatch(
-        r"error: flips: int8 changes the label of (\d+) of \1 texts \(100\.0 %\), expected at most 2 %\. "
-        r"Build with --precision fp32, or raise --max-flips\.\n",
+        r"error: budget: no graph of 1 tried keeps to it; nearest is 'int8' with \d\.\d MB and (\d+) of \1 labels unlike "
+        r"fp32 \(\1 of \1 labels differ from fp32, at most 2 % may\)\. "
+        r"Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32\.\n",
         result.err,
     )
     assert files_in(task.out) == []
@@ -62,7 +66,17 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--precision", "int4"), "precision: found 'int4', expected auto, fp32 or int8."),
+        (("--precision", "int4"), "precision: found 'int4', expected auto, fp32, fp16 or int8 for cpu."),
+        (("--precision", "int8", "--target", "cuda"), "precision: found 'int8', expected auto, fp16 or fp32 for cuda."),
+        (("--target", "tpu"), "target: found 'tpu', expected cpu or cuda."),
+        (("--max-size-mb", "0"), "max_size_mb: found 0.0, expected more than 0."),
+        (("--max-latency-ms", "-1"), "max_latency_ms: found -1.0, expected more than 0."),
+        (("--onnxruntime", "new"), "onnxruntime: found 'new', expected a version such as 1.20."),
+        (
+            ("--onnxruntime", "1.13"),
+            "onnxruntime: found 1.13, expected 1.14 or later: older ones lack operators of opset 18. "
+            "Use a later onnxruntime.",
+        ),
         (("--max-flips", "101"), "max_flips: found 101.0, expected 0 to 100 (percent)."),
         (("--max-flips", "nan"), "max_flips: found nan, expected 0 to 100 (percent)."),
     ],

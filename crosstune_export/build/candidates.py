@@ -1,0 +1,106 @@
+"""The graphs that a build may ship: what each is made of, and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from onnxscript import ir
+
+from crosstune_export.build.calibrate import Activations
+from crosstune_export.build.passes import (
+    fold_constants,
+    fuse_encoder,
+    half_precision,
+    padding_mask,
+    split_skip_layer_norm,
+    tanh_gelu,
+)
+from crosstune_export.build.quantize import QuantizePlan, quantize
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to build the graph.
+
+    Attributes:
+        name: For people; unique.
+        precision: As the manifest names it.
+        plan: How to quantize, None for a float graph.
+        split_norms: Whether residual sums and layer normalization are separate nodes.
+        tanh: Whether Gelu is computed by its tanh formula.
+        half: Whether the encoder is in float16.
+    """
+
+    name: str
+    precision: str
+    plan: QuantizePlan | None = None
+    split_norms: bool = True
+    tanh: bool = False
+    half: bool = False
+
+    @property
+    def disabled_optimizers(self) -> tuple[str, ...]:
+        """What a runtime must not do to the graph."""
+        return (split_skip_layer_norm.DISABLED_OPTIMIZER,) if self.split_norms else ()
+
+
+FP32 = Candidate("fp32", "fp32")
+INT8 = Candidate("int8", "int8", QuantizePlan())
+#: For CUDA, which has fused kernels of its own for normalization.
+FP16 = Candidate("fp16", "fp16", split_norms=False, half=True)
+#: What a search tries: the two that are built without a search first, then each with one thing changed.
+SEARCHED = (
+    FP32,
+    INT8,
+    Candidate("fp32, fused norms", "fp32", split_norms=False),
+    Candidate("int8, tanh Gelu", "int8", QuantizePlan(), tanh=True),
+    Candidate("int8, fused norms", "int8", QuantizePlan(), split_norms=False),
+    Candidate("int8, no spare units", "int8", QuantizePlan(carry=False)),
+    Candidate("int8, nearest rounding", "int8", QuantizePlan(compensate=False)),
+)
+
+
+@dataclass
+class Workshop:
+    """Makes candidates from one traced model; what several of them share is made once.
+
+    Attributes:
+        traced: As torch exported it, never changed.
+        activations: Asked for the inputs of a float graph's products when the first candidate is quantized.
+    """
+
+    traced: ir.Model
+    activations: Callable[[ir.Model], Activations]
+    _floats: dict[bool, tuple[ir.Model, dict[str, int]]] = field(default_factory=dict)
+    _samples: Activations | None = None
+
+    def make(self, candidate: Candidate) -> tuple[ir.Model, Mapping[str, int]]:
+        """The encoder as the candidate wants it, without the head, and how often each pass fired."""
+        base, counts = self._float(candidate.split_norms)
+        model, counts = copy_model(base), dict(counts)
+        if candidate.plan is not None:
+            if self._samples is None:
+                self._samples = self.activations(self._float(True)[0])
+            model, more = quantize(model, self._samples, candidate.plan)
+            counts |= more
+        if candidate.tanh:
+            counts["tanh_gelu"] = tanh_gelu.apply(model)
+        if candidate.half:
+            counts["half_precision"] = half_precision.apply(model)
+        return model, counts
+
+    def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:
+        if split_norms not in self._floats:
+            model = copy_model(self.traced)
+            counts = {"fuse_encoder": fuse_encoder.apply(model), "padding_mask": padding_mask.apply(model)}
+            if split_norms:
+                counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
+            counts["fold_constants"] = fold_constants.apply(model)
+            self._floats[split_norms] = model, counts
+        return self._floats[split_norms]
+
+
+def copy_model(model: ir.Model) -> ir.Model:
+    """A model of its own with the same content."""
+    return ir.serde.deserialize_model(ir.serde.serialize_model(model))

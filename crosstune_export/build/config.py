@@ -1,0 +1,73 @@
+"""The settings of a build, and what they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstune_export.build.candidates import FP16, FP32, INT8, SEARCHED, Candidate
+from crosstune_export.build.runtime_target import DEFAULT_ONNXRUNTIME
+from crosstune_export.build.search import Budgets
+from crosstune_export.errors import UsageError
+
+_ON_CUDA = {"auto": (FP16,), "fp16": (FP16,), "fp32": (FP32,)}
+_ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What a build is to make.
+
+    Attributes:
+        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
+            CUDA it is fp16).
+        target: ``cpu`` or ``cuda``.
+        calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
+        max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
+        max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
+        max_latency_ms: Largest median milliseconds a text on this machine, one thread, at the lengths of the texts.
+        backbone: Where the backbone is now, if not where it was at training.
+        name: The bundle's name; that of its folder when None.
+        report: HTML file to write: what was tried, what was measured.
+        onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
+    """
+
+    precision: str = "auto"
+    target: str = "cpu"
+    calibration: Path | None = None
+    max_flips_percent: float = 2.0
+    max_size_mb: float | None = None
+    max_latency_ms: float | None = None
+    backbone: str | None = None
+    name: str | None = None
+    report: Path | None = None
+    onnxruntime: str = DEFAULT_ONNXRUNTIME
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What to try for the target and the precision.
+
+        Raises:
+            UsageError: There is no such target or precision.
+        """
+        if self.target not in ("cpu", "cuda"):
+            raise UsageError(f"target: found {self.target!r}, expected cpu or cuda.")
+        by_precision = _ON_CPU if self.target == "cpu" else _ON_CUDA
+        if self.precision not in by_precision:
+            *others, last = by_precision
+            raise UsageError(
+                f"precision: found {self.precision!r}, expected {', '.join(others)} or {last} for {self.target}."
+            )
+        return by_precision[self.precision]
+
+    def budgets(self) -> Budgets:
+        """The limits.
+
+        Raises:
+            UsageError: One is out of range.
+        """
+        if not 0 <= self.max_flips_percent <= 100:
+            raise UsageError(f"max_flips: found {self.max_flips_percent}, expected 0 to 100 (percent).")
+        for name, value in (("max_size_mb", self.max_size_mb), ("max_latency_ms", self.max_latency_ms)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}: found {value}, expected more than 0.")
+        return Budgets(self.max_flips_percent, self.max_size_mb, self.max_latency_ms)

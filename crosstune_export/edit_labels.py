@@ -1,0 +1,180 @@
+"""Edits the labels of a finished bundle: new descriptions are encoded by the bundle's own graph, without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from crosstune_export.build.write import selftest_bytes, write_bundle
+from crosstune_export.errors import InputError
+from crosstune_export.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
+from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest, LabelEntry
+from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
+from crosstune_export.runtime.selftest import read_selftest
+from crosstune_export.runtime.session import open_session
+from crosstune_export.runtime.tokenization import Text, TextTokenizer
+
+
+@dataclass(frozen=True)
+class _State:
+    """Labels and bank as they are being edited."""
+
+    labels: tuple[LabelEntry, ...]
+    bank: LabelBank
+
+    def index(self, name: str) -> int:
+        names = [entry.name for entry in self.labels]
+        if name not in names:
+            raise InputError(f"label: {name!r} is not in the bundle, which has {', '.join(names)}. Check the name.")
+        return names.index(name)
+
+
+Describe = Callable[[Sequence[str]], Floats]
+
+
+def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[str]) -> BundleManifest:
+    """Add a label that is known by its description alone; what the others score stays as it is.
+
+    Args:
+        path: The bundle folder; replaced as a whole, or left as it is.
+        name: The new label.
+        descriptions: What it means, at least one sentence.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: The bundle is refused.
+        InputError: The name is taken or empty, a description is empty, or the head knows no labels without shots.
+        ResourceError: The disk refuses a write.
+    """
+
+    def edit(state: _State, describe: Describe) -> _State:
+        prior = _prior(state, path)
+        key, bias = prior.key(describe(descriptions))
+        bank = LabelBank(
+            np.concatenate([state.bank.keys, key.reshape(1, 1, -1)], 1),
+            np.concatenate([state.bank.bias, bias.reshape(1, 1)], 1),
+            prior,
+        )
+        return _State((*state.labels, _entry(state, name, descriptions)), bank)
+
+    return _edited(path, edit, f"add {name}")
+
+
+def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[str]) -> BundleManifest:
+    """Exchange the descriptions of a label; what its shots taught stays on top.
+
+    Args, Returns and Raises as for ``add_label``; ``name`` is a label that is there.
+    """
+
+    def edit(state: _State, describe: Describe) -> _State:
+        at, prior = state.index(name), _prior(state, path)
+        old_key, old_bias = prior.key(describe(state.labels[at].descriptions))
+        new_key, new_bias = prior.key(describe(descriptions))
+        keys, bias = state.bank.keys.copy(), state.bank.bias.copy()
+        keys[0, at] += new_key - old_key
+        bias[0, at] += new_bias - old_bias
+        labels = list(state.labels)
+        labels[at] = LabelEntry(name, tuple(descriptions))
+        return _State(tuple(labels), LabelBank(keys, bias, prior))
+
+    _check_descriptions(descriptions)
+    return _edited(path, edit, f"describe {name}")
+
+
+def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleManifest:
+    """Give a label another name; nothing else changes.
+
+    Raises:
+        BundleError: The bundle is refused.
+        InputError: There is no such label, or the new name is taken or empty.
+        ResourceError: The disk refuses a write.
+    """
+
+    def edit(state: _State, describe: Describe) -> _State:
+        del describe
+        at = state.index(old)
+        labels = list(state.labels)
+        labels[at] = _entry(state, new, labels[at].descriptions)
+        return replace(state, labels=tuple(labels))
+
+    return _edited(path, edit, f"rename {old} to {new}")
+
+
+def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
+    """Take a label out; what the others score stays as it is.
+
+    Raises:
+        BundleError: The bundle is refused.
+        InputError: There is no such label, or only two are left.
+        ResourceError: The disk refuses a write.
+    """
+
+    def edit(state: _State, describe: Describe) -> _State:
+        del describe
+        at = state.index(name)
+        if len(state.labels) == 2:
+            raise InputError(f"label: {name!r} is one of two, expected at least 2 to stay. Add another one first.")
+        bank = LabelBank(np.delete(state.bank.keys, at, 1), np.delete(state.bank.bias, at, 1), state.bank.prior)
+        return _State(state.labels[:at] + state.labels[at + 1 :], bank)
+
+    return _edited(path, edit, f"remove {name}")
+
+
+def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _State], what: str) -> BundleManifest:
+    files = read_bundle(path)
+    manifest = files.manifest
+    bank = read_bank(files.model, len(manifest.labels), str(files.path))
+    tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))
+
+    def describe(sentences: Sequence[str]) -> Floats:
+        session = open_session(files.model, manifest.graph, str(files.path))
+        texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
+        rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
+        mean: Floats = np.mean(rows, 0, dtype=np.float32)
+        return mean
+
+    state = edit(_State(manifest.labels, bank), describe)
+    model = with_bank(files.model, state.bank) if state.bank is not bank else files.model
+    past = manifest.head.get("edits", [])
+    edits = [*(past if isinstance(past, list) else []), what]
+    changed = replace(manifest, labels=state.labels, head={**manifest.head, "edits": edits}, files={})
+    return write_bundle(Path(path), changed, model, files.tokenizer, _selftest(files, changed, model, tokenizer))
+
+
+def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokenizer: TextTokenizer) -> bytes:
+    """The same sample texts with the new probabilities."""
+    _, samples = read_selftest(files.selftest, str(files.path / SELFTEST_NAME))
+    session = open_session(model, manifest.graph, str(files.path))
+    texts = [sample.text for sample in samples]
+    rows = tokenizer.rows(texts)
+    probs = np.stack([session.run(tokenizer.batch([row]).feeds())[0][0] for row in rows])
+    return selftest_bytes(manifest.graph.precision, texts, rows, probs)
+
+
+def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:
+    if state.bank.prior is None:
+        raise InputError(
+            f"{path}: its head cannot take a label from a description, expected the default head. "
+            "Train with --head default and build again."
+        )
+    return state.bank.prior
+
+
+def _entry(state: _State, name: str, descriptions: Sequence[str]) -> LabelEntry:
+    if not name.strip():
+        raise InputError("label: the name is empty. Give one.")
+    if name in [entry.name for entry in state.labels]:
+        raise InputError(f"label: {name!r} is already in the bundle. Choose another name.")
+    _check_descriptions(descriptions)
+    return LabelEntry(name, tuple(descriptions))
+
+
+def _check_descriptions(descriptions: Sequence[str]) -> None:
+    if not descriptions or not all(text.strip() for text in descriptions):
+        raise InputError("description: found an empty one, expected a sentence. Say what the label means.")

@@ -1,0 +1,187 @@
+"""The label keys inside a graph: read and exchanged in the bytes of ``model.onnx``, without the onnx package.
+
+Shapes: H attention heads, L labels, F features.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune_export.errors import BundleContentError
+from crosstune_export.wire import Field, bytes_field, fields, number_field
+
+Floats = npt.NDArray[np.float32]
+
+#: Names of the model's metadata that hold the prior map, float32 little-endian in base64.
+PRIOR_NAMES = ("prior_scale", "prior_shift", "prior_centre")
+
+# Field numbers of onnx.proto.
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_INITIALIZER, _GRAPH_OUTPUT = 5, 12
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
+_FLOAT, _INT64 = 1, 7
+
+
+@dataclass(frozen=True)
+class PriorMap:
+    """How a description's features h become a label's key and bias where no shots have a say.
+
+    ``key = scale · (h - shift)`` and ``bias = -key · centre``, element by element; all float32 (F,).
+    """
+
+    scale: Floats
+    shift: Floats
+    centre: Floats
+
+    def key(self, described: Floats) -> tuple[Floats, np.float32]:
+        """Key (F,) and bias of a label whose description has these features (F,)."""
+        key = self.scale * (described - self.shift)
+        return key, np.float32(-(key @ self.centre))
+
+    def metadata(self) -> dict[str, str]:
+        """As the model's metadata hold it."""
+        arrays = (self.scale, self.shift, self.centre)
+        return {
+            name: base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
+            for name, array in zip(PRIOR_NAMES, arrays, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class LabelBank:
+    """What a graph knows of its labels.
+
+    Attributes:
+        keys: float32 (H, L, F).
+        bias: float32 (H, L).
+        prior: None where the head has no such map.
+    """
+
+    keys: Floats
+    bias: Floats
+    prior: PriorMap | None
+
+
+def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
+    """Read the bank out of the bytes of a graph with so many labels.
+
+    Raises:
+        BundleContentError: The graph has no such bank.
+    """
+    try:
+        parts = list(fields(model))
+        graph = next(part.data for part in parts if part.number == _MODEL_GRAPH)
+        tensors = {_name(part, _TENSOR_NAME): part for part in fields(graph) if part.number == _GRAPH_INITIALIZER}
+        keys, bias = (_float_array(tensors[name].data) for name in ("label_keys", "label_bias"))
+        metadata = {}
+        for part in parts:
+            if part.number == _MODEL_METADATA:
+                entry = {inner.number: inner.data for inner in fields(part.data)}
+                metadata[entry[1].decode()] = entry[2].decode()
+        prior = None
+        if all(name in metadata for name in PRIOR_NAMES):
+            arrays = (np.frombuffer(base64.b64decode(metadata[name], validate=True), "<f4") for name in PRIOR_NAMES)
+            prior = PriorMap(*arrays)
+        features = keys.shape[1]
+        return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior)
+    except (ValueError, KeyError, IndexError, StopIteration, binascii.Error) as error:
+        raise BundleContentError(f"{where}: no label bank in the graph ({error!r}). Build the bundle again.") from error
+
+
+def with_bank(model: bytes, bank: LabelBank) -> bytes:
+    """The same graph with other keys and biases, for any number of labels; nothing else changes."""
+    heads, labels, features = bank.keys.shape
+    new: Mapping[str, bytes] = {
+        "label_keys": _tensor("label_keys", bank.keys.reshape(heads * labels, features).astype("<f4"), _FLOAT),
+        "label_bias": _tensor("label_bias", bank.bias.reshape(heads * labels).astype("<f4"), _FLOAT),
+        "label_shape": _tensor("label_shape", np.array([0, heads, labels], "<i8"), _INT64),
+    }
+
+    def tensor(part: Field) -> bytes:
+        replacement = new.get(_name(part, _TENSOR_NAME))
+        return part.raw if replacement is None else bytes_field(_GRAPH_INITIALIZER, replacement)
+
+    def output(part: Field) -> bytes:
+        return bytes_field(_GRAPH_OUTPUT, _with_columns(part.data, labels)) if _name(part, 1) == "probs" else part.raw
+
+    def graph(part: Field) -> bytes:
+        return bytes_field(_MODEL_GRAPH, _mapped(part.data, {_GRAPH_INITIALIZER: tensor, _GRAPH_OUTPUT: output}))
+
+    return _mapped(model, {_MODEL_GRAPH: graph})
+
+
+def with_metadata(model: bytes, entries: Mapping[str, str]) -> bytes:
+    """The same graph with further metadata."""
+    added = (
+        bytes_field(_MODEL_METADATA, bytes_field(1, key.encode()) + bytes_field(2, value.encode()))
+        for key, value in sorted(entries.items())
+    )
+    return model + b"".join(added)
+
+
+def _with_columns(value_info: bytes, columns: int) -> bytes:
+    """A description of an output (name 1, type 2) whose second dimension is this: type.tensor_type.shape.dim[1]."""
+
+    def shape(part: Field) -> bytes:
+        dims = [inner for inner in fields(part.data) if inner.number == 1]
+        new = [dims[0].raw, bytes_field(1, number_field(1, columns))]
+        return bytes_field(2, b"".join(new))
+
+    def tensor_type(part: Field) -> bytes:
+        return bytes_field(1, _mapped(part.data, {2: shape}))
+
+    return _mapped(value_info, {2: lambda part: bytes_field(2, _mapped(part.data, {1: tensor_type}))})
+
+
+def _mapped(message: bytes, replacements: Mapping[int, Callable[[Field], bytes]]) -> bytes:
+    """A message whose fields of these numbers are exchanged, all others as they stand."""
+    return b"".join(
+        replacements[part.number](part) if part.number in replacements else part.raw for part in fields(message)
+    )
+
+
+def _name(part: Field, number: int) -> str:
+    return next((inner.data.decode() for inner in fields(part.data) if inner.number == number), "")
+
+
+def _float_array(tensor: bytes) -> Floats:
+    dims: list[int] = []
+    raw = None
+    for part in fields(tensor):
+        if part.number == _TENSOR_DIMS:
+            dims += [part.value] if isinstance(part.value, int) else _packed(part.data)
+        elif part.number == _TENSOR_TYPE and part.value != _FLOAT:
+            raise ValueError("not float32")
+        elif part.number == _TENSOR_RAW:
+            raw = part.data
+    if raw is None:
+        raise ValueError("no raw data")
+    return np.frombuffer(raw, "<f4").reshape(dims)
+
+
+def _packed(data: bytes) -> list[int]:
+    """Packed numbers, read by way of a message that holds each as a field of its own."""
+    numbers, at = [], 0
+    while at < len(data):
+        end = at
+        while data[end] > 0x7F:
+            end += 1
+        numbers.append(int(next(fields(b"\x08" + data[at : end + 1])).value or 0))
+        at = end + 1
+    return numbers
+
+
+def _tensor(name: str, array: npt.NDArray[np.generic], kind: int) -> bytes:
+    dims: Sequence[int] = array.shape
+    return (
+        b"".join(number_field(_TENSOR_DIMS, size) for size in dims)
+        + number_field(_TENSOR_TYPE, kind)
+        + bytes_field(_TENSOR_NAME, name.encode())
+        + bytes_field(_TENSOR_RAW, array.tobytes())
+    )
