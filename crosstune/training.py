@@ -73,6 +73,7 @@ def train(
         DataError: An example's label is unknown, a text stands under two labels, or pairs and single texts are mixed.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
+        ConfigError: More layers are asked for than the backbone has.
     """
     config = config or TrainConfig()
     examples = without_duplicates(examples, where)

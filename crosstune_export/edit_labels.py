@@ -55,11 +55,13 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
 
     def edit(state: _State, describe: Describe) -> _State:
         prior = _prior(state, path)
-        key, bias = prior.key(describe(descriptions))
+        described = describe(descriptions)
+        key, bias = prior.key(described)
         bank = LabelBank(
             np.concatenate([state.bank.keys, key.reshape(1, 1, -1)], 1),
             np.concatenate([state.bank.bias, bias.reshape(1, 1)], 1),
             prior,
+            _scope_with(state.bank.scope, described),
         )
         return _State((*state.labels, _entry(state, name, descriptions)), bank)
 
@@ -81,7 +83,7 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
         bias[0, at] += new_bias - old_bias
         labels = list(state.labels)
         labels[at] = LabelEntry(name, tuple(descriptions))
-        return _State(tuple(labels), LabelBank(keys, bias, prior))
+        return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias))
 
     _check_descriptions(descriptions)
     return _edited(path, edit, f"describe {name}")
@@ -120,7 +122,12 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
         at = state.index(name)
         if len(state.labels) == 2:
             raise InputError(f"label: {name!r} is one of two, expected at least 2 to stay. Add another one first.")
-        bank = LabelBank(np.delete(state.bank.keys, at, 1), np.delete(state.bank.bias, at, 1), state.bank.prior)
+        bank = replace(
+            state.bank,
+            keys=np.delete(state.bank.keys, at, 1),
+            bias=np.delete(state.bank.bias, at, 1),
+            scope=None if state.bank.scope is None else np.delete(state.bank.scope, at, 1),
+        )
         return _State(state.labels[:at] + state.labels[at + 1 :], bank)
 
     return _edited(path, edit, f"remove {name}")
@@ -137,6 +144,9 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
         texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
         rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
         mean: Floats = np.mean(rows, 0, dtype=np.float32)
+        pooled = manifest.head.get("pooled_size")
+        if isinstance(pooled, int):
+            mean[pooled:] = 0  # the graph's label queries are those of the labels it was built with
         return mean
 
     state = edit(_State(manifest.labels, bank), describe)
@@ -155,6 +165,15 @@ def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokeni
     rows = tokenizer.rows(texts)
     probs = np.stack([session.run(tokenizer.batch([row]).feeds())[0][0] for row in rows])
     return selftest_bytes(manifest.graph.precision, texts, rows, probs)
+
+
+def _scope_with(scope: Floats | None, described: Floats) -> Floats | None:
+    """Scope keys (S, L) with a column for a label of these features (F,): as long as the others, in its own direction."""
+    if scope is None:
+        return None
+    column = described[: len(scope)]
+    length = np.linalg.norm(scope, axis=0).mean() / np.linalg.norm(column)
+    return np.column_stack([scope, (column * length).astype(np.float32)])
 
 
 def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:

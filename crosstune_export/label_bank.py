@@ -61,11 +61,13 @@ class LabelBank:
         keys: float32 (H, L, F).
         bias: float32 (H, L).
         prior: None where the head has no such map.
+        scope: float32 (S, L), what the scope of a text is measured against; None where the graph has no scope.
     """
 
     keys: Floats
     bias: Floats
     prior: PriorMap | None
+    scope: Floats | None = None
 
 
 def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
@@ -89,7 +91,10 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
             arrays = (np.frombuffer(base64.b64decode(metadata[name], validate=True), "<f4") for name in PRIOR_NAMES)
             prior = PriorMap(*arrays)
         features = keys.shape[1]
-        return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior)
+        scope = _float_array(tensors["scope_keys"].data) if "scope_keys" in tensors else None
+        if scope is not None and scope.shape[1:] != (labels,):
+            raise ValueError(f"scope_keys {scope.shape}")
+        return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior, scope)
     except (ValueError, KeyError, IndexError, StopIteration, binascii.Error) as error:
         raise BundleContentError(f"{where}: no label bank in the graph ({error!r}). Build the bundle again.") from error
 
@@ -97,11 +102,13 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
 def with_bank(model: bytes, bank: LabelBank) -> bytes:
     """The same graph with other keys and biases, for any number of labels; nothing else changes."""
     heads, labels, features = bank.keys.shape
-    new: Mapping[str, bytes] = {
+    new = {
         "label_keys": _tensor("label_keys", bank.keys.reshape(heads * labels, features).astype("<f4"), _FLOAT),
         "label_bias": _tensor("label_bias", bank.bias.reshape(heads * labels).astype("<f4"), _FLOAT),
         "label_shape": _tensor("label_shape", np.array([0, heads, labels], "<i8"), _INT64),
     }
+    if bank.scope is not None:
+        new["scope_keys"] = _tensor("scope_keys", bank.scope.astype("<f4"), _FLOAT)
 
     def tensor(part: Field) -> bytes:
         replacement = new.get(_name(part, _TENSOR_NAME))

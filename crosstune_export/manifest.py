@@ -20,7 +20,7 @@ from crosstune_export.errors import BundleContentError, BundleIntegrityError, Bu
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 FORMAT: Final = "crosstune-bundle"
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
 MANIFEST_NAME: Final = "manifest.json"
 MODEL_NAME: Final = "model.onnx"
 TOKENIZER_NAME: Final = "tokenizer.json"
@@ -89,7 +89,6 @@ class BundleManifest:
     """All of ``manifest.json`` but its digest, which belongs to the bytes.
 
     Example:
-        >>> from crosstune_export.manifest import file_entry
         >>> file_entry(b"abc").size_bytes
         3
     """
@@ -106,6 +105,7 @@ class BundleManifest:
     training: Mapping[str, Json]
     quality: Mapping[str, Json]
     files: Mapping[str, FileEntry]
+    scope_threshold: float | None = None
     format_version: str = FORMAT_VERSION
     digest: str = field(default="", compare=False)
 
@@ -131,7 +131,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
         "graph": _plain(dataclasses.asdict(manifest.graph)),
-        "decision": {"threshold": manifest.threshold},
+        "decision": {"threshold": manifest.threshold, "scope_threshold": manifest.scope_threshold},
         "backbone": dict(manifest.backbone),
         "head": dict(manifest.head),
         "training": dict(manifest.training),
@@ -309,7 +309,8 @@ class _Reader:
             text_pair=self.boolean("text_pair"),
             tokens=self.inner("tokens")._tokens(),
             graph=graph,
-            threshold=self.inner("decision")._threshold(),
+            threshold=self.inner("decision")._threshold("threshold", 0),
+            scope_threshold=self._scope_threshold(graph),
             backbone=self.table("backbone"),
             head=self.table("head"),
             training=self.table("training"),
@@ -362,19 +363,26 @@ class _Reader:
         )
         if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):
             raise self._bad("inputs", list(facts.inputs), "input_ids, attention_mask and at most token_type_ids")
-        if facts.outputs != ("probs", "text_vector"):
-            raise self._bad("outputs", list(facts.outputs), "probs, text_vector")
+        if facts.outputs[:2] != ("probs", "text_vector") or facts.outputs[2:] not in ((), ("scope",)):
+            raise self._bad("outputs", list(facts.outputs), "probs, text_vector and at most scope")
         if facts.precision not in PRECISIONS:
             raise self._bad("precision", repr(facts.precision), " or ".join(PRECISIONS))
         return facts
 
-    def _threshold(self) -> float | None:
-        value = self._get("threshold", "a probability or null")
+    def _threshold(self, key: str, low: float) -> float | None:
+        value = self._get(key, f"a number from {low:g} to 1 or null")
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1 or math.isnan(value):
-            raise self._bad("threshold", repr(value)[:80], "a probability or null")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= 1 or math.isnan(value):
+            raise self._bad(key, repr(value)[:80], f"a number from {low:g} to 1 or null")
         return float(value)
+
+    def _scope_threshold(self, graph: GraphFacts) -> float | None:
+        decision = self.inner("decision")
+        value = decision._threshold("scope_threshold", -1) if "scope_threshold" in decision._body else None
+        if value is not None and "scope" not in graph.outputs:
+            raise self._bad("decision.scope_threshold", value, "null where the graph has no output scope")
+        return value
 
     def _files(self) -> dict[str, FileEntry]:
         table = self.inner("files")

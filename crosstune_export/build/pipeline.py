@@ -14,20 +14,20 @@ from onnxscript import ir
 from crosstune import __version__
 from crosstune.atomic_output import check_output, new_file
 from crosstune.checkpoint import Checkpoint, load_checkpoint
+from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.training import predict_proba
 from crosstune_export.build import candidates, verify
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
 from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.passes import label_attention
-from crosstune_export.build.prior_map import prior_map
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
 from crosstune_export.build.search import Trial, choose
 from crosstune_export.build.texts import halves, real_texts, selftest_texts
 from crosstune_export.build.trace import trace
 from crosstune_export.build.write import selftest_bytes, write_bundle
-from crosstune_export.label_bank import with_metadata
+from crosstune_export.label_bank import PriorMap, with_metadata
 from crosstune_export.manifest import (
     MANIFEST_NAME,
     BundleManifest,
@@ -194,6 +194,8 @@ def build(
             "heads": trained.head.folded()[0].shape[0],
             "merge": trained.head.spec.merge,
             "atoms": [f"{atom.pool}:{atom.layer}" for atom in trained.head.spec.atoms],
+            "attention_layers": list(trained.head.spec.attention),
+            "pooled_size": trained.head.spec.size(trained.backbone.hidden_size),
         },
         training={
             "examples": len(trained.examples),
@@ -205,7 +207,7 @@ def build(
         quality=quality,
         files={},
     )
-    prior = prior_map(trained, reference.open(), tokenizer)
+    prior = prior_map(trained.head)
     model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
     manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
     if config.report is not None:
@@ -222,9 +224,19 @@ def build(
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
     """A copy of the encoder with the label attention behind it."""
     whole = copy_model(model)
-    keys, bias = trained.head.folded()
-    label_attention.apply(whole, keys.numpy().astype(np.float32), bias.numpy().astype(np.float32))
+    keys, bias = (array.numpy().astype(np.float32) for array in trained.head.folded())
+    head, queries = trained.head, trained.head.queries
+    scope_keys = head.scope_keys.numpy() if isinstance(head, PriorHead) else None
+    arrays = label_attention.HeadArrays(keys, bias, None if queries is None else queries.numpy(), scope_keys)
+    label_attention.apply(whole, arrays)
     return whole
+
+
+def prior_map(head: LabelAttentionHead) -> PriorMap | None:
+    """How a description becomes a label's key, so that a finished bundle can take further labels; None for other heads."""
+    if not isinstance(head, PriorHead):
+        return None
+    return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
 
 
 def _bytes(model: ir.Model) -> bytes:
@@ -248,7 +260,7 @@ def _facts(
 ) -> GraphFacts:
     return GraphFacts(
         inputs=tuple(str(value.name) for value in model.graph.inputs),
-        outputs=("probs", "text_vector"),
+        outputs=("probs", "text_vector", "scope") if isinstance(trained.head, PriorHead) else ("probs", "text_vector"),
         precision=candidate.precision,
         opset=runtime.opset,
         ir_version=runtime.ir_version,

@@ -18,17 +18,23 @@ from crosstune_export.errors import GateError
 
 
 class _TextVector(nn.Module):
+    """Pooled features, and the token states that label queries will attend to."""
+
     def __init__(self, backbone: FrozenBackbone, head: LabelAttentionHead) -> None:
         super().__init__()
         self.backbone = backbone.model
         self.head = head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         states = self.backbone(**inputs, output_hidden_states=True).hidden_states
-        return text_features(states, attention_mask, self.head.spec, self.head.positions, self.head.queries)
+        attended = () if self.head.queries is None else self.head.spec.attention
+        pooled = text_features(states, attention_mask, self.head.spec, self.head.positions)
+        return (pooled, *(states[layer] for layer in attended))
 
 
 def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:
@@ -40,8 +46,9 @@ def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -
         text_pair: Whether token types are an input (where the backbone has them).
 
     Returns:
-        A model with inputs ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` (int64, (B, T)) and the output
-        ``text_vector`` (float32, (B, F)); nothing of this machine is left in it.
+        A model with inputs ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` (int64, (B, T)) and the outputs
+        ``text_vector`` (float32, (B, A·D), the pooled features) and, for a head with label queries, ``token_states_k``
+        (float32, (B, T, D)) for each attention layer; nothing of this machine is left in it.
 
     Raises:
         GateError: torch cannot export this backbone.
@@ -55,7 +62,9 @@ def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -
     batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("tokens", min=1)
     module = _TextVector(backbone, head).eval()
     try:
-        program = _export(module, example, names, {0: batch, 1: length})
+        attended = 0 if head.queries is None else len(head.spec.attention)
+        outputs = ["text_vector", *(f"token_states_{index}" for index in range(attended))]
+        program = _export(module, example, names, outputs, {0: batch, 1: length})
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise GateError(f"{backbone.name}: torch cannot export it ({reason}). Choose another backbone.") from error
@@ -64,7 +73,9 @@ def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -
     return model
 
 
-def _export(module: nn.Module, example: tuple[Tensor, ...], names: list[str], axes: dict[int, Any]) -> Any:  # noqa: ANN401
+def _export(
+    module: nn.Module, example: tuple[Tensor, ...], names: list[str], outputs: list[str], axes: dict[int, Any]
+) -> Any:  # noqa: ANN401
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -77,7 +88,7 @@ def _export(module: nn.Module, example: tuple[Tensor, ...], names: list[str], ax
                 dynamo=True,
                 external_data=False,
                 input_names=names,
-                output_names=["text_vector"],
+                output_names=outputs,
                 dynamic_shapes=tuple(dict(axes) for _ in example),
                 opset_version=OPSET,
                 verbose=False,

@@ -103,8 +103,9 @@ class Classifier:
         """
         rule = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
         rows = self._rows(texts, batch_size)
-        probs = self._predict(rows, batch_size)[0]
-        return decide(probs, [row.truncated for row in rows], self.labels, rule)
+        probs, _, scope = self._predict(rows, batch_size)
+        limit = self._files.manifest.scope_threshold
+        return decide(probs, [row.truncated for row in rows], self.labels, rule, scope, limit)
 
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Probabilities, float32 of shape (N, L), columns in the order of ``labels``.
@@ -171,15 +172,18 @@ class Classifier:
 
     def _predict(
         self, rows: Sequence[TokenRow], batch_size: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         manifest = self._files.manifest
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
+        scope = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
         session = self._own_session()
         for chunk in _of_equal_length(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            probs[chunk], vectors[chunk] = session.run(batch.feeds())
-        return probs, vectors
+            probs[chunk], vectors[chunk], near = session.run(batch.feeds())
+            if scope is not None:
+                scope[chunk] = near
+        return probs, vectors, scope
 
 
 def _of_equal_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:

@@ -17,16 +17,18 @@ class Prediction:
     """What a classifier says of one text.
 
     Attributes:
-        label: The most probable label, or None when its probability is below the threshold.
+        label: The most probable label, or None when its probability or the scope of the text is below its threshold.
         prob: Its probability, in [0, 1]; that of the most probable label also when ``label`` is None.
         probs: Probabilities of all labels, float32 of shape (L,), in the order of the classifier's labels.
         truncated: Whether the text was longer than the backbone reads.
+        scope: How near the text is to the nearest label, a cosine in [-1, 1]; None where the bundle does not say.
     """
 
     label: str | None
     prob: float
     probs: npt.NDArray[np.float32] = field(repr=False, compare=False)
     truncated: bool
+    scope: float | None = None
 
 
 def check_threshold(threshold: float | None) -> float | None:
@@ -52,7 +54,12 @@ def require_finite(probs: npt.NDArray[np.float32]) -> None:
 
 
 def decide(
-    probs: npt.NDArray[np.float32], truncated: Sequence[bool], labels: Sequence[str], threshold: float | None
+    probs: npt.NDArray[np.float32],
+    truncated: Sequence[bool],
+    labels: Sequence[str],
+    threshold: float | None,
+    scope: npt.NDArray[np.float32] | None = None,
+    scope_threshold: float | None = None,
 ) -> list[Prediction]:
     """Turn rows of probabilities into answers; the first of equal labels wins.
 
@@ -61,6 +68,8 @@ def decide(
         truncated: B flags.
         labels: L names.
         threshold: Probability below which no label is given, or None.
+        scope: float32 of shape (B,), or None.
+        scope_threshold: Scope below which no label is given, or None.
 
     Raises:
         InputError: A row is not finite.
@@ -68,8 +77,10 @@ def decide(
     require_finite(probs)
     best = probs.argmax(axis=1)
     answers = []
-    for row, column, cut in zip(probs, best, truncated, strict=True):
+    for index, (row, column, cut) in enumerate(zip(probs, best, truncated, strict=True)):
         prob = float(row[column])
-        label = None if threshold is not None and prob < threshold else labels[column]
-        answers.append(Prediction(label, prob, row, cut))
+        near = None if scope is None else float(scope[index])
+        unsure = threshold is not None and prob < threshold
+        outside = scope_threshold is not None and near is not None and not near >= scope_threshold
+        answers.append(Prediction(None if unsure or outside else labels[column], prob, row, cut, near))
     return answers

@@ -133,17 +133,17 @@ class GraphSession:
 
     def run(
         self, feeds: Mapping[str, npt.NDArray[np.int64]]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         """Run the graph once.
 
         Args:
             feeds: int64 arrays of shape (B, T) for at least the graph's inputs; others are left out.
 
         Returns:
-            ``probs`` (B, L) and ``text_vector`` (B, F), both float32.
+            ``probs`` (B, L), ``text_vector`` (B, F) and ``scope`` (B,) or None, float32.
         """
-        probs, vectors = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
-        return probs, vectors
+        found = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
+        return found[0], found[1], found[2] if len(found) > 2 else None
 
 
 def installed_runtimes() -> dict[str, str]:
@@ -176,7 +176,7 @@ def _check_signature(inner: Any, graph: GraphFacts, where: str) -> None:  # noqa
     inputs = [(node.name, node.type, len(node.shape)) for node in inner.get_inputs()]
     outputs = [(node.name, node.type, len(node.shape)) for node in inner.get_outputs()]
     wanted_inputs = [(name, "tensor(int64)", 2) for name in graph.inputs]
-    wanted_outputs = [(name, "tensor(float)", 2) for name in graph.outputs]
+    wanted_outputs = [(name, "tensor(float)", 1 if name == "scope" else 2) for name in graph.outputs]
     if inputs != wanted_inputs or outputs != wanted_outputs:
         raise BundleContentError(
             f"{where}: the graph takes {inputs} and gives {outputs}, expected {wanted_inputs} and {wanted_outputs}. "

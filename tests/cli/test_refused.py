@@ -218,9 +218,9 @@ def sign(bundle, body: bytes) -> None:
     ("old", "new", "message"),
     [
         (
-            b'"format_version": "1.0"',
+            b'"format_version": "1.1"',
             b'"format_version": "2.0"',
-            "bundle format 2.0, this reader knows 1.0. Upgrade crosstune-export.",
+            "bundle format 2.0, this reader knows 1.1. Upgrade crosstune-export.",
         ),
         (
             b'"format": "crosstune-bundle"',
@@ -235,7 +235,7 @@ def sign(bundle, body: bytes) -> None:
         (
             b'"threshold": null',
             b'"threshold": 1.5',
-            "decision.threshold is 1.5, expected a probability or null. Build the bundle again.",
+            "decision.threshold is 1.5, expected a number from 0 to 1 or null. Build the bundle again.",
         ),
         (
             b'"name": "billing"',
@@ -254,7 +254,7 @@ def test_a_manifest_that_cannot_be_used(refused_bundle, bundle, old, new, messag
 
 def test_a_newer_minor_format_with_unknown_fields_is_read(run_app, bundle):
     body = (bundle / "manifest.json").read_bytes()
-    body = body.replace(b'"format_version": "1.0"', b'"format_version": "1.9",\n  "from_the_future": 1')
+    body = body.replace(b'"format_version": "1.1"', b'"format_version": "1.9",\n  "from_the_future": 1')
     sign(bundle, body)
     result = run_app("crosstune-export", "verify", bundle)
     assert (result.code, result.err) == (0, "")

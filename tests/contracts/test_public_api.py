@@ -80,7 +80,8 @@ SIGNATURES = {
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
-        "TrainConfig": "* backbone head shots seed max_length_tokens feature template heads epochs learning_rate",
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature template heads epochs "
+        "learning_rate",
         "evaluate": "probs gold labels",
         "few_shot_split": "pool shots_per_label seed",
         "load_checkpoint": "path",
@@ -91,7 +92,7 @@ SIGNATURES = {
     },
     "crosstune_export": {
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head training quality files "
-        "format_version digest",
+        "scope_threshold format_version digest",
         "Classifier": "files * threads providers allow_fallback",
         "Classifier.classify": "self texts * batch_size threshold",
         "Classifier.load": "path * threads providers allow_fallback",
@@ -99,7 +100,7 @@ SIGNATURES = {
         "Classifier.selftest": "self",
         "Classifier.text_vectors": "self texts * batch_size",
         "Classifier.token_ids": "self texts",
-        "Prediction": "label prob probs truncated",
+        "Prediction": "label prob probs truncated scope",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
     },
 }

@@ -131,6 +131,9 @@ def test_what_a_function_raises_is_in_its_docstring(path, name, node):
         for raised in raised_in(nested)
     }
     caught = {"error_class"}  # a class that the caller gives
+    for handler in ast.walk(node):
+        if isinstance(handler, ast.ExceptHandler) and handler.type is not None:
+            caught |= {part.id for part in ast.walk(handler.type) if isinstance(part, ast.Name)}
     missing = [
         raised
         for raised in raised_in(node) - inner - caught - {"NotImplementedError"}

@@ -48,9 +48,13 @@ def test_the_scope_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels)
     random = np.random.RandomState(seed)
     targets = random.randint(0, labels, 7)
     shots, described = unit_rows(random, 7, atoms, 5), unit_rows(random, labels, atoms, 5)
-    tensors = (torch.tensor(shots, dtype=torch.float32), torch.tensor(targets), torch.tensor(described, dtype=torch.float32))
+    tensors = (
+        torch.tensor(shots, dtype=torch.float32),
+        torch.tensor(targets),
+        torch.tensor(described, dtype=torch.float32),
+    )
     found = held_out_scope(*tensors, atoms)
-    for i, (shot, label) in enumerate(zip(shots, targets, strict=True)):
+    for i, shot in enumerate(shots):
         best = -2.0
         for other in range(labels):
             members = [shots[j] for j in range(7) if targets[j] == other and j != i]

@@ -95,17 +95,29 @@ def logits(folder) -> np.ndarray:
 
 
 def test_the_prior_map_gives_what_the_descriptions_gave(bundle, tiny_checkpoint_dir):
-    """Asked for a label's own description, the map returns its key as it was before any shot."""
+    """Asked for a label's own description, the map returns what training says that its pooled part is worth."""
     from crosstune import load_checkpoint
 
     classifier = Classifier.load(bundle)
     bank = read_bank((bundle / "model.onnx").read_bytes(), 3, "here")
-    expected = load_checkpoint(tiny_checkpoint_dir).head.prior_keys.numpy()
-    for entry, key in zip(classifier.manifest.labels, expected, strict=True):
+    head = load_checkpoint(tiny_checkpoint_dir).head
+    scale, shift = head.prior_scale.numpy(), head.prior_shift.numpy()
+    for entry in classifier.manifest.labels:
         described = classifier.text_vectors(list(entry.descriptions)).mean(0)
         found, bias = bank.prior.key(described)
-        assert np.abs(found - key).max() <= 1e-3 * np.abs(expected).max()
-        assert bias == pytest.approx(-float(key @ bank.prior.centre), abs=1e-2)
+        assert np.array_equal(found, scale * (described - shift))
+        assert bias == pytest.approx(-float(found @ head.prior_centre.numpy()), abs=1e-2)
+
+
+def test_the_scope_knows_an_added_label(bundle):
+    text = "rain and sun and how warm it is"
+    before = Classifier.load(bundle).classify([text])[0].scope
+    add_label(bundle, "weather", [text])
+    classifier = Classifier.load(bundle)
+    assert before < 1 - 1e-3
+    assert classifier.classify([text])[0].scope == pytest.approx(1, abs=1e-3)
+    remove_label(bundle, "weather")
+    assert Classifier.load(bundle).classify([text])[0].scope == pytest.approx(before, abs=1e-6)
 
 
 def test_add_leaves_the_others_alone(bundle):

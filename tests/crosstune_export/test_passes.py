@@ -7,6 +7,8 @@ import onnxruntime as ort
 import pytest
 from onnxscript import ir
 
+from crosstune.head_reference import reference_attention, reference_prior_probs
+from crosstune.label_queries import SHARPNESS
 from crosstune_export.build.passes import (
     fold_constants,
     label_attention,
@@ -193,7 +195,7 @@ def test_label_attention(heads):
     node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT
     node.outputs[0].shape = ir.Shape(["b", features])
     model = model_of([ids], [node], [node.outputs[0]], [])
-    assert label_attention.apply(model, keys, bias) == 1
+    assert label_attention.apply(model, label_attention.HeadArrays(keys, bias)) == 1
     x = RANDOM.normal(size=(batch, features)).astype(np.float32)
     probs, vector = run(model, {"input_ids": x})
     scores = np.einsum("hlf,bf->bhl", keys.astype(np.float64), x) + bias
@@ -205,4 +207,33 @@ def test_label_attention(heads):
     assert np.array_equal(names["label_keys"].const_value.numpy(), keys.reshape(-1, features))
     assert np.array_equal(names["label_bias"].const_value.numpy(), bias.reshape(-1))
     with pytest.raises(ValueError, match="outputs"):
-        label_attention.apply(model, keys, bias)
+        label_attention.apply(model, label_attention.HeadArrays(keys, bias))
+
+
+def test_label_queries_and_scope():
+    """Queries and scope by the oracle, on a padded batch."""
+    batch, tokens, hidden, count, labels, atoms = 3, 5, 4, 6, 2, 2
+    lengths, layers = (5, 2, 3), 2
+    ids, mask = value("input_ids", FLOAT, ["b", atoms * hidden]), value("attention_mask", ir.DataType.INT64, ["b", "t"])
+    raw = [value(f"raw_{index}", FLOAT, ["b", "t", hidden]) for index in range(layers)]
+    nodes = [ir.node("Identity", [source]) for source in (ids, *raw)]
+    for node, name in zip(nodes, ("text_vector", "token_states_0", "token_states_1"), strict=True):
+        node.outputs[0].name, node.outputs[0].dtype = name, FLOAT
+    model = model_of([ids, mask, *raw], nodes, [node.outputs[0] for node in nodes], [])
+    queries = RANDOM.normal(size=(layers, count, hidden))
+    queries /= np.linalg.norm(queries, axis=2, keepdims=True)
+    keys = RANDOM.normal(size=(1, labels, atoms * hidden + layers * count)).astype(np.float32)
+    scope_keys = RANDOM.normal(size=(labels, hidden)).astype(np.float32)
+    head = label_attention.HeadArrays(keys, np.zeros((1, labels), np.float32), queries.astype(np.float32), scope_keys)
+    assert label_attention.apply(model, head) == 1
+    x = RANDOM.normal(size=(batch, atoms * hidden)).astype(np.float32)
+    states = [RANDOM.normal(size=(batch, tokens, hidden)).astype(np.float32) for _ in range(layers)]
+    there = np.array([[int(t < length) for t in range(tokens)] for length in lengths], np.int64)
+    feeds = {"input_ids": x, "attention_mask": there, "raw_0": states[0], "raw_1": states[1]}
+    probs, vector, scope = run(model, feeds)
+    for row, length in enumerate(lengths):
+        found = reference_attention([state[row] for state in states], length, (0, 1), queries, SHARPNESS)
+        expected = np.concatenate([x[row], found])
+        assert np.abs(vector[row] - expected).max() <= tolerances.FEATURES_TO_ORACLE
+        assert np.abs(probs[row] - reference_prior_probs(expected, keys[0], np.zeros(labels))).max() <= 1e-5
+    assert np.abs(scope - (x[:, :hidden] @ scope_keys.T).max(1)).max() <= 1e-5

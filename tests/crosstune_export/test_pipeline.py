@@ -66,8 +66,13 @@ def test_int8(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_examples):
     small, large = Classifier.load(tiny_bundle_dir), Classifier.load(tiny_fp32_bundle_dir)
     assert small.manifest.graph.precision == "int8"
     assert (tiny_bundle_dir / "model.onnx").stat().st_size < (tiny_fp32_bundle_dir / "model.onnx").stat().st_size
-    kinds = {node.op_type for node in onnx.load(tiny_bundle_dir / "model.onnx").graph.node}
-    assert {"MatMulIntegerToFloat", "QAttention"} <= kinds and "MatMul" not in kinds
+    nodes = onnx.load(tiny_bundle_dir / "model.onnx").graph.node
+    assert {"MatMulIntegerToFloat", "QAttention"} <= {node.op_type for node in nodes}
+    assert {node.input[1] for node in nodes if node.op_type == "MatMul"} == {
+        "label_queries_0",
+        "label_queries_1",
+        "scope_keys",
+    }
     texts = [example.text for example in tiny_examples]
     agree = (small.predict_proba(texts).argmax(1) == large.predict_proba(texts).argmax(1)).mean()
     assert agree >= 0.8  # a random backbone of 32 features is far more fragile than a trained one
@@ -85,7 +90,11 @@ def test_what_the_graph_holds(fixture, request, tiny_checkpoint_dir, repo_root):
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx", "com.microsoft"}
     assert len(model.functions) == 0
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
-    assert [value.name for value in model.graph.output] == ["probs", "text_vector"]
+    head = load_checkpoint(tiny_checkpoint_dir).head
+    for index, queries in enumerate(head.label_queries.numpy()):
+        assert np.array_equal(tensors[f"label_queries_{index}"], queries.T)
+    assert np.array_equal(tensors["scope_keys"], head.scope_keys.numpy().T)
+    assert [value.name for value in model.graph.output] == ["probs", "text_vector", "scope"]
     assert [value.name for value in model.graph.input] == ["input_ids", "attention_mask"]
     for trace in (b"site-packages", str(repo_root).encode(), str(Path.home()).encode() + b"/", b".py", b"Traceback"):
         assert trace not in data

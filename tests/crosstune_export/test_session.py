@@ -120,7 +120,7 @@ def test_another_signature(tiny_bundle_dir):
     with pytest.raises(BundleContentError) as caught:
         open_session(files.model, pair, "here")
     two = "('input_ids', 'tensor(int64)', 2), ('attention_mask', 'tensor(int64)', 2)"
-    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2)]"
+    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2), ('scope', 'tensor(float)', 1)]"
     assert str(caught.value) == (
         f"here: the graph takes [{two}] and gives {gives}, "
         f"expected [{two}, ('token_type_ids', 'tensor(int64)', 2)] and {gives}. Build the bundle again."

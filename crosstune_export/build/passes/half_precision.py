@@ -50,12 +50,16 @@ def apply(model: ir.Model) -> int:
             leaving = [use for use in value.uses() if id(use.node) not in inside]
             if value.dtype == ir.DataType.FLOAT:
                 value.dtype = ir.DataType.FLOAT16
-            if not leaving or value.dtype != ir.DataType.FLOAT16:
+            if not (leaving or value.is_graph_output()) or value.dtype != ir.DataType.FLOAT16:
                 continue
             cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT}, name=f"{value.name}_float")
             cast.outputs[0].name, cast.outputs[0].dtype = f"{value.name}_float", ir.DataType.FLOAT
             cast.outputs[0].shape = value.shape
             graph.insert_after(node, cast)
+            if value.is_graph_output():
+                at = next(index for index, output in enumerate(graph.outputs) if output is value)
+                cast.outputs[0].name, value.name = value.name, cast.outputs[0].name
+                graph.outputs[at] = cast.outputs[0]
             for use in leaving:
                 use.node.replace_input_with(use.idx, cast.outputs[0])
     for name in halves:

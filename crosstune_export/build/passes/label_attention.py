@@ -1,22 +1,47 @@
-"""Appends the label attention: text vectors meet the label keys and become probabilities."""
+"""Appends the head: label queries attend to the tokens, and the text meets the label keys."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from onnxscript import ir
 
+from crosstune.label_queries import SHARPNESS
+from crosstune_export.build.passes.initializers import add_initializer
 
-def apply(model: ir.Model, keys: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> int:
-    """Add ``probs = mean_h softmax_y(text_vector · keys_hᵀ + bias_h)``.
+Floats = npt.NDArray[np.float32]
 
-    Requires: the only output is ``text_vector`` (B, F).
-    Ensures: outputs are ``probs`` (B, L) and ``text_vector``; initializers ``label_keys`` (H·L, F) and ``label_bias`` (H·L).
+
+@dataclass(frozen=True)
+class HeadArrays:
+    """What a head is made of, all float32.
+
+    Attributes:
+        keys: (H, L, F).
+        bias: (H, L).
+        queries: (K, Q, D) of length 1, or None.
+        scope_keys: (L, S), or None.
+    """
+
+    keys: Floats
+    bias: Floats
+    queries: Floats | None = None
+    scope_keys: Floats | None = None
+
+
+def apply(model: ir.Model, head: HeadArrays) -> int:
+    """Add what the queries find to the text vector, ``probs = mean_h softmax_y(text_vector · keys_hᵀ + bias_h)``, and the scope.
+
+    Requires: outputs are ``text_vector`` (B, A·D) and, where there are queries, ``token_states_k`` (B, T, D) for each of K
+    layers; an input ``attention_mask``.
+    Ensures: outputs are ``probs`` (B, L), ``text_vector`` (B, F) and, where there are scope keys, ``scope`` (B,); initializers
+    ``label_keys`` (H·L, F), ``label_bias`` (H·L), ``label_queries_k`` (D, Q), ``scope_keys`` (S, L).
 
     Args:
         model: Changed in place.
-        keys: float32 (H, L, F).
-        bias: float32 (H, L).
+        head: Its arrays.
 
     Returns:
         1.
@@ -25,40 +50,87 @@ def apply(model: ir.Model, keys: npt.NDArray[np.float32], bias: npt.NDArray[np.f
         ValueError: The model has other outputs.
     """
     graph = model.graph
-    if [value.name for value in graph.outputs] != ["text_vector"]:
-        raise ValueError(f"outputs {[value.name for value in graph.outputs]}, expected text_vector")
-    vector = graph.outputs[0]
-    heads, labels, features = keys.shape
-    label_keys = _initializer(graph, "label_keys", keys.reshape(heads * labels, features))
-    label_bias = _initializer(graph, "label_bias", bias.reshape(heads * labels))
-    gemm = ir.node("Gemm", [vector, label_keys, label_bias], attributes={"transB": 1}, name="label_scores")
-    nodes = [gemm]
-    if heads == 1:
-        nodes.append(ir.node("Softmax", [gemm.outputs[0]], attributes={"axis": -1}, name="label_attention"))
-    else:
-        shape = _initializer(graph, "label_shape", np.array([0, heads, labels], np.int64))
-        axes = _initializer(graph, "label_heads", np.array([1], np.int64))
-        split = ir.node("Reshape", [gemm.outputs[0], shape], name="label_heads_split")
-        soft = ir.node("Softmax", [split.outputs[0]], attributes={"axis": -1}, name="label_attention")
-        nodes += [
-            split,
-            soft,
-            ir.node("ReduceMean", [soft.outputs[0], axes], attributes={"keepdims": 0}, name="label_mean"),
-        ]
-    for index, node in enumerate(nodes):
-        node.outputs[0].name = f"label_step_{index}"
-        graph.append(node)
-    probs = nodes[-1].outputs[0]
-    probs.name = "probs"
-    probs.dtype = ir.DataType.FLOAT
+    layers = 0 if head.queries is None else len(head.queries)
+    wanted = ["text_vector", *(f"token_states_{index}" for index in range(layers))]
+    if [value.name for value in graph.outputs] != wanted:
+        raise ValueError(f"outputs {[value.name for value in graph.outputs]}, expected {', '.join(wanted)}")
+    add = _Appender(graph)
+    pooled, states = graph.outputs[0], list(graph.outputs[1:])
     batch = graph.inputs[0].shape[0] if graph.inputs[0].shape is not None else "batch"
-    probs.shape = ir.Shape([batch, labels])
-    graph.outputs.insert(0, probs)
+    scope = None if head.scope_keys is None else _scope(add, pooled, head.scope_keys)
+    vector = pooled
+    if head.queries is not None:
+        pooled.name = "pooled_vector"
+        vector = add("Concat", [pooled, *_found(add, states, head.queries)], axis=1)
+        vector.name = "text_vector"
+    heads, labels, features = head.keys.shape
+    label_keys = add_initializer(graph, "label_keys", head.keys.reshape(heads * labels, features))
+    label_bias = add_initializer(graph, "label_bias", head.bias.reshape(heads * labels))
+    probs = add("Gemm", [vector, label_keys, label_bias], transB=1)
+    if heads == 1:
+        probs = add("Softmax", [probs], axis=-1)
+    else:
+        shape = add_initializer(graph, "label_shape", np.array([0, heads, labels], np.int64))
+        axes = add_initializer(graph, "label_heads", np.array([1], np.int64))
+        probs = add("ReduceMean", [add("Softmax", [add("Reshape", [probs, shape])], axis=-1), axes], keepdims=0)
+    graph.outputs.clear()
+    for name, value, shape_of in (
+        ("probs", probs, [batch, labels]),
+        ("text_vector", vector, [batch, features]),
+        ("scope", scope, [batch]),
+    ):
+        if value is not None:
+            value.name, value.dtype, value.shape = name, ir.DataType.FLOAT, ir.Shape(shape_of)
+            graph.outputs.append(value)
     return 1
 
 
-def _initializer(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.initializers[name] = value
-    return value
+class _Appender:
+    """Adds nodes at the end of a graph, each with a name of its own."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph, self.count = graph, 0
+
+    def __call__(self, operator: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+        node = ir.node(operator, inputs, attributes=attributes, name=f"label_step_{self.count}")
+        node.outputs[0].name = f"label_step_{self.count}_out"
+        self.count += 1
+        self.graph.append(node)
+        return node.outputs[0]
+
+
+def _found(add: _Appender, states: list[ir.Value], queries: Floats) -> list[ir.Value]:
+    """``Σ_t softmax_t(SHARPNESS · cos(s_t, q)) · cos(s_t, q)`` for each layer, (B, Q)."""
+    graph = add.graph
+    mask = next(value for value in graph.inputs if value.name == "attention_mask")
+    last = add_initializer(graph, "label_last_axis", np.array([-1], np.int64))
+    tokens = add_initializer(graph, "label_token_axis", np.array([1], np.int64))
+    sharpness = add_initializer(graph, "label_sharpness", np.float32(SHARPNESS))
+    tiny = add_initializer(graph, "label_tiny", np.float32(1e-12))
+    one, far = (
+        add_initializer(graph, f"label_{name}", np.float32(value)) for name, value in (("one", 1), ("far", 1e4))
+    )
+    there = add("Unsqueeze", [add("Cast", [mask], to=int(ir.DataType.FLOAT)), last])  # (B, T, 1)
+    hidden = add("Mul", [add("Sub", [there, one]), far])
+    found = []
+    for index, (state, asked) in enumerate(zip(states, queries, strict=True)):
+        weights = add_initializer(graph, f"label_queries_{index}", np.ascontiguousarray(asked.T))
+        length = add("Max", [add("ReduceL2", [state, last], keepdims=1), tiny])  # (B, T, 1)
+        cosine = add("Div", [add("MatMul", [state, weights]), length])  # (B, T, Q)
+        attention = add("Softmax", [add("Add", [add("Mul", [cosine, sharpness]), hidden])], axis=1)
+        found.append(add("ReduceSum", [add("Mul", [attention, cosine]), tokens], keepdims=0))
+    return found
+
+
+def _scope(add: _Appender, pooled: ir.Value, scope_keys: Floats) -> ir.Value:
+    """Cosine to the nearest of the labels, (B,), from the first S features."""
+    graph = add.graph
+    last = add_initializer(graph, "scope_axis", np.array([1], np.int64))
+    if pooled.shape is None or pooled.shape[1] != scope_keys.shape[1]:
+        start, end = (
+            add_initializer(graph, f"scope_{name}", np.array([value], np.int64))
+            for name, value in (("start", 0), ("end", scope_keys.shape[1]))
+        )
+        pooled = add("Slice", [pooled, start, end, last])
+    keys = add_initializer(graph, "scope_keys", np.ascontiguousarray(scope_keys.T))
+    return add("ReduceMax", [add("MatMul", [pooled, keys]), last], keepdims=0)
