@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from crosstune_cli import augment_commands
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -159,6 +160,9 @@ def _show(result: Evaluation) -> None:
         for index, (row, counts) in enumerate(zip(result.per_label, result.confusion, strict=True)):
             grid.add_row(f"{index} {row.label}", *(str(count) if count else "." for count in counts))
         console.print(grid)
+
+
+app.command()(augment_commands.augment)
 
 
 def main() -> None:
