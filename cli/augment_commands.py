@@ -100,3 +100,68 @@ def augment(
             sink.write(example_line(example).encode("utf-8"))
     first, *rest = describe_account(result, endpoint, config)
     typer.echo("\n".join([f"{output}: {first}", *rest]))
+
+
+def filter_texts(
+    generated: Annotated[Path, typer.Option("--generated", help="Texts with the labels they were asked for.")],
+    train_file: Annotated[Path, typer.Option("--train", help="Real examples.")],
+    labels: Annotated[Path, typer.Option("--labels", help="JSON or TOML: label to description, or to several.")],
+    output: Annotated[Path, typer.Option("--output", help="JSON Lines file of kept texts; all verdicts go beside it.")],
+    report: Annotated[Path | None, typer.Option("--report", help="HTML page to write.")] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Whether a label must not get worse on real examples.")
+    ] = True,
+    backbone: Annotated[str, typer.Option("--backbone", help="As for train.")] = "minilm",
+    shots: Annotated[
+        int | None, typer.Option("--shots", help="Examples a label to draw, as train draws them; all when left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Decides draws and folds.")] = 13,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+) -> None:
+    """Keep the generated texts that a teacher fitted on real examples believes and that do no harm."""
+    from crosstune.atomic_output import check_output, new_file
+    from crosstune.errors import ConfigError
+    from crosstune.examples import example_line, read_examples, read_rows
+    from crosstune.labels import check_labels, read_labels
+    from crosstune.sampling import few_shot_split
+
+    if output.suffix != ".jsonl":
+        raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
+    verdicts = output.with_suffix(".filter.json")
+    for path in (output, verdicts, *([report] if report else [])):
+        check_output(path, force=force, what="output file")
+    label_set = read_labels(labels)
+    examples = read_examples(train_file)
+    check_labels(examples, label_set, str(train_file), expect_every_label=True)
+    texts = read_rows(generated)
+    check_labels(texts, label_set, str(generated))
+    if shots is not None:
+        examples = few_shot_split(examples, shots, seed).train
+
+    from crosstune import load_config
+
+    config = load_config(None, {"backbone": backbone, "seed": seed})
+    from crosstune.filter_report import report_page
+    from crosstune.noise_filter import filter_generated
+
+    with progress() as bars:
+        result = filter_generated(
+            texts, examples, label_set, config, device=device, gate=gate, report=bars, where=str(generated)
+        )
+    files = {verdicts: json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n"}
+    if report is not None:
+        files[report] = report_page(result, str(generated))
+    files[output] = "".join(example_line(example) for example in result.kept)
+    for path, text in files.items():
+        with new_file(path) as sink:
+            sink.write(text.encode("utf-8"))
+    reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
+    typer.echo(
+        f"{output}: {len(texts)} texts = {len(result.kept)} kept + {len(result.dropped)} dropped"
+        + (f" ({reasons})" if reasons else "")
+    )
+    typer.echo(
+        f"real examples, held out: {100 * result.accuracy_without:.1f} % right without generated texts, "
+        f"{100 * result.accuracy_with:.1f} % with those kept"
+    )

@@ -28,12 +28,12 @@ SAME_SHARE = 0.7
 
 _WORD = re.compile(r"\w+")
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:i['’]?m|i am|we are|we['’]re)? ?(?:very |so |truly )?sorry,? but (?:i|we) (?:can ?no?t|can['’]t|won['’]t|am unable|are unable)"
-    r"|as an? (?:ai|artificial|large|language|assistant)"
-    r"|i(?:['’]m| am) (?:just |only )?an? (?:ai|language model|artificial intelligence|virtual assistant)"
-    r"|i(?:['’]m| am) (?:unable|not able) to (?:assist|help|generate|create|write|produce|provide|comply|fulfil|continue)"
-    r"|(?:sorry,? )?i (?:can ?not|can['’]t|won['’]t|will not) (?:assist|help (?:you )?with|generate|create|write|produce|comply|fulfil|provide)"
-    r")",
+    r"^\W*(?:(?:(?:i'm|i am|we are|we're) )?(?:very |so |truly )?sorry,? but (?:i|we) (?:cannot|can not|can't|won't|am unable|are unable)"
+    r"|as an? (?:ai|artificial|large|language|assistant)\b"
+    r"|i(?:'m| am) (?:just |only )?an? (?:ai|language model|artificial intelligence|virtual assistant)\b"
+    r"|i(?:'m| am) (?:unable|not able) to (?:assist|help|generate|create|write|produce|provide|comply|fulfil|continue)"
+    r"|(?:sorry,? )?i (?:cannot|can not|can't|won't|will not)"
+    r" (?:assist|help (?:you )?with|generate|create|write|produce|comply|fulfil|provide))",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
@@ -95,7 +95,7 @@ class Screen:
             return "too long"
         if any(word in text for word in self._forbidden):
             return "leak"
-        if _REFUSAL.search(text):
+        if _REFUSAL.search(text.replace("\u2019", "'")):
             return "refusal"
         if _PLACEHOLDER.search(text):
             return "placeholder"
@@ -113,7 +113,11 @@ class Screen:
     def _is_foreign(self, text: str) -> bool:
         scripts = Counter(_scripts(text))
         letters, known = sum(scripts.values()), sum(self._scripts.values())
-        if known and letters and sum(n for script, n in scripts.items() if self._scripts[script] < 0.001 * known) > 0.5 * letters:
+        if (
+            known
+            and letters
+            and sum(n for script, n in scripts.items() if self._scripts[script] < 0.001 * known) > 0.5 * letters
+        ):
             return True
         if not self._languages:
             return False

@@ -43,6 +43,7 @@ def train(
     labels: LabelSet,
     config: TrainConfig | None = None,
     *,
+    generated: Sequence[Example] = (),
     backbone: FrozenBackbone | None = None,
     device: str = "auto",
     cache_path: Path | None = None,
@@ -62,6 +63,7 @@ def train(
         examples: What to learn from; ``config.shots`` draws that many a label out of them.
         labels: The classes and their descriptions; a class without examples is known by its description only.
         config: Settings, the defaults when None.
+        generated: Texts by an LLM; those that ``noise_filter.filter_generated`` keeps are learned from too.
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
@@ -83,6 +85,15 @@ def train(
     backbone = backbone or FrozenBackbone.load(
         config.backbone, device=device, max_length_tokens=config.max_length_tokens
     )
+    filtered: dict[str, Json] = {}
+    if generated:
+        from crosstune.noise_filter import filter_generated  # which trains heads itself
+
+        result = filter_generated(
+            generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report
+        )
+        examples = (*examples, *result.kept)
+        filtered = {"generated": result.summary}
     masked = config.head == "paper" and config.feature == "mask"
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
@@ -139,6 +150,7 @@ def train(
     summary |= {
         "examples": len(examples),
         "examples_sha256": examples_digest(examples),
+        **filtered,
     }
     return Checkpoint(
         head=head.cpu(),

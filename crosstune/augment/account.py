@@ -84,7 +84,9 @@ def describe_account(result: AugmentResult, endpoint: Endpoint, config: AugmentC
     return lines
 
 
-def account_json(result: AugmentResult, plan: AugmentPlan, endpoint: Endpoint, config: AugmentConfig) -> dict[str, Json]:
+def account_json(
+    result: AugmentResult, plan: AugmentPlan, endpoint: Endpoint, config: AugmentConfig
+) -> dict[str, Json]:
     """Settings, account and dropped texts, as they are kept beside the output."""
     account, tally = result.account, result.account.tally
     return {
@@ -98,10 +100,17 @@ def account_json(result: AugmentResult, plan: AugmentPlan, endpoint: Endpoint, c
         "kept": account.kept,
         "rejected": dict(account.rejected),
         "by_label": {label: dict(counts) for label, counts in account.by_label.items()},
-        "answers": {"bought": tally.bought, "from_cache": tally.from_cache, "sent_again": tally.retries, "unsure": tally.unsure},
+        "answers": {
+            "bought": tally.bought,
+            "from_cache": tally.from_cache,
+            "sent_again": tally.retries,
+            "unsure": tally.unsure,
+        },
         "tokens": {"prompt": tally.prompt_tokens, "answer": tally.answer_tokens},
         "cost_usd": None if account.cost is None else float(account.cost),
-        "dropped": [{"text": example.text, "label": example.label, "reason": reason} for example, reason in result.dropped],
+        "dropped": [
+            {"text": example.text, "label": example.label, "reason": reason} for example, reason in result.dropped
+        ],
     }
 
 

@@ -50,7 +50,9 @@ def read_prices(path: Path) -> dict[str, Price]:
     prices = {}
     for model, table in (body if isinstance(body, dict) else {}).items():
         if not isinstance(table, dict) or sorted(table) != ["answer", "prompt"]:
-            raise ConfigError(f"{path}: model {model!r}, expected a table of prompt and answer, in US dollars for a million tokens.")
+            raise ConfigError(
+                f"{path}: model {model!r}, expected a table of prompt and answer, in US dollars for a million tokens."
+            )
         prices[model] = Price(*(_amount(table[key], f"{path}: {model}: {key}") for key in ("prompt", "answer")))
     return prices
 

@@ -95,7 +95,9 @@ class AnswerCache:
         target = ":memory:" if self.path is None else str(self.path)
         table = sqlite3.connect(target, timeout=self._wait_s)
         try:
-            table.execute("PRAGMA locking_mode = EXCLUSIVE")  # before the first read: no other process, no shared memory
+            table.execute(
+                "PRAGMA locking_mode = EXCLUSIVE"
+            )  # before the first read: no other process, no shared memory
             table.execute("PRAGMA journal_mode = WAL")
             table.execute("PRAGMA synchronous = FULL")  # an answer costs far more than a flush
             table.execute("BEGIN IMMEDIATE")
@@ -138,7 +140,9 @@ class AnswerCache:
                 self.salvaged += 1
         table.commit()
         warnings.warn(
-            CrossTuneWarning(f"{path}: the cache was damaged; {self.salvaged} answers were saved, the old file is {aside.name}."),
+            CrossTuneWarning(
+                f"{path}: the cache was damaged; {self.salvaged} answers were saved, the old file is {aside.name}."
+            ),
             stacklevel=4,
         )
         return table
@@ -155,12 +159,16 @@ class AnswerCache:
                 ) from error
             raise self._unwritable(error) from error
         except sqlite3.DatabaseError as error:
-            raise AnswerCacheError(f"{self.path}: damaged ({error}). Run the command again, which saves what can be read.") from error
+            raise AnswerCacheError(
+                f"{self.path}: damaged ({error}). Run the command again, which saves what can be read."
+            ) from error
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> ResourceError:
-        return ResourceError(f"{self.path}: the cache cannot be written ({error}). Free some space, or give another --cache.")
+        return ResourceError(
+            f"{self.path}: the cache cannot be written ({error}). Free some space, or give another --cache."
+        )
 
 
 def _refuse_foreign(path: Path) -> None:

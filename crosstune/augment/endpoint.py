@@ -58,7 +58,9 @@ class Endpoint:
         address = parse_base_url(base_url)
         key = environment.get(key_name, "").strip()
         if not key and not is_on_this_machine(address):
-            raise ConfigError(f"{key_name}: not in the environment, expected the key for {host_of(address)}. Export it.")
+            raise ConfigError(
+                f"{key_name}: not in the environment, expected the key for {host_of(address)}. Export it."
+            )
         if not key.isascii() or not key.isprintable():
             raise ConfigError(f"{key_name}: holds characters that no header can carry. Copy the key again.")
         return cls(address, key, key_name)
@@ -102,7 +104,7 @@ class Endpoint:
                 f"{error.name}: not installed, expected for augmenting. Run: pip install 'crosstune-export[augment]'"
             ) from error
 
-        class CappedStream(httpx2.AsyncByteStream):
+        class CappedStream(httpx2.AsyncByteStream):  # type: ignore[misc]
             def __init__(self, inner: httpx2.AsyncByteStream, status: int) -> None:
                 self._inner, self._status = inner, status
 
@@ -125,7 +127,9 @@ class Endpoint:
 
         async def say_little(request: httpx2.Request) -> None:
             for name in list(request.headers):  # what machine this is, and whose account another program uses
-                if name.startswith(("x-stainless", "openai-")) and name != "x-stainless-raw-response":  # the SDK reads that
+                if (
+                    name.startswith(("x-stainless", "openai-")) and name != "x-stainless-raw-response"
+                ):  # the SDK reads that
                     del request.headers[name]
             request.headers["user-agent"] = "crosstune"
             if not self.key:
@@ -133,7 +137,7 @@ class Endpoint:
 
         http = openai.DefaultAsyncHttpxClient(
             follow_redirects=False,
-            timeout=None,  # noqa: S113 - one deadline for the whole request is set outside
+            timeout=None,
             trust_env=not is_on_this_machine(self.base_url),
             event_hooks={"request": [say_little], "response": [cap]},
         )

@@ -129,7 +129,9 @@ class Generator:
                 cost = self._cost(answer, most)
                 return answer
             except asyncio.TimeoutError:
-                reason = f"no whole answer within {self.limits.timeout_s:g} s. Raise --timeout, or run the command again."
+                reason = (
+                    f"no whole answer within {self.limits.timeout_s:g} s. Raise --timeout, or run the command again."
+                )
                 failed = _FailedError(reason, again=True, maybe_paid=True)
                 cost = most  # as if it had been billed: the cap must hold either way
             except _FailedError as error:
@@ -174,14 +176,16 @@ class Generator:
         while True:
             body = self._body(request, key)
             try:
-                response = await self._client.chat.completions.with_raw_response.create(**body)  # type: ignore[call-overload]
+                response = await self._client.chat.completions.with_raw_response.create(**body)
             except openai.APIStatusError as error:
                 if self._dropped_parameter(error, body):
                     continue
                 raise self._status_failure(error) from None
             except OversizedBodyError as error:
                 if error.status != 200:
-                    reason = f"{error.status} with a body that is {error}, expected a short plain one. Check --base-url."
+                    reason = (
+                        f"{error.status} with a body that is {error}, expected a short plain one. Check --base-url."
+                    )
                     raise _FailedError(reason, again=True) from None
                 return self._kept(key, Answer(None, "oversized", False, None, None))
             except openai.APIConnectionError as error:
@@ -195,9 +199,17 @@ class Generator:
 
     def _body(self, request: GenerationRequest, key: bytes) -> dict[str, object]:
         texts = {"type": "array", "items": {"type": "string"}, "minItems": request.asked, "maxItems": request.asked}
-        schema = {"type": "object", "properties": {"texts": texts}, "required": ["texts"], "additionalProperties": False}
+        schema = {
+            "type": "object",
+            "properties": {"texts": texts},
+            "required": ["texts"],
+            "additionalProperties": False,
+        }
         optional: dict[str, object] = {
-            "response_format": {"type": "json_schema", "json_schema": {"name": "texts", "schema": schema, "strict": True}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "texts", "schema": schema, "strict": True},
+            },
             "seed": request.seed,
             "temperature": self.temperature,
             "max_tokens": request.max_tokens,
@@ -243,28 +255,41 @@ class Generator:
             key = self.endpoint.key
             which = f" that ends in {key[-4:]}" if len(key) >= 16 else ""
             return _FailedError(
-                f"{said}, expected the key in {self.endpoint.key_name}{which} to be taken. Check the key and its rights.", again=False
+                f"{said}, expected the key in {self.endpoint.key_name}{which} to be taken. Check the key and its rights.",
+                again=False,
             )
         if status == 429:
             wait = _retry_after(error)
             asked = "" if wait is None else f", asks to wait {wait:.0f} s (--max-wait is {self.limits.max_wait_s:g})"
-            return _FailedError(f"{said}: too many requests{asked}. Run the command again later.", again=True, wait_s=wait)
+            return _FailedError(
+                f"{said}: too many requests{asked}. Run the command again later.", again=True, wait_s=wait
+            )
         if status in (408, 409, 425) or status >= 500:
             return _FailedError(
-                f"{said} for {url}, expected an answer. Run the command again later.", again=True, wait_s=_retry_after(error)
+                f"{said} for {url}, expected an answer. Run the command again later.",
+                again=True,
+                wait_s=_retry_after(error),
             )
         if 300 <= status < 400:
-            return _FailedError(f"{status}: a redirect, which is not followed. Give the address it leads to as --base-url.", again=False)
-        return _FailedError(f"{said} for model {model} at {url}, expected an answer. Check --base-url and --model.", again=False)
+            return _FailedError(
+                f"{status}: a redirect, which is not followed. Give the address it leads to as --base-url.", again=False
+            )
+        return _FailedError(
+            f"{said} for model {model} at {url}, expected an answer. Check --base-url and --model.", again=False
+        )
 
     def _connection_failure(self, error: openai.APIConnectionError) -> _FailedError:
         import httpx2
 
         cause = error.__cause__
-        never_sent = isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol))
+        never_sent = isinstance(
+            cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
+        )
         kind = type(cause).__name__ if cause is not None else "no connection"
         what = "cannot be reached" if never_sent else "the connection broke before the whole answer was there"
-        return _FailedError(f"{what} ({kind}). Check the network, then run the command again.", again=True, maybe_paid=not never_sent)
+        return _FailedError(
+            f"{what} ({kind}). Check the network, then run the command again.", again=True, maybe_paid=not never_sent
+        )
 
 
 def _said(error: openai.APIStatusError) -> str:

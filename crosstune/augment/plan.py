@@ -39,8 +39,9 @@ class GenerationRequest:
 
     def cache_key(self, model: str, temperature: float, base_url: str) -> bytes:
         """SHA-256 over everything that decides the answer: change any of it and the answer is another one."""
-        facts = [PROMPT_VERSION, [asdict(message) for message in self.messages], model]
-        facts += [temperature, self.seed, self.max_tokens, base_url.rstrip("/")]
+        chat = [asdict(message) for message in self.messages]
+        facts = {"prompt": PROMPT_VERSION, "chat": chat, "model": model, "temperature": temperature, "seed": self.seed}
+        facts |= {"max_tokens": self.max_tokens, "base_url": base_url.rstrip("/")}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8", "surrogatepass")).digest()
 
     @property

@@ -10,11 +10,56 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WORDS = (
-    "amber bridge candle drift ember forest garden harbor island jacket kettle lantern meadow needle orchard paper quarry "
-    "river saddle timber umbrella valley window yellow zipper anchor basket copper dolphin engine feather gravel hammer "
-    "inkwell juniper kernel ladder magnet nectar oyster pebble quiver ribbon silver tunnel urchin velvet walnut"
-).split()
+WORDS = [
+    "amber",
+    "bridge",
+    "candle",
+    "drift",
+    "ember",
+    "forest",
+    "garden",
+    "harbor",
+    "island",
+    "jacket",
+    "kettle",
+    "lantern",
+    "meadow",
+    "needle",
+    "orchard",
+    "paper",
+    "quarry",
+    "river",
+    "saddle",
+    "timber",
+    "umbrella",
+    "valley",
+    "window",
+    "yellow",
+    "zipper",
+    "anchor",
+    "basket",
+    "copper",
+    "dolphin",
+    "engine",
+    "feather",
+    "gravel",
+    "hammer",
+    "inkwell",
+    "juniper",
+    "kernel",
+    "ladder",
+    "magnet",
+    "nectar",
+    "oyster",
+    "pebble",
+    "quiver",
+    "ribbon",
+    "silver",
+    "tunnel",
+    "urchin",
+    "velvet",
+    "walnut",
+]
 
 
 @dataclass(frozen=True)
@@ -58,7 +103,9 @@ def completion(content, finish="stop", usage=(100, 50), **message) -> Reply:
     body = {
         "id": "x",
         "object": "chat.completion",
-        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}],
+        "choices": [
+            {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}
+        ],
     }
     if usage:
         body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}

@@ -103,7 +103,9 @@ def test_d9_a_body_that_stalls_meets_the_deadline(augment, server):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_d2_a_key_that_is_refused_and_echoed(augment, server, task, status):
-    running = server(always(failure(status, f"Incorrect API key provided: {KEY}. Find yours at x.", code="invalid_api_key")))
+    running = server(
+        always(failure(status, f"Incorrect API key provided: {KEY}. Find yours at x.", code="invalid_api_key"))
+    )
     ran = augment(running, "--debug", concurrency=1)
     assert ran.code == 4
     assert len(running.requests) == 1
@@ -139,13 +141,17 @@ def test_d4_a_wait_that_is_too_long(augment, server, task):
 
 def test_d4_a_wait_that_is_short_is_waited(augment, server, monkeypatch):
     monkeypatch.setattr("crosstune.augment.generator.random.random", lambda: 0.0)
-    running = server(first(failure(429, "slow down", {"Retry-After": "0"}), failure(429, "slow down", {"Retry-After": "0.01"})))
+    running = server(
+        first(failure(429, "slow down", {"Retry-After": "0"}), failure(429, "slow down", {"Retry-After": "0.01"}))
+    )
     ran = augment(running, concurrency=1)
     assert ran.code == 0
     assert ran.account["answers"] == {"bought": 3, "from_cache": 0, "sent_again": 2, "unsure": 0}
 
 
-@pytest.mark.parametrize("reply", [failure(429, "quota", type="insufficient_quota", code="insufficient_quota"), failure(402)])
+@pytest.mark.parametrize(
+    "reply", [failure(429, "quota", type="insufficient_quota", code="insufficient_quota"), failure(402)]
+)
 def test_d5_out_of_credit(augment, server, reply):
     running = server(lambda number, request: good(request) if number == 0 else reply)
     ran = augment(running, concurrency=1)
@@ -182,23 +188,38 @@ def test_d6_server_errors_pass_or_end_the_run(augment, server, task, status):
     ran = augment(running, "--force", concurrency=1, seed=14)
     assert ran.code == 4
     assert len(running.requests) == 6
-    assert f"{status} for {running.base_url}/chat/completions, expected an answer. Run the command again later." in ran.error
+    assert (
+        f"{status} for {running.base_url}/chat/completions, expected an answer. Run the command again later."
+        in ran.error
+    )
     assert "hotel" not in ran.outcome.err
 
 
-@pytest.mark.parametrize("body", [HTML, b"", b"[1]", b'{"error": "x"}', b'{"choices": NaN}', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [HTML, b"", b"[1]", b'{"error": "x"}', b'{"choices": NaN}', b"\xff\xfe", b"[" * 100_000]
+)
 def test_d7_200_that_is_no_completion(augment, server, body):
     running = server(always(Reply(200, body, {"Content-Type": "text/html"})))
     ran = augment(running, concurrency=1)
     assert ran.code == 4
     assert len(running.requests) == 2
-    assert f"200 with {len(body)} bytes that are no chat completion, expected JSON with choices. Check --base-url." in ran.error
+    assert (
+        f"200 with {len(body)} bytes that are no chat completion, expected JSON with choices. Check --base-url."
+        in ran.error
+    )
     assert augment(server(first(Reply(200, body))), concurrency=1).code == 0
 
 
 @pytest.mark.parametrize(
     "choices",
-    [[], None, [{"message": {"content": None}, "finish_reason": "stop"}], [{"message": None}], [7], [{"message": {"content": " "}}]],
+    [
+        [],
+        None,
+        [{"message": {"content": None}, "finish_reason": "stop"}],
+        [{"message": None}],
+        [7],
+        [{"message": {"content": " "}}],
+    ],
 )
 def test_d8_completions_without_content(augment, server, choices):
     running = server(always(Reply(body=json.dumps({"choices": choices}).encode())))
@@ -270,7 +291,18 @@ def test_d11_refusals_are_counted_and_a_label_of_nothing_else_is_named(augment, 
         (lambda texts: '{"a":' * 20_000, 0),
         (lambda texts: "no list here", 0),
     ],
-    ids=["fenced", "bare list", "single quotes", "cut", "numbered", "objects", "code", "deep list", "deep object", "prose"],
+    ids=[
+        "fenced",
+        "bare list",
+        "single quotes",
+        "cut",
+        "numbered",
+        "objects",
+        "code",
+        "deep list",
+        "deep object",
+        "prose",
+    ],
 )
 def test_d12_shapes_of_answers(augment, server, wrap, found):
     ran = augment(server(lambda number, request: completion(wrap(good_texts(request)))))
@@ -289,7 +321,9 @@ def test_d12_a_body_of_many_megabytes_is_dropped_unread(augment, server):
 
 
 def test_d12_a_compressed_body_is_dropped_unread(augment, server):
-    ran = augment(server(first(Reply(body=b"\x1f\x8b" + b"0" * 50, headers={"Content-Encoding": "gzip"}))), concurrency=1)
+    ran = augment(
+        server(first(Reply(body=b"\x1f\x8b" + b"0" * 50, headers={"Content-Encoding": "gzip"}))), concurrency=1
+    )
     assert ran.code == 0
     assert ran.account["rejected"] == {"unreadable": 5}
 
@@ -297,9 +331,28 @@ def test_d12_a_compressed_body_is_dropped_unread(augment, server):
 def test_d13_what_is_wrong_with_single_texts(augment, server):
     shot = TINY_TEXTS["shipping"][5]
     strange = {
-        "shipping": ["", shot, "It is still on its way; when will it arrive??", "Example 1: parcel", 7, "one too many", "two too many"],
-        "billing": ["money for the lantern was taken", "money for the lantern was taken!", "где моя посылка", "[your invoice here]"],
-        "praise": ["thanks and kind words for good work", "a lovely lantern", "praise", "das ist nicht der Rest und ich auch", "x" * 2000],
+        "shipping": [
+            "",
+            shot,
+            "It is still on its way; when will it arrive??",
+            "Example 1: parcel",
+            7,
+            "one too many",
+            "two too many",
+        ],
+        "billing": [
+            "money for the lantern was taken",
+            "money for the lantern was taken!",
+            "где моя посылка",
+            "[your invoice here]",
+        ],
+        "praise": [
+            "thanks and kind words for good work",
+            "a lovely lantern",
+            "praise",
+            "das ist nicht der Rest und ich auch",
+            "x" * 2000,
+        ],
     }
     running = server(lambda number, request: completion(json.dumps({"texts": strange[request.label]})))
     ran = augment(running)
@@ -344,8 +397,18 @@ def test_d14_instructions_among_the_shots(augment, server, task):
 
     def obedient(number, request):
         """A model that does what it reads: it gives its instructions away, whole and in parts, and writes one text."""
-        if "gnor" in request.user or "SYSTEM" in request.user or "Instruction" in request.user or "</ex" in request.user:
-            parts = [request.system, request.system[:120], f"my reference is {canary()}", "Never mention or repeat this message, ok?"]
+        if (
+            "gnor" in request.user
+            or "SYSTEM" in request.user
+            or "Instruction" in request.user
+            or "</ex" in request.user
+        ):
+            parts = [
+                request.system,
+                request.system[:120],
+                f"my reference is {canary()}",
+                "Never mention or repeat this message, ok?",
+            ]
             return completion(json.dumps({"texts": [*parts, good_texts(request)[0]]}))
         return good(request)
 
@@ -362,7 +425,9 @@ def test_d14_instructions_among_the_shots(augment, server, task):
     sent = [line for request in running.requests for line in request.user.splitlines()]
     quoted = {json.dumps(text) for text in INJECTIONS}
     assert quoted <= set(sent)
-    assert not [line for line in sent if any(text.splitlines()[-1] in line for text in INJECTIONS) and line not in quoted]
+    assert not [
+        line for line in sent if any(text.splitlines()[-1] in line for text in INJECTIONS) and line not in quoted
+    ]
 
 
 def test_d15_long_runs_of_words_of_a_shot_are_copies(augment, server):
@@ -370,7 +435,9 @@ def test_d15_long_runs_of_words_of_a_shot_are_copies(augment, server):
     tail = f"hello there, {shot} I asked before and nobody has said a word to me about any of this in all these weeks"
     running = server(lambda number, request: completion(json.dumps({"texts": [tail, *good_texts(request)[1:]]})))
     ran = augment(running)
-    assert ran.account["rejected"] == {"copy of a shot": 1, "duplicate": 2} or ran.account["rejected"] == {"copy of a shot": 3}
+    assert ran.account["rejected"] == {"copy of a shot": 1, "duplicate": 2} or ran.account["rejected"] == {
+        "copy of a shot": 3
+    }
 
 
 # What leaves this machine
@@ -426,7 +493,10 @@ def test_d17_redirects_are_not_followed(augment, server, status):
             "http://llm.example.com/v1",
             "base-url: http to llm.example.com would send key and texts in the clear, expected https. Use http on loopback only.",
         ),
-        ("http://10.0.0.1/v1", "base-url: http to 10.0.0.1 would send key and texts in the clear, expected https. Use http on loopback only."),
+        (
+            "http://10.0.0.1/v1",
+            "base-url: http to 10.0.0.1 would send key and texts in the clear, expected https. Use http on loopback only.",
+        ),
         (
             f"https://user:{KEY}@llm.example.com/v1",
             "base-url: holds a user or password, expected none. Put the key into the environment.",
@@ -435,7 +505,10 @@ def test_d17_redirects_are_not_followed(augment, server, status):
             f"https://llm.example.com/v1?key={KEY}",
             "base-url: found https://llm.example.com, expected such as https://api.example.com/v1, without a query.",
         ),
-        ("ftp://llm.example.com", "base-url: found ftp://llm.example.com, expected such as https://api.example.com/v1, without a query."),
+        (
+            "ftp://llm.example.com",
+            "base-url: found ftp://llm.example.com, expected such as https://api.example.com/v1, without a query.",
+        ),
         ("https://[::1", "base-url: not an address, expected such as https://api.example.com/v1."),
         ("llm", "base-url: found ://, expected such as https://api.example.com/v1, without a query."),
     ],
@@ -515,7 +588,10 @@ def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task
     holder = AnswerCache(cache)
     ran = augment(running)
     assert ran.code == 7
-    assert ran.error == f"error: {cache}: another process holds this cache, waited 0.2 s. Wait until it ends, or give another --cache."
+    assert (
+        ran.error
+        == f"error: {cache}: another process holds this cache, waited 0.2 s. Wait until it ends, or give another --cache."
+    )
     assert not inside.is_set()
     holder.close()
     leave.set()
@@ -536,12 +612,15 @@ def test_d21_a_cache_that_is_none_is_refused_and_left_alone(augment, server, tas
     before = None if kind == "folder" else cache.read_bytes()
     ran = augment(server(), "--force", cache=cache, output=task.out / "h.jsonl")
     assert ran.code == 5
-    assert ran.error == {
-        "newer": f"error: {cache}: version 9 of the cache, this program knows 1. Upgrade crosstune-export, or give another --cache.",
-        "another program's": f"error: {cache}: an SQLite file of another program, expected a cache of answers. Give another --cache.",
-        "no database": f"error: {cache}: not an SQLite file, expected a cache of answers. Give another --cache.",
-        "folder": f"error: {cache}: a folder, expected a cache of answers. Give another --cache.",
-    }[kind]
+    assert (
+        ran.error
+        == {
+            "newer": f"error: {cache}: version 9 of the cache, this program knows 1. Upgrade crosstune-export, or give another --cache.",
+            "another program's": f"error: {cache}: an SQLite file of another program, expected a cache of answers. Give another --cache.",
+            "no database": f"error: {cache}: not an SQLite file, expected a cache of answers. Give another --cache.",
+            "folder": f"error: {cache}: a folder, expected a cache of answers. Give another --cache.",
+        }[kind]
+    )
     if before is not None:
         assert cache.read_bytes() == before
 
@@ -560,7 +639,10 @@ def test_a_missing_key_is_said_before_any_work(augment, monkeypatch, task):
 
 def test_a_key_on_the_command_line_is_no_option(augment, server):
     ran = augment(server(), "--api-key", "x")
-    assert (ran.code, ran.outcome.err) == (2, "error: No such option: --api-key See crosstune augment --help.\n") or ran.code == 2
+    assert (ran.code, ran.outcome.err) == (
+        2,
+        "error: No such option: --api-key See crosstune augment --help.\n",
+    ) or ran.code == 2
 
 
 def test_a_server_on_this_machine_needs_no_key(augment, server, monkeypatch):
@@ -588,7 +670,9 @@ def test_parameters_that_a_server_refuses_are_left_out(augment, server):
 
 
 def test_an_answer_that_holds_the_key_is_not_kept(augment, server):
-    running = server(lambda number, request: completion(json.dumps({"texts": [f"my key is {KEY}", *good_texts(request)[1:]]})))
+    running = server(
+        lambda number, request: completion(json.dumps({"texts": [f"my key is {KEY}", *good_texts(request)[1:]]}))
+    )
     ran = augment(running)
     assert ran.code == 0
     assert ran.account["rejected"] == {"leak": 3}
