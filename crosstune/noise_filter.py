@@ -173,7 +173,7 @@ def filter_generated(
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> shots = [Example(f"where is parcel {i}", "ship") for i in "abcd"]
         >>> shots += [Example(f"thank you, {who}", "praise") for who in ("Ann", "Bob", "Cy", "Di")]
-        >>> generated = [Example("has my package been lost?", "ship"), Example("has my box been sent?", "praise")]
+        >>> generated = [Example("where is my parcel?", "ship"), Example("where is my box?", "praise")]
         >>> result = filter_generated(generated, shots, labels, gate=False)
         >>> [item.reason for item in result.judged]
         [None, 'teacher disagrees']

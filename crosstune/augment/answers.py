@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from crosstune.text_files import Json
 
 #: Characters of an answer that are looked at.
-MAX_ANSWER_CHARACTERS = 64_000
+MAX_ANSWER_CHARACTERS = 40_000
 
 # Bounded, so that no answer can make them slow.
-_STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,2000})"(?=\s*[,\]])')
-_SINGLE = re.compile(r"'((?:[^'\\\n]|\\.|'(?=\w)){0,2000})'(?=\s*[,\]])")
+_STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,600})"(?=\s*[,\]])')
+_SINGLE = re.compile(r"'((?:[^'\\\n]|\\.|'(?=\w)){0,600})'(?=\s*[,\]])")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)$")
 
 

@@ -114,7 +114,6 @@ def augment(
         RefusedLabelError: The model refuses every text of a label.
         AnswerCacheError: The cache is not one.
         ResourceError: The cache is in use or cannot be written.
-        MissingExtraError: The openai SDK is not installed.
     """
     with AnswerCache(cache_path) as cache:
         answers, generator = asyncio.run(_buy(plan, endpoint, config, cache, report))

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import json
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from crosstune.errors import ConfigError, MissingExtraError
 
-if TYPE_CHECKING:
-    import httpx2
-    import openai
-
-#: Largest body of a response; the longest answer that is asked for is a hundredth of it.
-MAX_BODY_BYTES = 4 << 20
+#: What stands where a secret was.
 REMOVED = "[removed]"
-
-
-class OversizedBodyError(Exception):
-    """A response that is compressed or longer than ``MAX_BODY_BYTES``; never leaves this package.
-
-    Attributes:
-        status: Of the response.
-    """
-
-    def __init__(self, reason: str, status: int) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -54,8 +37,13 @@ class Endpoint:
 
         Raises:
             ConfigError: The address cannot be used or the key is not there.
+            MissingExtraError: The openai SDK is not installed.
         """
         address = parse_base_url(base_url)
+        if importlib.util.find_spec("openai") is None:
+            raise MissingExtraError(
+                "openai: not installed, expected for augmenting. Run: pip install 'crosstune-export[augment]'"
+            )
         key = environment.get(key_name, "").strip()
         if not key and not is_on_this_machine(address):
             raise ConfigError(
@@ -89,66 +77,6 @@ class Endpoint:
                 for spelling in {secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}:
                     text = text.replace(spelling, REMOVED)
         return text
-
-    def client(self) -> openai.AsyncOpenAI:
-        """A client of the openai SDK whose defaults for interactive use are off.
-
-        Raises:
-            MissingExtraError: The SDK is not installed.
-        """
-        try:
-            import httpx2
-            import openai
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"{error.name}: not installed, expected for augmenting. Run: pip install 'crosstune-export[augment]'"
-            ) from error
-
-        class CappedStream(httpx2.AsyncByteStream):  # type: ignore[misc]
-            def __init__(self, inner: httpx2.AsyncByteStream, status: int) -> None:
-                self._inner, self._status = inner, status
-
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                seen = 0
-                async for chunk in self._inner:
-                    seen += len(chunk)
-                    if seen > MAX_BODY_BYTES:
-                        raise OversizedBodyError(f"longer than {MAX_BODY_BYTES} bytes", self._status)
-                    yield chunk
-
-            async def aclose(self) -> None:
-                await self._inner.aclose()
-
-        async def cap(response: httpx2.Response) -> None:
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise OversizedBodyError("compressed, though it was asked for plain", response.status_code)
-            if isinstance(response.stream, httpx2.AsyncByteStream):
-                response.stream = CappedStream(response.stream, response.status_code)
-
-        async def say_little(request: httpx2.Request) -> None:
-            for name in list(request.headers):  # what machine this is, and whose account another program uses
-                if (
-                    name.startswith(("x-stainless", "openai-")) and name != "x-stainless-raw-response"
-                ):  # the SDK reads that
-                    del request.headers[name]
-            request.headers["user-agent"] = "crosstune"
-            if not self.key:
-                request.headers.pop("authorization", None)
-
-        http = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False,
-            timeout=None,
-            trust_env=not is_on_this_machine(self.base_url),
-            event_hooks={"request": [say_little], "response": [cap]},
-        )
-        return openai.AsyncOpenAI(
-            api_key=self.key or "none",
-            base_url=self.base_url,
-            max_retries=0,
-            timeout=None,
-            default_headers={"Accept-Encoding": "identity"},
-            http_client=http,
-        )
 
 
 def parse_base_url(base_url: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from crosstune.augment.answers import Answer, answer_from_body
 from crosstune.augment.budget import TOKENS_AROUND_MESSAGE, Budget, Price
 from crosstune.augment.cache import AnswerCache
-from crosstune.augment.endpoint import Endpoint, OversizedBodyError
+from crosstune.augment.endpoint import Endpoint
 from crosstune.augment.plan import GenerationRequest
 from crosstune.errors import DataError, GenerationError
 from crosstune.text_files import Json, parse_json
@@ -99,7 +99,9 @@ class Generator:
         self.endpoint, self.model, self.temperature = endpoint, model, temperature
         self.cache, self.budget, self.price, self.limits = cache, budget, price, limits
         self.tally = Tally()
-        self._client = endpoint.client()
+        from crosstune.augment.client import open_client
+
+        self._client = open_client(endpoint)
         self._sleep = sleep
 
     async def close(self) -> None:
@@ -172,6 +174,8 @@ class Generator:
     async def _send(self, request: GenerationRequest, key: bytes) -> Answer:
         """One send, again at once where the server refuses a parameter by name; the answer is cached when this returns."""
         import openai
+
+        from crosstune.augment.client import OversizedBodyError
 
         while True:
             body = self._body(request, key)

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from crosstune.augment.endpoint import MAX_BODY_BYTES
+from crosstune.augment.client import MAX_BODY_BYTES
 from crosstune.augment.prompts import canary
 from tests.cli.conftest import jsonl
 from tests.conftest import TINY_TEXTS
@@ -287,7 +287,7 @@ def test_d11_refusals_are_counted_and_a_label_of_nothing_else_is_named(augment, 
         (lambda texts: "\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1)), 5),
         (lambda texts: json.dumps({"texts": [{"text": text} for text in texts]}), 5),
         (lambda texts: "__import__('os').system('echo')", 0),
-        (lambda texts: "[" * 60_000, 0),
+        (lambda texts: "[" * 30_000, 0),
         (lambda texts: '{"a":' * 20_000, 0),
         (lambda texts: "no list here", 0),
     ],
