@@ -2,14 +2,15 @@
 
     python benchmarks/augmentation.py --data-root ../shared/data --sets sst2,subj --seeds 13,42,87
 
-Three sources of further texts, each as many a label as there are shots or fewer:
+Three sources of further texts:
 
-    flipped   real texts of the pool that pose as generated, 30 % of them under another label
+    flipped   real texts of the pool that pose as generated, 64 a label, 30 % of them under another label
     foreign   the same with 30 % texts of another task
     written   by a language model: give its server with --base-url and --model; answers are kept in --answers
 
 and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too.
-Test texts are only ever measured on. Results are kept in a JSON file, a run that is there already is not repeated.
+Test texts are only ever measured on; --measure pool measures on what is left of the pool, to choose settings by.
+Results are kept in a JSON file, a run that is there already is not repeated.
 A data root holds folders with train.jsonl (the pool), test.jsonl and labels.json.
 """
 
@@ -37,6 +38,7 @@ from crosstune.noise_filter import GATED, FilterResult, filter_generated
 from crosstune.teacher import HeadFit
 
 SHOTS = 16
+PLANTED = 64
 NOISE = 0.3
 USES = ("none", "all", "filtered", "filtered + gate")
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -54,7 +56,7 @@ def planted(
     draw = np.random.RandomState(seed + 1)
     seen = {shot.content for shot in shots}
     rest = [example for example in pool if example.content not in seen]
-    chosen = few_shot_split(rest, SHOTS, seed).train
+    chosen = few_shot_split(rest, PLANTED, seed).train
     texts, good = [], []
     for example in chosen:
         spoilt = bool(draw.rand() < NOISE)
@@ -66,6 +68,19 @@ def planted(
         texts.append(Example(text, label))
         good.append(not spoilt)
     return texts, good
+
+
+def measured_on(
+    arguments: argparse.Namespace, name: str, labels: LabelSet, pool: Sequence[Example], seed: int
+) -> list[Example]:
+    """Test texts, or those of the pool that are neither shots nor planted."""
+    if arguments.measure == "test":
+        test = read_examples(Path(arguments.data_root) / name / "test.jsonl")
+        return [row for row in test if row.label in labels.names][: arguments.max_test]
+    shots = {shot.content for shot in few_shot_split(pool, SHOTS, seed).train}
+    rest = [example for example in pool if example.content not in shots]
+    planted_too = {example.content for example in few_shot_split(rest, PLANTED, seed).train}
+    return [example for example in rest if example.content not in planted_too][: arguments.max_test]
 
 
 def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: LabelSet, seed: int) -> list[Example]:
@@ -127,7 +142,8 @@ def run_one(
             else measure(fit, shots, gated, test),
         },
         "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
-        "held_out": {"without": result.accuracy_without, "with": result.accuracy_with},
+        "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
+        "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
         "dropped": result.reasons,
         "filter_seconds": seconds,
         **(shares(result, good) if good is not None else {}),
@@ -142,16 +158,14 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
     done = {(row["set"], row["seed"], row["source"]) for row in state["rows"]}
     backbone = FrozenBackbone.load(arguments.backbone, device=arguments.device)
     root = Path(arguments.data_root)
-    runs = [(name, seed, source) for name in arguments.sets for seed in arguments.seeds for source in arguments.sources]
+    runs = [(name, seed, source) for source in arguments.sources for seed in arguments.seeds for name in arguments.sets]
     nones: dict[tuple[str, int], float] = {(row["set"], row["seed"]): row["accuracy"]["none"] for row in state["rows"]}
     with Progress(console=Console(stderr=True)) as bars:
         for name, seed, source in bars.track(runs, description="runs"):
             if (name, seed, source) in done:
                 continue
             labels, pool = read_labels(root / name / "labels.json"), read_examples(root / name / "train.jsonl")
-            test = [row for row in read_examples(root / name / "test.jsonl") if row.label in labels.names][
-                : arguments.max_test
-            ]
+            test = measured_on(arguments, name, labels, pool, seed)
             shots = few_shot_split(pool, SHOTS, seed).train
             fit = HeadFit(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
             if (name, seed) not in nones:
@@ -204,7 +218,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", required=True)
-    parser.add_argument("--sets", default="sst2,cr,subj,mr,ag_news,trec", type=lambda text: text.split(","))
+    parser.add_argument("--sets", default="sst2,cr,subj,mr,sms_spam,ag_news", type=lambda text: text.split(","))
     parser.add_argument("--seeds", default="13,42,87", type=lambda text: [int(part) for part in text.split(",")])
     parser.add_argument("--sources", default="flipped,foreign", type=lambda text: text.split(","))
     parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of the source written")
@@ -213,6 +227,9 @@ def main() -> None:
     parser.add_argument("--answers", default="out/answers.sqlite", help="cache of the source written")
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--measure", default="test", choices=("test", "pool"), help="which texts accuracy is measured on"
+    )
     parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
     parser.add_argument("--output", default="out/augmentation.json")
     arguments = parser.parse_args()

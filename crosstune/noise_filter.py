@@ -3,7 +3,8 @@
 1. What can be seen without a model goes first: copies, echoes, refusals, placeholders (``screening``).
 2. A teacher fitted on the real shots only must agree with the label that a text was asked for, as surely as it is of its
    right answers on shots that it has not seen.
-3. A gate for each label: generated texts enter only where held-out accuracy on the *real* shots does not drop.
+3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
+   only where held-out accuracy does not drop and the held-out loss falls by more than chance would have it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ FILTER_REASONS = {
 }
 #: Share of the teacher's right held-out answers that it is less sure of than it has to be of a generated text.
 LEAST_SURE = 0.05
+#: The gate opens when the held-out loss on real shots falls by this many of its standard errors, or more.
+LEAST_EVIDENCE = 1.0
 #: How often the gate takes labels out before it takes all of them out.
 GATE_ROUNDS = 3
 
@@ -93,6 +96,7 @@ class FilterResult:
         teacher_accuracy: Of the teacher on shots that it had not seen, in [0, 1].
         accuracy_without: Held-out accuracy of the head on the real shots, without generated texts, in [0, 1].
         accuracy_with: The same with those that entered; equal when none did.
+        evidence: By how many of its standard errors the held-out loss on real shots fell with the texts that knocked last.
     """
 
     judged: tuple[Judged, ...]
@@ -101,6 +105,7 @@ class FilterResult:
     teacher_accuracy: float
     accuracy_without: float
     accuracy_with: float
+    evidence: float
 
     @property
     def kept(self) -> tuple[Example, ...]:
@@ -129,6 +134,7 @@ class FilterResult:
             "teacher_accuracy": self.teacher_accuracy,
             "accuracy_without": self.accuracy_without,
             "accuracy_with": self.accuracy_with,
+            "evidence": self.evidence,
         }
 
     def to_json(self) -> dict[str, Json]:
@@ -221,9 +227,10 @@ def filter_generated(
     without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
     entering, with_ = set(labels.names), without
     gates: tuple[LabelGate, ...] = ()
+    evidence = 0.0
     if gate and any(reason is None for reason in reasons):
         kept = [item for item, reason in zip(generated, reasons, strict=True) if reason is None]
-        entering, gates, with_ = _gate(kept, shots, folds, head, without, truth, report)
+        entering, gates, with_, evidence = _gate(kept, shots, folds, head, without, truth, report)
         reasons = [
             GATED if reason is None and item.label not in entering else reason
             for item, reason in zip(generated, reasons, strict=True)
@@ -239,6 +246,7 @@ def filter_generated(
         teacher_accuracy=_accuracy(by_teacher, truth),
         accuracy_without=_accuracy(without, truth),
         accuracy_with=_accuracy(with_, truth),
+        evidence=evidence,
     )
 
 
@@ -264,8 +272,8 @@ def _gate(
     without: npt.NDArray[np.float32],
     truth: npt.NDArray[np.int64],
     report: Callable[[str, int, int], None],
-) -> tuple[set[str], tuple[LabelGate, ...], npt.NDArray[np.float32]]:
-    """Labels whose texts enter, what was seen of each, and held-out answers (R, N, L) with what entered."""
+) -> tuple[set[str], tuple[LabelGate, ...], npt.NDArray[np.float32], float]:
+    """Labels whose texts enter, what was seen of each, held-out answers (R, N, L) with what entered, and the evidence."""
     names = head.labels.names
     counts = {name: sum(item.label == name for item in kept) for name in names}
     entering = {name for name in names if counts[name]}
@@ -284,15 +292,14 @@ def _gate(
         if not worse:
             break
         entering = entering - worse if trial + 1 < GATE_ROUNDS else set()
-    if entering and (
-        _accuracy(answers, truth) < _accuracy(without, truth) or _loss(answers, truth) > _loss(without, truth)
-    ):
+    evidence = _evidence(without, answers, truth)
+    if entering and (_accuracy(answers, truth) < _accuracy(without, truth) or evidence < LEAST_EVIDENCE):
         entering = set()
     gates = tuple(
         LabelGate(name, counts[name], float(before[i]), seen.get(name, float(before[i])), name in entering)
         for i, name in enumerate(names)
     )
-    return entering, gates, answers if entering else without
+    return entering, gates, answers if entering else without, evidence
 
 
 def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
@@ -310,9 +317,17 @@ def _accuracy(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -
     return float((held_out.argmax(-1) == truth).mean())
 
 
-def _loss(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
-    gold = held_out[:, np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(gold, 1e-6)).mean())
+def _evidence(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
+    """Mean fall of the loss over shots, in standard errors of that mean; 0 where nothing changed."""
+    falls = _losses(before, truth) - _losses(after, truth)
+    error = falls.std() / np.sqrt(len(falls))
+    return float(falls.mean() / error) if error > 0 else 0.0
+
+
+def _losses(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Loss of each shot on the mean of repeats, float64 (N,)."""
+    gold = held_out[:, np.arange(len(truth)), truth].astype(np.float64)
+    return np.asarray(-np.log(np.maximum(gold, 1e-6)).mean(0))
 
 
 def _f1(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -28,7 +28,9 @@ SAME_SHARE = 0.7
 
 _WORD = re.compile(r"\w+")
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:(?:i'm|i am|we are|we're) )?(?:very |so |truly )?sorry,? but (?:i|we) (?:cannot|can not|can't|won't|am unable|are unable)"
+    r"^\W*(?:(?:(?:i'm|i am|we are|we're) )?(?:very |so |truly )?sorry,? but (?:i|we)"
+    r" (?:cannot|can not|can't|won't|am unable to|are unable to)"
+    r" (?:assist|help|fulfil|comply|generate|create|write|provide|produce|do that|continue|support)"
     r"|as an? (?:ai|artificial|large|language|assistant)\b"
     r"|i(?:'m| am) (?:just |only )?an? (?:ai|language model|artificial intelligence|virtual assistant)\b"
     r"|i(?:'m| am) (?:unable|not able) to (?:assist|help|generate|create|write|produce|provide|comply|fulfil|continue)"
