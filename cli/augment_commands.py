@@ -111,6 +111,13 @@ def filter_texts(
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Whether a label must not get worse on real examples.")
     ] = True,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="Encoder to fine-tune as the teacher: minilm, a folder or a hub id; the head when left out.",
+        ),
+    ] = None,
     backbone: Annotated[str, typer.Option("--backbone", help="As for train.")] = "minilm",
     shots: Annotated[
         int | None, typer.Option("--shots", help="Examples a label to draw, as train draws them; all when left out.")
@@ -145,9 +152,15 @@ def filter_texts(
     from crosstune.filter_report import report_page
     from crosstune.noise_filter import filter_generated
 
+    fit = None
+    if teacher is not None:
+        from crosstune.backbone import FrozenBackbone
+        from crosstune.fine_tuned_teacher import FineTunedFit
+
+        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), seed)
     with progress() as bars:
         result = filter_generated(
-            texts, examples, label_set, config, device=device, gate=gate, report=bars, where=str(generated)
+            texts, examples, label_set, config, device=device, teacher=fit, gate=gate, report=bars, where=str(generated)
         )
     files = {verdicts: json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n"}
     if report is not None:

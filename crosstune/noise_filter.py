@@ -215,22 +215,29 @@ def filter_generated(
     head = HeadFit(labels, config, backbone, cache_path)
     contents = [item.content for item in generated]
     truth = np.array(labels.indices(shots))
-    by_teacher, probs = folds.held_out(shots, teacher or head, contents, partial(report, "teacher"))
+    by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(report, "teacher"))
     threshold = least_probability(by_teacher.mean(0), truth)
+    probs = by_fit.mean(0)  # (M, L)
     asked = np.array(labels.indices(generated), dtype=np.int64)
-    for i, item in enumerate(probs):
-        if reasons[i] is None and item.argmax() != asked[i]:
+    at_gate = [i for i, reason in enumerate(reasons) if reason is None]
+    for i in at_gate:
+        if probs[i].argmax() != asked[i]:
             reasons[i] = DISAGREES
-        elif reasons[i] is None and item[asked[i]] < threshold:
+        elif probs[i][asked[i]] < threshold:
             reasons[i] = UNSURE
 
     without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
-    entering, with_ = set(labels.names), without
+    entering, with_, evidence = set(labels.names), without, 0.0
     gates: tuple[LabelGate, ...] = ()
-    evidence = 0.0
     if gate and any(reason is None for reason in reasons):
-        kept = [item for item, reason in zip(generated, reasons, strict=True) if reason is None]
-        entering, gates, with_, evidence = _gate(kept, shots, folds, head, without, truth, report)
+        # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
+        passes = (by_fit.argmax(2) == asked) & (by_fit[:, np.arange(len(asked)), asked] >= threshold)  # (R * FOLDS, M)
+        offered = [[generated[i] for i in at_gate if row[i]] for row in passes]
+        counts = {
+            name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
+            for name in labels.names
+        }
+        entering, gates, with_, evidence = _gate(offered, counts, shots, folds, head, without, truth, report)
         reasons = [
             GATED if reason is None and item.label not in entering else reason
             for item, reason in zip(generated, reasons, strict=True)
@@ -265,7 +272,8 @@ def least_probability(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.i
 
 
 def _gate(
-    kept: Sequence[Example],
+    offered: Sequence[Sequence[Example]],
+    counts: dict[str, int],
     shots: Sequence[Example],
     folds: Folds,
     head: HeadFit,
@@ -275,17 +283,15 @@ def _gate(
 ) -> tuple[set[str], tuple[LabelGate, ...], npt.NDArray[np.float32], float]:
     """Labels whose texts enter, what was seen of each, held-out answers (R, N, L) with what entered, and the evidence."""
     names = head.labels.names
-    counts = {name: sum(item.label == name for item in kept) for name in names}
     entering = {name for name in names if counts[name]}
     before = _f1(without, truth)
     seen: dict[str, float] = {}
     answers = without
     for trial in range(GATE_ROUNDS):
-        texts = tuple(item for item in kept if item.label in entering)
-        if not texts:
+        if not entering:
             break
-        stage = f"gate {trial + 1}"
-        answers, _ = folds.held_out(shots, replace(head, generated=texts), (), partial(report, stage))
+        heads = [replace(head, generated=tuple(item for item in texts if item.label in entering)) for texts in offered]
+        answers, _ = folds.held_out(shots, heads, (), partial(report, f"gate {trial + 1}"))
         after = _f1(answers, truth)
         seen |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
         worse = {name for i, name in enumerate(names) if name in entering and after[i] < before[i]}

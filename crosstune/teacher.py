@@ -60,37 +60,38 @@ class Folds:
     def held_out(
         self,
         shots: Sequence[Example],
-        fit: Fit,
+        fits: Fit | Sequence[Fit],
         texts: Sequence[Text] = (),
         progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[npt.NDArray[np.float32], Probs]:
+    ) -> tuple[Probs, Probs]:
         """Fit without each fold in turn.
 
         Args:
             shots: N shots.
-            fit: Fits and answers.
+            fits: Fits and answers; or one for each of the R · ``FOLDS`` fits, in the order of repeats and folds.
             texts: M other texts.
             progress: Called with fits done and their number.
 
         Returns:
-            What each shot gets from fits that did not see it, float32 (R, N, L), and what the other texts get on the mean
-            of all fits, float32 (M, L).
+            What each shot gets from fits that did not see it, float32 (R, N, L), and what the other texts get from each
+            fit, float32 (R · ``FOLDS``, M, L).
         """
-        out: npt.NDArray[np.float32] | None = None
-        others: list[Probs] = []
-        for repeat, row in enumerate(self.table):
-            for fold in range(FOLDS):
-                outside = np.flatnonzero(row == fold).tolist()
-                inside = [shot for shot, its in zip(shots, row, strict=True) if its != fold]
-                probs = fit(inside, [*(shots[i].content for i in outside), *texts])
-                if out is None:
-                    out = np.zeros((len(self.table), len(shots), probs.shape[1]), np.float32)
-                out[repeat, outside] = probs[: len(outside)]
-                others.append(probs[len(outside) :])
-                if progress is not None:
-                    progress(len(others), FOLDS * len(self.table))
+        splits = [(repeat, row == fold) for repeat, row in enumerate(self.table) for fold in range(FOLDS)]
+        each = list(fits) if isinstance(fits, Sequence) else [fits] * len(splits)
+        out: Probs | None = None
+        others = []
+        for done, ((repeat, outside), fit) in enumerate(zip(splits, each, strict=True), 1):
+            inside = [shot for shot, its in zip(shots, outside, strict=True) if not its]
+            asked = [shot.content for shot, its in zip(shots, outside, strict=True) if its]
+            probs = fit(inside, [*asked, *texts])
+            if out is None:
+                out = np.zeros((len(self.table), len(shots), probs.shape[1]), np.float32)
+            out[repeat, outside] = probs[: len(asked)]
+            others.append(probs[len(asked) :])
+            if progress is not None:
+                progress(done, len(splits))
         assert out is not None
-        return out, np.mean(others, 0, dtype=np.float32)
+        return out, np.stack(others)
 
 
 @dataclass(frozen=True)

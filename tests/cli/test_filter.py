@@ -103,3 +103,12 @@ def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbo
     )
     assert ran.code == 3
     assert "is also a training text (1 such rows)." in ran.err
+
+
+def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
+    ran = filtered("--no-gate", teacher=tiny_backbone_dir)
+    assert (ran.code, ran.err) == (0, "")
+    found = json.loads((task.out / "kept.filter.json").read_text("utf-8"))
+    assert found["gates"] == []
+    assert len(found["texts"]) == 11
+    assert {row["reason"] for row in found["texts"]} >= {"placeholder", "duplicate"}

@@ -136,7 +136,7 @@ class LlmServer:
         self.requests: list[Request] = []
         self.most_at_once = 0
         self._at_once = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._closing = threading.Event()
         outer = self
 
@@ -151,8 +151,14 @@ class LlmServer:
 
             do_POST = do_GET
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, request, client_address) -> None:
+                """Clients that are killed reset their connections."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
@@ -168,6 +174,11 @@ class LlmServer:
     def base_url(self) -> str:
         return f"http://{self.host}/v1"
 
+    def settle(self) -> None:
+        """Wait until nothing is being answered."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: not self._at_once, timeout=60)
+
     def close(self) -> None:
         self._closing.set()
         self._server.shutdown()
@@ -181,7 +192,11 @@ class LlmServer:
         self.close()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
-        data = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+        length = int(handler.headers.get("content-length", 0))
+        data = handler.rfile.read(length)
+        if len(data) < length:
+            handler.close_connection = True  # killed while it sent
+            return
         headers = {name.lower(): value for name, value in handler.headers.items()}
         request = Request(handler.path, headers, json.loads(data) if data else {})
         with self._lock:
@@ -196,6 +211,7 @@ class LlmServer:
         finally:
             with self._lock:
                 self._at_once -= 1
+                self._lock.notify_all()
 
     def _reply(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         handler.send_response(reply.status)
