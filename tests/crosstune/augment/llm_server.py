@@ -174,6 +174,11 @@ class LlmServer:
     def base_url(self) -> str:
         return f"http://{self.host}/v1"
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests have come in all."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: len(self.requests) >= count, timeout=120)
+
     def settle(self) -> None:
         """Wait until nothing is being answered."""
         with self._lock:
@@ -202,6 +207,7 @@ class LlmServer:
         with self._lock:
             number = len(self.requests)
             self.requests.append(request)
+            self._lock.notify_all()
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -676,3 +680,70 @@ def test_an_answer_that_holds_the_key_is_not_kept(augment, server):
     ran = augment(running)
     assert ran.code == 0
     assert ran.account["rejected"] == {"leak": 3}
+
+
+def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypatch):
+    """Ctrl-C: no further request, the answers that come within seconds are kept, exit code 130."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    answered = []
+
+    def script(number, request):
+        time.sleep(0.2)
+        answered.append(request.headers["idempotency-key"])
+        return good(request)
+
+    running = server(script)
+    code = "from crosstune_cli.train_app import main; main()"
+    options = [
+        "--train",
+        task.train,
+        "--labels",
+        task.labels,
+        "--output",
+        task.out / "g.jsonl",
+        "--base-url",
+        running.base_url,
+    ]
+    command = [sys.executable, "-c", code, "augment", *map(str, options), "--model", "m", "--per-label", "5000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while len(answered) < 4 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - sent < 30
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode().splitlines()[-1] == "error: interrupted. Nothing half-written was left; run the command again."
+    assert files_of(task.out) == ["g.answers.sqlite"]
+    with contextlib.closing(sqlite3.connect(task.out / "g.answers.sqlite")) as table:
+        kept = {key.hex() for (key,) in table.execute("SELECT key FROM answers")}
+    assert kept == set(answered)
+    assert len(answered) == len(kept)
+
+
+@pytest.mark.parametrize("name", ["g.jsonl", "g.account.json"])
+def test_outputs_that_are_there_are_left_alone(augment, server, task, name):
+    (task.out / name).write_text("mine", "utf-8")
+    running = server()
+    ran = augment(running)
+    assert (ran.code, ran.outcome.err) == (
+        2, f"error: {task.out / name}: is already there. Choose another output file, or pass --force to replace it.\n",
+    )  # fmt: skip
+    assert running.requests == []
+
+
+def test_an_output_by_another_name_is_refused(augment, server, task):
+    ran = augment(server(), output=task.out / "g.csv")
+    assert (ran.code, ran.outcome.err) == (
+        2,
+        f"error: {task.out / 'g.csv'}: ending '.csv', expected .jsonl. Rename the output.\n",
+    )
+
+
+def test_shots_are_drawn_as_training_draws_them(augment, server):
+    running = server()
+    ran = augment(running, shots=2, per_label=20)
+    assert ran.code == 0
+    assert ran.account["seed_texts"] == 6

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,10 +23,10 @@ from crosstune.augment.cache import AnswerCache
 from tests.crosstune.augment.conftest import KEY
 from tests.crosstune.augment.llm_server import good
 
-KILLS = 60
+KILLS = 30
 CONCURRENCY = 4
 RUNS_OF_ONE_PROCESS = """
-import os, random, signal, sys, time
+import os, sys
 from pathlib import Path
 from crosstune import LabelSet, read_examples
 from crosstune.augment import AugmentConfig, augment, plan_requests
@@ -34,15 +37,12 @@ labels = LabelSet.from_mapping({"shipping": "where a parcel is", "billing": "a c
 examples = read_examples(train)
 plan = plan_requests(examples, labels, per_label=1000, seed=1)
 endpoint = Endpoint.resolve(base_url, "OPENAI_API_KEY")
-draw = random.Random(13)
-for line in sys.stdin:
+for _ in sys.stdin:
     child = os.fork()
     if not child:
         augment(examples, labels, plan, endpoint, AugmentConfig("m", concurrency=int(concurrency)), Path(cache))
         os._exit(0)
-    if line.strip() == "kill":
-        time.sleep(draw.uniform(0.0, 0.25))
-        os.kill(child, signal.SIGKILL)
+    print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """
 
@@ -63,15 +63,22 @@ def test_no_answer_on_disk_is_lost_and_only_those_under_way_are_bought_again(ser
     cache = task.out / "answers.sqlite"
     command = [sys.executable, "-c", RUNS_OF_ONE_PROCESS, running.base_url, task.train, cache, str(CONCURRENCY)]
     kept: set[bytes] = set()
-    killed = 0
+    draw = random.Random(13)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as runs:
 
-        def run(order: str) -> int:
-            print(order, file=runs.stdin, flush=True)
+        def start() -> int:
+            print(file=runs.stdin, flush=True)
             return int(runs.stdout.readline())
 
-        for _ in range(KILLS):
-            killed += run("kill") == 9
+        def end() -> int:
+            return int(runs.stdout.readline())
+
+        for kills in range(1, KILLS + 1):
+            child = start()
+            running.wait_for(len(running.requests) + draw.randint(0, 9))
+            time.sleep(draw.uniform(0, 0.02))
+            os.kill(child, signal.SIGKILL)
+            assert end() == signal.SIGKILL
             running.settle()
             if cache.exists():
                 AnswerCache(cache).close()
@@ -79,12 +86,13 @@ def test_no_answer_on_disk_is_lost_and_only_those_under_way_are_bought_again(ser
                     now = {key for (key,) in table.execute("SELECT key FROM answers")}
                 assert kept <= now
                 kept = now
-            assert sum(given.values()) - len(kept) <= CONCURRENCY * killed
-        assert run("whole") == 0
+            assert sum(given.values()) - len(kept) <= CONCURRENCY * kills
+        start()
+        assert end() == 0
         runs.stdin.close()
-    assert killed > KILLS / 2
     assert len(given) == 600
-    assert 0 < sum(given.values()) - 600 <= CONCURRENCY * killed, "with 0, no kill met a request under way"
+    again = sum(given.values()) - 600
+    assert 0 < again <= CONCURRENCY * KILLS, "with 0, no kill met a request under way"
     with AnswerCache(cache) as answers:
         assert len(answers) == 600
         assert all(json.loads(answers.get(bytes.fromhex(key)).content)["texts"] for key in given)
