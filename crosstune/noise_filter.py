@@ -4,7 +4,7 @@
 2. A teacher fitted on the real shots only must agree with the label that a text was asked for, as surely as it is of its
    right answers on shots that it has not seen.
 3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
-   only where held-out accuracy does not drop and the held-out loss falls by more than chance would have it.
+   only where held-out accuracy does not drop and the held-out loss does not rise.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ FILTER_REASONS = {
 }
 #: Share of the teacher's right held-out answers that it is less sure of than it has to be of a generated text.
 LEAST_SURE = 0.05
-#: The gate opens when the held-out loss on real shots falls by this many of its standard errors, or more.
-LEAST_EVIDENCE = 1.0
 #: How often the gate takes labels out before it takes all of them out.
 GATE_ROUNDS = 3
 
@@ -299,7 +297,7 @@ def _gate(
             break
         entering = entering - worse if trial + 1 < GATE_ROUNDS else set()
     evidence = _evidence(without, answers, truth)
-    if entering and (_accuracy(answers, truth) < _accuracy(without, truth) or evidence < LEAST_EVIDENCE):
+    if entering and (_accuracy(answers, truth) < _accuracy(without, truth) or evidence < 0):
         entering = set()
     gates = tuple(
         LabelGate(name, counts[name], float(before[i]), seen.get(name, float(before[i])), name in entering)
