@@ -138,6 +138,10 @@ def filter_texts(
     verdicts = output.with_suffix(".filter.json")
     for path in (output, verdicts, *([report] if report else [])):
         check_output(path, force=force, what="output file")
+
+    from crosstune import load_config
+
+    config = load_config(None, {"backbone": backbone, "seed": seed})
     label_set = read_labels(labels)
     examples = read_examples(train_file)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
@@ -146,9 +150,6 @@ def filter_texts(
     if shots is not None:
         examples = few_shot_split(examples, shots, seed).train
 
-    from crosstune import load_config
-
-    config = load_config(None, {"backbone": backbone, "seed": seed})
     from crosstune.filter_report import report_page
     from crosstune.noise_filter import filter_generated
 
