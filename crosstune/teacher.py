@@ -22,7 +22,7 @@ from crosstune.training import train
 
 FOLDS = 4
 #: Repeats of the folds: with few shots one division of them says little, with many it is enough and takes long.
-REPEATS_OF_FEW, REPEATS_OF_MANY, MANY_SHOTS = 2, 1, 300
+REPEATS_OF_FEW, REPEATS_OF_MANY, MANY_SHOTS = 2, 1, 100
 
 Probs = npt.NDArray[np.float32]
 #: Fits on shots and answers texts: float32 (N, L).
