@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from crosstune.backbone import FrozenBackbone
 from crosstune.config import TrainConfig
 from crosstune.errors import DataError
 from crosstune.examples import Example
+from crosstune.label_gate import GateResult, LabelGate, accuracy, open_gate
 from crosstune.labels import LabelSet, check_labels
 from crosstune.screening import REASONS, Screen
 from crosstune.teacher import Fit, Folds, HeadFit
@@ -38,8 +39,6 @@ FILTER_REASONS = {
 }
 #: Share of the teacher's right held-out answers that it is less sure of than it has to be of a generated text.
 LEAST_SURE = 0.05
-#: How often the gate takes labels out before it takes all of them out.
-GATE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,6 @@ class Judged:
             "teacher_prob": round(self.teacher_prob, 6),
             "label_prob": round(self.label_prob, 6),
         }
-
-
-@dataclass(frozen=True)
-class LabelGate:
-    """What the gate saw of a label: how many texts knocked, and held-out F1 on real shots without and with them."""
-
-    label: str
-    texts: int
-    f1_without: float
-    f1_with: float
-    enters: bool
 
 
 @dataclass(frozen=True)
@@ -225,8 +213,7 @@ def filter_generated(
             reasons[i] = UNSURE
 
     without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
-    entering, with_, evidence = set(labels.names), without, 0.0
-    gates: tuple[LabelGate, ...] = ()
+    opened = GateResult(frozenset(labels.names), (), without, 0.0)
     if gate and any(reason is None for reason in reasons):
         # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
         passes = (by_fit.argmax(2) == asked) & (by_fit[:, np.arange(len(asked)), asked] >= threshold)  # (R * FOLDS, M)
@@ -235,9 +222,9 @@ def filter_generated(
             name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
             for name in labels.names
         }
-        entering, gates, with_, evidence = _gate(offered, counts, shots, folds, head, without, truth, report)
+        opened = open_gate(offered, counts, shots, folds, head, without, truth, report)
         reasons = [
-            GATED if reason is None and item.label not in entering else reason
+            GATED if reason is None and item.label not in opened.entering else reason
             for item, reason in zip(generated, reasons, strict=True)
         ]
     judged = tuple(
@@ -246,12 +233,12 @@ def filter_generated(
     )
     return FilterResult(
         judged=judged,
-        gates=gates,
+        gates=opened.gates,
         threshold=threshold,
-        teacher_accuracy=_accuracy(by_teacher, truth),
-        accuracy_without=_accuracy(without, truth),
-        accuracy_with=_accuracy(with_, truth),
-        evidence=evidence,
+        teacher_accuracy=accuracy(by_teacher, truth),
+        accuracy_without=accuracy(without, truth),
+        accuracy_with=accuracy(opened.held_out, truth),
+        evidence=opened.evidence,
     )
 
 
@@ -269,43 +256,6 @@ def least_probability(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.i
     return float(np.quantile(right, LEAST_SURE)) if len(right) else 0.0
 
 
-def _gate(
-    offered: Sequence[Sequence[Example]],
-    counts: dict[str, int],
-    shots: Sequence[Example],
-    folds: Folds,
-    head: HeadFit,
-    without: npt.NDArray[np.float32],
-    truth: npt.NDArray[np.int64],
-    report: Callable[[str, int, int], None],
-) -> tuple[set[str], tuple[LabelGate, ...], npt.NDArray[np.float32], float]:
-    """Labels whose texts enter, what was seen of each, held-out answers (R, N, L) with what entered, and the evidence."""
-    names = head.labels.names
-    entering = {name for name in names if counts[name]}
-    before = _f1(without, truth)
-    seen: dict[str, float] = {}
-    answers = without
-    for trial in range(GATE_ROUNDS):
-        if not entering:
-            break
-        heads = [replace(head, generated=tuple(item for item in texts if item.label in entering)) for texts in offered]
-        answers, _ = folds.held_out(shots, heads, (), partial(report, f"gate {trial + 1}"))
-        after = _f1(answers, truth)
-        seen |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
-        worse = {name for i, name in enumerate(names) if name in entering and after[i] < before[i]}
-        if not worse:
-            break
-        entering = entering - worse if trial + 1 < GATE_ROUNDS else set()
-    evidence = _evidence(without, answers, truth)
-    if entering and (_accuracy(answers, truth) < _accuracy(without, truth) or evidence < 0):
-        entering = set()
-    gates = tuple(
-        LabelGate(name, counts[name], float(before[i]), seen.get(name, float(before[i])), name in entering)
-        for i, name in enumerate(names)
-    )
-    return entering, gates, answers if entering else without, evidence
-
-
 def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
     counts = {shot.label: sum(other.label == shot.label for other in shots) for shot in shots}
     if sum(n >= 2 for n in counts.values()) < 2:
@@ -315,30 +265,3 @@ def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: 
         )
     if len({item.text_pair is None for item in (*shots, *generated)}) > 1:
         raise DataError(f"{where}: pairs and single texts are mixed with the real examples. Give both the same kind.")
-
-
-def _accuracy(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
-    return float((held_out.argmax(-1) == truth).mean())
-
-
-def _evidence(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
-    """Mean fall of the loss over shots, in standard errors of that mean; 0 where nothing changed."""
-    falls = _losses(before, truth) - _losses(after, truth)
-    error = falls.std() / np.sqrt(len(falls))
-    return float(falls.mean() / error) if error > 0 else 0.0
-
-
-def _losses(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Loss of each shot on the mean of repeats, float64 (N,)."""
-    gold = held_out[:, np.arange(len(truth)), truth].astype(np.float64)
-    return np.asarray(-np.log(np.maximum(gold, 1e-6)).mean(0))
-
-
-def _f1(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """F1 of each label over all repeats, float64 (L,): recall alone would not see what a label takes from others."""
-    answers = held_out.argmax(-1)  # (R, N)
-    labels = range(held_out.shape[-1])
-    hits = np.array([((answers == i) & (truth == i)).sum() for i in labels])
-    given = np.array([(answers == i).sum() for i in labels])
-    there = np.array([len(answers) * (truth == i).sum() for i in labels])
-    return np.asarray(2 * hits / np.maximum(given + there, 1))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 import re
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +14,7 @@ from crosstune.augment.answers import Answer, answer_from_body
 from crosstune.augment.budget import TOKENS_AROUND_MESSAGE, Budget, Price
 from crosstune.augment.cache import AnswerCache
 from crosstune.augment.endpoint import Endpoint
+from crosstune.augment.failures import FailedSendError, connection_failure, said, status_failure
 from crosstune.augment.plan import GenerationRequest
 from crosstune.errors import DataError, GenerationError
 from crosstune.text_files import Json, parse_json
@@ -31,7 +30,6 @@ MAX_UNSURE_SENDS = 2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 #: Parameters that not every server takes; one that a server refuses by name is left out from then on.
 _OPTIONAL = ("response_format", "seed", "temperature", "max_tokens")
-_OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,6 @@ class Tally:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     dropped_parameters: list[str] = field(default_factory=list)
-
-
-class _FailedError(Exception):
-    """One send that brought no answer.
-
-    Attributes:
-        again: Whether another send may help.
-        maybe_paid: Whether the server may have processed it.
-        wait_s: Seconds that the server asks to wait, or None.
-    """
-
-    def __init__(self, reason: str, *, again: bool, maybe_paid: bool = False, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.again, self.maybe_paid, self.wait_s = again, maybe_paid, wait_s
 
 
 class Generator:
@@ -134,9 +118,9 @@ class Generator:
                 reason = (
                     f"no whole answer within {self.limits.timeout_s:g} s. Raise --timeout, or run the command again."
                 )
-                failed = _FailedError(reason, again=True, maybe_paid=True)
+                failed = FailedSendError(reason, again=True, maybe_paid=True)
                 cost = most  # as if it had been billed: the cap must hold either way
-            except _FailedError as error:
+            except FailedSendError as error:
                 failed = error
                 cost = most if error.maybe_paid else cost
             finally:
@@ -165,7 +149,7 @@ class Generator:
         self.tally.answer_tokens += answer.completion_tokens
         return self.price.cost(answer.prompt_tokens, answer.completion_tokens) if self.price else Decimal(0)
 
-    def _pause(self, failed: _FailedError, sends: int) -> float | None:
+    def _pause(self, failed: FailedSendError, sends: int) -> float | None:
         """Seconds until the next send: what the server asks, else a random part of a doubling time; None: too long."""
         if failed.wait_s is not None:
             return None if failed.wait_s > self.limits.max_wait_s else failed.wait_s + random.random()
@@ -184,16 +168,16 @@ class Generator:
             except openai.APIStatusError as error:
                 if self._dropped_parameter(error, body):
                     continue
-                raise self._status_failure(error) from None
+                raise status_failure(error, self.endpoint, self.model, self.limits.max_wait_s) from None
             except OversizedBodyError as error:
                 if error.status != 200:
                     reason = (
                         f"{error.status} with a body that is {error}, expected a short plain one. Check --base-url."
                     )
-                    raise _FailedError(reason, again=True) from None
+                    raise FailedSendError(reason, again=True) from None
                 return self._kept(key, Answer(None, "oversized", False, None, None))
             except openai.APIConnectionError as error:
-                raise self._connection_failure(error) from None
+                raise connection_failure(error) from None
             return self._kept(key, self._parsed(response.http_response.content))
 
     def _kept(self, key: bytes, answer: Answer) -> Answer:
@@ -234,7 +218,7 @@ class Generator:
             body = None
         answer = answer_from_body(body)
         if answer is None:
-            raise _FailedError(
+            raise FailedSendError(
                 f"200 with {len(content)} bytes that are no chat completion, expected JSON with choices. Check --base-url.",
                 again=True,
                 maybe_paid=True,
@@ -243,74 +227,7 @@ class Generator:
 
     def _dropped_parameter(self, error: openai.APIStatusError, body: dict[str, object]) -> bool:
         """Whether the server refuses a parameter by its name that the next send can do without."""
-        said = _said(error) if error.status_code in (400, 422) else ""
-        refused = [name for name in _OPTIONAL if name in body and re.search(rf"\b{name}\b", said)]
+        told = said(error) if error.status_code in (400, 422) else ""
+        refused = [name for name in _OPTIONAL if name in body and re.search(rf"\b{name}\b", told)]
         self.tally.dropped_parameters += [name for name in refused if name not in self.tally.dropped_parameters]
         return bool(refused)
-
-    def _status_failure(self, error: openai.APIStatusError) -> _FailedError:
-        status = error.status_code
-        said = " ".join(self.endpoint.without_secrets(_said(error)).split())[:160]
-        said = f"{status} ({said})" if said else str(status)
-        url, model = f"{self.endpoint.base_url}/chat/completions", self.model
-        if status == 402 or any(word in said for word in _OUT_OF_CREDIT):
-            return _FailedError(f"{said}: out of credit. Add credit, then run the command again.", again=False)
-        if status in (401, 403):
-            key = self.endpoint.key
-            which = f" that ends in {key[-4:]}" if len(key) >= 16 else ""
-            return _FailedError(
-                f"{said}, expected the key in {self.endpoint.key_name}{which} to be taken. Check the key and its rights.",
-                again=False,
-            )
-        if status == 429:
-            wait = _retry_after(error)
-            asked = "" if wait is None else f", asks to wait {wait:.0f} s (--max-wait is {self.limits.max_wait_s:g})"
-            return _FailedError(
-                f"{said}: too many requests{asked}. Run the command again later.", again=True, wait_s=wait
-            )
-        if status in (408, 409, 425) or status >= 500:
-            return _FailedError(
-                f"{said} for {url}, expected an answer. Run the command again later.",
-                again=True,
-                wait_s=_retry_after(error),
-            )
-        if 300 <= status < 400:
-            return _FailedError(
-                f"{status}: a redirect, which is not followed. Give the address it leads to as --base-url.", again=False
-            )
-        return _FailedError(
-            f"{said} for model {model} at {url}, expected an answer. Check --base-url and --model.", again=False
-        )
-
-    def _connection_failure(self, error: openai.APIConnectionError) -> _FailedError:
-        import httpx2
-
-        cause = error.__cause__
-        never_sent = isinstance(
-            cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
-        )
-        kind = type(cause).__name__ if cause is not None else "no connection"
-        what = "cannot be reached" if never_sent else "the connection broke before the whole answer was there"
-        return _FailedError(
-            f"{what} ({kind}). Check the network, then run the command again.", again=True, maybe_paid=not never_sent
-        )
-
-
-def _said(error: openai.APIStatusError) -> str:
-    """Code and message out of an error's JSON; nothing of a body that is no such JSON."""
-    body = error.body if isinstance(error.body, dict) else {}
-    parts = [body.get("code"), body.get("type"), body.get("param"), body.get("message")]
-    return " ".join(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Seconds in the header Retry-After, given as a number or as a date."""
-    value = error.response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
