@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from crosstune.label_gate import LabelGate
 from crosstune.noise_filter import FILTER_REASONS, FilterResult, Judged
 
 BINS = 20
@@ -124,7 +125,6 @@ def _histogram(result: FilterResult) -> str:
     parts += [
         f'<text x="{20 + at * (WIDTH - 40):.0f}" y="{PLOT_HEIGHT + 18}" text-anchor="middle">{at:g}</text>'
         for at in (0, 0.25, 0.5, 0.75, 1)
-        for at in (0, 0.25, 0.5, 0.75, 1)
     ]
     return (
         _svg(PLOT_HEIGHT + 24, parts)
@@ -137,11 +137,15 @@ def _gates(result: FilterResult) -> str:
         return "<p>Not asked: the gate was off, or no text had come so far.</p>"
     rows = "".join(
         f'<tr><td>{escape(gate.label)}</td><td class="n">{gate.texts}</td><td class="n">{100 * gate.f1_without:.1f}</td>'
-        f'<td class="n">{100 * gate.f1_with:.1f}</td><td>{"enters" if gate.enters else "stays out"}</td></tr>'
+        f'<td class="n">{100 * gate.f1_with:.1f}</td><td>{_decision(gate)}</td></tr>'
         for gate in result.gates
     )
     head = '<tr><th>label</th><th class="n">texts</th><th class="n">F1 without, %</th><th class="n">F1 with, %</th><th></th></tr>'
     return f"<table>{head}{rows}</table>"
+
+
+def _decision(gate: LabelGate) -> str:
+    return "enters" if gate.enters else "stays out" if gate.texts else "no texts"
 
 
 def _texts(title: str, items: Sequence[Judged]) -> str:
