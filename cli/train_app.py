@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from crosstune_cli import augment_commands
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def train(
     ],
     labels: Annotated[Path, typer.Option("--labels", help="JSON or TOML: label to description, or to several.")],
     output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    generated: Annotated[
+        Path | None,
+        typer.Option("--generated", help="Texts by an LLM; what the noise filter keeps is learned from too."),
+    ] = None,
     dev: Annotated[Path | None, typer.Option("--dev", help="Examples to measure on afterwards.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Examples to measure on afterwards.")] = None,
     backbone: Annotated[
@@ -66,19 +71,21 @@ def train(
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.atomic_output import check_output
-    from crosstune.examples import check_no_leak, read_examples
+    from crosstune.examples import check_no_leak, read_examples, read_rows
     from crosstune.labels import check_labels, read_labels
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
     label_set = read_labels(labels)
     examples = read_examples(train_file)
     check_labels(examples, label_set, str(train_file))
+    further = read_rows(generated) if generated is not None else ()
+    check_labels(further, label_set, str(generated))
     held_out = {}
     for path in (dev, test):
         if path is not None:
             held_out[path] = read_examples(path)
             check_labels(held_out[path], label_set, str(path))
-            check_no_leak(examples, held_out[path], str(path))
+            check_no_leak((*examples, *further), held_out[path], str(path))
 
     from crosstune import load_config
     from crosstune import train as train_head
@@ -102,7 +109,9 @@ def train(
 
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress() as report:
-        checkpoint = train_head(examples, label_set, settings, backbone=loaded, report=report, where=str(train_file))
+        checkpoint = train_head(
+            examples, label_set, settings, generated=further, backbone=loaded, report=report, where=str(train_file)
+        )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.summary.get("cv_accuracy")
     measured = f", {100 * accuracy:.1f} % right on held-out folds" if isinstance(accuracy, float) else ""
@@ -113,6 +122,13 @@ def train(
         f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{unsure}"
     )
+    found = checkpoint.summary.get("generated")
+    if isinstance(found, dict):
+        typer.echo(
+            f"{generated}: {found['kept']} of {found['offered']} texts kept, "
+            f"{100 * found['accuracy_without']:.1f} % right on held-out real examples without them, "
+            f"{100 * found['accuracy_with']:.1f} % with them"
+        )
     from crosstune.evaluation import evaluate as score
 
     for path, rows in held_out.items():
@@ -178,6 +194,10 @@ def _show(result: Evaluation) -> None:
         for index, (row, counts) in enumerate(zip(result.per_label, result.confusion, strict=True)):
             grid.add_row(f"{index} {row.label}", *(str(count) if count else "." for count in counts))
         console.print(grid)
+
+
+app.command()(augment_commands.augment)
+app.command("filter")(augment_commands.filter_texts)
 
 
 def main() -> None:

@@ -9,14 +9,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 from crosstune.errors import (
+    AnswerCacheError,
     BackboneError,
     CheckpointError,
     ConfigError,
     CrossTuneError,
     CrossTuneWarning,
     DataError,
+    GenerationError,
     MissingExtraError,
     OutputExistsError,
+    RefusedLabelError,
     ResourceError,
     TrainingError,
 )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from crosstune.config import TrainConfig, load_config
     from crosstune.estimator import CrossTuneClassifier
     from crosstune.evaluation import Evaluation, evaluate
+    from crosstune.noise_filter import FilterResult, filter_generated
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -40,11 +44,14 @@ _LAZY = {
     "load_config": "crosstune.config",
     "CrossTuneClassifier": "crosstune.estimator",
     "Evaluation": "crosstune.evaluation",
+    "FilterResult": "crosstune.noise_filter",
     "evaluate": "crosstune.evaluation",
+    "filter_generated": "crosstune.noise_filter",
     "train": "crosstune.training",
 }
 
 __all__ = [
+    "AnswerCacheError",
     "BackboneError",
     "Checkpoint",
     "CheckpointError",
@@ -56,16 +63,20 @@ __all__ = [
     "Evaluation",
     "Example",
     "FewShotSplit",
+    "FilterResult",
+    "GenerationError",
     "Label",
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "RefusedLabelError",
     "ResourceError",
     "TrainConfig",
     "TrainingError",
     "__version__",
     "evaluate",
     "few_shot_split",
+    "filter_generated",
     "load_checkpoint",
     "load_config",
     "read_examples",

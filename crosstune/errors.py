@@ -37,6 +37,18 @@ class DataError(CrossTuneError):
     exit_code = 3
 
 
+class GenerationError(CrossTuneError):
+    """The LLM endpoint gave up; every answer that it gave is in the cache."""
+
+    exit_code = 4
+
+
+class AnswerCacheError(CrossTuneError):
+    """A file that is no cache of answers, or one of a newer version."""
+
+    exit_code = 5
+
+
 class BackboneError(CrossTuneError):
     """A backbone that cannot be loaded, or is not the one that was pinned."""
 
@@ -51,6 +63,12 @@ class CheckpointError(CrossTuneError):
 
 class TrainingError(CrossTuneError):
     """Training that did not end in finite, usable weights."""
+
+    exit_code = 6
+
+
+class RefusedLabelError(CrossTuneError):
+    """An LLM that refuses to write a single text of a label."""
 
     exit_code = 6
 

@@ -66,6 +66,16 @@ def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
         DataError: The file is missing, empty, not UTF-8, or has a bad row; the message names file and line.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
+    return without_duplicates(read_rows(path), str(path))
+
+
+def read_rows(path: str | os.PathLike[str]) -> tuple[Example, ...]:
+    """Read examples as ``read_examples`` does, but a text may stand there any number of times, under any labels.
+
+    Raises:
+        DataError: The file is missing, empty, not UTF-8, or has a bad row; the message names file and line.
+        MissingExtraError: A Parquet file, and pyarrow is not installed.
+    """
     source = Path(path)
     readers = {
         ".jsonl": _jsonl_rows,
@@ -85,7 +95,7 @@ def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
     if len({example.text_pair is None for example in examples}) > 1:
         odd = next(example for example in examples if example.text_pair is None)
         raise DataError(f"{source}:{odd.line}: no text_pair where other rows have one. Give every row one, or none.")
-    return without_duplicates(examples, str(source))
+    return tuple(examples)
 
 
 def without_duplicates(examples: Iterable[Example], where: str) -> tuple[Example, ...]:

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from crosstune.feature_cache import TextStates
 from crosstune.label_queries import attention_features
-from crosstune.pooling import FeatureSpec, pooled_features
+from crosstune.pooling import POOLS, FeatureSpec, pooled_features
+
+
+def cached_pools(spec: FeatureSpec) -> tuple[str, ...]:
+    """What to keep of a text: all pools but the mask, so that heads of every kind share it; the mask alone with its template."""
+    return ("mask",) if "mask" in spec.pools else tuple(pool for pool in POOLS if pool != "mask")
 
 
 def cached_features(states: TextStates, spec: FeatureSpec, queries: Tensor | None = None) -> Tensor:

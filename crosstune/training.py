@@ -18,11 +18,11 @@ from crosstune.default_training import EncodedTask, depths, fit_default
 from crosstune.errors import ConfigError, DataError, TrainingError
 from crosstune.examples import Example, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
-from crosstune.features import cached_features
+from crosstune.features import cached_features, cached_pools
 from crosstune.head import LabelAttentionHead
 from crosstune.labels import LabelSet, check_labels
 from crosstune.paper_training import fit_paper
-from crosstune.pooling import POOLS, Atom, FeatureSpec
+from crosstune.pooling import Atom, FeatureSpec
 from crosstune.sampling import few_shot_split
 from crosstune.selection import attention_layers, default_views, spec_of
 from crosstune.text_files import Json
@@ -44,6 +44,7 @@ def train(
     labels: LabelSet,
     config: TrainConfig | None = None,
     *,
+    generated: Sequence[Example] = (),
     backbone: FrozenBackbone | None = None,
     device: str = "auto",
     cache_path: Path | None = None,
@@ -63,6 +64,7 @@ def train(
         examples: What to learn from; ``config.shots`` draws that many a label out of them.
         labels: The classes and their descriptions; a class without examples is known by its description only.
         config: Settings, the defaults when None.
+        generated: Texts by an LLM; those that ``noise_filter.filter_generated`` keeps are learned from too.
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
@@ -87,6 +89,15 @@ def train(
     )
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
+    filtered: dict[str, Json] = {}
+    if generated:
+        from crosstune.noise_filter import filter_generated  # which trains heads itself
+
+        result = filter_generated(
+            generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report
+        )
+        examples = (*examples, *result.kept)
+        filtered = {"generated": result.summary}
     masked = config.head == "paper" and config.feature == "mask"
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
@@ -96,7 +107,7 @@ def train(
         described = cache.states(
             backbone,
             [sentence for label in labels for sentence in label.descriptions],
-            _cached_pools(label_spec),
+            cached_pools(label_spec),
             layers,
             None,
             lambda done, all_: report("encode labels", done, all_),
@@ -104,7 +115,7 @@ def train(
         states = cache.states(
             backbone,
             [example.content for example in examples],
-            _cached_pools(text_spec),
+            cached_pools(text_spec),
             layers,
             tokens,
             lambda done, all_: report("encode texts", done, all_),
@@ -144,6 +155,7 @@ def train(
     summary |= {
         "examples": len(examples),
         "examples_sha256": examples_digest(examples),
+        **filtered,
     }
     return Checkpoint(
         head=head.cpu(),
@@ -218,8 +230,3 @@ def _token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
     if config.head != "default":
         return ()
     return tuple(sorted({layer for depth in depths(config, layer_count) for layer in attention_layers(depth)}))
-
-
-def _cached_pools(spec: FeatureSpec) -> tuple[str, ...]:
-    """All pools but the mask, so that heads of every kind share what is cached; the mask alone with its template."""
-    return ("mask",) if "mask" in spec.pools else tuple(pool for pool in POOLS if pool != "mask")

@@ -11,7 +11,7 @@ import pytest
 import crosstune
 from crosstune import errors
 
-MODULES = ["crosstune", *(f"crosstune.{module.name}" for module in pkgutil.iter_modules(crosstune.__path__))]
+MODULES = ["crosstune", *(module.name for module in pkgutil.walk_packages(crosstune.__path__, "crosstune."))]
 
 
 def python(code, *args):
@@ -114,9 +114,12 @@ def test_every_error_has_its_exit_code():
         "MissingExtraError": 2,
         "OutputExistsError": 2,
         "DataError": 3,
+        "GenerationError": 4,
+        "AnswerCacheError": 5,
         "BackboneError": 5,
         "CheckpointError": 5,
         "TrainingError": 6,
+        "RefusedLabelError": 6,
         "ResourceError": 7,
     }
     assert issubclass(crosstune.CrossTuneWarning, UserWarning)

@@ -1,0 +1,267 @@
+"""The switch: which generated texts to believe, text by text, and then whether a label is better off with them.
+
+1. What can be seen without a model goes first: copies, echoes, refusals, placeholders (``screening``).
+2. A teacher fitted on the real shots only must agree with the label that a text was asked for, as surely as it is of its
+   right answers on shots that it has not seen.
+3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
+   only where held-out accuracy does not drop and the held-out loss does not rise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune.augment.endpoint import REMOVED
+from crosstune.augment.prompts import canary, instructions
+from crosstune.backbone import FrozenBackbone
+from crosstune.config import TrainConfig
+from crosstune.errors import DataError
+from crosstune.examples import Example
+from crosstune.label_gate import GateResult, LabelGate, accuracy, open_gate
+from crosstune.labels import LabelSet, check_labels
+from crosstune.screening import REASONS, Screen
+from crosstune.teacher import Fit, Folds, HeadFit
+from crosstune.text_files import Json
+
+DISAGREES, UNSURE, GATED = "teacher disagrees", "teacher unsure", "gate"
+#: All reasons and what they mean; the order is that in which they are looked for.
+FILTER_REASONS = {
+    **REASONS,
+    DISAGREES: "the teacher gives it another label",
+    UNSURE: "the teacher is less sure than of 19 in 20 of its right held-out answers",
+    GATED: "its label is held out better without generated texts",
+}
+#: Share of the teacher's right held-out answers that it is less sure of than it has to be of a generated text.
+LEAST_SURE = 0.05
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A generated text and what became of it.
+
+    Attributes:
+        example: The text with the label it was asked for.
+        reason: Why it was dropped, one of ``FILTER_REASONS``; None when kept.
+        teacher_label: What the teacher says.
+        teacher_prob: The teacher's probability of that label, in [0, 1].
+        label_prob: The teacher's probability of the label it was asked for, in [0, 1].
+    """
+
+    example: Example
+    reason: str | None
+    teacher_label: str
+    teacher_prob: float
+    label_prob: float
+
+    def to_json(self) -> dict[str, Json]:
+        """One row of the result."""
+        return {
+            "text": self.example.text,
+            "label": self.example.label,
+            "reason": self.reason,
+            "teacher_label": self.teacher_label,
+            "teacher_prob": round(self.teacher_prob, 6),
+            "label_prob": round(self.label_prob, 6),
+        }
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """Every generated text, judged, in the order it came.
+
+    Attributes:
+        judged: All texts; ``kept`` and ``dropped`` are the two parts of it.
+        gates: One entry a label; empty when the gate was off or nothing had come to it.
+        threshold: The least probability that the teacher had to give, in [0, 1].
+        teacher_accuracy: Of the teacher on shots that it had not seen, in [0, 1].
+        accuracy_without: Held-out accuracy of the head on the real shots, without generated texts, in [0, 1].
+        accuracy_with: The same with those that entered; equal when none did.
+        evidence: By how many of its standard errors the held-out loss on real shots fell with the texts that knocked last.
+    """
+
+    judged: tuple[Judged, ...]
+    gates: tuple[LabelGate, ...]
+    threshold: float
+    teacher_accuracy: float
+    accuracy_without: float
+    accuracy_with: float
+    evidence: float
+
+    @property
+    def kept(self) -> tuple[Example, ...]:
+        """Texts to train on."""
+        return tuple(item.example for item in self.judged if item.reason is None)
+
+    @property
+    def dropped(self) -> tuple[Judged, ...]:
+        """Texts not to train on, each with its reason."""
+        return tuple(item for item in self.judged if item.reason is not None)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Dropped texts by reason."""
+        counts = {reason: sum(item.reason == reason for item in self.judged) for reason in FILTER_REASONS}
+        return {reason: n for reason, n in counts.items() if n}
+
+    @property
+    def summary(self) -> dict[str, Json]:
+        """The figures without the texts; a checkpoint keeps them."""
+        return {
+            "offered": len(self.judged),
+            "kept": len(self.kept),
+            "dropped": dict(self.reasons),
+            "threshold": self.threshold,
+            "teacher_accuracy": self.teacher_accuracy,
+            "accuracy_without": self.accuracy_without,
+            "accuracy_with": self.accuracy_with,
+            "evidence": self.evidence,
+        }
+
+    def to_json(self) -> dict[str, Json]:
+        """The whole result."""
+        return {
+            **self.summary,
+            "gates": [
+                {
+                    "label": gate.label,
+                    "texts": gate.texts,
+                    "f1_without": gate.f1_without,
+                    "f1_with": gate.f1_with,
+                    "enters": gate.enters,
+                }
+                for gate in self.gates
+            ],
+            "texts": [item.to_json() for item in self.judged],
+        }
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    del stage, done, total
+
+
+def filter_generated(
+    generated: Sequence[Example],
+    shots: Sequence[Example],
+    labels: LabelSet,
+    config: TrainConfig | None = None,
+    *,
+    backbone: FrozenBackbone | None = None,
+    device: str = "auto",
+    cache_path: Path | None = None,
+    teacher: Fit | None = None,
+    gate: bool = True,
+    report: Callable[[str, int, int], None] = _silent,
+    where: str = "generated",
+) -> FilterResult:
+    """Judge generated texts against real shots.
+
+    Example:
+        >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
+        >>> shots = [Example(f"where is parcel {i}", "ship") for i in "abcd"]
+        >>> shots += [Example(f"thank you, {who}", "praise") for who in ("Ann", "Bob", "Cy", "Di")]
+        >>> generated = [Example("where is my parcel?", "ship"), Example("where is my box?", "praise")]
+        >>> result = filter_generated(generated, shots, labels, gate=False)
+        >>> [item.reason for item in result.judged]
+        [None, 'teacher disagrees']
+
+    Args:
+        generated: Texts with the labels they were asked for; a text may stand there more than once.
+        shots: Real texts, at least two labels of them with two or more.
+        labels: The labels.
+        config: Settings of the head, also for the gate; the defaults when None.
+        backbone: A loaded backbone; loaded by ``config.backbone`` when None.
+        device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
+        cache_path: File of cached features; the user's own when None.
+        teacher: Fits on shots and answers texts; the head itself when None.
+        gate: Whether labels have to pass the gate.
+        report: Hears the progress.
+        where: What to call the generated texts in messages.
+
+    Raises:
+        DataError: A label is unknown, there are too few shots, or pairs and single texts are mixed.
+        BackboneError: The backbone cannot be loaded.
+    """
+    config = config or TrainConfig()
+    check_labels(generated, labels, where)
+    _check_shots(shots, generated, where)
+    backbone = backbone or FrozenBackbone.load(
+        config.backbone, device=device, max_length_tokens=config.max_length_tokens
+    )
+    said = [*instructions(), *labels.names, *(text for label in labels for text in label.descriptions)]
+    screen = Screen([shot.text for shot in shots], said, (canary(), REMOVED))
+    reasons = [screen.reason(" ".join(filter(None, (item.text, item.text_pair)))) for item in generated]
+
+    folds = Folds.deal(shots, config.seed)
+    head = HeadFit(labels, config, backbone, cache_path)
+    contents = [item.content for item in generated]
+    truth = np.array(labels.indices(shots))
+    by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(report, "teacher"))
+    threshold = least_probability(by_teacher.mean(0), truth)
+    probs = by_fit.mean(0)  # (M, L)
+    asked = np.array(labels.indices(generated), dtype=np.int64)
+    at_gate = [i for i, reason in enumerate(reasons) if reason is None]
+    for i in at_gate:
+        if probs[i].argmax() != asked[i]:
+            reasons[i] = DISAGREES
+        elif probs[i][asked[i]] < threshold:
+            reasons[i] = UNSURE
+
+    without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
+    opened = GateResult(frozenset(labels.names), (), without, 0.0)
+    if gate and any(reason is None for reason in reasons):
+        # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
+        passes = (by_fit.argmax(2) == asked) & (by_fit[:, np.arange(len(asked)), asked] >= threshold)  # (R * FOLDS, M)
+        offered = [[generated[i] for i in at_gate if row[i]] for row in passes]
+        counts = {
+            name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
+            for name in labels.names
+        }
+        opened = open_gate(offered, counts, shots, folds, head, without, truth, report)
+        reasons = [
+            GATED if reason is None and item.label not in opened.entering else reason
+            for item, reason in zip(generated, reasons, strict=True)
+        ]
+    judged = tuple(
+        Judged(item, reason, labels.names[int(row.argmax())], float(row.max()), float(row[index]))
+        for item, reason, row, index in zip(generated, reasons, probs, asked, strict=True)
+    )
+    return FilterResult(
+        judged=judged,
+        gates=opened.gates,
+        threshold=threshold,
+        teacher_accuracy=accuracy(by_teacher, truth),
+        accuracy_without=accuracy(without, truth),
+        accuracy_with=accuracy(opened.held_out, truth),
+        evidence=opened.evidence,
+    )
+
+
+def least_probability(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
+    """What the teacher must give a text's label: the least of its right answers on unseen shots, one in twenty left out.
+
+    Args:
+        held_out: float32 (N, L).
+        truth: int64 (N,).
+
+    Returns:
+        In [0, 1]; 0 when no answer was right.
+    """
+    right = held_out[np.arange(len(truth)), truth][held_out.argmax(1) == truth]
+    return float(np.quantile(right, LEAST_SURE)) if len(right) else 0.0
+
+
+def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
+    counts = {shot.label: sum(other.label == shot.label for other in shots) for shot in shots}
+    if sum(n >= 2 for n in counts.values()) < 2:
+        raise DataError(
+            f"{where}: the real examples have {len(counts)} labels with {len(shots)} texts, expected two labels with two texts "
+            "or more. Label a few more."
+        )
+    if len({item.text_pair is None for item in (*shots, *generated)}) > 1:
+        raise DataError(f"{where}: pairs and single texts are mixed with the real examples. Give both the same kind.")

@@ -1,0 +1,189 @@
+"""What speaks against a generated text without any model: copies, echoes, refusals, placeholders, another language."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+#: Why a text is dropped here; the keys of every account.
+REASONS = {
+    "empty": "no visible characters",
+    "too long": "far longer than any real text",
+    "leak": "holds a secret of the prompt or of the request",
+    "echo of the prompt": "repeats the instructions, the label or its description",
+    "refusal": "the model declines",
+    "placeholder": "a template with gaps, a numbered example, or chatter around the texts",
+    "other language": "another script or language than the real texts",
+    "copy of a shot": "is a real text, or repeats much of one",
+    "duplicate": "is another generated text, or nearly so",
+}
+
+#: Words in a row that make a text a copy of a real one or an echo of the prompt.
+COPIED_WORDS = 8
+ECHOED_WORDS = 6
+#: Share of common four-letter pieces (Jaccard) from which two texts count as the same.
+SAME_SHARE = 0.7
+
+_WORD = re.compile(r"\w+")
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:(?:i'm|i am|we are|we're) )?(?:very |so |truly )?sorry,? but (?:i|we)"
+    r" (?:cannot|can not|can't|won't|am unable to|are unable to)"
+    r" (?:assist|help|fulfil|comply|generate|create|write|provide|produce|do that|continue|support)"
+    r"|as an? (?:ai|artificial|large|language|assistant)\b"
+    r"|i(?:'m| am) (?:just |only )?an? (?:ai|language model|artificial intelligence|virtual assistant)\b"
+    r"|i(?:'m| am) (?:unable|not able) to (?:assist|help|generate|create|write|produce|provide|comply|fulfil|continue)"
+    r"|(?:sorry,? )?i (?:cannot|can not|can't|won't|will not)"
+    r" (?:assist|help (?:you )?with|generate|create|write|produce|comply|fulfil|provide))",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"^\W*(?:example|text|sample|item|sentence|message|review)\s*(?:text\s*)?#?\d*\s*:"
+    r"|^\W*(?:first|second|third|another|new|your|sample|example) (?:text|sentence|message|example)s?(?: here)?\W*$"
+    r"|^\W*(?:here (?:are|is)|sure|certainly|of course)\b.{0,60}\b(?:texts?|examples?|messages?|sentences?|reviews?)\b.{0,40}:?\W*$"
+    r"|\blorem ipsum\b"
+    r"|\[[A-Za-z][\w' /-]{1,40}\]|\{[A-Za-z_][\w ]{0,40}\}|<[A-Za-z][\w ]{1,40}>|_{4,}|\bX{3,}\b|\.\.\.\s*\(.*\)",
+    re.IGNORECASE,
+)
+#: Frequent short words by language, for texts in the Latin script; none stands in two lists.
+_FUNCTION_WORDS = {
+    "en": "the and is of to it for was with that this you not are have my they what which",
+    "de": "der das und ist nicht ich ein eine zu den mit von auf für dem sich auch wie aber noch",
+    "fr": "le les des est et je pas une dans pour que qui sur avec ce au vous mais très nous",
+    "es": "el los las y es una por con para que no muy pero como su lo mi está más del",
+    "it": "il di che è non una per sono gli della con del questo ma anche molto nel alla ho dei",
+    "pt": "o os uma não com para é do da em mas muito foi meu ao pelo são você isso dos",
+    "nl": "het een van ik niet op dat zijn voor met maar ook naar bij nog wel deze heb geen wat",
+}
+
+
+class Screen:
+    """Judges generated texts one after the other; what it lets through counts as seen for those that follow.
+
+    Example:
+        >>> screen = Screen(["where is my parcel, it is late"], ["Write new texts that clearly belong to this class."])
+        >>> texts = ["my box never came", "My box never came!", "where is my parcel, it's late", "Text 1: [name]"]
+        >>> [screen.reason(text) for text in texts]
+        [None, 'duplicate', 'copy of a shot', 'placeholder']
+    """
+
+    def __init__(self, shots: Sequence[str], prompt: Iterable[str], forbidden: Iterable[str] = ()) -> None:
+        """Learn what is real and what was said to the model.
+
+        Args:
+            shots: All real texts.
+            prompt: Instructions, label names and descriptions.
+            forbidden: Words that no text may hold: the canary, the mark of a secret taken out.
+        """
+        self._longest = 4 * max((len(text) for text in shots), default=500) + 200
+        self._forbidden = tuple(word for word in forbidden if word)
+        prompt = list(prompt)
+        self._prompt_lines = {_folded(text) for text in prompt} - {""}
+        self._prompt_runs = {run for text in prompt for run in _runs(text, ECHOED_WORDS)}
+        self._shot_runs = {run for text in shots for run in _runs(text, COPIED_WORDS)}
+        self._shots, self._kept = _Likeness(), _Likeness()
+        for text in shots:
+            self._shots.add(text)
+        self._scripts = Counter(script for text in shots for script in _scripts(text))
+        words = Counter(word for text in shots for word in _words(text))
+        self._languages = _languages(words)
+
+    def reason(self, text: str) -> str | None:
+        """Why a text is dropped, one of ``REASONS``; None when nothing speaks against it here."""
+        if not _folded(text):
+            return "empty"
+        if len(text) > self._longest:
+            return "too long"
+        if any(word in text for word in self._forbidden):
+            return "leak"
+        if _REFUSAL.search(text.replace("\u2019", "'")):
+            return "refusal"
+        if _PLACEHOLDER.search(text):
+            return "placeholder"
+        if _folded(text) in self._prompt_lines or not self._prompt_runs.isdisjoint(_runs(text, ECHOED_WORDS)):
+            return "echo of the prompt"
+        if self._is_foreign(text):
+            return "other language"
+        if self._shots.holds(text) or not self._shot_runs.isdisjoint(_runs(text, COPIED_WORDS)):
+            return "copy of a shot"
+        if self._kept.holds(text):
+            return "duplicate"
+        self._kept.add(text)
+        return None
+
+    def _is_foreign(self, text: str) -> bool:
+        scripts = Counter(_scripts(text))
+        letters, known = sum(scripts.values()), sum(self._scripts.values())
+        if (
+            known
+            and letters
+            and sum(n for script, n in scripts.items() if self._scripts[script] < 0.001 * known) > 0.5 * letters
+        ):
+            return True
+        if not self._languages:
+            return False
+        found = Counter(
+            {language: sum(word in words for word in _words(text)) for language, words in _WORDS_OF.items()}
+        )
+        (language, hits), ours = found.most_common(1)[0], max(found[name] for name in self._languages)
+        return language not in self._languages and hits >= 3 and hits >= 2 * ours + 2
+
+
+class _Likeness:
+    """Texts by their four-letter pieces."""
+
+    def __init__(self) -> None:
+        self._exact: set[str] = set()
+        self._sizes: list[int] = []
+        self._holders: dict[str, list[int]] = {}
+
+    def add(self, text: str) -> None:
+        folded = _folded(text)
+        pieces = _pieces(folded)
+        self._exact.add(folded)
+        for piece in pieces:
+            self._holders.setdefault(piece, []).append(len(self._sizes))
+        self._sizes.append(len(pieces))
+
+    def holds(self, text: str) -> bool:
+        folded = _folded(text)
+        if folded in self._exact:
+            return True
+        pieces = _pieces(folded)
+        common = Counter(holder for piece in pieces for holder in self._holders.get(piece, ()))
+        return any(n >= SAME_SHARE * (len(pieces) + self._sizes[holder] - n) for holder, n in common.items())
+
+
+_WORDS_OF = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+
+
+def _folded(text: str) -> str:
+    """Letters and digits in lower case, one space between words."""
+    return " ".join(_words(text))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _pieces(folded: str) -> frozenset[str]:
+    padded = f" {folded} "
+    return frozenset(padded[i : i + 4] for i in range(max(1, len(padded) - 3)))
+
+
+def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+    words = _words(text)
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+def _scripts(text: str) -> list[str]:
+    """The script of each letter, by the first word of its Unicode name: LATIN, CJK, CYRILLIC."""
+    return [unicodedata.name(letter, "OTHER").split()[0] for letter in text if letter.isalpha()]
+
+
+def _languages(words: Counter[str]) -> frozenset[str]:
+    """Languages whose function words are frequent among the real texts; empty when there are too few to tell."""
+    hits = {language: sum(words[word] for word in known) for language, known in _WORDS_OF.items()}
+    most = max(hits.values())
+    return frozenset(language for language, n in hits.items() if n >= 0.4 * most) if most >= 10 else frozenset()

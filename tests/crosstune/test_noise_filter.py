@@ -1,0 +1,246 @@
+"""The switch: teacher, threshold, gate, and its report."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generated, train
+from crosstune.filter_report import report_page
+from crosstune.noise_filter import DISAGREES, FILTER_REASONS, GATED, UNSURE, least_probability
+from crosstune.teacher import FOLDS, Folds, HeadFit
+
+GENERATED = [
+    Example("where is the box, when will it come", "shipping"),
+    Example("the driver lost the lamp again", "shipping"),
+    Example("i love this, great and kind work", "shipping"),
+    Example("the invoice was charged to my card", "billing"),
+    Example("send the money back to my card", "billing"),
+    Example("when will the parcel arrive", "billing"),
+    Example("the best work, i am so happy", "praise"),
+    Example("great, great, i love the lamp", "praise"),
+    Example("Text 1: so good", "praise"),
+    Example("i love it!", "praise"),
+    Example("the best work, I am so happy!", "praise"),
+]
+
+
+@pytest.fixture(scope="module")
+def result(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    return filter_generated(GENERATED, tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+
+
+def by_word(words):
+    """A teacher that goes by one word a label, sure of it, and does not look at shots."""
+
+    def fit(shots, texts):
+        hits = np.array([[word in text for word in words] for text in texts], np.float32).reshape(
+            len(texts), len(words)
+        )
+        return (0.05 + hits) / (0.05 * len(words) + hits.sum(1, keepdims=True))
+
+    return fit
+
+
+def test_every_text_is_judged_once_in_its_order(result):
+    assert [item.example for item in result.judged] == GENERATED
+    assert list(result.kept) == [item.example for item in result.judged if item.reason is None]
+    assert len(result.kept) + len(result.dropped) == len(GENERATED)
+    assert sum(result.reasons.values()) == len(result.dropped)
+    assert set(result.reasons) <= set(FILTER_REASONS)
+    reasons = [item.reason for item in result.judged]
+    assert reasons[8:] == ["placeholder", "copy of a shot", "duplicate"]
+
+
+def test_what_is_kept_has_the_teacher_s_label_and_its_confidence(result, tiny_labels):
+    for item in result.judged:
+        assert item.teacher_label in tiny_labels.names
+        assert 0 <= item.label_prob <= item.teacher_prob <= 1
+        if item.reason is None:
+            assert item.teacher_label == item.example.label
+            assert item.label_prob >= result.threshold
+        if item.reason == DISAGREES:
+            assert item.teacher_label != item.example.label
+        if item.reason == UNSURE:
+            assert item.label_prob < result.threshold
+
+
+def test_the_teacher_sees_no_generated_text(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels, result):
+    """Whatever else is offered, a text's verdict by the teacher is the same."""
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    few = filter_generated(GENERATED[:3], tiny_examples, tiny_labels, config, backbone=tiny_backbone, gate=False)
+    assert [item.label_prob for item in few.judged] == [item.label_prob for item in result.judged[:3]]
+    assert few.threshold == result.threshold
+
+
+def test_a_teacher_of_one_s_own(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    teacher = by_word(["driver", "money", "love"])
+    found = filter_generated(
+        GENERATED[:8], tiny_examples, tiny_labels, config, backbone=tiny_backbone, teacher=teacher, gate=False
+    )
+    said = ["shipping", "shipping", "praise", "shipping", "billing", "shipping", "shipping", "praise"]
+    assert [item.teacher_label for item in found.judged] == said
+    assert [item.reason for item in found.judged[1:3]] == [None, DISAGREES]
+    assert found.gates == ()
+    assert found.accuracy_with == found.accuracy_without
+
+
+@pytest.mark.slow
+def test_the_gate_keeps_out_what_does_harm(minilm):
+    """Texts under the wrong label, which a bribed teacher waves through."""
+    labels = LabelSet.from_mapping({"shipping": "where a parcel is", "praise": "thanks and kind words"})
+    late = ["parcel", "box", "lamp", "order", "letter", "chair"]
+    kind = ["lovely", "great", "superb", "wonderful", "perfect", "excellent"]
+    shots = [Example(f"where is my {thing}, it is late", "shipping") for thing in late]
+    shots += [Example(f"thank you, this is {word}", "praise") for word in kind]
+    bad = [Example(f"a {word} lamp, many thanks to all of you, apple", "shipping") for word in kind]
+    bad += [Example(f"no {thing} in the post again, when will you send it, pear", "praise") for thing in late]
+    found = filter_generated(bad, shots, labels, backbone=minilm, teacher=by_word(["apple", "pear"]))
+    assert found.reasons.keys() <= {GATED, "duplicate"}
+    assert found.reasons[GATED] >= 4
+    assert found.kept == ()
+    assert [gate.enters for gate in found.gates] == [False, False]
+    assert found.accuracy_with == found.accuracy_without
+
+
+def test_what_enters_does_not_lower_held_out_accuracy(result):
+    assert result.accuracy_with >= result.accuracy_without
+    for gate in result.gates:
+        assert gate.texts == sum(
+            item.example.label == gate.label and item.reason in (None, GATED) for item in result.judged
+        )
+        assert gate.enters == any(item.reason is None and item.example.label == gate.label for item in result.judged)
+        if gate.enters:
+            assert gate.f1_with >= gate.f1_without
+
+
+@hypothesis.given(st.lists(st.sampled_from("abc"), min_size=4, max_size=40), st.integers(0, 1 << 32 - 1))
+def test_folds_are_even_for_each_label(names, seed):
+    folds = Folds.deal([Example(f"text {i}", name) for i, name in enumerate(names)], seed)
+    assert folds.table.shape == (2, len(names))
+    for row in folds.table:
+        for name in set(names):
+            sizes = [
+                sum(its == fold for its, other in zip(row, names, strict=True) if other == name)
+                for fold in range(FOLDS)
+            ]
+            assert max(sizes) - min(sizes) <= 1
+        sizes = [int((row == fold).sum()) for fold in range(FOLDS)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_held_out_answers_come_from_fits_that_did_not_see_the_shot(tiny_examples):
+    seen = []
+
+    def fit(shots, texts):
+        seen.append({shot.text for shot in shots})
+        assert not {shot.text for shot in shots} & set(texts)
+        return np.array([[len(text), len(shots)] for text in texts], np.float32)
+
+    folds = Folds.deal(tiny_examples, 3)
+    out, others = folds.held_out(tiny_examples, fit, ["something else"])
+    assert len(seen) == 2 * FOLDS
+    assert (out[:, :, 0] == [len(shot.text) for shot in tiny_examples]).all()
+    assert others.shape == (2 * FOLDS, 1, 2)
+    assert others[:, 0, 1].tolist() == [len(texts) for texts in seen]
+
+
+@hypothesis.given(
+    hnp.arrays(np.float32, (20, 3), elements=st.floats(0, 1, width=32)),
+    hnp.arrays(np.int64, 20, elements=st.integers(0, 2)),
+)
+def test_the_threshold_passes_nineteen_in_twenty_right_answers(held_out, truth):
+    threshold = least_probability(held_out, truth)
+    right = held_out[np.arange(20), truth][held_out.argmax(1) == truth]
+    assert (right >= threshold).sum() >= 0.95 * len(right) - 1
+    assert threshold <= (right.max() if len(right) else 0)
+
+
+def test_a_head_teacher_is_training_itself(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
+    from crosstune.training import predict_proba
+
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    texts = ["where is the box", "so kind"]
+    probs = HeadFit(tiny_labels, config, tiny_backbone)(tiny_examples, texts)
+    checkpoint = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+    assert probs == pytest.approx(predict_proba(checkpoint, tiny_backbone, texts), abs=1e-4)
+
+
+UNKNOWN = "generated:3: label 'x' is not in the label file, which has 'shipping', 'billing', 'praise' (1 such rows)."
+MIXED = "generated: pairs and single texts are mixed with the real examples. Give both the same kind."
+FEW = "generated: the real examples have 2 labels with 2 texts, expected two labels with two texts or more. Label a few more."
+
+
+@pytest.mark.parametrize(
+    ("generated", "shots", "message"),
+    [
+        ([Example("a b", "x", line=3)], None, UNKNOWN),
+        ([Example("a b", "praise", "c")], None, MIXED),
+        ([Example("a b", "praise")], [Example("c d", "praise"), Example("e f", "billing")], FEW),
+    ],
+)
+def test_refused(generated, shots, message, tiny_backbone, tiny_examples, tiny_labels):
+    with pytest.raises(DataError) as caught:
+        filter_generated(generated, shots or tiny_examples, tiny_labels, backbone=tiny_backbone)
+    assert str(caught.value).startswith(message)
+
+
+# The report
+
+
+class _Page(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.addresses, self.said = [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def test_the_report_shows_everything_and_fetches_nothing(result):
+    page = report_page(result, "<b>g.jsonl</b> & more")
+    read = _Page(page)
+    assert read.addresses == []
+    assert not {"script", "link", "img", "iframe", "b.jsonl"} & set(read.tags)
+    assert "url(" not in page and "@import" not in page
+    assert [read.said.count(tick) for tick in ("0", "0.25", "0.5", "0.75")] == [1, 1, 1, 1]
+    said = " ".join(read.said)
+    assert f"{len(result.kept)} of {len(GENERATED)} generated texts kept" in said
+    assert "<b>g.jsonl</b> & more" in said
+    for item in result.judged:
+        assert item.example.text in said
+    for reason, count in result.reasons.items():
+        assert f"{reason} ({count})" in said
+
+
+def test_texts_in_the_report_are_text(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
+    nasty = [
+        Example("<script>alert(1)</script> where is my box & bag", "shipping"),
+        Example('"><img src=x onerror=y>', "praise"),
+    ]
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    found = filter_generated(nasty, tiny_examples, tiny_labels, config, backbone=tiny_backbone, gate=False)
+    read = _Page(report_page(found, "g"))
+    assert {"script", "img"}.isdisjoint(read.tags)
+    assert nasty[0].text in " ".join(read.said)
+
+
+def test_two_labels_with_one_text_are_both_judged(tiny_backbone, tiny_backbone_dir, tiny_examples):
+    labels = LabelSet.from_mapping({"shipping": "where a parcel is", "billing": "a charge", "praise": "thanks"})
+    twice = [Example("where is the box", "shipping"), Example("where is the box", "praise")]
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    found = filter_generated(twice, tiny_examples, labels, config, backbone=tiny_backbone, gate=False)
+    assert found.judged[1].reason == "duplicate"
