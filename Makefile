@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart test test-fast lint docs bench-accuracy clean
+.PHONY: quickstart test test-fast lint docs cpp fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/crosstune-export classify $(OUT)/support.bundle $(EX)/new_texts.txt --pretty
 	$(BIN)/crosstune-export bench $(OUT)/support.bundle
 
-test: $(VENV)/.installed lint
+test: $(VENV)/.installed lint cpp
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/.installed
@@ -35,6 +35,15 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli_page.py
+
+# The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
+CPP := build/cpp
+cpp: $(VENV)/.installed
+	runtime_cpp/tools/get_packages.sh $(CPP)/packages
+	$(BIN)/cmake -S runtime_cpp -B $(CPP)/release -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
+	  -DCMAKE_PREFIX_PATH=$(abspath $(CPP))/packages/root/usr \
+	  -DORT_LIB="$$($(BIN)/python runtime_cpp/tools/wheel_library.py)" >$(CPP)/configure.log || { cat $(CPP)/configure.log; exit 2; }
+	$(BIN)/cmake --build $(CPP)/release --parallel 2 -- --no-print-directory
 
 clean:
 	rm -rf $(OUT) $(VENV) build *.egg-info
