@@ -37,13 +37,20 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli_page.py
 
 # The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
-CPP := build/cpp
+CPP := $(abspath build/cpp)
+CPP_SETTINGS := -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_PREFIX_PATH=$(CPP)/packages/usr
 cpp: $(VENV)/.installed
 	runtime_cpp/tools/get_packages.sh $(CPP)/packages
-	$(BIN)/cmake -S runtime_cpp -B $(CPP)/release -DPython3_EXECUTABLE=$(abspath $(BIN))/python \
-	  -DCMAKE_PREFIX_PATH=$(abspath $(CPP))/packages/root/usr \
+	@$(BIN)/cmake -S runtime_cpp -B $(CPP)/release $(CPP_SETTINGS) \
 	  -DORT_LIB="$$($(BIN)/python runtime_cpp/tools/wheel_library.py)" >$(CPP)/configure.log || { cat $(CPP)/configure.log; exit 2; }
 	$(BIN)/cmake --build $(CPP)/release --parallel 2 -- --no-print-directory
+
+# Needs clang (Debian: clang, libclang-rt-dev). FUZZ_BUNDLE gives the first inputs; FUZZ_SECONDS is for each target.
+FUZZ_BUNDLE ?= $(OUT)/support.bundle
+FUZZ_SECONDS ?= 600
+fuzz: cpp
+	$(BIN)/python runtime_cpp/fuzz/run_fuzzers.py --bundle $(FUZZ_BUNDLE) --seconds $(FUZZ_SECONDS) \
+	  --build $(CPP)/fuzz --settings "$(CPP_SETTINGS) -DCROSSTUNE_CHARACTER_TABLES=$(CPP)/release/character_tables.inc"
 
 clean:
 	rm -rf $(OUT) $(VENV) build *.egg-info

@@ -17,7 +17,7 @@ std::size_t index_of(const char32_t (&sorted)[N], char32_t code) {
 
 }  // namespace
 
-std::uint16_t properties_of(char32_t code) { return kProperties[kBlockOf[code >> 8] << 8 | (code & 255)]; }
+std::uint16_t properties_of(char32_t code) { return kProperties[std::size_t{kBlockOf[code >> 8]} * 256 + (code & 255)]; }
 
 CodePoints decomposition_of(char32_t code, char32_t* buffer) {
   if (code >= kHangulFirst && code <= kHangulLast) {

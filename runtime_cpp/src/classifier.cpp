@@ -82,7 +82,7 @@ crosstune_selftest_report Classifier::selftest() const {
     classify(input, probs.data());
     const bool as_many = sample.probs.size() == probs.size();
     for (std::size_t i = 0; as_many && i < probs.size(); ++i)
-      report.max_difference = std::max(report.max_difference, std::abs(double{probs[i]} - sample.probs[i]));
+      report.max_difference = std::max(report.max_difference, double{std::abs(probs[i] - static_cast<float>(sample.probs[i]))});
     if (!as_many) report.max_difference = std::numeric_limits<double>::infinity();
   }
   return report;

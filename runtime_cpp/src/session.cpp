@@ -60,8 +60,7 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
 
 Session::Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
                  int threads, std::size_t label_count)
-    : runtime_(runtime),
-      api_(*runtime.api),
+    : api_(*runtime.api),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       session_(nullptr, api_.ReleaseSession),
       label_count_(label_count),

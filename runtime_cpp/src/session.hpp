@@ -32,7 +32,6 @@ class Session {
   Owned<OrtValue> tensor(void* data, std::size_t bytes, std::int64_t columns, std::size_t rank,
                          ONNXTensorElementDataType type) const;
 
-  const OnnxRuntime& runtime_;
   const OrtApi& api_;
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtSession> session_;

@@ -52,18 +52,18 @@ apt update >&2 || fail "apt-get update: failed, expected this machine's package 
 unpack libonnxruntime-dev/trixie
 echo "$header_sha256  $(echo "$folder"/download/libonnxruntime-dev_*.deb)" | sha256sum --check --quiet >&2 ||
   fail "libonnxruntime-dev: another sha256 than $header_sha256. Do not use it; see docs/cpp.md."
-dpkg-deb --extract "$folder"/download/*.deb "$folder/root"
+dpkg-deb --extract "$folder"/download/*.deb "$folder"
 for package in "${packages[@]}"; do
   unpack "$package/$release"
-  dpkg-deb --extract "$folder"/download/*.deb "$folder/root"
+  dpkg-deb --extract "$folder"/download/*.deb "$folder"
 done
 
 # libssl-dev has a link to the library of its runtime package, which is unpacked beside it or is this machine's own.
-for link in "$folder"/root/usr/lib/*/libcrypto.so; do
+for link in "$folder"/usr/lib/*/libcrypto.so; do
   [ -L "$link" ] && [ ! -e "$link" ] || continue
   runtime=$(dpkg-deb --field "$folder"/download/libssl-dev_*.deb Depends | grep -o 'libssl3[a-z0-9]*' | head -1)
   unpack "$runtime${architecture:+:$architecture}/$release"
-  dpkg-deb --extract "$folder"/download/*.deb "$folder/root"
+  dpkg-deb --extract "$folder"/download/*.deb "$folder"
 done
 rm -rf "$folder/download" "$folder/apt" "$folder/preprocessed"
 touch "$folder/.complete"

@@ -46,7 +46,10 @@ def changed(function: Callable[[str], str]) -> Iterator[tuple[int, str]]:
 
 def is_mark(character: str) -> bool:
     """Whether it has a combining class, that is, whether it moves among other marks."""
-    return nfd(character + LOWEST_MARK) != character + LOWEST_MARK or nfd(HIGHEST_MARK + character) != HIGHEST_MARK + character
+    return (
+        nfd(character + LOWEST_MARK) != character + LOWEST_MARK
+        or nfd(HIGHEST_MARK + character) != HIGHEST_MARK + character
+    )
 
 
 def hangul(code: int) -> str:
@@ -61,7 +64,9 @@ def tables() -> tuple[list[int], dict[int, str], dict[int, str], dict[int, int]]
     flags = [0] * 0x110000
     for code, found in changed(clean):
         if found not in ("", " "):
-            raise SystemExit(f"U+{code:04X}: clean_text gives {found!r}, expected nothing or a space. Extend this script.")
+            raise SystemExit(
+                f"U+{code:04X}: clean_text gives {found!r}, expected nothing or a space. Extend this script."
+            )
         flags[code] |= SPACE if found else REMOVED
     flags[ord(" ")] |= SPACE
     for code, found in changed(chinese):
@@ -94,7 +99,8 @@ def tables() -> tuple[list[int], dict[int, str], dict[int, str], dict[int, int]]
             flags[ord(character)] |= {1: 0, 2: WHITESPACE, 3: PUNCTUATION}[len(found)]
     kept_marks = [code for code in CODE_POINTS if flags[code] & MARK and not flags[code] & STRIPPED]
     ranks = {
-        mark: 1 + sum(nfd(chr(mark) + chr(other)) != chr(mark) + chr(other) for other in kept_marks) for mark in kept_marks
+        mark: 1 + sum(nfd(chr(mark) + chr(other)) != chr(mark) + chr(other) for other in kept_marks)
+        for mark in kept_marks
     }
     return flags, decompositions, lowered, ranks
 

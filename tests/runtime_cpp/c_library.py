@@ -73,7 +73,14 @@ class Library:
             (
                 "tokenize",
                 c.c_int,
-                [handle, c.POINTER(Text), c.POINTER(c.c_int64), c.c_size_t, c.POINTER(c.c_size_t), c.POINTER(c.c_int32)],
+                [
+                    handle,
+                    c.POINTER(Text),
+                    c.POINTER(c.c_int64),
+                    c.c_size_t,
+                    c.POINTER(c.c_size_t),
+                    c.POINTER(c.c_int32),
+                ],
             ),
             ("selftest", c.c_int, [handle, c.POINTER(Report)]),
         ):
