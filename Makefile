@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed lint cpp
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.installed
+test-fast: $(VENV)/.installed cpp
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(VENV)/.installed

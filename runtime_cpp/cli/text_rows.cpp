@@ -111,11 +111,8 @@ TextRow TextRows::read_json(const std::string& line) const {
   }
   const auto* object = json.as<core::JsonObject>();
   const auto field = [&](const char* name) {
-    if (object != nullptr) {
-      const auto found = object->find(name);
-      if (found != object->end())
-        if (const auto* value = found->second.as<std::string>()) return *value;
-    }
+    const core::Json* found = object == nullptr ? nullptr : core::find(*object, name);
+    if (const auto* value = found == nullptr ? nullptr : found->as<std::string>()) return *value;
     std::string names;
     if (object != nullptr)
       for (const auto& [key, _] : *object) names += (names.empty() ? "" : ", ") + core::json_text(key);

@@ -28,6 +28,7 @@ class Classifier {
 
   const Manifest& manifest() const { return files_.manifest; }
   const OnnxRuntime& onnxruntime() const { return runtime_; }
+  const Session& session() const { return *session_; }
 
   TokenRow tokenize(const crosstune_text& input) const;
 

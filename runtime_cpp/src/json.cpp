@@ -1,5 +1,6 @@
 #include "json.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -27,14 +28,19 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open({JsonObject()}); }
   bool start_array(std::size_t) override { return open({JsonArray()}); }
-  bool end_object() override { return close(); }
   bool end_array() override { return close(); }
 
-  bool key(string_t& name) override {
+  bool end_object() override {
     auto& object = std::get<JsonObject>(open_.back()->value);
-    const auto [slot, fresh] = object.try_emplace(std::move(name));
-    if (!fresh) throw JsonError("key " + json_text(slot->first) + " twice");
-    slot_ = &slot->second;
+    std::sort(object.begin(), object.end(), [](const JsonMember& a, const JsonMember& b) { return a.key < b.key; });
+    const auto twice = std::adjacent_find(object.begin(), object.end(),
+                                          [](const JsonMember& a, const JsonMember& b) { return a.key == b.key; });
+    if (twice != object.end()) throw JsonError("key " + json_text(twice->key) + " twice");
+    return close();
+  }
+
+  bool key(string_t& name) override {
+    std::get<JsonObject>(open_.back()->value).push_back({std::move(name), {}});
     return true;
   }
 
@@ -46,7 +52,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   Json* place(Json value) {
     if (open_.empty()) return &(root = std::move(value));
     if (auto* array = std::get_if<JsonArray>(&open_.back()->value)) return &array->emplace_back(std::move(value));
-    return &(*slot_ = std::move(value));
+    return &(std::get<JsonObject>(open_.back()->value).back().value = std::move(value));
   }
   bool add(Json value) {
     place(std::move(value));
@@ -62,11 +68,16 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  std::vector<Json*> open_;  // the arrays and objects around the place that is read
-  Json* slot_ = nullptr;     // where the value of the last key goes
+  std::vector<Json*> open_;  // the arrays and objects around the place that is read; none grows while an inner one is open
 };
 
 }  // namespace
+
+const Json* find(const JsonObject& object, std::string_view key) {
+  const auto found = std::lower_bound(object.begin(), object.end(), key,
+                                      [](const JsonMember& member, std::string_view wanted) { return member.key < wanted; });
+  return found == object.end() || found->key != key ? nullptr : &found->value;
+}
 
 Json parse_json(std::string_view text) {
   Builder builder;

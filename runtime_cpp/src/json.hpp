@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -12,8 +11,9 @@
 namespace crosstune::core {
 
 struct Json;
+struct JsonMember;
 using JsonArray = std::vector<Json>;
-using JsonObject = std::map<std::string, Json, std::less<>>;
+using JsonObject = std::vector<JsonMember>;  // sorted by key; find() looks one up
 
 struct Json {
   std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, JsonArray, JsonObject> value = nullptr;
@@ -24,6 +24,14 @@ struct Json {
   }
   bool is_null() const noexcept { return std::holds_alternative<std::nullptr_t>(value); }
 };
+
+struct JsonMember {
+  std::string key;
+  Json value;
+};
+
+// The value of a key, or null where there is none.
+const Json* find(const JsonObject& object, std::string_view key);
 
 // Why a text is not such JSON.
 class JsonError : public std::runtime_error {

@@ -27,10 +27,10 @@ Failure JsonReader::bad(const std::string& key, const std::string& found, const 
 
 template <typename T>
 const T& JsonReader::get(const std::string& key, const char* expected) const {
-  const auto found = fields_->find(key);
-  if (found == fields_->end()) throw bad(key, "nothing", expected);
-  const T* value = found->second.as<T>();
-  if (value == nullptr) throw bad(key, describe(found->second), expected);
+  const Json* found = find(*fields_, key);
+  if (found == nullptr) throw bad(key, "nothing", expected);
+  const T* value = found->as<T>();
+  if (value == nullptr) throw bad(key, describe(*found), expected);
   return *value;
 }
 
@@ -93,9 +93,9 @@ std::vector<std::string> JsonReader::texts(const std::string& key) const {
 }
 
 JsonReader JsonReader::inner(const std::string& key) const {
-  const auto found = fields_->find(key);
-  if (found == fields_->end()) throw bad(key, "nothing", "an object");
-  return JsonReader(where_, found->second, path_ + key + ".");
+  const Json* found = find(*fields_, key);
+  if (found == nullptr) throw bad(key, "nothing", "an object");
+  return JsonReader(where_, *found, path_ + key + ".");
 }
 
 JsonReader JsonReader::item(const std::string& key, std::size_t index) const {
@@ -103,8 +103,8 @@ JsonReader JsonReader::item(const std::string& key, std::size_t index) const {
 }
 
 const Json* JsonReader::optional(const std::string& key) const {
-  const auto found = fields_->find(key);
-  return found == fields_->end() || found->second.is_null() ? nullptr : &found->second;
+  const Json* found = find(*fields_, key);
+  return found == nullptr || found->is_null() ? nullptr : found;
 }
 
 }  // namespace crosstune::core

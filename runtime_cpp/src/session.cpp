@@ -131,34 +131,45 @@ void Session::check_signature(const GraphFacts& graph, const std::string& where)
                 " and " + outputs + ". Build the bundle again.");
 }
 
-Session::Owned<OrtValue> Session::tensor(void* data, std::size_t bytes, std::int64_t columns, std::size_t rank,
+Session::Owned<OrtValue> Session::tensor(void* data, std::array<std::size_t, 2> shape, std::size_t rank,
                                          ONNXTensorElementDataType type) const {
-  const std::int64_t shape[] = {1, columns};
+  const std::int64_t dimensions[] = {static_cast<std::int64_t>(shape[0]), static_cast<std::int64_t>(shape[1])};
+  const std::size_t item = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? sizeof(std::int64_t) : sizeof(float);
   OrtValue* value = nullptr;
-  check(api_.CreateTensorWithDataAsOrtValue(memory_.get(), data, bytes, shape, rank, type, &value),
+  check(api_.CreateTensorWithDataAsOrtValue(memory_.get(), data, shape[0] * shape[1] * item, dimensions, rank, type, &value),
         "onnxruntime refuses a tensor");
   return Owned<OrtValue>(value, api_.ReleaseValue);
 }
 
-void Session::run(const TokenRow& row, float* probs, float* scope) const {
-  constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-  constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+void Session::run(const TokenRow& row, float* probs, float* scope) const { BoundRun(*this, row, probs, scope).run(); }
+
+namespace {
+
+constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+
+// onnxruntime takes writable pointers and leaves inputs alone.
+void* writable(const std::vector<std::int64_t>& values) { return const_cast<std::int64_t*>(values.data()); }
+
+}  // namespace
+
+BoundRun::BoundRun(const Session& session, const TokenRow& row, float* probs, float* scope)
+    : session_(session),
+      mask_(row.ids.size(), 1),
+      ids_(session.tensor(writable(row.ids), {1, mask_.size()}, 2, kInt64)),
+      masks_(session.tensor(mask_.data(), {1, mask_.size()}, 2, kInt64)),
+      types_(session.tensor(writable(row.type_ids), {1, mask_.size()}, 2, kInt64)),
+      probs_(session.tensor(probs, {1, session.label_count_}, 2, kFloat)),
+      scope_(session.tensor(scope, {1, 1}, 1, kFloat)) {}
+
+void BoundRun::run() const {
   static const char* const kInputs[] = {"input_ids", "attention_mask", "token_type_ids"};
   static const char* const kOutputs[] = {"probs", "scope"};
-  const auto columns = static_cast<std::int64_t>(row.ids.size());
-  const std::size_t bytes = row.ids.size() * sizeof(std::int64_t);
-  std::vector<std::int64_t> mask(row.ids.size(), 1);
-  // onnxruntime takes writable pointers and leaves inputs alone.
-  const Owned<OrtValue> ids = tensor(const_cast<std::int64_t*>(row.ids.data()), bytes, columns, 2, kInt64);
-  const Owned<OrtValue> masks = tensor(mask.data(), bytes, columns, 2, kInt64);
-  const Owned<OrtValue> types = tensor(const_cast<std::int64_t*>(row.type_ids.data()), bytes, columns, 2, kInt64);
-  const auto labels = static_cast<std::int64_t>(label_count_);
-  const Owned<OrtValue> probs_out = tensor(probs, label_count_ * sizeof(float), labels, 2, kFloat);
-  const Owned<OrtValue> scope_out = tensor(scope, sizeof(float), 1, 1, kFloat);
-  const OrtValue* inputs[] = {ids.get(), masks.get(), types.get()};
-  OrtValue* outputs[] = {probs_out.get(), scope_out.get()};
-  check(api_.Run(session_.get(), nullptr, kInputs, inputs, has_types_ ? 3 : 2, kOutputs, has_scope_ ? 2 : 1, outputs),
-        "onnxruntime fails on the graph");
+  const OrtValue* inputs[] = {ids_.get(), masks_.get(), types_.get()};
+  OrtValue* outputs[] = {probs_.get(), scope_.get()};
+  session_.check(session_.api_.Run(session_.session_.get(), nullptr, kInputs, inputs, session_.has_types_ ? 3 : 2,
+                                   kOutputs, session_.has_scope_ ? 2 : 1, outputs),
+                 "onnxruntime fails on the graph");
 }
 
 }  // namespace crosstune::core

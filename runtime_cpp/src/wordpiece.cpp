@@ -37,9 +37,9 @@ WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps)
       later_pieces_.add(std::string_view(token).substr(prefix.size()), id);
   }
   const std::string& unknown = model.text("unk_token");
-  const auto found = vocabulary.find(unknown);
-  if (found == vocabulary.end()) throw model.bad("unk_token", json_text(unknown), "a token of the vocabulary");
-  unknown_id_ = id_in(model, unknown, found->second);
+  const Json* found = find(vocabulary, unknown);
+  if (found == nullptr) throw model.bad("unk_token", json_text(unknown), "a token of the vocabulary");
+  unknown_id_ = id_in(model, unknown, *found);
 
   for (char32_t code = 0; code < 128; ++code) {
     std::vector<char32_t> out;
