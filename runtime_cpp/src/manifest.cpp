@@ -62,11 +62,21 @@ TokenLayout read_tokens(const JsonReader& reader) {
   return layout;
 }
 
+// onnxruntime has settings that write or read files of any name; a bundle must not reach for them.
+bool names_files(const std::string& key) {
+  for (const char* part : {"file", "folder", "path", "profil", "library"})
+    if (key.find(part) != std::string::npos) return true;
+  return false;
+}
+
 std::map<std::string, std::string> read_session_config(const JsonReader& reader) {
   std::map<std::string, std::string> entries;
   if (reader.optional("session_config") == nullptr) return entries;
   const JsonReader config = reader.inner("session_config");
-  for (const auto& [key, value] : reader.object("session_config")) entries[key] = config.text(key);
+  for (const auto& [key, _] : reader.object("session_config")) {
+    if (names_files(key)) throw config.bad(key, "a setting about files", "only settings that touch none");
+    entries[key] = config.text(key);
+  }
   return entries;
 }
 

@@ -134,6 +134,7 @@ LENGTH = "tokens.max_length_tokens"
 OF_LENGTH = f"expected an integer from 8 to 1048576. {AGAIN}"
 OF_CARD = f"expected an integer from 0 to 1048576. {AGAIN}"
 INPUTS = f"expected input_ids, attention_mask and at most token_type_ids. {AGAIN}"
+FILE_SETTING = "graph.session_config.session.optimized_model_filepath is a setting about files, expected only settings that touch none"
 NO_SCOPE = f"expected null, as the graph gives no scope. {AGAIN}"
 
 
@@ -159,6 +160,7 @@ NO_SCOPE = f"expected null, as the graph gives no scope. {AGAIN}"
         (put("graph", "outputs", ["probs"]), f"graph.outputs is something else, expected probs, text_vector and at most scope. {AGAIN}"),
         (put("graph", "precision", "fp8"), f'graph.precision is "fp8", expected fp32 or int8. {AGAIN}'),
         (put("graph", "session_config", {"a": 1}), f"graph.session_config.a is 1, expected a string. {AGAIN}"),
+        (put("graph", "session_config", {"session.optimized_model_filepath": "x"}), f"{FILE_SETTING}. {AGAIN}"),
         (put("graph", "session_config", []), f"graph.session_config is an array, expected an object. {AGAIN}"),
         (put("decision", "threshold", 1.5), f"decision.threshold is 1.5, expected a probability or null. {AGAIN}"),
         (put("decision", "threshold", "x"), f'decision.threshold is "x", expected a probability or null. {AGAIN}'),
