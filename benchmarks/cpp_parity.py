@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--random", type=int, default=1_000_000)
-    parser.add_argument("--answers", default="sst5,ag_news,banking77,trec")
+    parser.add_argument("--answers", default="sst5,trec,snips,cr")
     parser.add_argument("--output", type=Path, default=Path("out/cpp_parity.json"))
     arguments = parser.parse_args()
     python = Classifier.load(arguments.bundle)

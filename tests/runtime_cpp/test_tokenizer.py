@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import unicodedata
 from functools import cache
 
 import pytest
@@ -42,7 +43,7 @@ def random_text(random_source: random.Random) -> str:
 
 @cache
 def telling_characters() -> tuple[str, ...]:
-    """What normalization turns into something else, what it makes of it, and every 64th code point besides.
+    """What normalization turns into something else, what it makes of it, all marks, and every 64th code point besides.
 
     Characters that are dropped or only set apart tell so without being in the vocabulary: they leave no id or a [UNK].
     """
@@ -50,7 +51,7 @@ def telling_characters() -> tuple[str, ...]:
     characters = set(map(chr, CODE_POINTS[::64]))
     for character in map(chr, CODE_POINTS):
         made = normalize(character).strip()
-        if made not in ("", character):
+        if made not in ("", character) or unicodedata.category(character).startswith("M"):
             characters.update(made, character)
     return tuple(sorted(characters))
 
