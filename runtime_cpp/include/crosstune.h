@@ -11,7 +11,8 @@
  *
  * Errors. No function exits, aborts or lets a C++ exception out. One that can fail returns a status; crosstune_error() then
  * says in one line what was found, what was expected and what to do next. On failure output parameters are left alone,
- * but for handles, which are set to NULL.
+ * but for handles, which are set to NULL. A NULL where a pointer is needed is such a failure; functions that return no
+ * status need a handle that is alive.
  */
 #ifndef CROSSTUNE_H
 #define CROSSTUNE_H

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -56,7 +57,7 @@ def test_a_link_a_pipe_or_a_folder_in_the_place_of_a_file(library, bundle, tmp_p
     (bundle / name).rename(tmp_path / "elsewhere")
     (bundle / name).symlink_to(tmp_path / "elsewhere")
     assert refusal(library, bundle) == (
-        f"{bundle}/{name}: cannot be opened ({os.strerror(40)}), expected a regular file. {COPY}"
+        f"{bundle}/{name}: cannot be opened ({os.strerror(errno.ELOOP)}), expected a regular file. {COPY}"
     )
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
