@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast lint docs bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast lint docs cpp fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -31,10 +31,10 @@ demo-augment: $(VENV)/.installed
 	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --generated $(OUT)/more.jsonl \
 	  --test $(EX)/test.jsonl --output $(OUT)/augmented.ckpt --force
 
-test: $(VENV)/.installed lint
+test: $(VENV)/.installed lint cpp
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.installed
+test-fast: $(VENV)/.installed cpp
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(VENV)/.installed
@@ -45,6 +45,27 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli_page.py
+
+# The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
+CPP := $(abspath build/cpp)
+CPP_SETTINGS := -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_PREFIX_PATH=$(CPP)/packages/usr
+cpp: $(VENV)/.installed
+	runtime_cpp/tools/get_packages.sh $(CPP)/packages
+	@$(BIN)/cmake -S runtime_cpp -B $(CPP)/release $(CPP_SETTINGS) \
+	  -DORT_LIB="$$($(BIN)/python runtime_cpp/tools/wheel_library.py)" >$(CPP)/configure.log || { cat $(CPP)/configure.log; exit 2; }
+	$(BIN)/cmake --build $(CPP)/release --parallel 2 -- --no-print-directory
+
+# Needs clang (Debian: clang, libclang-rt-dev). FUZZ_BUNDLE gives the first inputs; FUZZ_SECONDS is for each target.
+FUZZ_BUNDLE ?= $(OUT)/support.bundle
+FUZZ_SECONDS ?= 600
+fuzz: cpp
+	$(BIN)/python runtime_cpp/fuzz/run_fuzzers.py --bundle $(FUZZ_BUNDLE) --seconds $(FUZZ_SECONDS) \
+	  --build $(CPP)/fuzz --settings "$(CPP_SETTINGS) -DCROSSTUNE_CHARACTER_TABLES=$(CPP)/release/character_tables.inc"
+
+# SETFIT_PYTHON is the interpreter of an environment with setfit==1.2.0; without it SetFit is left out.
+DATA_ROOT ?= data
+bench-accuracy: $(VENV)/.installed
+	$(BIN)/python benchmarks/accuracy.py --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
 
 clean:
 	rm -rf $(OUT) $(VENV) build *.egg-info

@@ -1,0 +1,22 @@
+// Resident memory of this process, from /proc (Linux).
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+
+namespace crosstune::bench {
+
+// `field` is "VmRSS:" (now) or "VmHWM:" (the most so far).
+inline std::int64_t memory_bytes(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (word == field) {
+      std::int64_t kib = 0;
+      status >> kib;
+      return kib * 1024;
+    }
+  return 0;
+}
+
+}  // namespace crosstune::bench

@@ -1,0 +1,72 @@
+"""Write what the fuzzers begin with, taken from a bundle: a folder for each target, and the tokenizer for texts.
+
+python make_seeds.py BUNDLE FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from crosstune_export.build.probes import PROBES
+
+#: Most tokens of the vocabulary that are kept, so that an input is quick to mutate.
+SMALL = 400
+
+
+def small_tokenizer(data: bytes) -> bytes:
+    """The tokenizer with the first tokens of its vocabulary, those with which a text is read, and no others."""
+    body = json.loads(data)
+    vocabulary = body["model"]["vocab"]
+    kept = sorted(vocabulary, key=lambda token: (not token.startswith("["), len(token), vocabulary[token]))[:SMALL]
+    body["model"]["vocab"] = {token: vocabulary[token] for token in kept}
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def piece(data: bytes) -> bytes:
+    """Length in three bytes, then the bytes."""
+    return len(data).to_bytes(3, "little") + data
+
+
+def bundle_seed(manifest: dict[str, object], selftest: bytes, tokenizer: bytes, odd: int) -> bytes:
+    """One input of the target for bundles; hashes and sizes are left for it to fill in."""
+    names = ("README.md", "model.onnx", "selftest.json", "tokenizer.json")
+    files = {name: {"sha256": f"sha256 of {name}", "size_bytes": f"size of {name}"} for name in names}
+    rest = rest_of(manifest | {"files": files})
+    return bytes([odd]) + b"".join(map(piece, (rest, b"# card", b"graph", selftest, tokenizer)))
+
+
+def rest_of(manifest: dict[str, object]) -> bytes:
+    """What stands in a manifest after its digest."""
+    body = {key: value for key, value in manifest.items() if key != "digest"}
+    return b"," + json.dumps(body).encode()[1:]
+
+
+def main() -> None:
+    """Write the folders."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    manifest = json.loads((arguments.bundle / "manifest.json").read_bytes())
+    manifest = {key: value for key, value in manifest.items() if key not in ("quality", "training", "producer")}
+    tokenizer = (arguments.bundle / "tokenizer.json").read_bytes()
+    small = small_tokenizer(tokenizer)
+    selftest = json.loads((arguments.bundle / "selftest.json").read_bytes())
+    short = json.dumps(selftest | {"samples": selftest["samples"][:2]}).encode()
+    seeds = {
+        "manifest": [rest_of(manifest)],
+        "tokenizer": [small + b"\0" + text.encode() for text in PROBES[:4]],
+        "text": [text.encode() for text in PROBES],
+        "bundle": [bundle_seed(manifest, short, small, odd) for odd in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)],
+    }
+    for target, inputs in seeds.items():
+        (arguments.folder / target).mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(inputs):
+            (arguments.folder / target / f"seed-{number}").write_bytes(data)
+    (arguments.folder / "tokenizer.json").write_bytes(tokenizer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+// Gives fuzzed manifests the digest that belongs to them, so that what comes after it is reached.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "sha256.hpp"
+
+namespace crosstune::core::fuzz {
+
+// A manifest that begins as each must and goes on with `rest`.
+inline std::string signed_manifest(std::string_view rest) {
+  const std::string head = "{\n  \"digest\": \"";
+  std::string bytes = head + std::string(64, '0') + "\"" + std::string(rest);
+  return bytes.replace(head.size(), 64, sha256_hex(bytes));
+}
+
+}  // namespace crosstune::core::fuzz

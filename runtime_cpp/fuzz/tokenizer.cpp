@@ -1,0 +1,27 @@
+// Any bytes as a tokenizer.json, up to the first NUL; what follows is a text for it.
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "error.hpp"
+#include "tokenizer.hpp"
+#include "utf8.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace crosstune::core;
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const std::size_t end = bytes.find('\0');
+  try {
+    const auto tokenizer = read_tokenizer(bytes.substr(0, end), "tokenizer.json");
+    std::string buffer;
+    bool cut = false;
+    std::vector<std::int32_t> ids;
+    const std::string_view text = end == std::string_view::npos ? bytes : bytes.substr(end);
+    tokenizer->append_ids(repaired(text, 4096, &buffer, &cut), 512, &ids);
+    for (const std::int32_t id : ids)
+      if (id < 0) __builtin_trap();
+  } catch (const Failure& failure) {
+    if (failure.status != CROSSTUNE_BUNDLE) __builtin_trap();
+  }
+  return 0;
+}

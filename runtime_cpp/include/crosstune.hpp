@@ -1,0 +1,128 @@
+// C++17 over crosstune.h: owners in place of handles, exceptions in place of statuses.
+//
+//   crosstune::Classifier classifier("support.bundle");
+//   crosstune::Prediction answer = classifier.classify("my thermostat is stuck on the logo");
+//   std::cout << answer.label.value_or("(none)") << "\n";
+#ifndef CROSSTUNE_HPP
+#define CROSSTUNE_HPP
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crosstune.h"
+
+namespace crosstune {
+
+// A call that failed; what() is one line: what was found, what was expected, what to do next.
+class Error : public std::runtime_error {
+ public:
+  explicit Error(crosstune_status status) : std::runtime_error(crosstune_error()), status_(status) {}
+  crosstune_status status() const noexcept { return status_; }
+
+ private:
+  crosstune_status status_;
+};
+
+struct Options {
+  std::int32_t threads = 1;          // inside one run of the graph
+  std::string onnxruntime;           // file name of the library; empty: found as crosstune.h says
+  std::optional<double> threshold;   // in place of the bundle's own
+};
+
+struct Prediction {
+  std::optional<std::string> label;  // none: below a threshold
+  float prob = 0;                    // of the most probable label, in [0, 1]
+  std::vector<float> probs;          // L, in the order of labels()
+  bool truncated = false;            // longer than the backbone reads
+  std::optional<float> scope;        // where the bundle has this output; higher is more in scope
+};
+
+struct TokenIds {
+  std::vector<std::int64_t> ids;
+  bool truncated = false;
+};
+
+// A loaded bundle. Movable; const members are safe in many threads at once.
+class Classifier {
+ public:
+  explicit Classifier(const std::string& bundle, const Options& options = {}) {
+    crosstune_options* raw = nullptr;
+    check(crosstune_options_create(&raw));
+    const std::unique_ptr<crosstune_options, decltype(&crosstune_options_destroy)> owned(raw, crosstune_options_destroy);
+    check(crosstune_options_set_threads(raw, options.threads));
+    if (!options.onnxruntime.empty()) check(crosstune_options_set_onnxruntime(raw, options.onnxruntime.c_str()));
+    if (options.threshold) check(crosstune_options_set_threshold(raw, *options.threshold));
+    crosstune_classifier* handle = nullptr;
+    check(crosstune_classifier_create(bundle.c_str(), raw, &handle));
+    handle_.reset(handle);
+    for (std::size_t i = 0; i < crosstune_label_count(handle); ++i) labels_.emplace_back(crosstune_label(handle, i));
+  }
+
+  const std::vector<std::string>& labels() const noexcept { return labels_; }
+  bool takes_pairs() const noexcept { return crosstune_takes_pairs(handle_.get()) != 0; }
+  std::string digest() const { return crosstune_digest(handle_.get()); }
+  std::string onnxruntime_version() const { return crosstune_onnxruntime_version(handle_.get()); }
+
+  Prediction classify(std::string_view text) const { return classify(input(text)); }
+  Prediction classify(std::string_view text, std::string_view pair) const { return classify(input(text, pair)); }
+
+  TokenIds tokenize(std::string_view text) const { return tokenize(input(text)); }
+  TokenIds tokenize(std::string_view text, std::string_view pair) const { return tokenize(input(text, pair)); }
+
+  // Throws Error with status CROSSTUNE_SELFTEST when the samples do not come out as promised.
+  crosstune_selftest_report selftest() const {
+    crosstune_selftest_report report;
+    check(crosstune_selftest(handle_.get(), &report));
+    return report;
+  }
+
+ private:
+  struct Destroy {
+    void operator()(crosstune_classifier* handle) const noexcept { crosstune_classifier_destroy(handle); }
+  };
+
+  static void check(crosstune_status status) {
+    if (status != CROSSTUNE_OK) throw Error(status);
+  }
+
+  static crosstune_text input(std::string_view text) { return {text.data(), text.size(), nullptr, 0}; }
+  static crosstune_text input(std::string_view text, std::string_view pair) {
+    return {text.data(), text.size(), pair.data() == nullptr ? "" : pair.data(), pair.size()};
+  }
+
+  Prediction classify(const crosstune_text& text) const {
+    Prediction prediction;
+    prediction.probs.resize(labels_.size());
+    crosstune_answer answer;
+    check(crosstune_classify(handle_.get(), &text, &answer, prediction.probs.data()));
+    if (answer.label >= 0) prediction.label = labels_[static_cast<std::size_t>(answer.label)];
+    if (!std::isnan(answer.scope)) prediction.scope = answer.scope;
+    prediction.prob = answer.prob;
+    prediction.truncated = answer.truncated != 0;
+    return prediction;
+  }
+
+  TokenIds tokenize(const crosstune_text& text) const {
+    TokenIds row;
+    row.ids.resize(crosstune_max_length_tokens(handle_.get()));
+    std::size_t count = 0;
+    std::int32_t truncated = 0;
+    check(crosstune_tokenize(handle_.get(), &text, row.ids.data(), row.ids.size(), &count, &truncated));
+    row.ids.resize(count);
+    row.truncated = truncated != 0;
+    return row;
+  }
+
+  std::unique_ptr<crosstune_classifier, Destroy> handle_;
+  std::vector<std::string> labels_;
+};
+
+}  // namespace crosstune
+
+#endif

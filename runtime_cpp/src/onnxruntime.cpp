@@ -1,0 +1,89 @@
+#include "onnxruntime.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <vector>
+
+#include "error.hpp"
+
+namespace crosstune::core {
+namespace {
+
+#if defined(__APPLE__)
+constexpr const char* kSystemNames[] = {"libonnxruntime.1.dylib", "libonnxruntime.dylib"};
+#else
+constexpr const char* kSystemNames[] = {"libonnxruntime.so.1", "libonnxruntime.so"};
+#endif
+
+std::vector<std::string> candidates(const std::string& file) {
+  if (!file.empty()) return {file};
+  if (const char* named = std::getenv("CROSSTUNE_ONNXRUNTIME"); named != nullptr && *named != '\0') return {named};
+  std::vector<std::string> names;
+#ifdef CROSSTUNE_ORT_LIB
+  names.emplace_back(CROSSTUNE_ORT_LIB);
+#endif
+  names.insert(names.end(), std::begin(kSystemNames), std::end(kSystemNames));
+  return names;
+}
+
+OnnxRuntime open_library(void* library, const std::string& file) {
+  const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
+  if (get_base == nullptr) {
+    throw Failure(CROSSTUNE_USAGE, file + ": no OrtGetApiBase in it, expected an onnxruntime library. Name another one.");
+  }
+  OnnxRuntime runtime{nullptr, nullptr, get_base()->GetVersionString(), file};
+  if (is_version_at_least(runtime.version, "1." + std::to_string(kApiVersion)))
+    runtime.api = get_base()->GetApi(kApiVersion);
+  if (runtime.api == nullptr) {
+    throw Failure(CROSSTUNE_USAGE, file + ": onnxruntime " + runtime.version + ", expected 1." +
+                                       std::to_string(kApiVersion) + " or newer. Install a newer one.");
+  }
+  OrtStatus* failed = runtime.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "crosstune", &runtime.environment);
+  if (failed != nullptr) {
+    runtime.api->ReleaseStatus(failed);
+    throw Failure(CROSSTUNE_RESOURCES, file + ": onnxruntime gives no environment. Free some memory.");
+  }
+  return runtime;
+}
+
+}  // namespace
+
+const OnnxRuntime& open_onnxruntime(const std::string& file) {
+  static std::mutex& mutex = *new std::mutex;  // both outlive every thread that might still run at exit
+  static auto& opened = *new std::map<void*, std::unique_ptr<const OnnxRuntime>>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::string tried;
+  for (const std::string& name : candidates(file)) {
+    void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      tried += (tried.empty() ? "" : ", ") + name;
+      continue;
+    }
+    std::unique_ptr<const OnnxRuntime>& runtime = opened[library];
+    if (!runtime) runtime = std::make_unique<const OnnxRuntime>(open_library(library, name));
+    return *runtime;
+  }
+  throw Failure(CROSSTUNE_USAGE, "onnxruntime: cannot open " + tried +
+                                     ", expected its shared library. Install onnxruntime, or set CROSSTUNE_ONNXRUNTIME to "
+                                     "the file (the Python wheel has it in onnxruntime/capi).");
+}
+
+bool is_version_at_least(const std::string& version, const std::string& least) {
+  std::istringstream a(version), b(least);
+  for (int part = 0; part < 3; ++part) {
+    int x = 0, y = 0;
+    if (!(a >> x)) x = 0;
+    if (!(b >> y)) y = 0;
+    if (x != y) return x > y;
+    a.ignore(1);
+    b.ignore(1);
+  }
+  return true;
+}
+
+}  // namespace crosstune::core

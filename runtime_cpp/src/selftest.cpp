@@ -1,0 +1,27 @@
+#include "selftest.hpp"
+
+#include "error.hpp"
+#include "json_reader.hpp"
+
+namespace crosstune::core {
+
+Selftest parse_selftest(std::string_view bytes, const std::string& where) {
+  Json json;
+  try {
+    json = parse_json(bytes);
+  } catch (const JsonError& error) {
+    throw refused(where + ": not a self-test (" + error.what() + "). Build the bundle again.");
+  }
+  const JsonReader file(where, json);
+  Selftest selftest{file.number("tolerance"), {}};
+  for (std::size_t i = 0; i < file.array("samples").size(); ++i) {
+    const JsonReader item = file.item("samples", i);
+    SelftestSample sample{item.text("text"), std::nullopt, item.ids("input_ids"), item.boolean("truncated"),
+                          item.numbers("probs")};
+    if (item.optional("text_pair") != nullptr) sample.pair = item.text("text_pair");
+    selftest.samples.push_back(std::move(sample));
+  }
+  return selftest;
+}
+
+}  // namespace crosstune::core

@@ -1,0 +1,28 @@
+// The samples inside a bundle.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crosstune::core {
+
+struct SelftestSample {
+  std::string text;
+  std::optional<std::string> pair;
+  std::vector<std::int32_t> input_ids;
+  bool truncated;
+  std::vector<double> probs;
+};
+
+struct Selftest {
+  double tolerance;
+  std::vector<SelftestSample> samples;
+};
+
+// Throws Failure (CROSSTUNE_BUNDLE).
+Selftest parse_selftest(std::string_view bytes, const std::string& where);
+
+}  // namespace crosstune::core

@@ -1,0 +1,68 @@
+"""The C++ runtime as ``make cpp`` built it, and bundles for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+from tests.runtime_cpp.c_library import Library
+
+BUILD = REPO_ROOT / "build" / "cpp"
+
+
+def built(name: str) -> Path:
+    path = BUILD / "release" / name
+    if not path.exists():
+        pytest.fail(f"{path.relative_to(REPO_ROOT)}: not built, expected for these tests. Run: make cpp")
+    return path
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """libcrosstune, opened in this process beside Python's own onnxruntime."""
+    suffix = "dylib" if platform.system() == "Darwin" else "so"
+    return Library(str(built(f"libcrosstune.{suffix}")))
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    return built("crosstune-classify")
+
+
+@pytest.fixture(scope="session")
+def run(program):
+    """Runs crosstune-classify; gives exit code, standard output and standard error."""
+
+    def run(*arguments, stdin: bytes = b"", environment=None):
+        done = subprocess.run(
+            [program, *map(str, arguments)], input=stdin, capture_output=True, check=False, timeout=300,
+            env=os.environ | (environment or {}),
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_bundle_dir(tmp_path_factory, tiny_pair_checkpoint_dir) -> Path:
+    """The fp32 bundle of the head for pairs. Not to be changed: copy it first."""
+    from crosstune_export.build.pipeline import BuildConfig, build
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny-pair.bundle"
+    build(tiny_pair_checkpoint_dir, folder, BuildConfig(precision="fp32", max_flips_percent=100))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir) -> Path:
+    """The int8 bundle of the paper's head. Not to be changed: copy it first."""
+    from crosstune_export.build.pipeline import BuildConfig, build
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny-paper.bundle"
+    build(tiny_paper_checkpoint_dir, folder, BuildConfig(precision="int8", max_flips_percent=100))
+    return folder

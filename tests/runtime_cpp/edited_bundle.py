@@ -1,0 +1,41 @@
+"""Bundles changed after they were built, with hashes that are right again: what a careful attacker or a newer build makes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from crosstune_export.manifest import digest_of, file_entry
+
+HEAD = '{\n  "digest": "'
+
+
+def signed(body: Mapping[str, object]) -> bytes:
+    """Manifest bytes with a right digest."""
+    rest = json.dumps({key: value for key, value in body.items() if key != "digest"}, indent=2, sort_keys=True)
+    return with_digest((HEAD + "0" * 64 + '",\n' + rest.removeprefix("{\n") + "\n").encode())
+
+
+def with_digest(data: bytes) -> bytes:
+    """The same bytes with the digest that belongs to them."""
+    return data[: len(HEAD)] + digest_of(data).encode() + data[len(HEAD) + 64 :]
+
+
+def edited(
+    source: Path,
+    target: Path,
+    edit: Callable[[dict], object] = lambda body: None,
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """A copy of a bundle with other files and an edited manifest."""
+    shutil.copytree(source, target)
+    body = json.loads((target / "manifest.json").read_bytes())
+    for name, data in (files or {}).items():
+        (target / name).write_bytes(data)
+        entry = file_entry(data)
+        body["files"][name] = {"sha256": entry.sha256, "size_bytes": entry.size_bytes}
+    edit(body)
+    (target / "manifest.json").write_bytes(signed(body))
+    return target

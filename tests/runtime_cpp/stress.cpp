@@ -1,0 +1,65 @@
+// Many threads on one classifier, and on classifiers that come and go, through texts of any bytes. Built with sanitizers.
+//
+//   crosstune-stress BUNDLE THREADS ROUNDS
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "crosstune.hpp"
+
+namespace {
+
+std::vector<std::string> texts() {
+  std::mt19937 source(7);
+  std::vector<std::string> all = {"", "where is my parcel", "[CLS] [SEP]", std::string(300, 'a'), std::string("a\0b", 3),
+                                  "\xff\xfe", "caf\u00e9 \u5546\u54c1 \U0001F600 \u1d165\u0301", std::string(70000, ' ')};
+  for (int i = 0; i < 40; ++i) {
+    std::string text;
+    for (auto length = source() % 200; length > 0; --length) text += static_cast<char>(source() % 256);
+    all.push_back(text);
+  }
+  return all;
+}
+
+bool same(const crosstune::Prediction& a, const crosstune::Prediction& b) {
+  return a.label == b.label && a.probs == b.probs && a.truncated == b.truncated;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return CROSSTUNE_USAGE;
+  const std::string bundle = argv[1];
+  const int threads = std::atoi(argv[2]), rounds = std::atoi(argv[3]);
+  const std::vector<std::string> inputs = texts();
+  const crosstune::Classifier shared(bundle);
+  std::vector<crosstune::Prediction> expected;
+  for (const std::string& text : inputs) expected.push_back(shared.classify(text));
+
+  std::atomic<long> wrong{0}, answers{0};
+  const auto work = [&] {
+    for (int round = 0; round < rounds; ++round) {
+      const crosstune::Classifier own(bundle);
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        wrong += !same(shared.classify(inputs[i]), expected[i]) + !same(own.classify(inputs[i]), expected[i]);
+        answers += 2;
+      }
+      wrong += own.selftest().wrong_ids != 0;
+      try {
+        crosstune::Classifier(bundle + "-none");
+        ++wrong;
+      } catch (const crosstune::Error& error) {
+        wrong += error.status() != CROSSTUNE_BUNDLE;
+      }
+    }
+  };
+  std::vector<std::thread> pool;
+  for (int i = 0; i < threads; ++i) pool.emplace_back(work);
+  for (std::thread& thread : pool) thread.join();
+  std::printf("%ld answers, %ld wrong\n", answers.load(), wrong.load());
+  return wrong == 0 ? 0 : 1;
+}

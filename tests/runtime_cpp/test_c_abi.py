@@ -1,0 +1,213 @@
+"""The C ABI: ownership, errors, threads, processes; and the library as other projects find it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from crosstune_export import Classifier
+from tests.conftest import REPO_ROOT
+from tests.runtime_cpp.c_library import Answer, CallError, Text
+from tests.runtime_cpp.conftest import BUILD, built
+
+CMAKE = Path(sys.executable).parent / "cmake"
+
+
+def error_of(library, status) -> tuple[int, str]:
+    return status, library.error().decode()
+
+
+def test_null_is_an_error_and_no_crash(library, tiny_fp32_bundle_dir):
+    handle = ctypes.c_void_p()
+    text, answer, ids, count = Text.of(b"a"), Answer(), (ctypes.c_int64 * 64)(), ctypes.c_size_t()
+    owner = library.load(tiny_fp32_bundle_dir)
+    loaded = owner.handle
+    for status, name in (
+        (library.options_create(None), "options"),
+        (library.options_set_threads(None, 1), "options"),
+        (library.classifier_create(None, None, ctypes.byref(handle)), "bundle"),
+        (library.classifier_create(b"x", None, None), "classifier"),
+        (library.classify(None, text, answer, None), "classifier"),
+        (library.classify(loaded, None, answer, None), "input"),
+        (library.classify(loaded, text, None, None), "answer"),
+        (library.tokenize(loaded, text, None, 64, count, None), "ids"),
+        (library.tokenize(loaded, text, ids, 64, None, None), "count"),
+        (library.selftest(None, None), "classifier"),
+    ):
+        assert status == 2, name
+    assert error_of(library, library.selftest(None, None)) == (2, "classifier: found NULL, expected a pointer.")
+    library.options_destroy(None)
+    library.classifier_destroy(None)
+    assert library.selftest(loaded, None) == 0
+    assert library.tokenize(loaded, text, ids, 64, count, None) == 0
+
+
+def test_options_out_of_range(library, tiny_fp32_bundle_dir):
+    for arguments, status, message in (
+        ({"threads": 0}, 2, "threads: found 0, expected at least 1."),
+        ({"threshold": 1.5}, 3, "threshold: found 1.500000, expected a probability from 0 to 1."),
+        ({"threshold": float("nan")}, 3, "threshold: found nan, expected a probability from 0 to 1."),
+    ):
+        with pytest.raises(CallError) as caught:
+            library.load(tiny_fp32_bundle_dir, **arguments)
+        assert (caught.value.status, str(caught.value)) == (status, message)
+
+
+def test_too_little_room_for_ids(library, tiny_fp32_bundle_dir):
+    loaded = library.load(tiny_fp32_bundle_dir)
+    ids, count = (ctypes.c_int64 * 64)(), ctypes.c_size_t(7)
+    status = library.tokenize(loaded.handle, Text.of(b"a"), ids, 63, count, None)
+    assert error_of(library, status) == (2, "capacity: found 63, expected at least 64.")
+    assert count.value == 7
+
+
+def test_an_onnxruntime_that_is_not_there(library, tiny_fp32_bundle_dir, tmp_path):
+    with pytest.raises(CallError) as caught:
+        library.load(tiny_fp32_bundle_dir, onnxruntime=tmp_path / "lib.so")
+    assert (caught.value.status, str(caught.value)) == (
+        2,
+        f"onnxruntime: cannot open {tmp_path}/lib.so, expected its shared library. Install onnxruntime, or set "
+        "CROSSTUNE_ONNXRUNTIME to the file (the Python wheel has it in onnxruntime/capi).",
+    )
+
+
+def test_a_library_that_is_not_onnxruntime(library, tiny_fp32_bundle_dir):
+    other = built("libcrosstune.so")
+    with pytest.raises(CallError) as caught:
+        library.load(tiny_fp32_bundle_dir, onnxruntime=other)
+    assert (caught.value.status, str(caught.value)) == (
+        2,
+        f"{other}: no OrtGetApiBase in it, expected an onnxruntime library. Name another one.",
+    )
+
+
+def test_many_threads_share_a_classifier_and_load_their_own(library, tiny_bundle_dir, tiny_other_texts):
+    shared = library.load(tiny_bundle_dir)
+    expected = {text: shared.classify(text.encode()) for text in tiny_other_texts}
+    wrong = []
+
+    def work():
+        own = library.load(tiny_bundle_dir)
+        for _ in range(20):
+            for text, answer in expected.items():
+                for classifier in (shared, own):
+                    if (
+                        found := classifier.classify(text.encode())
+                    ).probs != answer.probs or found.label != answer.label:
+                        wrong.append(text)
+        if library.classify(None, None, None, None) != 2:
+            wrong.append("status")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_error_belongs_to_its_thread(library):
+    library.options_set_threads(None, 1)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(library.error()))
+    thread.start()
+    thread.join()
+    assert seen == [b""]
+    assert library.error() == b"options: found NULL, expected a pointer."
+
+
+FORKED = """
+import os, sys
+from tests.runtime_cpp.c_library import CallError, Library
+library = Library(sys.argv[1])
+loaded = library.load(sys.argv[2], threads=4, onnxruntime=sys.argv[3])
+loaded.classify(b"hello")
+child = os.fork()
+if child == 0:
+    try:
+        loaded.classify(b"hello")
+    except CallError as error:
+        print(error.status, error, flush=True)
+    del loaded  # nothing of the parent's session is touched
+    print(library.load(sys.argv[2], onnxruntime=sys.argv[3]).classify(b"where is my parcel").label, flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_forked_process_must_load_its_own(tiny_fp32_bundle_dir):
+    runtime = wheel_library()
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, built("libcrosstune.so"), tiny_fp32_bundle_dir, runtime],
+        cwd=REPO_ROOT, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.stderr.decode() == ""
+    assert done.stdout.decode() == (
+        f"2 {tiny_fp32_bundle_dir}: loaded in another process, expected in this one. Create the classifier after fork().\n"
+        "shipping\n0\n"
+    )
+
+
+def wheel_library() -> str:
+    script = REPO_ROOT / "runtime_cpp" / "tools" / "wheel_library.py"
+    return subprocess.run([sys.executable, script], capture_output=True, check=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The library as ``cmake --install`` lays it out."""
+    built("libcrosstune.so")
+    prefix = tmp_path_factory.mktemp("prefix")
+    subprocess.run([CMAKE, "--install", BUILD / "release", "--prefix", prefix], capture_output=True, check=True)
+    return prefix
+
+
+@pytest.mark.slow
+def test_find_package_and_the_example(installed, tiny_fp32_bundle_dir, tmp_path):
+    """The example builds against the installed library alone, shared and static, and answers as Python does."""
+    configure = [CMAKE, "-S", REPO_ROOT / "runtime_cpp" / "example", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed}"]
+    subprocess.run(configure, capture_output=True, check=True)
+    subprocess.run([CMAKE, "--build", tmp_path], capture_output=True, check=True)
+    for name in ("classify", "classify-static"):
+        done = subprocess.run(
+            [tmp_path / name, tiny_fp32_bundle_dir], input=b"where is my parcel\nthanks, great work\n",
+            capture_output=True, check=False, timeout=60, env=os.environ | {"CROSSTUNE_ONNXRUNTIME": wheel_library()},
+        )  # fmt: skip
+        answers = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel", "thanks, great work"])
+        assert done.stdout.decode() == "".join(f"{answer.label}\t{answer.prob:.4f}\n" for answer in answers)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.slow
+def test_the_header_is_c99(installed, tmp_path):
+    source = tmp_path / "version.c"
+    source.write_text(
+        "#include <crosstune.h>\n#include <stdio.h>\nint main(void) { return puts(crosstune_version()) < 0; }\n"
+    )
+    command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{installed}/include", source]
+    libraries = [path.parent for path in installed.rglob("libcrosstune.so")]
+    subprocess.run(
+        [*command, f"-L{libraries[0]}", "-lcrosstune", f"-Wl,-rpath,{libraries[0]}", "-o", tmp_path / "v"], check=True
+    )
+    done = subprocess.run([tmp_path / "v"], capture_output=True, check=True)
+    assert done.stdout == b"0.1.0\n"
+
+
+def test_only_the_c_abi_is_exported():
+    """No symbol of ours, nor of the JSON parser, can clash with another library's."""
+    done = subprocess.run(
+        ["nm", "-DC", "--defined-only", built("libcrosstune.so")], capture_output=True, check=True, text=True
+    )
+    names = [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()]
+    ours = {name for name in names if name.startswith("crosstune_")}
+    header = (REPO_ROOT / "runtime_cpp" / "include" / "crosstune.h").read_text("utf-8")
+    assert ours == {name for name in ours if f"{name}(" in header}
+    assert len(ours) == header.count("CROSSTUNE_API ") - header.count("#define CROSSTUNE_API ")
+    assert [name for name in names if "crosstune::" in name or "nlohmann" in name] == []

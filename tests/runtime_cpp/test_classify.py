@@ -1,0 +1,181 @@
+"""Answers of the C++ runtime against those of the Python runtime, one text a call, on the same onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import onnx
+import pytest
+
+from crosstune_export import Classifier
+from tests.runtime_cpp.c_library import CallError
+from tests.runtime_cpp.edited_bundle import edited
+from tests.tolerances import CPP_TO_PYTHON
+
+BUNDLES = ("tiny_bundle_dir", "tiny_fp32_bundle_dir", "tiny_paper_bundle_dir")
+
+
+def all_texts(examples, others) -> list[str]:
+    return [example.text for example in examples] + list(others)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_answers_are_pythons(request, library, tiny_examples, tiny_other_texts, name):
+    path = request.getfixturevalue(name)
+    cpp, python = library.load(path), Classifier.load(path)
+    assert cpp.labels == python.labels
+    for text in all_texts(tiny_examples, tiny_other_texts):
+        found, expected = cpp.classify(text.encode()), python.classify([text], batch_size=1)[0]
+        assert (found.label, found.truncated) == (expected.label, expected.truncated)
+        assert np.abs(np.array(found.probs) - expected.probs).max() <= CPP_TO_PYTHON
+        assert found.prob == max(found.probs)
+        assert math.isnan(found.scope)
+
+
+def test_pairs(library, tiny_pair_bundle_dir, tiny_pair_examples):
+    cpp, python = library.load(tiny_pair_bundle_dir), Classifier.load(tiny_pair_bundle_dir)
+    assert library.takes_pairs(cpp.handle) == 1
+    for example in tiny_pair_examples:
+        first, second = example.content
+        found, expected = cpp.classify(first.encode(), second.encode()), python.classify([(first, second)])[0]
+        assert found.label == expected.label
+        assert np.abs(np.array(found.probs) - expected.probs).max() <= CPP_TO_PYTHON
+
+
+def test_threads_do_not_change_answers(library, tiny_fp32_bundle_dir, tiny_other_texts):
+    one, two = library.load(tiny_fp32_bundle_dir), library.load(tiny_fp32_bundle_dir, threads=2)
+    for text in tiny_other_texts:
+        assert np.abs(np.subtract(one.classify(text.encode()).probs, two.classify(text.encode()).probs)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", (*BUNDLES, "tiny_pair_bundle_dir"))
+def test_selftest(request, library, name):
+    path = request.getfixturevalue(name)
+    report, expected = library.load(path).selftest(), Classifier.load(path).selftest()
+    assert (report.samples, report.wrong_ids, report.tolerance) == (expected.samples, 0, expected.tolerance)
+    assert abs(report.max_difference - expected.max_difference) <= CPP_TO_PYTHON
+
+
+def test_a_selftest_that_fails(library, tiny_fp32_bundle_dir, tmp_path):
+    body = json.loads((tiny_fp32_bundle_dir / "selftest.json").read_bytes())
+    body["samples"][0]["input_ids"][0] += 1
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": json.dumps(body).encode()})
+    with pytest.raises(CallError) as caught:
+        library.load(path).selftest()
+    expected = Classifier.load(path).selftest()
+    assert caught.value.status == 6
+    assert str(caught.value) == (
+        f"self-test: 1 of {len(body['samples'])} samples with other ids, largest difference of a probability "
+        f"{expected.max_difference:.1e}, expected 0 and at most 1e-04. Build for this machine."
+    )
+
+
+def probs_of(library, path, text=b"where is my parcel") -> list[float]:
+    return sorted(library.load(path).classify(text).probs)
+
+
+def test_a_threshold_of_the_bundle_and_one_of_the_caller(library, tiny_fp32_bundle_dir, tmp_path):
+    prob = probs_of(library, tiny_fp32_bundle_dir)[-1]
+    path = edited(
+        tiny_fp32_bundle_dir, tmp_path / "x.bundle", lambda body: body.update(decision={"threshold": prob + 1e-3})
+    )
+    assert library.load(path).classify(b"where is my parcel").label is None
+    assert library.load(path).classify(b"where is my parcel").prob == pytest.approx(prob)
+    assert library.load(path, threshold=prob - 1e-3).classify(b"where is my parcel").label == "shipping"
+    assert library.load(tiny_fp32_bundle_dir, threshold=1).classify(b"where is my parcel").label is None
+
+
+def with_scope(source, target, threshold):
+    """The bundle with a third output, the smallest probability of the row, as a stand-in for a score of scope."""
+    model = onnx.load_from_string((source / "model.onnx").read_bytes())
+    model.graph.node.append(onnx.helper.make_node("Neg", ["probs"], ["minus"]))
+    axes = onnx.numpy_helper.from_array(np.array([1], np.int64), "scope_axes")
+    model.graph.initializer.append(axes)
+    model.graph.node.append(onnx.helper.make_node("ReduceMax", ["minus", "scope_axes"], ["least"], keepdims=0))
+    model.graph.node.append(onnx.helper.make_node("Neg", ["least"], ["scope"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("scope", onnx.TensorProto.FLOAT, ["batch"]))
+
+    def edit(body):
+        body["format_version"] = "1.1"
+        body["graph"]["outputs"].append("scope")
+        body["decision"] = {"threshold": None, "scope_threshold": threshold}
+
+    return edited(source, target, edit, {"model.onnx": model.SerializeToString()})
+
+
+def test_a_text_out_of_scope_has_no_label(library, tiny_fp32_bundle_dir, tmp_path):
+    least = probs_of(library, tiny_fp32_bundle_dir)[0]
+    for number, (threshold, label) in enumerate(((None, "shipping"), (least / 2, "shipping"), (least * 2, None))):
+        path = with_scope(tiny_fp32_bundle_dir, tmp_path / f"{number}.bundle", threshold)
+        answer = library.load(path).classify(b"where is my parcel")
+        assert answer.label == label
+        assert answer.scope == pytest.approx(least)
+
+
+def test_a_row_that_is_not_finite_is_an_error(library, tiny_fp32_bundle_dir, tmp_path):
+    model = onnx.load_from_string((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
+    bias = next(value for value in model.graph.initializer if value.name == "label_bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(bias.dims, np.nan, np.float32), "label_bias"))
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model.SerializeToString()})
+    with pytest.raises(CallError) as caught:
+        library.load(path).classify(b"hello")
+    assert caught.value.status == 3
+    assert str(caught.value) == "text: the graph gave probabilities that are not finite. Verify the bundle."
+
+
+def test_optimizers_that_are_off_change_the_last_digits_as_in_python(
+    library, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts
+):
+    """With the fusion on, sums are taken in another order: the digits tell whether onnxruntime was told."""
+    answers = []
+    for name, optimizers in (("off", ["SkipLayerNormFusion"]), ("on", [])):
+        path = edited(tiny_fp32_bundle_dir, tmp_path / name, put_graph(disabled_optimizers=optimizers))
+        cpp = library.load(path)
+        answers.append([cpp.classify(text.encode()).probs for text in tiny_other_texts])
+        expected = Classifier.load(path).predict_proba(list(tiny_other_texts), batch_size=1)
+        assert answers[-1] == [tuple(row) for row in expected.tolist()]
+    assert answers[0] != answers[1]
+
+
+def test_session_settings_of_the_manifest_reach_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path):
+    """Shown by a value that onnxruntime refuses."""
+    good, bad = (
+        edited(tiny_fp32_bundle_dir, tmp_path / name, put_graph(session_config={"session.dynamic_block_base": value}))
+        for name, value in (("good", "4"), ("bad", "many"))
+    )
+    library.load(good)
+    with pytest.raises(CallError) as caught:
+        library.load(bad)
+    assert str(caught.value).startswith(f"{bad}: onnxruntime refuses the graph (")
+
+
+def put_graph(**fields):
+    return lambda body: body["graph"].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair", "message"),
+    [
+        (b"one", b"two", "text: found two strings, expected one: this bundle classifies single texts."),
+        (None, None, "text: found NULL, expected a string."),
+    ],
+)
+def test_texts_that_do_not_fit(library, tiny_fp32_bundle_dir, text, pair, message):
+    from tests.runtime_cpp.c_library import Answer, Text
+
+    loaded = library.load(tiny_fp32_bundle_dir)
+    given = Text(text, 3, pair, 3)
+    answer = Answer()
+    status = library.classify(loaded.handle, given, answer, None)
+    assert (status, library.error().decode()) == (2 if text is None else 3, message)
+
+
+def test_one_text_for_a_bundle_of_pairs(library, tiny_pair_bundle_dir):
+    with pytest.raises(CallError) as caught:
+        library.load(tiny_pair_bundle_dir).classify(b"one")
+    assert (caught.value.status, str(caught.value)) == (
+        3,
+        "text: found one string, expected two: this bundle classifies pairs.",
+    )

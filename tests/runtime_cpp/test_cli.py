@@ -1,0 +1,186 @@
+"""crosstune-classify: results, every error line in full, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from crosstune_export import Classifier
+from tests.runtime_cpp.edited_bundle import edited
+from tests.tolerances import CPP_TO_PYTHON
+
+SEE = "See crosstune-classify --help."
+
+
+def test_rows_are_those_of_the_contract(run, tiny_fp32_bundle_dir, tiny_other_texts):
+    lines = "".join(json.dumps({"text": text, "more": 1}) + "\n\n" for text in tiny_other_texts)
+    code, out, err = run("--input-format", "jsonl", tiny_fp32_bundle_dir, stdin=lines.encode())
+    assert (code, err) == (0, "")
+    python = Classifier.load(tiny_fp32_bundle_dir)
+    answers = python.classify(list(tiny_other_texts), batch_size=1)
+    for line, text, answer in zip(out.splitlines(), tiny_other_texts, answers, strict=True):
+        row = json.loads(line)
+        assert list(row) == ["text", "label", "prob", "probs", "truncated"]
+        assert (row["text"], row["label"], row["truncated"]) == (text, answer.label, answer.truncated)
+        assert list(row["probs"]) == list(python.labels)
+        assert np.abs(np.subtract(list(row["probs"].values()), answer.probs)).max() <= CPP_TO_PYTHON
+        assert np.float32(row["prob"]) == np.float32(max(row["probs"].values()))
+
+
+def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_bytes('\ufeffwhere is my parcel\r\n\n \u00a0\n  "quoted" \\ caf\u00e9 \U0001f600 \u0007\nlast'.encode())
+    code, out, err = run(tiny_fp32_bundle_dir, file)
+    assert (code, err) == (0, "")
+    texts = [json.loads(line)["text"] for line in out.splitlines()]
+    assert texts == ["where is my parcel", '  "quoted" \\ caf\u00e9 \U0001f600 \u0007', "last"]
+
+
+def test_pairs(run, tiny_pair_bundle_dir, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps({"text_pair": "the box", "text": "where is it"}) + "\n", "utf-8")
+    code, out, err = run(tiny_pair_bundle_dir, file)
+    row = json.loads(out)
+    assert (code, err, list(row)) == (0, "", ["text", "text_pair", "label", "prob", "probs", "truncated"])
+    assert row["label"] == Classifier.load(tiny_pair_bundle_dir).classify([("where is it", "the box")])[0].label
+
+
+def test_ids(run, tiny_fp32_bundle_dir, tiny_other_texts):
+    code, out, err = run("--ids", tiny_fp32_bundle_dir, stdin="\n".join(tiny_other_texts).encode())
+    assert (code, err) == (0, "")
+    python = Classifier.load(tiny_fp32_bundle_dir)
+    texts = [text for text in tiny_other_texts if text]
+    for line, text in zip(out.splitlines(), texts, strict=True):
+        ids = list(python.token_ids([text])[0])
+        assert json.loads(line) == {"text": text, "input_ids": ids, "truncated": len(ids) == 64}
+
+
+def test_lone_surrogates_become_ufffd(run, tiny_fp32_bundle_dir):
+    line = rb'{"text": "a\ud800b\\ud800 \udc00\ud83d\ude00"}'
+    code, out, err = run("--input-format", "jsonl", tiny_fp32_bundle_dir, stdin=line)
+    assert (code, err, json.loads(out)["text"]) == (0, "", "a\ufffdb\\ud800 \ufffd\U0001f600")
+
+
+def test_no_label_below_a_threshold(run, tiny_fp32_bundle_dir):
+    code, out, _ = run("--threshold", "1", tiny_fp32_bundle_dir, stdin=b"where is my parcel")
+    row = json.loads(out)
+    assert (code, row["label"], row["prob"] > 0.3) == (0, None, True)
+
+
+def test_selftest(run, tiny_fp32_bundle_dir, tmp_path):
+    code, out, err = run("--selftest", tiny_fp32_bundle_dir)
+    report = Classifier.load(tiny_fp32_bundle_dir).selftest()
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
+        f"(at most {report.tolerance:.0e}), onnxruntime 1."
+    )
+    body = json.loads((tiny_fp32_bundle_dir / "selftest.json").read_bytes())
+    body["samples"][3]["truncated"] = not body["samples"][3]["truncated"]
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": json.dumps(body).encode()})
+    code, out, err = run("--selftest", path)
+    assert (code, out) == (6, "")
+    assert err.startswith(f"error: self-test: 1 of {report.samples} samples with other ids, largest difference")
+
+
+def test_help_and_version(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: crosstune-classify [OPTIONS] BUNDLE [FILE]\n")
+    import tokenizers
+
+    assert run("--version") == (0, f"crosstune-classify 0.1.0, tokenizers {tokenizers.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), f"found 0 names, expected BUNDLE and perhaps FILE. {SEE}"),
+        (("a", "b", "c"), f"found 3 names, expected BUNDLE and perhaps FILE. {SEE}"),
+        (("--frobnicate", "a"), f"--frobnicate: no such option. {SEE}"),
+        (("a", "--threshold"), f"--threshold: found nothing, expected a value. {SEE}"),
+        (("a", "--threshold", "much"), f"--threshold: found 'much', expected a number. {SEE}"),
+        (("a", "--input-format", "xml"), f"--input-format: found 'xml', expected auto, jsonl or text. {SEE}"),
+        (("a", "--threads", "0"), "threads: found 0, expected at least 1."),
+    ],
+)
+def test_usage(run, arguments, message):
+    assert run(*arguments) == (2, "", f"error: {message}\n")
+
+
+def test_a_table_is_left_to_python(run, tiny_fp32_bundle_dir):
+    assert run(tiny_fp32_bundle_dir, "x.CSV") == (
+        2,
+        "",
+        "error: x.CSV: a table, expected .jsonl or lines of text. "
+        "Use crosstune-export classify, which reads tables, or convert it.\n",
+    )
+
+
+def test_no_onnxruntime(run, tiny_fp32_bundle_dir):
+    code, out, err = run(tiny_fp32_bundle_dir, environment={"CROSSTUNE_ONNXRUNTIME": "no-such-library.so"})
+    assert (code, out) == (2, "")
+    assert err.startswith("error: onnxruntime: cannot open no-such-library.so, expected its shared library.")
+
+
+def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
+    for file in (tmp_path / "none.txt", tmp_path):
+        assert run(tiny_fp32_bundle_dir, file) == (
+            3,
+            "",
+            f"error: {file}: cannot be read, expected a file. Check the path.\n",
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "x.txt",
+            b"good\nbad \xff\n",
+            "2: byte 0xff at offset 9 is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8",
+        ),
+        ("x.jsonl", b'{"text": "a"', "1: not valid JSON (byte 13 does not belong there). Correct the line."),
+        ("x.jsonl", b'\n{"text": 1, "b": 2}', '2: no string "text", found fields "b", "text". Give every row text.'),
+        ("x.jsonl", b"[1]", '1: no string "text", found fields none. Give every row text.'),
+        ("x.jsonl", b'{"text": "a", "text": "b"}', '1: not valid JSON (key "text" twice). Correct the line.'),
+    ],
+)
+def test_bad_rows(run, tiny_fp32_bundle_dir, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    code, _, err = run(tiny_fp32_bundle_dir, tmp_path / name)
+    assert (code, err) == (3, f"error: {tmp_path / name}:{message}\n")
+
+
+def test_pairs_are_not_lines(run, tiny_pair_bundle_dir):
+    assert run(tiny_pair_bundle_dir, stdin=b"one") == (
+        3,
+        "",
+        "error: standard input: lines of text, expected pairs. Give JSON Lines with text and text_pair.\n",
+    )
+
+
+def test_a_refused_bundle(run, tmp_path):
+    assert run(tmp_path / "none") == (
+        5,
+        "",
+        f"error: {tmp_path}/none: found nothing, expected a bundle folder. Build one with crosstune-export build.\n",
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(program, tiny_fp32_bundle_dir):
+    texts = b"where is my parcel\n" * 3000
+    with subprocess.Popen(
+        [program, tiny_fp32_bundle_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        try:
+            process.stdin.write(texts)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,278 @@
+"""The C++ tokenizer against the reference, id for id."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import unicodedata
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from crosstune_export.manifest import TokenLayout
+from crosstune_export.runtime.tokenization import TextTokenizer
+from tests.runtime_cpp.c_library import CallError
+from tests.runtime_cpp.edited_bundle import edited
+
+CODE_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
+#: Scripts and kinds of characters that the random strings are mixed from.
+RANGES = (
+    (0x20, 0x7F), (0x20, 0x7F), (0x20, 0x7F), (0x00, 0x20), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x530), (0x530, 0x700),
+    (0x900, 0xE80), (0x1000, 0x1100), (0x1100, 0x1200), (0x1A00, 0x1C00), (0x1DC0, 0x2100), (0x2000, 0x2070),
+    (0x3000, 0x3100), (0x4E00, 0x5000), (0xAC00, 0xAD00), (0xF900, 0xFB00), (0xFE00, 0x10000), (0x11000, 0x11D00),
+    (0x1D100, 0x1D200), (0x1E000, 0x1E030), (0x1E900, 0x1E960), (0x1F300, 0x1F700), (0x20000, 0x20100), (0xE0000, 0xE0200),
+)  # fmt: skip
+
+
+def random_text(random_source: random.Random) -> str:
+    """Words of up to 12 characters, each word out of two ranges."""
+    words = []
+    for _ in range(random_source.randrange(1, 8)):
+        ranges = random_source.choices(RANGES, k=2)
+        words.append(
+            "".join(
+                chr(random_source.randrange(*random_source.choice(ranges))) for _ in range(random_source.randrange(13))
+            )
+        )
+    return random_source.choice((" ", "", "\u00a0")).join(words)
+
+
+@cache
+def telling_characters() -> tuple[str, ...]:
+    """What normalization turns into something else, what it makes of it, all marks, and every 64th code point besides.
+
+    Characters that are dropped or only set apart tell so without being in the vocabulary: they leave no id or a [UNK].
+    """
+    normalize = normalizers.BertNormalizer(lowercase=True).normalize_str
+    characters = set(map(chr, CODE_POINTS[::64]))
+    for character in map(chr, CODE_POINTS):
+        made = normalize(character).strip()
+        if made not in ("", character) or unicodedata.category(character).startswith("M"):
+            characters.update(made, character)
+    return tuple(sorted(characters))
+
+
+def character_tokenizer(**steps) -> Tokenizer:
+    """A WordPiece whose vocabulary has single characters, so that ids show what became of each one."""
+    characters = telling_characters()
+    vocabulary = ["[UNK]", "[CLS]", "[SEP]", *characters, *("##" + character for character in characters)]
+    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(**steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+class Both:
+    """One tokenizer on both sides: a bundle for C++, the reference for Python."""
+
+    def __init__(self, library, bundle, folder, tokenizer: Tokenizer, **tokens) -> None:
+        data = tokenizer.to_str().encode()
+        layout = {"max_length_tokens": 1 << 14, "prefix_ids": [1], "infix_ids": [], "suffix_ids": [2]} | tokens
+        path = edited(bundle, folder, lambda body: body["tokens"].update(layout), {"tokenizer.json": data})
+        self.cpp = library.load(path)
+        body = json.loads((path / "manifest.json").read_bytes())
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in body["tokens"].items()}
+        self.python = TextTokenizer(data, TokenLayout(**fields), body["text_pair"], "here")
+
+    def differing(self, texts: list[str]) -> list[str]:
+        """The texts whose ids, or whose ``truncated``, are not the same."""
+        rows = self.python.rows(texts)
+        return [
+            text
+            for text, row in zip(texts, rows, strict=True)
+            if self.cpp.tokenize(text.encode()) != (list(row.ids), row.truncated)
+        ]
+
+
+@pytest.fixture(scope="module")
+def both(library, tiny_bundle_dir, tmp_path_factory):
+    def both(tokenizer, **tokens) -> Both:
+        return Both(library, tiny_bundle_dir, tmp_path_factory.mktemp("tokenizer") / "x.bundle", tokenizer, **tokens)
+
+    return both
+
+
+@pytest.fixture(scope="module")
+def uncased(both):
+    return both(character_tokenizer(lowercase=True))
+
+
+@pytest.fixture(scope="module")
+def cased(both):
+    return both(character_tokenizer(lowercase=False))
+
+
+@pytest.fixture(scope="module")
+def minilm_ids(both, minilm):
+    return both(Tokenizer.from_str(minilm.tokenizer_json.decode()))
+
+
+def every_code_point() -> list[str]:
+    """Each code point within a word and as a word, some in a text."""
+    words = [f"a{chr(code)}b {chr(code)}" for code in CODE_POINTS]
+    return [" ".join(words[i : i + 128]) for i in range(0, len(words), 128)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["uncased", "cased"])
+def test_every_code_point(request, name):
+    assert request.getfixturevalue(name).differing(every_code_point()) == []
+
+
+@pytest.mark.slow
+def test_random_strings_of_mixed_scripts(uncased, cased, minilm_ids):
+    source = random.Random(20)
+    for pair, count in ((uncased, 50_000), (cased, 10_000), (minilm_ids, 40_000)):
+        assert pair.differing([random_text(source) for _ in range(count)]) == []
+
+
+STEPS = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "steps", list(itertools.product((False, True), (False, True), (None, False, True), (False, True)))
+)
+def test_every_choice_of_steps(both, steps):
+    pair = both(character_tokenizer(**dict(zip(STEPS, steps, strict=True))))
+    source = random.Random(4)
+    assert pair.differing([random_text(source) for _ in range(1500)]) == []
+
+
+def test_marks_are_put_in_order_and_some_are_kept(uncased):
+    """Characters with a combining class that the reference does not strip, around others that it does."""
+    marks = "\u08d4\u1b44\u302e\u302f\U0001d165\U0001d166\U0001d16d\U0001e001\U0001e94a\u0301\u0345\u0334\u0900\u20dd"
+    texts = ["".join(marks) for marks in itertools.permutations(marks, 3)]
+    assert uncased.differing([f"x{text} {text}y" for text in texts]) == []
+
+
+def test_words_of_a_hundred_characters_and_more(uncased):
+    texts = [letter * count for letter in ("a", "é", "商", "\U0001d49c", "e\u0301") for count in (99, 100, 101, 200)]
+    assert uncased.differing(texts) == []
+
+
+@given(text=st.text(st.characters(exclude_categories=("Cs",)), max_size=200))
+def test_any_text(minilm_ids, text):
+    assert minilm_ids.differing([text]) == []
+
+
+@pytest.mark.slow
+def test_bytes_that_are_not_utf8_are_replaced_as_in_python(uncased):
+    source = random.Random(6)
+    pieces = [
+        b"",
+        b"a",
+        b"\xff",
+        b"\xc0\xaf",
+        b"\xe2\x82",
+        b"\xf0\x9f\x98",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        "é商😀".encode(),
+    ]
+    for _ in range(5000):
+        data = b"".join(source.choices(pieces, k=source.randrange(6)))
+        data += bytes(source.randrange(256) for _ in range(source.randrange(12)))
+        text = data.decode("utf-8", "replace")
+        row = uncased.python.rows([text])[0]
+        assert uncased.cpp.tokenize(data) == (list(row.ids), row.truncated), data
+
+
+@pytest.mark.parametrize("clean_text", [False, True])
+def test_a_replaced_byte_is_ufffd(both, clean_text):
+    pair = both(character_tokenizer(clean_text=clean_text, lowercase=True))
+    assert pair.cpp.tokenize(b"a\xff\xe2\x82b") == pair.cpp.tokenize("a\ufffd\ufffdb".encode())
+
+
+def test_special_tokens_spelled_out_are_text(minilm_ids):
+    assert minilm_ids.differing(["[CLS] [SEP] [MASK] [PAD] [UNK] ##ing [unused1]"]) == []
+
+
+@pytest.fixture(scope="module")
+def cut_at_1024(both):
+    return both(character_tokenizer(lowercase=True), max_text_bytes=1024)
+
+
+@given(count=st.integers(1000, 1050), character=st.sampled_from("aé商😀"), offset=st.integers(0, 3))
+@settings(max_examples=200)
+def test_long_texts_are_cut_at_a_whole_code_point(cut_at_1024, count, character, offset):
+    text = "x" * offset + " ".join([character * 7] * (count // 7))
+    assert cut_at_1024.differing([text, text[: 1024 // len(character.encode())]]) == []
+    broken = text.encode()[:1030] + b"\xff"
+    row = cut_at_1024.python.rows([broken.decode("utf-8", "replace")])[0]
+    assert cut_at_1024.cpp.tokenize(broken) == (list(row.ids), row.truncated)
+
+
+@pytest.fixture(scope="module")
+def eight_tokens(both):
+    return both(character_tokenizer(lowercase=True), max_length_tokens=8)
+
+
+@pytest.mark.parametrize("words", range(12))
+def test_a_row_has_at_most_max_length_tokens(eight_tokens, words):
+    assert eight_tokens.differing(["a " * words]) == []
+    assert eight_tokens.cpp.tokenize(b"a " * words)[1] is (words > 6)
+
+
+@pytest.fixture(scope="module", params=[8, 9, 16, 64])
+def pairs(request, library, tiny_pair_bundle_dir, tmp_path_factory):
+    tokens = {"max_length_tokens": request.param, "infix_ids": [2], "suffix_ids": [2]}
+    folder = tmp_path_factory.mktemp("pairs") / "x.bundle"
+    return Both(library, tiny_pair_bundle_dir, folder, character_tokenizer(lowercase=True), **tokens)
+
+
+@given(first=st.text("ab ", max_size=40), second=st.text("cd 商", max_size=40))
+def test_pairs(pairs, first, second):
+    row = pairs.python.rows([(first, second)])[0]
+    assert pairs.cpp.tokenize(first.encode(), second.encode()) == (list(row.ids), row.truncated)
+
+
+def test_the_tables_are_those_of_the_installed_library(library):
+    import tokenizers
+
+    assert library.tokenizer_reference().decode() == f"tokenizers {tokenizers.__version__}"
+
+
+WHICH = "this library has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle."
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t["model"].update(type="BPE"), f"its model is BPE, expected WordPiece: {WHICH}"),
+        (lambda t: t["model"].update(type="Unigram"), f"its model is Unigram, expected WordPiece: {WHICH}"),
+        (lambda t: t.update(normalizer=None), f"its normalizer is null, expected BertNormalizer: {WHICH}"),
+        (
+            lambda t: t.update(pre_tokenizer={"type": "Whitespace"}),
+            f"its pre_tokenizer is Whitespace, expected BertPreTokenizer: {WHICH}",
+        ),
+        (
+            lambda t: t["added_tokens"].append({"content": "<x>", "special": False}),
+            'it adds the token "<x>", which is not special, expected special ones only. Use the Python runtime for this bundle.',
+        ),
+        (
+            lambda t: t["model"].update(unk_token="<?>"),
+            'model.unk_token is "<?>", expected a token of the vocabulary. Build the bundle again.',
+        ),
+        (
+            lambda t: t["model"]["vocab"].update(zebra=-1),
+            'model.vocab is "zebra": -1, expected an id for every token. Build the bundle again.',
+        ),
+        (
+            lambda t: t["normalizer"].update(lowercase=1),
+            "normalizer.lowercase is 1, expected true or false. Build the bundle again.",
+        ),
+        (lambda t: t.pop("model"), f"its model is null, expected WordPiece: {WHICH}"),
+    ],
+)
+def test_other_tokenizers_are_refused(library, tiny_bundle_dir, tmp_path, edit, message):
+    body = json.loads((tiny_bundle_dir / "tokenizer.json").read_bytes())
+    edit(body)
+    path = edited(tiny_bundle_dir, tmp_path / "x.bundle", files={"tokenizer.json": json.dumps(body).encode()})
+    with pytest.raises(CallError) as caught:
+        library.load(path)
+    assert (caught.value.status, str(caught.value)) == (5, f"{path}/tokenizer.json: {message}")
