@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -30,12 +31,10 @@ print(json.dumps([[a.label, a.probs.tolist()] for a in Classifier.load(sys.argv[
 
 def unpacked(version: str, folder: Path) -> Path:
     """Folder of a wheel's contents."""
-    target = folder / version
-    if not target.exists():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "--dest", folder, f"onnxruntime=={version}"], check=True, stderr=subprocess.DEVNULL)
-        zipfile.ZipFile(next(folder.glob(f"onnxruntime-{version}-*.whl"))).extractall(target)
-    return target
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--dest", folder, f"onnxruntime=={version}"], check=True, stderr=subprocess.DEVNULL)
+    zipfile.ZipFile(next(folder.glob("onnxruntime-*.whl"))).extractall(folder / "wheel")
+    return folder / "wheel"
 
 
 def row(version: str, wheel: Path, bundle: Path) -> dict[str, object]:
@@ -68,12 +67,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--versions", default="1.20.1,1.23.2,1.32.0")
-    parser.add_argument("--wheels", type=Path, default=Path("out/wheels"))
     arguments = parser.parse_args()
-    arguments.wheels.mkdir(parents=True, exist_ok=True)
     for version in arguments.versions.split(","):
-        for bundle in arguments.bundles:
-            print(json.dumps(row(version, unpacked(version, arguments.wheels), bundle)), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = unpacked(version, Path(folder))
+            for bundle in arguments.bundles:
+                print(json.dumps(row(version, wheel, bundle)), flush=True)
 
 
 if __name__ == "__main__":

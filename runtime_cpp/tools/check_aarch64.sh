@@ -22,11 +22,13 @@ runtime_cpp/tools/get_packages.sh "$build/packages" arm64
   -DCROSSTUNE_CHARACTER_TABLES="$PWD/build/cpp/release/character_tables.inc" >"$build/configure.log"
 "$(dirname "$python")/cmake" --build "$build/release" --target crosstune-classify --parallel 2 -- --no-print-directory
 
-library=$build/onnxruntime/capi/libonnxruntime.so.$version
+library=$build/libonnxruntime.so.$version
 if [ ! -e "$library" ]; then
   "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 \
     --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --dest "$build" "onnxruntime==$version"
-  "$python" -m zipfile --extract "$build"/onnxruntime-$version-*.whl "$build"
+  "$python" -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))' \
+    "$build"/onnxruntime-$version-*.whl "onnxruntime/capi/libonnxruntime.so.$version" >"$library.part"
+  mv "$library.part" "$library"
 fi
 
 native=build/cpp/release/crosstune-classify
