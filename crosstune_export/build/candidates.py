@@ -12,6 +12,7 @@ from crosstune_export.build.passes import (
     fold_constants,
     fuse_encoder,
     half_precision,
+    mean_by_product,
     padding_mask,
     split_skip_layer_norm,
     tanh_gelu,
@@ -97,6 +98,7 @@ class Workshop:
             if split_norms:
                 counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
             counts["fold_constants"] = fold_constants.apply(model)
+            counts["mean_by_product"] = mean_by_product.apply(model)
             self._floats[split_norms] = model, counts
         return self._floats[split_norms]
 
