@@ -8,6 +8,7 @@ import pytest
 from onnxscript import ir
 
 from crosstune_export.build.passes import (
+    centre_output,
     fold_constants,
     label_attention,
     mean_by_product,
@@ -152,6 +153,19 @@ def test_fold_constants():
     assert operators(model) == ["MatMul"]
     assert np.array_equal(run(model, feeds)[0], before)
     assert fold_constants.apply(model) == 0
+
+
+def test_centre_output():
+    x = value("x", FLOAT, ["b", 6])
+    node = ir.node("Identity", [x])
+    node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT
+    node.outputs[0].shape = ir.Shape(["b", 6])
+    model = model_of([x], [node], [node.outputs[0]], [])
+    error = RANDOM.normal(size=6).astype(np.float32)
+    assert centre_output.apply(model, error) == 1
+    assert [output.name for output in model.graph.outputs] == ["text_vector"]
+    rows = RANDOM.normal(size=(3, 6)).astype(np.float32)
+    assert np.array_equal(run(model, {"x": rows})[0], rows - error)
 
 
 def masked_sum_model(axis=1, last=-1):
