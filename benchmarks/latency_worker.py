@@ -1,4 +1,4 @@
-"""One engine in a process of its own: reads a request a line, answers with seconds. Runs in any environment.
+"""One engine in a process of its own: reads a request a line, answers with seconds (passed, and of processor time).
 
     python benchmarks/latency_worker.py KIND PATH
 
@@ -117,12 +117,14 @@ def main() -> None:
         load_s = time.perf_counter() - started
         call = engines[request["threads"]](request["ids"])
         call()
-        times = []
+        times, busy = [], []
         for _ in range(request["calls"]):
-            started = time.perf_counter()
+            started, started_busy = time.perf_counter(), time.process_time()
             call()
             times.append(time.perf_counter() - started)
-        print(json.dumps({"times": times, "load_s": load_s, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
+            busy.append(time.process_time() - started_busy)
+        answer = {"times": times, "busy": busy, "load_s": load_s, "peak_rss_bytes": peak_rss_bytes()}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

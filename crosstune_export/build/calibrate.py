@@ -22,7 +22,7 @@ MAX_TOKENS = 3072
 def collect(
     model: ir.Model, rows: Sequence[TokenRow], tokenizer: TextTokenizer, disabled_optimizers: Sequence[str]
 ) -> Activations:
-    """Inputs of every product with constant weights, and outputs of every Gelu, on texts one by one.
+    """Inputs of every product with constant float weights, and the graph's own output, on texts one by one.
 
     Args:
         model: Float graph; left as it is.
@@ -30,9 +30,7 @@ def collect(
         tokenizer: Makes batches of them.
         disabled_optimizers: What onnxruntime must not do to the graph.
     """
-    names = _watched(model)
-    if not names:
-        return {}
+    names = list(dict.fromkeys([*_watched(model), str(model.graph.outputs[0].name)]))
     watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     values = {value.name: value for node in watched.graph for value in node.outputs}
     watched.graph.outputs.clear()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from onnxscript import ir
 
 from crosstune_export.build.calibrate import Activations
 from crosstune_export.build.passes import (
+    centre_output,
     fold_constants,
     fuse_encoder,
     half_precision,
+    mean_by_product,
     padding_mask,
     split_skip_layer_norm,
     tanh_gelu,
@@ -67,7 +70,7 @@ class Workshop:
 
     Attributes:
         traced: As torch exported it, never changed.
-        activations: Asked for the inputs of a float graph's products when the first candidate is quantized.
+        activations: Asked for what goes into a graph's products and comes out of it, see ``calibrate.collect``.
     """
 
     traced: ir.Model
@@ -83,7 +86,9 @@ class Workshop:
             if self._samples is None:
                 self._samples = self.activations(self._float(True)[0])
             model, more = quantize(model, self._samples, candidate.plan)
-            counts |= more
+            name = str(model.graph.outputs[0].name)
+            error = (self.activations(model)[name] - self._samples[name]).mean(0, dtype=np.float64)
+            counts |= {**more, "centre_output": centre_output.apply(model, error.astype(np.float32))}
         if candidate.tanh:
             counts["tanh_gelu"] = tanh_gelu.apply(model)
         if candidate.half:
@@ -97,6 +102,7 @@ class Workshop:
             if split_norms:
                 counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
             counts["fold_constants"] = fold_constants.apply(model)
+            counts["mean_by_product"] = mean_by_product.apply(model)
             self._floats[split_norms] = model, counts
         return self._floats[split_norms]
 

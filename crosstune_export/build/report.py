@@ -15,7 +15,7 @@ import onnx
 from crosstune_export.build.search import Trial
 from crosstune_export.manifest import BundleManifest
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 340, 70, 50
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 350, 70, 60
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}
@@ -135,7 +135,7 @@ def _pareto(trials: Sequence[Trial]) -> str:
     ]
     for step in range(1, 5):
         at, share = right * step / 5, top * step / 5
-        lines.append(f'<text x="{x(at):.1f}" y="{y(0) + 18:.1f}" text-anchor="middle">{at:.2g}</text>')
+        lines.append(f'<text x="{x(at):.1f}" y="{y(0) + 26:.1f}" text-anchor="middle">{at:.2g}</text>')
         lines.append(f'<text x="{_LEFT - 8}" y="{y(share) + 5:.1f}" text-anchor="end">{share:.2g}</text>')
     ordered = sorted(timed, key=lambda trial: trial.latency_ms or 0)
     frontier, least = [], math.inf
@@ -150,7 +150,7 @@ def _pareto(trials: Sequence[Trial]) -> str:
             continue
         color = "#1b7f4b" if trial.verdict == "shipped" else "#4a76b8"
         at_x, at_y = x(trial.latency_ms), y(trial.flip_percent)
-        radius = 6 + 14 * math.sqrt(trial.size_bytes / largest)
+        radius = 4 + 8 * math.sqrt(trial.size_bytes / largest)
         lines.append(
             f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}" fill="{color}" fill-opacity=".35" stroke="{color}">'
             f"<title>{_text(trial.candidate.name)}</title></circle>"

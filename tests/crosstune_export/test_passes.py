@@ -10,8 +10,10 @@ from onnxscript import ir
 from crosstune.head_reference import reference_attention, reference_prior_probs
 from crosstune.label_queries import SHARPNESS
 from crosstune_export.build.passes import (
+    centre_output,
     fold_constants,
     label_attention,
+    mean_by_product,
     padding_mask,
     quantize_embeddings,
     split_skip_layer_norm,
@@ -153,6 +155,55 @@ def test_fold_constants():
     assert operators(model) == ["MatMul"]
     assert np.array_equal(run(model, feeds)[0], before)
     assert fold_constants.apply(model) == 0
+
+
+def test_centre_output():
+    x = value("x", FLOAT, ["b", 6])
+    node = ir.node("Identity", [x])
+    node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT
+    node.outputs[0].shape = ir.Shape(["b", 6])
+    model = model_of([x], [node], [node.outputs[0]], [])
+    error = RANDOM.normal(size=6).astype(np.float32)
+    assert centre_output.apply(model, error) == 1
+    assert [output.name for output in model.graph.outputs] == ["text_vector"]
+    rows = RANDOM.normal(size=(3, 6)).astype(np.float32)
+    assert np.array_equal(run(model, {"x": rows})[0], rows - error)
+
+
+def masked_sum_model(axis=1, last=-1):
+    """ReduceSum over tokens of states times a mask, as torch exports a mean."""
+    states, mask = value("states", FLOAT, ["b", "t", 3, 8]), value("mask", FLOAT, ["b", "t"])
+    ends = constant("ends", np.array([last])), constant("last", np.array([-1]))
+    axes = constant("axes", np.array([axis]))
+    wide = ir.node("Unsqueeze", [mask, ends[0]])
+    wider = ir.node("Unsqueeze", [wide.outputs[0], ends[1]])
+    product = ir.node("Mul", [states, wider.outputs[0]])
+    total = ir.node("ReduceSum", [product.outputs[0], axes], attributes={"keepdims": 0})
+    for index, node in enumerate((wide, wider, product)):
+        node.outputs[0].name = f"step_{index}"
+    total.outputs[0].name, total.outputs[0].dtype = "y", FLOAT
+    total.outputs[0].shape = ir.Shape(["b", 3, 8] if axis == 1 else ["b", "t", 8])
+    return model_of([states, mask], [wide, wider, product, total], [total.outputs[0]], [*ends, axes])
+
+
+def test_mean_by_product():
+    model = masked_sum_model()
+    mask = (RANDOM.random((4, 7)) < 0.7).astype(np.float32)
+    feeds = {"states": RANDOM.normal(size=(4, 7, 3, 8)).astype(np.float32), "mask": mask}
+    before = run(model, feeds)[0]
+    assert mean_by_product.apply(model) == 1
+    assert "ReduceSum" not in operators(model) and operators(model).count("MatMul") == 1
+    after = run(model, feeds)[0]
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() <= tolerances.STATES_PADDED
+    assert mean_by_product.apply(model) == 0
+
+
+def test_mean_by_product_leaves_other_sums_alone():
+    model = masked_sum_model(axis=2)
+    before = operators(model)
+    assert mean_by_product.apply(model) == 0
+    assert operators(model) == before
 
 
 def gather_model(table, axis=0):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +70,12 @@ def test_int8(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_examples):
     assert small.manifest.graph.precision == "int8"
     assert (tiny_bundle_dir / "model.onnx").stat().st_size < (tiny_fp32_bundle_dir / "model.onnx").stat().st_size
     nodes = onnx.load(tiny_bundle_dir / "model.onnx").graph.node
-    assert {"MatMulIntegerToFloat", "QAttention"} <= {node.op_type for node in nodes}
-    assert {node.input[1] for node in nodes if node.op_type == "MatMul"} == {
-        "label_queries_0",
-        "label_queries_1",
-        "scope_keys",
-    }
+    kinds = [node.op_type for node in nodes]
+    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QAttention")) == (6, 2)  # three products a layer
+    head = {"label_queries_0", "label_queries_1", "scope_keys"}
+    float_products = [node.input[1] for node in nodes if node.op_type == "MatMul"]
+    assert head < set(float_products)
+    assert len(float_products) == len(head) + 1  # the mean over tokens
     texts = [example.text for example in tiny_examples]
     agree = (small.predict_proba(texts).argmax(1) == large.predict_proba(texts).argmax(1)).mean()
     assert agree >= 0.8  # a random backbone of 32 features is far more fragile than a trained one
@@ -102,7 +105,7 @@ def test_what_the_graph_holds(fixture, request, tiny_checkpoint_dir, repo_root):
 
 def test_fusions_fired(tmp_path, tiny_checkpoint_dir):
     result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", FP32)
-    passes = {"fuse_encoder": 2, "padding_mask": 2, "split_skip_layer_norm": 4}
+    passes = {"fuse_encoder": 2, "padding_mask": 2, "split_skip_layer_norm": 4, "mean_by_product": 1}
     assert {name: result.shipped.passes[name] for name in passes} == passes
     assert result.size_bytes == sum(path.stat().st_size for path in result.path.iterdir())
     assert result.manifest.digest == Classifier.load(result.path).manifest.digest
@@ -113,6 +116,24 @@ def test_equal_inputs_give_equal_bytes(tmp_path, tiny_checkpoint_dir):
         build(tiny_checkpoint_dir, tmp_path / place / "same.bundle", ANY_FLIPS)
     for path in sorted((tmp_path / "one" / "same.bundle").iterdir()):
         assert path.read_bytes() == (tmp_path / "two" / "same.bundle" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_hash_seeds_locales_and_folders_change_no_byte(tmp_path, tiny_checkpoint_dir):
+    made = []
+    for place, seed, locale in (("one", "1", "C"), ("a longer/two", "2", "C.UTF-8")):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        code = (
+            "import sys\nfrom crosstune_export.build.pipeline import BuildConfig, build\n"
+            "build(sys.argv[1], 'same.bundle', BuildConfig('int8', max_flips_percent=100))"
+        )
+        environment = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale, "OMP_NUM_THREADS": "1", "TZ": place[:1]}
+        subprocess.run(
+            [sys.executable, "-c", code, tiny_checkpoint_dir], cwd=folder, env=environment, check=True, timeout=300
+        )
+        made.append({path.name: path.read_bytes() for path in (folder / "same.bundle").iterdir()})
+    assert made[0] == made[1]
 
 
 def test_training_texts_are_not_shipped(tiny_bundle_dir, tiny_examples):

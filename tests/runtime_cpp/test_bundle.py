@@ -139,6 +139,11 @@ FILE_SETTING = "graph.session_config.session.optimized_model_filepath is a setti
 NO_SCOPE = f"expected null, as the graph gives no scope. {AGAIN}"
 
 
+def without_scope(body):
+    body["graph"]["outputs"] = ["probs", "text_vector"]
+    body["decision"]["scope_threshold"] = 0.5
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -165,7 +170,7 @@ NO_SCOPE = f"expected null, as the graph gives no scope. {AGAIN}"
         (put("graph", "session_config", []), f"graph.session_config is an array, expected an object. {AGAIN}"),
         (put("decision", "threshold", 1.5), f"decision.threshold is 1.5, expected a probability or null. {AGAIN}"),
         (put("decision", "threshold", "x"), f'decision.threshold is "x", expected a probability or null. {AGAIN}'),
-        (put("decision", "scope_threshold", 0.5), f"decision.scope_threshold is a number, {NO_SCOPE}"),
+        (without_scope, f"decision.scope_threshold is a number, {NO_SCOPE}"),
         (drop("files", "README.md"), f"files is 3 files, expected the four other files. {AGAIN}"),
         (put("files", "model.onnx", "sha256", "ab"), f'files.model.onnx.sha256 is "ab", expected 64 lowercase hexadecimal digits. {AGAIN}'),
         (put("files", "README.md", "size_bytes", 1 << 21), f"files.README.md.size_bytes is 2097152, {OF_CARD}"),
@@ -214,10 +219,9 @@ def test_a_graph_with_other_inputs_than_the_manifest_says(library, tiny_fp32_bun
     edit = put("graph", "inputs", ["input_ids", "attention_mask", "token_type_ids"])
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
     two = "input_ids int64 rank 2, attention_mask int64 rank 2"
-    gives = "gives probs float32 rank 2, text_vector float32 rank 2, expected"
+    outputs = "probs float32 rank 2, text_vector float32 rank 2, scope float32 rank 1"
     assert refusal(library, path) == (
-        f"{path}: the graph takes {two} and {gives} {two}, token_type_ids int64 rank 2 and probs float32 rank 2, "
-        f"text_vector float32 rank 2. {AGAIN}"
+        f"{path}: the graph takes {two} and gives {outputs}, expected {two}, token_type_ids int64 rank 2 and {outputs}. {AGAIN}"
     )
 
 

@@ -31,7 +31,7 @@ def test_answers_are_pythons(request, library, tiny_examples, tiny_other_texts, 
         assert (found.label, found.truncated) == (expected.label, expected.truncated)
         assert np.abs(np.array(found.probs) - expected.probs).max() <= CPP_TO_PYTHON
         assert found.prob == max(found.probs)
-        assert math.isnan(found.scope)
+        assert found.scope == pytest.approx(expected.scope, abs=CPP_TO_PYTHON)
 
 
 def test_pairs(library, tiny_pair_bundle_dir, tiny_pair_examples):
@@ -87,31 +87,20 @@ def test_a_threshold_of_the_bundle_and_one_of_the_caller(library, tiny_fp32_bund
     assert library.load(tiny_fp32_bundle_dir, threshold=1).classify(b"where is my parcel").label is None
 
 
-def with_scope(source, target, threshold):
-    """The bundle with a third output, the smallest probability of the row, as a stand-in for a score of scope."""
-    model = onnx.load_from_string((source / "model.onnx").read_bytes())
-    model.graph.node.append(onnx.helper.make_node("Neg", ["probs"], ["minus"]))
-    axes = onnx.numpy_helper.from_array(np.array([1], np.int64), "scope_axes")
-    model.graph.initializer.append(axes)
-    model.graph.node.append(onnx.helper.make_node("ReduceMax", ["minus", "scope_axes"], ["least"], keepdims=0))
-    model.graph.node.append(onnx.helper.make_node("Neg", ["least"], ["scope"]))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("scope", onnx.TensorProto.FLOAT, ["batch"]))
-
-    def edit(body):
-        body["format_version"] = "1.1"
-        body["graph"]["outputs"].append("scope")
-        body["decision"] = {"threshold": None, "scope_threshold": threshold}
-
-    return edited(source, target, edit, {"model.onnx": model.SerializeToString()})
-
-
 def test_a_text_out_of_scope_has_no_label(library, tiny_fp32_bundle_dir, tmp_path):
-    least = probs_of(library, tiny_fp32_bundle_dir)[0]
-    for number, (threshold, label) in enumerate(((None, "shipping"), (least / 2, "shipping"), (least * 2, None))):
-        path = with_scope(tiny_fp32_bundle_dir, tmp_path / f"{number}.bundle", threshold)
+    scope = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel"])[0].scope
+    for number, (threshold, label) in enumerate(((None, "shipping"), (scope - 0.01, "shipping"), (scope + 0.01, None))):
+        decision = {"threshold": None, "scope_threshold": threshold}
+        path = edited(
+            tiny_fp32_bundle_dir, tmp_path / f"{number}.bundle", lambda body, value=decision: body.update(decision=value)
+        )
         answer = library.load(path).classify(b"where is my parcel")
-        assert answer.label == label
-        assert answer.scope == pytest.approx(least)
+        assert answer.label == Classifier.load(path).classify(["where is my parcel"])[0].label == label
+        assert answer.scope == pytest.approx(scope, abs=CPP_TO_PYTHON)
+
+
+def test_a_head_without_scope_says_so(library, tiny_paper_bundle_dir):
+    assert math.isnan(library.load(tiny_paper_bundle_dir).classify(b"where is my parcel").scope)
 
 
 def test_a_row_that_is_not_finite_is_an_error(library, tiny_fp32_bundle_dir, tmp_path):
