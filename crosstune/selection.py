@@ -22,7 +22,9 @@ Progress = Callable[[int, int], None]
 #: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
 LIKELIHOOD_POWER = 1.0
 #: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
-PENALTY_BELIEF = (-2.0, 1.0)
+PENALTY_BELIEF = (-1.5, 0.7)
+#: Pull of the views' weights to what was believed of them, in shots.
+MIXTURE_PULL = 2.0
 #: A view's logits are brought to this standard deviation before they are mixed.
 LOGIT_DEVIATION = 2.0
 #: Multiplies cosines to the descriptions when there are no shots to choose it by.
@@ -194,7 +196,7 @@ def select(
     else:
         logits = torch.stack([part.held_out for _, _, part in parts])  # (V, N, seen)
         spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
-        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), local, believed, 1 / len(local)) / spread
+        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), local, believed, MIXTURE_PULL / len(local)) / spread
         held_out = torch.einsum("v,vnl->nl", mixture, logits)
         temperature = fit_temperature(held_out, local)
         mixture, held_out = mixture / temperature, held_out / temperature
