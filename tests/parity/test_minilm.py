@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crosstune import TrainConfig, read_examples, read_labels, train
-from crosstune.head_reference import reference_features, reference_prior_probs
+from crosstune.head_reference import reference_attention, reference_features, reference_prior_probs
+from crosstune.label_queries import SHARPNESS
 from crosstune.training import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.build.pipeline import BuildConfig, build
@@ -60,7 +61,8 @@ def test_int8_gives_the_same_labels(trained, support_desk):
     small, large = (Classifier.load(folder / f"{name}.bundle") for name in ("int8", "fp32"))
     same = small.predict_proba(rows).argmax(1) == large.predict_proba(rows).argmax(1)
     assert same.mean() >= 0.98
-    assert sum(path.stat().st_size for path in (folder / "int8.bundle").iterdir()) <= 24_000_000
+    labels = len(small.labels)  # each has a key, 8 queries in 2 layers and a scope key, in float32
+    assert sum(path.stat().st_size for path in (folder / "int8.bundle").iterdir()) <= 23_700_000 + 50_000 * labels
 
 
 def test_int8_answers_depend_on_the_text_alone(trained, texts):
@@ -89,7 +91,10 @@ def test_the_numpy_oracle(trained, minilm, texts):
     for row, probs in zip(minilm.tokenize(few), found, strict=True):
         hidden = minilm.forward([row])
         states = [state[0].numpy() for state in hidden.states]
-        features = reference_features(states, len(row.ids), atoms, head.spec.merge, head.positions.first, 0)
+        pooled = reference_features(states, len(row.ids), atoms, head.spec.merge, head.positions.first, 0)
+        queries = head.label_queries.double().numpy()
+        found_by = reference_attention(states, len(row.ids), head.spec.attention, queries, SHARPNESS)
+        features = np.concatenate([pooled, found_by])
         expected = reference_prior_probs(
             features, head.label_keys.numpy().astype(float), head.label_bias.numpy().astype(float)
         )
