@@ -269,6 +269,15 @@ def table(state: dict[str, object], shots: int) -> Table:
     return shown
 
 
+def markdown(shown: Table) -> str:
+    """A table for a page."""
+    columns = [[str(shown.columns[0].header), *shown.columns[0].cells]]
+    columns += [[str(column.header), *column.cells] for column in shown.columns[1:]]
+    rows = list(zip(*columns, strict=True))
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]]) + "\n"
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -284,10 +293,14 @@ def main() -> None:
     parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
     parser.add_argument("--setfit-python", default=None, help="the interpreter of an environment that has setfit")
     parser.add_argument("--output", default="out/accuracy.json")
+    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
     arguments = parser.parse_args()
     state = run(arguments)
-    for shots in arguments.shots:
-        Console(width=None if sys.stdout.isatty() else 250).print(table(state, shots))
+    tables = [table(state, shots) for shots in arguments.shots]
+    if arguments.markdown is not None:
+        Path(arguments.markdown).write_text("\n".join(map(markdown, tables)), "utf-8")
+    for shown in tables:
+        Console(width=None if sys.stdout.isatty() else 250).print(shown)
 
 
 if __name__ == "__main__":
