@@ -117,7 +117,7 @@ class Loaded:
     """A classifier handle; destroyed with the object."""
 
     def __init__(self, library: Library, handle: c.c_void_p) -> None:
-        self.library, self.handle = library, handle
+        self.lib, self.handle = library, handle
         count = library.label_count(handle)
         self.labels = tuple(library.label(handle, i).decode() for i in range(count))
         assert library.label(handle, count) is None
@@ -125,23 +125,23 @@ class Loaded:
         self._ids = (c.c_int64 * self._longest)()
 
     def __del__(self) -> None:
-        self.library.classifier_destroy(self.handle)
+        self.lib.classifier_destroy(self.handle)
 
     def classify(self, text: bytes, pair: bytes | None = None) -> Found:
         answer, probs = Answer(), (c.c_float * len(self.labels))()
-        self.library.check(self.library.classify(self.handle, Text.of(text, pair), answer, probs))
+        self.lib.check(self.lib.classify(self.handle, Text.of(text, pair), answer, probs))
         label = None if answer.label < 0 else self.labels[answer.label]
         return Found(label, answer.prob, tuple(probs), answer.scope, bool(answer.truncated))
 
     def tokenize(self, text: bytes, pair: bytes | None = None) -> tuple[list[int], bool]:
         count, truncated = c.c_size_t(), c.c_int32()
-        status = self.library.tokenize(
+        status = self.lib.tokenize(
             self.handle, Text.of(text, pair), self._ids, self._longest, c.byref(count), c.byref(truncated)
         )
-        self.library.check(status)
+        self.lib.check(status)
         return self._ids[: count.value], bool(truncated.value)
 
     def selftest(self) -> Report:
         report = Report()
-        self.library.check(self.library.selftest(self.handle, report))
+        self.lib.check(self.lib.selftest(self.handle, report))
         return report
