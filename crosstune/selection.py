@@ -67,8 +67,8 @@ class Grid:
 GRIDS = (
     Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
     Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=5, repeats=1),
-    Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=3, repeats=1),
-    Grid((40,), (1e-3, 1e-2), folds=3, repeats=1),
+    Grid((20, 60), (3e-6, 3e-5, 3e-4), folds=3, repeats=1),
+    Grid((20,), (3e-6, 3e-5, 3e-4), folds=2, repeats=1),
 )
 #: Multiplications that choosing the strengths of one view may take.
 WORK_BUDGET = 6e10
