@@ -133,30 +133,41 @@ def _fit_depth(
 ) -> tuple[PriorHead, Selection]:
     views = default_views(depth)
     spec = spec_of(views, depth)
-    queries, own = _label_queries(task, backbone, spec)
-    described = _described(task, spec, queries.device)  # (L, A·D)
-    features = cached_features(task.shots, spec, queries)  # (N, F)
-    chosen = select(
-        views,
-        spec,
-        features,
-        task.targets,
-        torch.cat([described, own], 1),
-        backbone.hidden_size,
-        seed,
-        progress,
-    )
+    seen = task_features(task, backbone, spec)
+    chosen = select(views, spec, seen.shots, task.targets, seen.labels, backbone.hidden_size, seed, progress)
     size = mean_atoms(spec) * backbone.hidden_size
     tensors = {
-        "scope_keys": scope_keys(features[:, :size], task.targets, described[:, :size], mean_atoms(spec)),
+        "scope_keys": scope_keys(seen.shots[:, :size], task.targets, seen.labels[:, :size], mean_atoms(spec)),
         "label_keys": chosen.label_keys,
         "label_bias": chosen.label_bias,
-        "label_queries": queries,
+        "label_queries": seen.queries,
         "prior_scale": chosen.prior_scale,
         "prior_shift": chosen.prior_shift,
         "prior_centre": chosen.prior_centre,
     }
     return PriorHead(spec, backbone.pool_positions(backbone.tokens), tensors), chosen
+
+
+@dataclass(frozen=True)
+class TaskFeatures:
+    """What the default head is fitted to.
+
+    Attributes:
+        queries: Label queries, float32 (K, Q, D).
+        shots: float32 (N, F).
+        labels: A label's own features: pooled states of its descriptions, weights of its queries, float32 (L, F).
+    """
+
+    queries: Tensor
+    shots: Tensor
+    labels: Tensor
+
+
+def task_features(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpec) -> TaskFeatures:
+    """Features of an encoded task."""
+    queries, own = _label_queries(task, backbone, spec)
+    described = _described(task, spec, queries.device)  # (L, A·D)
+    return TaskFeatures(queries, cached_features(task.shots, spec, queries), torch.cat([described, own], 1))
 
 
 def _described(task: EncodedTask, spec: FeatureSpec, device: torch.device) -> Tensor:
