@@ -49,7 +49,9 @@ def test_from_data_to_tables(data_root, tiny_backbone_dir, tmp_path):
     setfit = tmp_path / "python"
     setfit.write_text(SETFIT.format(python=sys.executable), "utf-8")
     setfit.chmod(0o755)
-    methods = "default,paper,zero-shot,names only,shuffled descriptions,logistic regression,nearest prototype,kNN,setfit,"
+    methods = (
+        "default,paper,zero-shot,names only,shuffled descriptions,logistic regression,nearest prototype,kNN,setfit,"
+    )
     methods += "no prior,no label queries,one layer less"
     arguments = ["--data-root", data_root, "--sets", "mail,scoped", "--shots", 4, "--seeds", "13,21"]
     arguments += ["--methods", methods, "--backbone", tiny_backbone_dir, "--output", tmp_path / "rows.json"]
