@@ -20,7 +20,7 @@ from crosstune_export.build import candidates, verify
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
 from crosstune_export.build.config import BuildConfig
-from crosstune_export.build.passes import label_attention
+from crosstune_export.build.passes import half_labels, label_attention
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
 from crosstune_export.build.search import Trial, choose
@@ -133,7 +133,10 @@ def build(
     def attempt(candidate: Candidate) -> Trial:
         encoder, passes = workshop.make(candidate)
         encoder.ir_version = runtime.ir_version
-        data = _bytes(_with_labels(encoder, trained))
+        whole = _with_labels(encoder, trained)
+        if candidate.precision != "fp32":
+            passes = {**passes, "half_labels": half_labels.apply(whole)}
+        data = _bytes(whole)
         facts = _facts(trained, backbone.hidden_size, encoder, candidate, runtime)
         return Trial(candidate, facts, data, passes, len(data) + len(backbone.tokenizer_json) + _BESIDE_BYTES)
 
