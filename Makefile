@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast lint docs cpp fuzz bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum lint docs cpp fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -36,6 +36,19 @@ test: $(VENV)/.installed lint cpp
 
 test-fast: $(VENV)/.installed cpp
 	$(BIN)/python -m pytest -m 'not slow'
+
+# The exporter of optimum, in an environment of its own: it needs an older transformers.
+OPTIMUM := .venv-optimum
+test-optimum: $(OPTIMUM)/.installed
+	$(OPTIMUM)/bin/python -m pytest tests/optimum
+
+$(OPTIMUM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPTIMUM)
+	grep -v '^transformers=\|^tokenizers=' constraints.txt > $(OPTIMUM)/constraints.txt
+	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OPTIMUM)/constraints.txt \
+	  -e '.[optimum,cpu,offline]' pytest hypothesis
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -68,4 +81,4 @@ bench-accuracy: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
 
 clean:
-	rm -rf $(OUT) $(VENV) build *.egg-info
+	rm -rf $(OUT) $(VENV) $(OPTIMUM) build *.egg-info

@@ -62,6 +62,13 @@ def build(
     onnxruntime: Annotated[
         str, typer.Option("--onnxruntime", help="The oldest onnxruntime that the graph must load on, from 1.14 on.")
     ] = "1.20",
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="Who turns the backbone into a graph: torch, or optimum (its own extra).")
+    ] = "torch",
+    backbone_onnx: Annotated[
+        Path | None,
+        typer.Option("--backbone-onnx", help="Folder with the backbone's graph from optimum-cli export onnx."),
+    ] = None,
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
     ] = None,
@@ -87,6 +94,8 @@ def build(
         backbone=backbone,
         report=report_file,
         onnxruntime=onnxruntime,
+        exporter=exporter,
+        backbone_onnx=backbone_onnx,
     )
     with progress() as report:
         result = build_bundle(

@@ -151,6 +151,11 @@ class FrozenBackbone:
         return int(self.model.config.num_hidden_layers)
 
     @property
+    def head_count(self) -> int:
+        """Attention heads of a layer; 0 where the configuration does not say."""
+        return int(getattr(self.model.config, "num_attention_heads", 0) or 0)
+
+    @property
     def has_token_types(self) -> bool:
         """Whether pairs are told apart by token types."""
         return int(getattr(self.model.config, "type_vocab_size", 0) or 0) > 1

@@ -25,7 +25,8 @@ PRIOR_NAMES = ("prior_scale", "prior_shift", "prior_centre")
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 5, 12
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _INT64, _HALF = 1, 7, 10
+_NUMPY_TYPES = {_FLOAT: "<f4", _INT64: "<i8", _HALF: "<f2"}
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,19 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
 
 
 def with_bank(model: bytes, bank: LabelBank) -> bytes:
-    """The same graph with other keys and biases, for any number of labels; nothing else changes."""
+    """The same graph with other keys and biases, for any number of labels; nothing else changes, number types included."""
     heads, labels, features = bank.keys.shape
-    new = {
-        "label_keys": _tensor("label_keys", bank.keys.reshape(heads * labels, features).astype("<f4"), _FLOAT),
-        "label_bias": _tensor("label_bias", bank.bias.reshape(heads * labels).astype("<f4"), _FLOAT),
-        "label_shape": _tensor("label_shape", np.array([0, heads, labels], "<i8"), _INT64),
+    new: dict[str, npt.NDArray[np.generic]] = {
+        "label_keys": bank.keys.reshape(heads * labels, features),
+        "label_bias": bank.bias.reshape(heads * labels),
+        "label_shape": np.array([0, heads, labels]),
     }
     if bank.scope is not None:
-        new["scope_keys"] = _tensor("scope_keys", bank.scope.astype("<f4"), _FLOAT)
+        new["scope_keys"] = bank.scope
 
     def tensor(part: Field) -> bytes:
-        replacement = new.get(_name(part, _TENSOR_NAME))
-        return part.raw if replacement is None else bytes_field(_GRAPH_INITIALIZER, replacement)
+        name = _name(part, _TENSOR_NAME)
+        return bytes_field(_GRAPH_INITIALIZER, _tensor(name, new[name], _type(part.data))) if name in new else part.raw
 
     def output(part: Field) -> bytes:
         return bytes_field(_GRAPH_OUTPUT, _with_columns(part.data, labels)) if _name(part, 1) == "probs" else part.raw
@@ -157,19 +158,23 @@ def _name(part: Field, number: int) -> str:
     return next((inner.data.decode() for inner in fields(part.data) if inner.number == number), "")
 
 
+def _type(tensor: bytes) -> int:
+    return next(part.value for part in fields(tensor) if part.number == _TENSOR_TYPE and isinstance(part.value, int))
+
+
 def _float_array(tensor: bytes) -> Floats:
+    """A tensor of float32, or of float16 widened."""
     dims: list[int] = []
     raw = None
     for part in fields(tensor):
         if part.number == _TENSOR_DIMS:
             dims += [part.value] if isinstance(part.value, int) else _packed(part.data)
-        elif part.number == _TENSOR_TYPE and part.value != _FLOAT:
-            raise ValueError("not float32")
         elif part.number == _TENSOR_RAW:
             raw = part.data
-    if raw is None:
-        raise ValueError("no raw data")
-    return np.frombuffer(raw, "<f4").reshape(dims)
+    kind = _type(tensor)
+    if raw is None or kind not in (_FLOAT, _HALF):
+        raise ValueError(f"{len(raw or b'')} bytes of type {kind}")
+    return np.frombuffer(raw, _NUMPY_TYPES[kind]).reshape(dims).astype(np.float32)
 
 
 def _packed(data: bytes) -> list[int]:
@@ -190,5 +195,5 @@ def _tensor(name: str, array: npt.NDArray[np.generic], kind: int) -> bytes:
         b"".join(number_field(_TENSOR_DIMS, size) for size in dims)
         + number_field(_TENSOR_TYPE, kind)
         + bytes_field(_TENSOR_NAME, name.encode())
-        + bytes_field(_TENSOR_RAW, array.tobytes())
+        + bytes_field(_TENSOR_RAW, array.astype(_NUMPY_TYPES[kind]).tobytes())
     )

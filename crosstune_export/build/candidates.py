@@ -70,10 +70,14 @@ class Workshop:
 
     Attributes:
         traced: As torch exported it, never changed.
+        heads: Attention heads of the backbone.
+        hidden_size: Of the backbone.
         activations: Asked for what goes into a graph's products and comes out of it, see ``calibrate.collect``.
     """
 
     traced: ir.Model
+    heads: int
+    hidden_size: int
     activations: Callable[[ir.Model], Activations]
     _floats: dict[bool, tuple[ir.Model, dict[str, int]]] = field(default_factory=dict)
     _samples: Activations | None = None
@@ -98,7 +102,8 @@ class Workshop:
     def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:
         if split_norms not in self._floats:
             model = copy_model(self.traced)
-            counts = {"fuse_encoder": fuse_encoder.apply(model), "padding_mask": padding_mask.apply(model)}
+            counts = {"fuse_encoder": fuse_encoder.apply(model, self.heads, self.hidden_size)}
+            counts["padding_mask"] = padding_mask.apply(model)
             if split_norms:
                 counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
             counts["fold_constants"] = fold_constants.apply(model)

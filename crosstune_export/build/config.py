@@ -30,6 +30,8 @@ class BuildConfig:
         name: The bundle's name; that of its folder when None.
         report: HTML file to write: what was tried, what was measured.
         onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
+        exporter: Who turns the backbone into a graph: ``torch`` or ``optimum``.
+        backbone_onnx: A folder with the backbone as ``optimum-cli export onnx`` made it, instead of an exporter.
     """
 
     precision: str = "auto"
@@ -42,13 +44,19 @@ class BuildConfig:
     name: str | None = None
     report: Path | None = None
     onnxruntime: str = DEFAULT_ONNXRUNTIME
+    exporter: str = "torch"
+    backbone_onnx: Path | None = None
 
     def candidates(self) -> tuple[Candidate, ...]:
         """What to try for the target and the precision.
 
         Raises:
-            UsageError: There is no such target or precision.
+            UsageError: There is no such target, precision or exporter.
         """
+        if self.exporter not in ("torch", "optimum"):
+            raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
+        if self.exporter != "torch" and self.backbone_onnx is not None:
+            raise UsageError("exporter: optimum and backbone_onnx are both given, expected one of them.")
         if self.target not in ("cpu", "cuda"):
             raise UsageError(f"target: found {self.target!r}, expected cpu or cuda.")
         by_precision = _ON_CPU if self.target == "cpu" else _ON_CUDA

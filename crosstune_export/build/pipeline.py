@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -13,14 +13,16 @@ from onnxscript import ir
 
 from crosstune import __version__
 from crosstune.atomic_output import check_output, new_file
+from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.training import predict_proba
 from crosstune_export.build import candidates, verify
+from crosstune_export.build.backbone_graph import export_by_optimum, read_backbone_graph, with_features
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
 from crosstune_export.build.config import BuildConfig
-from crosstune_export.build.passes import label_attention
+from crosstune_export.build.passes import half_labels, label_attention
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
 from crosstune_export.build.search import Trial, choose
@@ -36,7 +38,7 @@ from crosstune_export.manifest import (
     LabelEntry,
     TokenLayout,
 )
-from crosstune_export.runtime.tokenization import TextTokenizer
+from crosstune_export.runtime.tokenization import Text, TextTokenizer
 
 __all__ = ["BuildConfig", "BuildResult", "build"]
 
@@ -128,12 +130,16 @@ def build(
     def activations(model: ir.Model) -> Activations:
         return collect(model, rows + half_rows, tokenizer, candidates.FP32.disabled_optimizers)
 
-    workshop = Workshop(trace(backbone, trained.head, trained.text_pair), activations)
+    traced, exporter = _traced(config, trained, backbone, samples)
+    workshop = Workshop(traced, backbone.head_count, backbone.hidden_size, activations)
 
     def attempt(candidate: Candidate) -> Trial:
         encoder, passes = workshop.make(candidate)
         encoder.ir_version = runtime.ir_version
-        data = _bytes(_with_labels(encoder, trained))
+        whole = _with_labels(encoder, trained)
+        if candidate.precision != "fp32":
+            passes = {**passes, "half_labels": half_labels.apply(whole)}
+        data = _bytes(whole)
         facts = _facts(trained, backbone.hidden_size, encoder, candidate, runtime)
         return Trial(candidate, facts, data, passes, len(data) + len(backbone.tokenizer_json) + _BESIDE_BYTES)
 
@@ -175,7 +181,7 @@ def build(
     stage()
     manifest = BundleManifest(
         name=config.name or target.name.removesuffix(".bundle"),
-        producer=_producer(),
+        producer={**_producer(), **exporter},
         labels=tuple(LabelEntry(label.name, label.descriptions) for label in trained.labels),
         text_pair=trained.text_pair,
         tokens=layout,
@@ -219,6 +225,22 @@ def build(
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
     return BuildResult(target, manifest, tuple(trials), size)
+
+
+def _traced(
+    config: BuildConfig, trained: Checkpoint, backbone: FrozenBackbone, texts: Sequence[Text]
+) -> tuple[ir.Model, dict[str, str]]:
+    """The float graph, and who exported it where torch's exporter of today did not."""
+    if config.backbone_onnx is not None:
+        proto, where = read_backbone_graph(config.backbone_onnx), str(config.backbone_onnx)
+        exporter = f"{proto.producer_name} {proto.producer_version}".strip() or "unknown"
+    elif config.exporter == "optimum":
+        proto, where = export_by_optimum(backbone), "optimum"
+        exporter = f"optimum-onnx {metadata.version('optimum-onnx')}"
+    else:
+        return trace(backbone, trained.head, trained.text_pair), {}
+    rows = backbone.tokenize(texts, trained.tokens)
+    return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:

@@ -43,7 +43,11 @@ def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> t
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
     bounds: dict[str, float] = {}
     if plan.carry:
-        cut_off = {node.inputs[0].name for node in quantized.graph if node.outputs[0].name not in plan.keep_float}
+        cut_off = {
+            node.inputs[0].name
+            for node in quantized.graph
+            if node.inputs and node.inputs[0] is not None and node.outputs[0].name not in plan.keep_float
+        }
         peaks = {name: array.max(0) for name, array in samples.items() if name in cut_off}
         bounds = carry_overflow.apply(quantized, peaks)
         samples |= {name: carry_overflow.carried(samples[name]) for name in bounds}

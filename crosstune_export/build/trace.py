@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -64,40 +65,55 @@ def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -
     try:
         attended = 0 if head.queries is None else len(head.spec.attention)
         outputs = ["text_vector", *(f"token_states_{index}" for index in range(attended))]
-        program = _export(module, example, names, outputs, {0: batch, 1: length})
+        axes = {0: batch, 1: length}
+        model = export(module, example, names, outputs, tuple(dict(axes) for _ in example))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise GateError(f"{backbone.name}: torch cannot export it ({reason}). Choose another backbone.") from error
-    model: ir.Model = program.model
-    _strip(model)
+    strip(model)
     return model
 
 
-def _export(
-    module: nn.Module, example: tuple[Tensor, ...], names: list[str], outputs: list[str], axes: dict[int, Any]
-) -> Any:  # noqa: ANN401
+def export(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    shapes: tuple[Any, ...],
+) -> ir.Model:
+    """Torch's own export of a module at our opset, without its chatter.
+
+    Args:
+        module: What to export.
+        example: Arguments of its ``forward``.
+        names: Of the inputs, nested ones in a row.
+        outputs: Names of the outputs.
+        shapes: Which axes of which argument are dynamic, nested as ``example`` is.
+    """
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
+            program = torch.onnx.export(
                 module,
                 example,
                 dynamo=True,
                 external_data=False,
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes=tuple(dict(axes) for _ in example),
+                input_names=list(names),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
                 opset_version=OPSET,
                 verbose=False,
             )
+            model: ir.Model = program.model
+            return model
     finally:
         log.setLevel(level)
 
 
-def _strip(model: ir.Model) -> None:
+def strip(model: ir.Model) -> None:
     """Take out what the exporter notes about this machine: source files, stack traces, module paths."""
     model.metadata_props.clear()
     model.producer_name, model.producer_version, model.doc_string = "crosstune-export", None, None

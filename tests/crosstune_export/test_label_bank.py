@@ -144,6 +144,27 @@ def test_add_and_remove_is_as_before(bundle):
     assert Classifier.load(bundle).manifest.head["edits"] == ["add weather", "remove weather"]
 
 
+def test_numbers_in_half_stay_in_half(tmp_path, tiny_bundle_dir):
+    """An int8 bundle keeps its label constants in float16: the other labels' bytes must not change by an edit."""
+    bundle = shutil.copytree(tiny_bundle_dir, tmp_path / "x.bundle")
+    before, first = logits(bundle), initializers((bundle / "model.onnx").read_bytes())
+    assert {name for name, array in first.items() if array.dtype == np.float16} == {
+        "label_keys",
+        "label_queries_0",
+        "label_queries_1",
+        "scope_keys",
+    }
+    add_label(bundle, "weather", ["rain and sun"])
+    second = initializers((bundle / "model.onnx").read_bytes())
+    assert {name: array.dtype for name, array in second.items()} == {name: array.dtype for name, array in first.items()}
+    assert np.array_equal(second["label_keys"][:3], first["label_keys"])
+    assert np.array_equal(second["scope_keys"][:, :3], first["scope_keys"])
+    onnx.checker.check_model(onnx.load(bundle / "model.onnx"))
+    shift = logits(bundle)[:, :3] - before
+    assert np.abs(shift - shift.mean(1, keepdims=True)).max() <= 1e-5
+    assert Classifier.load(bundle).selftest().passed
+
+
 def test_describe_moves_the_key_by_the_description_only(bundle):
     before = Classifier.load(bundle).predict_proba(TEXTS)
     old = Classifier.load(bundle).manifest.labels[1].descriptions

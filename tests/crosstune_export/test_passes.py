@@ -12,6 +12,7 @@ from crosstune.label_queries import SHARPNESS
 from crosstune_export.build.passes import (
     centre_output,
     fold_constants,
+    half_labels,
     label_attention,
     mean_by_product,
     padding_mask,
@@ -259,6 +260,40 @@ def test_label_attention(heads):
     assert np.array_equal(names["label_bias"].const_value.numpy(), bias.reshape(-1))
     with pytest.raises(ValueError, match="outputs"):
         label_attention.apply(model, label_attention.HeadArrays(keys, bias))
+
+
+def test_half_labels():
+    keys = RANDOM.normal(size=(1, 5, 6)).astype(np.float32)
+    ids = value("input_ids", FLOAT, ["b", 6])
+    node = ir.node("Identity", [ids])
+    node.outputs[0].name, node.outputs[0].dtype, node.outputs[0].shape = "text_vector", FLOAT, ir.Shape(["b", 6])
+    model = model_of([ids], [node], [node.outputs[0]], [])
+    label_attention.apply(model, label_attention.HeadArrays(keys, np.zeros((1, 5), np.float32)))
+    x = RANDOM.normal(size=(4, 6)).astype(np.float32)
+    before, _ = run(model, {"input_ids": x})
+    assert half_labels.apply(model) == 1
+    assert operators(model) == ["Identity", "Cast", "Gemm", "Softmax"]
+    stored = model.graph.initializers["label_keys"].const_value.numpy()
+    assert (stored.dtype, stored.shape) == (np.float16, (5, 6))
+    assert model.graph.initializers["label_bias"].dtype == FLOAT
+    found, _ = run(model, {"input_ids": x})
+    scores = x @ stored.astype(np.float32).T
+    assert (
+        np.abs(found - np.exp(scores) / np.exp(scores).sum(1, keepdims=True)).max() <= tolerances.PROBS_TO_ORACLE * 10
+    )
+    assert np.abs(found - before).max() <= 2**-11 * np.abs(keys[0] * x[:, None]).sum(2).max()
+    assert half_labels.apply(model) == 0
+
+
+def test_half_labels_leaves_what_float16_cannot_hold():
+    ids = value("input_ids", FLOAT, ["b", 6])
+    node = ir.node("Identity", [ids])
+    node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT
+    model = model_of([ids], [node], [node.outputs[0]], [])
+    keys = np.full((1, 2, 6), 7e4, np.float32)
+    label_attention.apply(model, label_attention.HeadArrays(keys, np.zeros((1, 2), np.float32)))
+    assert half_labels.apply(model) == 0
+    assert operators(model) == ["Identity", "Gemm", "Softmax"]
 
 
 def test_label_queries_and_scope():

@@ -38,7 +38,7 @@ def apply(model: ir.Model) -> int:
             name = str(value.name)
             if name not in halves:
                 array = value.const_value.numpy()
-                if array.size and float(np.abs(array).max()) > np.finfo(np.float16).max:
+                if array.size and np.abs(array).max() > float(np.finfo(np.float16).max):
                     raise ValueError(f"{name} reaches {np.abs(array).max():.3g}, which float16 cannot hold")
                 halves[name] = add_initializer(graph, f"{name}_half", array.astype(np.float16))
             node.replace_input_with(index, halves[name])
