@@ -72,7 +72,10 @@ def test_no_folder(tmp_path):
     path = tmp_path / "none.bundle"
     refused(path, f"{path}: found nothing, expected a bundle folder. Build one with crosstune-export build.")
     path.write_text("x")
-    refused(path, f"{path}: found a file, expected a bundle folder. Build one with crosstune-export build.")
+    refused(
+        path,
+        f"{path}: no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again.",
+    )
     path.unlink()
     path.mkdir()
     refused(path, f"{path}: no manifest.json, expected a bundle folder. Build one with crosstune-export build.")

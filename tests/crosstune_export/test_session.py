@@ -110,7 +110,9 @@ def test_garbage_is_refused_and_stdout_stays_clean(tiny_bundle_dir, capfd, garba
     model = files.model[: len(files.model) // 2] if garbage is None else garbage
     with pytest.raises(BundleContentError) as caught:
         open_session(model, files.manifest.graph, "here")
-    assert re.fullmatch(r"here: onnxruntime refuses the graph \(.+\)\. Build the bundle again\.", str(caught.value))
+    assert re.fullmatch(
+        r"here: the graph has .+, expected only what a build writes\. Do not use it; .+", str(caught.value)
+    )
     assert capfd.readouterr().out == ""
 
 
@@ -119,11 +121,24 @@ def test_another_signature(tiny_bundle_dir):
     pair = replace(files.manifest.graph, inputs=("input_ids", "attention_mask", "token_type_ids"))
     with pytest.raises(BundleContentError) as caught:
         open_session(files.model, pair, "here")
-    two = "('input_ids', 'tensor(int64)', 2), ('attention_mask', 'tensor(int64)', 2)"
-    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2), ('scope', 'tensor(float)', 1)]"
     assert str(caught.value) == (
-        f"here: the graph takes [{two}] and gives {gives}, "
-        f"expected [{two}, ('token_type_ids', 'tensor(int64)', 2)] and {gives}. Build the bundle again."
+        "here: the graph has inputs ['input_ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] unlike the "
+        "manifest, expected only what a build writes. Do not use it; build the bundle again."
+    )
+
+
+@pytest.mark.fault("G8")
+def test_inputs_of_another_type(tiny_fp32_bundle_dir):
+    files = read_bundle(tiny_fp32_bundle_dir)
+    model = onnx.load_from_string(files.model)
+    model.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    with pytest.raises(BundleContentError) as caught:
+        open_session(model.SerializeToString(), files.manifest.graph, "here")
+    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2), ('scope', 'tensor(float)', 1)]"
+    ids, mask = "('input_ids', 'tensor(int64)', 2)", "('attention_mask', 'tensor(int{})', 2)"
+    assert str(caught.value) == (
+        f"here: the graph takes [{ids}, {mask.format(32)}] and gives {gives}, "
+        f"expected [{ids}, {mask.format(64)}] and {gives}. Build the bundle again."
     )
 
 
@@ -167,5 +182,5 @@ def test_external_data_is_never_read(tmp_path, tiny_fp32_bundle_dir, monkeypatch
     keys.external_data.add(key="location", value=location)
     folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, model=model.SerializeToString())
     monkeypatch.chdir(tmp_path / "work")
-    with pytest.raises(BundleContentError, match="External data path validation failed for initializer: label_keys"):
+    with pytest.raises(BundleContentError, match="the graph has external data in a constant, expected"):
         Classifier.load(folder)
