@@ -58,6 +58,7 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python docs/make_faults_page.py
 
 # The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
 CPP := $(abspath build/cpp)

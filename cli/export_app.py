@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 from crosstune_cli.label_commands import labels_app
+from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 
 app.add_typer(labels_app)
+add_pack_commands(app)
 
 
 @app.callback()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstune_export.build.write import selftest_bytes, write_bundle
-from crosstune_export.errors import InputError
+from crosstune_export.errors import InputError, UsageError
 from crosstune_export.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
 from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest, LabelEntry
 from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
@@ -49,6 +49,7 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
 
     Raises:
         BundleError: The bundle is refused.
+        UsageError: It is packed.
         InputError: The name is taken or empty, a description is empty, or the head knows no labels without shots.
         ResourceError: The disk refuses a write.
     """
@@ -135,6 +136,8 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
 
 def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _State], what: str) -> BundleManifest:
     files = read_bundle(path)
+    if not files.path.is_dir():
+        raise UsageError(f"{path}: is a packed bundle, expected a folder. Run crosstune-export unpack first.")
     manifest = files.manifest
     bank = read_bank(files.model, len(manifest.labels), str(files.path))
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune_export.errors import BundleContentError
-from crosstune_export.wire import Field, bytes_field, fields, number_field
+from crosstune_export.wire import Field, bytes_field, fields, number_field, numbers
 
 Floats = npt.NDArray[np.float32]
 
@@ -79,20 +79,22 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
     """
     try:
         parts = list(fields(model))
-        graph = next(part.data for part in parts if part.number == _MODEL_GRAPH)
+        graph = next(part.view for part in parts if part.number == _MODEL_GRAPH)
         tensors = {_name(part, _TENSOR_NAME): part for part in fields(graph) if part.number == _GRAPH_INITIALIZER}
-        keys, bias = (_float_array(tensors[name].data) for name in ("label_keys", "label_bias"))
+        keys, bias = (_float_array(tensors[name].view) for name in ("label_keys", "label_bias"))
         metadata = {}
         for part in parts:
             if part.number == _MODEL_METADATA:
-                entry = {inner.number: inner.data for inner in fields(part.data)}
+                entry = {inner.number: inner.data for inner in fields(part.view)}
                 metadata[entry[1].decode()] = entry[2].decode()
         prior = None
         if all(name in metadata for name in PRIOR_NAMES):
             arrays = (np.frombuffer(base64.b64decode(metadata[name], validate=True), "<f4") for name in PRIOR_NAMES)
             prior = PriorMap(*arrays)
+            if not all(np.isfinite(array).all() for array in (prior.scale, prior.shift, prior.centre)):
+                raise ValueError("a prior that is not finite")
         features = keys.shape[1]
-        scope = _float_array(tensors["scope_keys"].data) if "scope_keys" in tensors else None
+        scope = _float_array(tensors["scope_keys"].view) if "scope_keys" in tensors else None
         if scope is not None and scope.shape[1:] != (labels,):
             raise ValueError(f"scope_keys {scope.shape}")
         return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior, scope)
@@ -111,15 +113,15 @@ def with_bank(model: bytes, bank: LabelBank) -> bytes:
     if bank.scope is not None:
         new["scope_keys"] = bank.scope
 
-    def tensor(part: Field) -> bytes:
+    def tensor(part: Field) -> bytes | memoryview:
         name = _name(part, _TENSOR_NAME)
-        return bytes_field(_GRAPH_INITIALIZER, _tensor(name, new[name], _type(part.data))) if name in new else part.raw
+        return bytes_field(_GRAPH_INITIALIZER, _tensor(name, new[name], _type(part.view))) if name in new else part.raw
 
-    def output(part: Field) -> bytes:
-        return bytes_field(_GRAPH_OUTPUT, _with_columns(part.data, labels)) if _name(part, 1) == "probs" else part.raw
+    def output(part: Field) -> bytes | memoryview:
+        return bytes_field(_GRAPH_OUTPUT, _with_columns(part.view, labels)) if _name(part, 1) == "probs" else part.raw
 
     def graph(part: Field) -> bytes:
-        return bytes_field(_MODEL_GRAPH, _mapped(part.data, {_GRAPH_INITIALIZER: tensor, _GRAPH_OUTPUT: output}))
+        return bytes_field(_MODEL_GRAPH, _mapped(part.view, {_GRAPH_INITIALIZER: tensor, _GRAPH_OUTPUT: output}))
 
     return _mapped(model, {_MODEL_GRAPH: graph})
 
@@ -133,60 +135,48 @@ def with_metadata(model: bytes, entries: Mapping[str, str]) -> bytes:
     return model + b"".join(added)
 
 
-def _with_columns(value_info: bytes, columns: int) -> bytes:
+def _with_columns(value_info: memoryview, columns: int) -> bytes:
     """A description of an output (name 1, type 2) whose second dimension is this: type.tensor_type.shape.dim[1]."""
 
     def shape(part: Field) -> bytes:
-        dims = [inner for inner in fields(part.data) if inner.number == 1]
-        new = [dims[0].raw, bytes_field(1, number_field(1, columns))]
-        return bytes_field(2, b"".join(new))
+        dims = [inner for inner in fields(part.view) if inner.number == 1]
+        return bytes_field(2, bytes(dims[0].raw) + bytes_field(1, number_field(1, columns)))
 
     def tensor_type(part: Field) -> bytes:
-        return bytes_field(1, _mapped(part.data, {2: shape}))
+        return bytes_field(1, _mapped(part.view, {2: shape}))
 
-    return _mapped(value_info, {2: lambda part: bytes_field(2, _mapped(part.data, {1: tensor_type}))})
+    return _mapped(value_info, {2: lambda part: bytes_field(2, _mapped(part.view, {1: tensor_type}))})
 
 
-def _mapped(message: bytes, replacements: Mapping[int, Callable[[Field], bytes]]) -> bytes:
+def _mapped(message: bytes | memoryview, replacements: Mapping[int, Callable[[Field], bytes | memoryview]]) -> bytes:
     """A message whose fields of these numbers are exchanged, all others as they stand."""
-    return b"".join(
-        replacements[part.number](part) if part.number in replacements else part.raw for part in fields(message)
-    )
+    changed = bytearray()
+    for part in fields(message):
+        changed += replacements[part.number](part) if part.number in replacements else part.raw
+    return bytes(changed)
 
 
 def _name(part: Field, number: int) -> str:
-    return next((inner.data.decode() for inner in fields(part.data) if inner.number == number), "")
+    return next((inner.data.decode() for inner in fields(part.view) if inner.number == number), "")
 
 
-def _type(tensor: bytes) -> int:
+def _type(tensor: memoryview) -> int:
     return next(part.value for part in fields(tensor) if part.number == _TENSOR_TYPE and isinstance(part.value, int))
 
 
-def _float_array(tensor: bytes) -> Floats:
+def _float_array(tensor: memoryview) -> Floats:
     """A tensor of float32, or of float16 widened."""
     dims: list[int] = []
     raw = None
     for part in fields(tensor):
         if part.number == _TENSOR_DIMS:
-            dims += [part.value] if isinstance(part.value, int) else _packed(part.data)
+            dims += numbers(part)
         elif part.number == _TENSOR_RAW:
-            raw = part.data
+            raw = part.view
     kind = _type(tensor)
     if raw is None or kind not in (_FLOAT, _HALF):
         raise ValueError(f"{len(raw or b'')} bytes of type {kind}")
     return np.frombuffer(raw, _NUMPY_TYPES[kind]).reshape(dims).astype(np.float32)
-
-
-def _packed(data: bytes) -> list[int]:
-    """Packed numbers, read by way of a message that holds each as a field of its own."""
-    numbers, at = [], 0
-    while at < len(data):
-        end = at
-        while data[end] > 0x7F:
-            end += 1
-        numbers.append(int(next(fields(b"\x08" + data[at : end + 1])).value or 0))
-        at = end + 1
-    return numbers
 
 
 def _tensor(name: str, array: npt.NDArray[np.generic], kind: int) -> bytes:

@@ -1,81 +1,118 @@
-"""Just enough of the protobuf wire format to exchange single fields of an ONNX file. Standard library only."""
+"""Just enough of the protobuf wire format to check an ONNX file and to exchange fields of it. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+#: How a field is written: a number in base 128, 8 bytes, a length and bytes, 4 bytes.
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_LARGEST_TAG = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message.
+    """One field of a message; a view into the message, nothing is copied.
 
     Attributes:
         number: As the schema numbers it.
+        kind: ``VARINT``, ``FIXED64``, ``BYTES`` or ``FIXED32``.
         raw: Tag and contents, as they stand in the message.
-        value: The contents of a field of bytes, the number of a varint, None for fixed-size numbers.
+        value: The number of a varint, else the contents.
     """
 
     number: int
-    raw: bytes
-    value: bytes | int | None
+    kind: int
+    raw: memoryview
+    value: memoryview | int
 
     @property
-    def data(self) -> bytes:
-        """The contents of a field of bytes.
+    def view(self) -> memoryview:
+        """The contents of a field of bytes, where they stand.
 
         Raises:
             ValueError: It is a number.
         """
-        if not isinstance(self.value, bytes):
+        if self.kind != BYTES or isinstance(self.value, int):
             raise ValueError(f"field {self.number} is a number, expected bytes")
         return self.value
 
+    @property
+    def data(self) -> bytes:
+        """The contents of a field of bytes, as a copy.
 
-def fields(message: bytes) -> Iterator[Field]:
+        Raises:
+            ValueError: It is a number.
+        """
+        return bytes(self.view)
+
+
+def fields(message: bytes | memoryview) -> Iterator[Field]:
     """The fields of a message in their order.
 
     Example:
-        >>> [(field.number, field.value) for field in fields(number_field(1, 300) + bytes_field(2, b"ab"))]
-        [(1, 300), (2, b'ab')]
+        >>> [field.data for field in fields(bytes_field(2, b"ab") + bytes_field(3, b"c"))]
+        [b'ab', b'c']
+        >>> next(fields(number_field(1, 300))).value
+        300
 
     Raises:
         ValueError: The bytes are not a message.
     """
     view, at = memoryview(message), 0
-    while at < len(message):
+    while at < len(view):
         start = at
-        tag, at = _varint(message, at)
+        tag, at = varint(view, at)
         kind = tag & 7
-        value: bytes | int | None = None
-        if kind == _VARINT:
-            value, at = _varint(message, at)
-        elif kind == _BYTES:
-            size, at = _varint(message, at)
-            value = bytes(view[at : at + size])
+        if tag > _LARGEST_TAG or tag < 8:
+            raise ValueError(f"no field {tag >> 3} at byte {start}")
+        value: memoryview | int
+        if kind == VARINT:
+            value, at = varint(view, at)
+        elif kind in (BYTES, FIXED32, FIXED64):
+            size = 4 if kind == FIXED32 else 8
+            if kind == BYTES:
+                size, at = varint(view, at)
+            value = view[at : at + size]
             at += size
-        elif kind in (_FIXED32, _FIXED64):
-            at += 4 if kind == _FIXED32 else 8
         else:
             raise ValueError(f"wire type {kind} at byte {start}")
-        if at > len(message):
+        if at > len(view):
             raise ValueError(f"field {tag >> 3} ends beyond the message")
-        yield Field(tag >> 3, bytes(view[start:at]), value)
+        yield Field(tag >> 3, kind, view[start:at], value)
+
+
+def numbers(field: Field) -> list[int]:
+    """The numbers of a repeated field, written one a field or packed into one.
+
+    Raises:
+        ValueError: The bytes are not numbers.
+    """
+    if isinstance(field.value, int):
+        return [field.value]
+    found, at = [], 0
+    while at < len(field.view):
+        value, at = varint(field.view, at)
+        found.append(value)
+    return found
 
 
 def bytes_field(number: int, value: bytes) -> bytes:
     """A field of bytes, text or an inner message."""
-    return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + value
+    return _encoded(number << 3 | BYTES) + _encoded(len(value)) + value
 
 
 def number_field(number: int, value: int) -> bytes:
     """A field of a number of at least 0."""
-    return _encoded(number << 3 | _VARINT) + _encoded(value)
+    return _encoded(number << 3 | VARINT) + _encoded(value)
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """The number that begins at a place, and the place behind it.
+
+    Raises:
+        ValueError: There is none.
+    """
     value = shift = 0
     while True:
         if at >= len(message) or shift > 63:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from crosstune_export.errors import BundleIntegrityError
 from crosstune_export.manifest import (
@@ -16,10 +17,12 @@ from crosstune_export.manifest import (
     SIZE_LIMITS,
     TOKENIZER_NAME,
     BundleManifest,
+    FileEntry,
     check_format,
     file_entry,
     parse_manifest,
 )
+from crosstune_export.runtime.archive import MEMBERS, ArchiveReader
 
 
 @dataclass(frozen=True)
@@ -48,35 +51,52 @@ class BundleFiles:
     @property
     def size_bytes(self) -> int:
         """Size of all files but the manifest."""
-        return sum(len(data) for data in self.contents.values())
+        return sum(entry.size_bytes for entry in self.manifest.files.values())
 
 
 def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
-    """Read and check a bundle folder.
+    """Read and check a bundle: a folder, or the one file that ``crosstune-export pack`` makes of it.
 
     Raises:
         BundleIntegrityError: A file is missing, foreign, not a regular file, too large, or not as built.
         BundleVersionError: The format is newer than this reader.
         BundleContentError: The manifest's fields are not usable.
     """
-    folder = Path(path)
-    check_format(folder)
-    _check_names(folder)
-    manifest = parse_manifest(_read(folder, MANIFEST_NAME), str(folder / MANIFEST_NAME))
-    contents = {}
+    place = Path(path)
+    if place.is_file():
+        return _read_packed(place)
+    check_format(place)
+    _check_names(place)
+    contents = {MANIFEST_NAME: _read(place, MANIFEST_NAME)}
+    manifest = parse_manifest(contents[MANIFEST_NAME], str(place / MANIFEST_NAME))
     for name, expected in manifest.files.items():
-        data = _read(folder, name)
-        found = file_entry(data)
-        if found.size_bytes != expected.size_bytes:
-            raise BundleIntegrityError(
-                f"{folder / name}: {found.size_bytes} bytes, expected {expected.size_bytes}. Copy or build the bundle again."
-            )
-        if found.sha256 != expected.sha256:
-            raise BundleIntegrityError(
-                f"{folder / name}: sha256 {found.sha256[:12]}…, expected {expected.sha256[:12]}…. Copy or build the bundle again."
-            )
-        contents[name] = data
-    return BundleFiles(folder, manifest, contents)
+        contents[name] = _read(place, name)
+        _check_entry(contents[name], expected, place / name)
+    return BundleFiles(place, manifest, contents)
+
+
+def _read_packed(path: Path) -> BundleFiles:
+    with _open_regular(path.resolve()) as stream:
+        archive = ArchiveReader(stream, str(path))
+        contents = {MANIFEST_NAME: archive.read(MANIFEST_NAME)}
+        manifest = parse_manifest(contents[MANIFEST_NAME], str(path / MANIFEST_NAME))
+        for name in MEMBERS[1:]:
+            contents[name] = archive.read(name)
+            _check_entry(contents[name], manifest.files[name], path / name)
+        archive.finish()
+    return BundleFiles(path, manifest, contents)
+
+
+def _check_entry(data: bytes, expected: FileEntry, path: Path) -> None:
+    found = file_entry(data)
+    if found.size_bytes != expected.size_bytes:
+        raise BundleIntegrityError(
+            f"{path}: {found.size_bytes} bytes, expected {expected.size_bytes}. Copy or build the bundle again."
+        )
+    if found.sha256 != expected.sha256:
+        raise BundleIntegrityError(
+            f"{path}: sha256 {found.sha256[:12]}…, expected {expected.sha256[:12]}…. Copy or build the bundle again."
+        )
 
 
 def _check_names(folder: Path) -> None:
@@ -92,8 +112,19 @@ def _check_names(folder: Path) -> None:
 
 
 def _read(folder: Path, name: str) -> bytes:
-    path = folder / name
-    limit = SIZE_LIMITS[name]
+    path, limit = folder / name, SIZE_LIMITS[name]
+    with _open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise BundleIntegrityError(f"{path}: {size} bytes, expected at most {limit}. Build the bundle again.")
+        data = stream.read(limit + 1)
+    if len(data) != size:
+        raise BundleIntegrityError(f"{path}: changed while it was read. Load the bundle again.")
+    return data
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """A file opened without following a link and without waiting for a pipe."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
@@ -101,16 +132,7 @@ def _read(folder: Path, name: str) -> bytes:
         raise BundleIntegrityError(
             f"{path}: cannot be opened ({error.strerror}), expected a regular file. Copy or build the bundle again."
         ) from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BundleIntegrityError(f"{path}: not a regular file. Copy or build the bundle again.")
-    with os.fdopen(descriptor, "rb") as stream:
-        if status.st_size > limit:
-            raise BundleIntegrityError(
-                f"{path}: {status.st_size} bytes, expected at most {limit}. Build the bundle again."
-            )
-        data = stream.read(limit + 1)
-    if len(data) != status.st_size:
-        raise BundleIntegrityError(f"{path}: changed while it was read. Load the bundle again.")
-    return data
+    return os.fdopen(descriptor, "rb")

@@ -42,6 +42,11 @@ class Classifier:
                 f"{files.path}: probs has {self._session.label_count} columns, expected {len(self.labels)}, one a label. "
                 "Build the bundle again."
             )
+        if self._tokenizer.largest_id >= self._session.vocabulary_size:
+            raise BundleContentError(
+                f"{files.path / TOKENIZER_NAME}: has the id {self._tokenizer.largest_id}, the graph knows "
+                f"{self._session.vocabulary_size} ids. Build the bundle again."
+            )
 
     @classmethod
     def load(
@@ -52,10 +57,10 @@ class Classifier:
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
     ) -> Classifier:
-        """Read a bundle folder, check every byte of it, and make it ready.
+        """Read a bundle, check every byte of it, and make it ready.
 
         Args:
-            path: The bundle folder.
+            path: The bundle: a folder, or the one file that ``crosstune-export pack`` makes of it.
             threads: Threads inside one run of the graph; 1 is fastest for single short texts.
             providers: onnxruntime execution providers; the first must be the one that runs.
             allow_fallback: Run on another provider when the first one is not to be had.

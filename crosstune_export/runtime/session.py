@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError, UsageError
 from crosstune_export.manifest import GraphFacts
+from crosstune_export.runtime.graph_check import check_graph
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
@@ -42,7 +43,7 @@ def open_session(
         MissingExtraError: onnxruntime is not installed.
         BundleVersionError: The installed onnxruntime is older than the graph needs.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
-        BundleContentError: onnxruntime refuses the graph.
+        BundleContentError: The graph has parts that no build writes, or onnxruntime refuses it.
         UsageError: No provider is asked for.
     """
     if not providers:
@@ -53,6 +54,7 @@ def open_session(
             f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {version}. "
             f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
         )
+    vocabulary_size = check_graph(model, graph, where)
     inner = open_inner(
         model,
         where,
@@ -62,7 +64,7 @@ def open_session(
         disabled_optimizers=graph.disabled_optimizers,
     )
     _check_signature(inner, graph, where)
-    return GraphSession(inner, graph, tuple(inner.get_providers()))
+    return GraphSession(inner, graph, tuple(inner.get_providers()), vocabulary_size, where)
 
 
 def open_inner(
@@ -120,10 +122,23 @@ def open_inner(
 
 
 class GraphSession:
-    """A loaded graph: ids in, probabilities and text vectors out."""
+    """A loaded graph: ids in, probabilities and text vectors out.
 
-    def __init__(self, inner: Any, graph: GraphFacts, providers: tuple[str, ...]) -> None:  # noqa: ANN401
-        self._inner, self._graph, self.providers = inner, graph, providers
+    Attributes:
+        providers: What it really runs on.
+        vocabulary_size: Every id must be below.
+    """
+
+    def __init__(
+        self,
+        inner: Any,  # noqa: ANN401
+        graph: GraphFacts,
+        providers: tuple[str, ...],
+        vocabulary_size: int,
+        where: str,
+    ) -> None:
+        self._inner, self._graph, self._where = inner, graph, where
+        self.providers, self.vocabulary_size = providers, vocabulary_size
 
     @property
     def label_count(self) -> int | None:
@@ -141,8 +156,17 @@ class GraphSession:
 
         Returns:
             ``probs`` (B, L), ``text_vector`` (B, F) and ``scope`` (B,) or None, float32.
+
+        Raises:
+            BundleContentError: onnxruntime gives up on the graph.
         """
-        found = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
+        try:
+            found = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BundleContentError(
+                f"{self._where}: the graph fails on {feeds['input_ids'].shape} ids ({reason}). Build the bundle again."
+            ) from error
         return found[0], found[1], found[2] if len(found) > 2 else None
 
 

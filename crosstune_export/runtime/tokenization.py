@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from crosstune_export.errors import BundleContentError, InputError
 from crosstune_export.manifest import TokenLayout
+from crosstune_export.runtime.tokenizer_check import check_tokenizer
 
 #: One text, or the two texts of a pair.
 Text: TypeAlias = "str | tuple[str, str]"
@@ -44,14 +45,20 @@ class TokenBatch:
 
 
 class TextTokenizer:
-    """The bundle's tokenizer with the manifest's layout around it."""
+    """The bundle's tokenizer with the manifest's layout around it.
+
+    Attributes:
+        largest_id: The largest id that a row can hold.
+    """
 
     def __init__(self, data: bytes, layout: TokenLayout, text_pair: bool, where: str) -> None:
         """Read a ``tokenizer.json``.
 
         Raises:
-            BundleContentError: The library cannot read it.
+            BundleContentError: It has parts that no build writes, or the library cannot read it.
         """
+        special = (*layout.prefix_ids, *layout.infix_ids, *layout.suffix_ids, layout.pad_id)
+        self.largest_id = max(check_tokenizer(data, where), *special)
         try:
             tokenizer = Tokenizer.from_str(data.decode("utf-8"))
         except BaseException as error:  # the library panics with a class that is not an Exception

@@ -178,6 +178,7 @@ STARTS = {
 }
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize(("name", "content", "message"), BAD_EXAMPLES)
 @pytest.mark.parametrize("option", ["--train", "--dev"])
 def test_train_refuses_bad_examples(run_app, task, tiny_backbone_dir, request, name, content, message, option):
@@ -305,6 +306,7 @@ def test_train_refuses_bad_labels(run_app, task, name, content, message):
     assert files_in(task.out) == []
 
 
+@pytest.mark.fault("A13")
 @pytest.mark.parametrize("option", ["--dev", "--test"])
 def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
     task.test.write_bytes(
@@ -322,6 +324,7 @@ def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
     assert files_in(task.out) == []
 
 
+@pytest.mark.fault("A13")
 def test_evaluate_refuses_training_texts(run_app, task, tiny_checkpoint_dir):
     task.test.write_bytes(jsonl([("a new text", "praise"), ("i love it", "praise")]))
     result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
@@ -332,6 +335,7 @@ def test_evaluate_refuses_training_texts(run_app, task, tiny_checkpoint_dir):
     )
 
 
+@pytest.mark.fault("B8")
 def test_evaluate_refuses_an_unknown_label(run_app, task, tiny_checkpoint_dir):
     task.test.write_bytes(jsonl([("a new text", "refund")]))
     result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
@@ -341,6 +345,7 @@ def test_evaluate_refuses_an_unknown_label(run_app, task, tiny_checkpoint_dir):
     )
 
 
+@pytest.mark.fault("B9")
 def test_names_that_mislead_other_languages_are_labels_like_any(run_app, task, tiny_backbone_dir):
     names = ["__proto__", "null", "nan", "true", "1", "../x", "-rf"]
     task.labels.write_text(json.dumps({name: f"about {i}" for i, name in enumerate(names)}), "utf-8")

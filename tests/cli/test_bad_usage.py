@@ -13,6 +13,7 @@ from tests.cli.conftest import Outcome, files_in
 SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, feature, template, heads, epochs, learning_rate"
 
 
+@pytest.mark.fault("C4", "H10")
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -76,6 +77,7 @@ def refused(run_app, task, tiny_backbone_dir):
     return call
 
 
+@pytest.mark.fault("C1", "C2")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -106,6 +108,7 @@ def test_settings_in_a_file(refused, task, content, message):
     assert refused("--config", file) == Outcome(2, "", f"error: {message.format(f=file)}\n")
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -128,6 +131,7 @@ def test_settings_in_options(refused, tiny_backbone_dir, options, message):
     assert refused(*options) == Outcome(2, "", f"error: {message.format(backbone=tiny_backbone_dir)}\n")
 
 
+@pytest.mark.fault("E8")
 def test_cuda_without_cuda(refused, monkeypatch):
     import torch
 
@@ -177,6 +181,7 @@ def test_a_folder_that_is_no_backbone(run_app, task, make, message):
     assert files_in(task.out) == []
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.parametrize(
     ("command", "what", "marker"), [("train", "checkpoint", "checkpoint.json"), ("build", "bundle", "manifest.json")]
 )
@@ -209,12 +214,14 @@ def test_an_output_that_is_there(run_app, task, tiny_checkpoint_dir, command, wh
         assert output.read_text("utf-8") == "years of work"
 
 
+@pytest.mark.fault("C8")
 def test_an_output_whose_parent_is_a_file(run_app, task):
     output = task.train / "a.ckpt"
     result = run_app("crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", output)
     assert result == Outcome(2, "", f"error: {output}: {task.train} cannot be written. Choose another place.\n")
 
 
+@pytest.mark.fault("C9")
 def test_an_output_whose_name_is_too_long(run_app, task):
     output = task.out / ("x" * 300)
     result = run_app("crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", output)

@@ -82,6 +82,7 @@ def test_every_kind_of_file(classify, task, expected, name, content):
     assert json_lines(result.out) == expected
 
 
+@pytest.mark.fault("A15")
 @pytest.mark.parametrize(
     ("arguments", "content"),
     [
@@ -118,6 +119,7 @@ def test_text_that_is_not_ascii_stays_readable(classify, stdin):
     assert result.out.startswith('{"text": "café 商 Ω", ')
 
 
+@pytest.mark.fault("H3")
 def test_an_unpaired_surrogate_is_replaced(classify, task):
     (task.folder / "t.jsonl").write_bytes(b'{"text": "a\\ud800b"}\n')
     result = classify(task.folder / "t.jsonl")
@@ -125,6 +127,7 @@ def test_an_unpaired_surrogate_is_replaced(classify, task):
     assert json.loads(result.out)["text"] == "a?b"
 
 
+@pytest.mark.fault("H10")
 def test_top_k(classify, task, expected):
     (task.folder / "t.txt").write_text("\n".join(TEXTS), "utf-8")
     rows = json_lines(classify(task.folder / "t.txt", "--top-k", 2).out)
@@ -134,6 +137,7 @@ def test_top_k(classify, task, expected):
         assert row | {"probs": None} == whole | {"probs": None}
 
 
+@pytest.mark.fault("H10")
 def test_threshold(classify, task, expected):
     (task.folder / "t.txt").write_text("\n".join(TEXTS), "utf-8")
     middle = float(np.median([row["prob"] for row in expected]))
@@ -160,6 +164,7 @@ def test_output_file(classify, task):
     assert files_in(task.out) == ["a.jsonl"]
 
 
+@pytest.mark.fault("H5")
 def test_many_windows_keep_the_order(classify, task):
     texts = [f"{TEXTS[i % len(TEXTS)]} {i}" for i in range(150)]
     (task.folder / "t.txt").write_text("\n".join(texts), "utf-8")

@@ -117,6 +117,7 @@ def rewrite(checkpoint, name, data: bytes) -> None:
     (checkpoint / "SHA256SUMS").write_text("".join(f"{digest}  {file}\n" for file, digest in sums.items()), "ascii")
 
 
+@pytest.mark.fault("F6")
 def test_a_checkpoint_of_a_newer_format(refused_checkpoint, checkpoint):
     state = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
     rewrite(checkpoint, "checkpoint.json", json.dumps(state | {"format_version": 2}).encode())
@@ -135,6 +136,7 @@ def test_a_checkpoint_without_a_field(refused_checkpoint, checkpoint):
     )
 
 
+@pytest.mark.fault("F2")
 def test_a_pickle_in_place_of_tensors(refused_checkpoint, checkpoint):
     rewrite(checkpoint, "head.safetensors", b"\x80\x04}q\x00.")
     error = refused_checkpoint()
@@ -142,6 +144,7 @@ def test_a_pickle_in_place_of_tensors(refused_checkpoint, checkpoint):
     assert error.endswith("). Train again.\n")
 
 
+@pytest.mark.fault("F5")
 def test_tensors_that_are_not_finite(refused_checkpoint, checkpoint):
     tensors = safetensors.numpy.load((checkpoint / "head.safetensors").read_bytes())
     tensors = {name: value.copy() for name, value in tensors.items()}
@@ -152,6 +155,7 @@ def test_tensors_that_are_not_finite(refused_checkpoint, checkpoint):
     )
 
 
+@pytest.mark.fault("F4")
 def test_tensors_of_another_shape(refused_checkpoint, checkpoint):
     tensors = safetensors.numpy.load((checkpoint / "head.safetensors").read_bytes())
     tensors["label_bias"] = tensors["label_bias"][:2].copy()
@@ -162,6 +166,7 @@ def test_tensors_of_another_shape(refused_checkpoint, checkpoint):
     )
 
 
+@pytest.mark.fault("G3")
 @pytest.mark.parametrize("name", BUNDLE_FILES)
 def test_a_file_of_the_bundle_is_missing(refused_bundle, bundle, name):
     (bundle / name).unlink()
@@ -173,6 +178,7 @@ def test_a_file_of_the_bundle_is_missing(refused_bundle, bundle, name):
     assert refused_bundle() == f"error: {expected}\n"
 
 
+@pytest.mark.fault("G3")
 def test_a_foreign_file_in_a_bundle(refused_bundle, bundle):
     (bundle / "weights.bin").write_bytes(b"")
     assert refused_bundle() == (
@@ -181,6 +187,7 @@ def test_a_foreign_file_in_a_bundle(refused_bundle, bundle):
     )
 
 
+@pytest.mark.fault("G1")
 @pytest.mark.parametrize("name", [name for name in BUNDLE_FILES if name != "manifest.json"])
 def test_a_flipped_bit_in_a_bundle(refused_bundle, bundle, name):
     expected = json.loads((bundle / "manifest.json").read_text("ascii"))["files"][name]["sha256"]
@@ -189,6 +196,7 @@ def test_a_flipped_bit_in_a_bundle(refused_bundle, bundle, name):
     assert refused_bundle() == f"error: {bundle / name}: sha256 {found[:12]}…, expected {expected[:12]}…. {BUILD}\n"
 
 
+@pytest.mark.fault("G2")
 @pytest.mark.parametrize("name", [name for name in BUNDLE_FILES if name != "manifest.json"])
 @pytest.mark.parametrize("size", [0, -1, 1], ids=["emptied", "truncated", "longer"])
 def test_a_file_of_another_size_in_a_bundle(refused_bundle, bundle, name, size):
@@ -214,6 +222,7 @@ def sign(bundle, body: bytes) -> None:
     (bundle / "manifest.json").write_bytes(body[:start] + digest_of(body).encode("ascii") + body[start + 64 :])
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -252,6 +261,7 @@ def test_a_manifest_that_cannot_be_used(refused_bundle, bundle, old, new, messag
     assert refused_bundle() == f"error: {bundle / 'manifest.json'}: {message}\n"
 
 
+@pytest.mark.fault("G10")
 def test_a_newer_minor_format_with_unknown_fields_is_read(run_app, bundle):
     body = (bundle / "manifest.json").read_bytes()
     body = body.replace(b'"format_version": "1.1"', b'"format_version": "1.9",\n  "from_the_future": 1')
@@ -260,6 +270,7 @@ def test_a_newer_minor_format_with_unknown_fields_is_read(run_app, bundle):
     assert (result.code, result.err) == (0, "")
 
 
+@pytest.mark.fault("G9")
 def test_a_graph_that_needs_a_newer_onnxruntime(run_app, task, bundle):
     import onnxruntime
 
@@ -275,6 +286,7 @@ def test_a_graph_that_needs_a_newer_onnxruntime(run_app, task, bundle):
     )
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize("name", BUNDLE_FILES)
 def test_a_link_in_place_of_a_file(refused_bundle, bundle, tmp_path, name):
     shutil.move(bundle / name, tmp_path / name)

@@ -101,6 +101,7 @@ def test_an_error_of_two_lines_is_printed_as_one(run_raising):
     assert run_raising(errors.DataError("one\ntwo")).err == "error: one two\n"
 
 
+@pytest.mark.fault("I7")
 def test_memory(run_raising):
     assert run_raising(MemoryError()) == Outcome(
         7, "", "error: memory: not enough. Use a smaller batch or shorter texts.\n"
@@ -136,6 +137,7 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(run_raising):
     assert run_raising(warn) == Outcome(0, "done\n", "warning: mind the gap\n")
 
 
+@pytest.mark.fault("E1", "E3")
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [
@@ -165,6 +167,7 @@ def test_installed_scripts(scripts, task, tiny_fp32_bundle_dir):
     assert json.loads(result.out)["text"] == "where is it"
 
 
+@pytest.mark.fault("E11")
 def test_a_reader_that_goes_away(scripts, task, tiny_fp32_bundle_dir):
     """``crosstune-export classify ... | head -1``."""
     (task.folder / "t.txt").write_text("where is it\n" * 5000, "utf-8")
@@ -181,6 +184,7 @@ def test_a_reader_that_goes_away(scripts, task, tiny_fp32_bundle_dir):
     assert (code, errors_seen) == (0, b"")
 
 
+@pytest.mark.fault("E1", "E3")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]

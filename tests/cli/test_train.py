@@ -82,6 +82,7 @@ def test_features_of_the_paper_head(trained, task, feature, template):
     assert pools == {feature}
 
 
+@pytest.mark.fault("C7")
 def test_force_replaces_a_checkpoint(trained, task):
     trained(seed=1)
     assert trained("--force", seed=2).code == 0
@@ -132,6 +133,7 @@ def test_reads_parquet(trained, task):
     assert (task.out / "a.ckpt" / "examples.jsonl").read_bytes() == task.train.read_bytes()
 
 
+@pytest.mark.fault("B2")
 def test_a_label_without_an_example_is_a_warning(trained, task):
     kept = [(text, label) for label, texts in TINY_TEXTS.items() for text in texts if label != "praise"]
     task.train.write_bytes(jsonl(kept))
@@ -141,6 +143,7 @@ def test_a_label_without_an_example_is_a_warning(trained, task):
     assert load_checkpoint(task.out / "a.ckpt").labels.names == ("shipping", "billing", "praise")
 
 
+@pytest.mark.fault("A11")
 def test_repeated_examples_are_a_warning(trained, task):
     task.train.write_bytes(task.train.read_bytes() + jsonl([("i love it", "praise"), ("it is late", "shipping")]))
     result = trained()
@@ -149,6 +152,7 @@ def test_repeated_examples_are_a_warning(trained, task):
     assert ", 19 examples, " in result.out
 
 
+@pytest.mark.fault("B11")
 def test_equal_descriptions_are_a_warning(trained, task):
     task.labels.write_text(json.dumps({"shipping": "a box", "billing": "a box", "praise": "thanks"}), "utf-8")
     result = trained()

@@ -45,6 +45,7 @@ def test_another_checkpoint_fails_the_gate(run_app, task, tiny_fp32_bundle_dir, 
     )
 
 
+@pytest.mark.fault("I4")
 def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
     monkeypatch.setattr(Classifier, "selftest", lambda self: SelfTestReport(20, 1, 0.25, 1e-4))
     result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir)
@@ -55,6 +56,7 @@ def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
     )
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize("option", ["--data", "--checkpoint"])
 def test_one_of_two_options_that_go_together(run_app, task, tiny_fp32_bundle_dir, option):
     result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir, option, task.test)

@@ -39,6 +39,30 @@ def test_a_page_that_fell_behind_is_seen(tmp_path):
     assert (tmp_path / "cli.md").read_bytes() == (REPO_ROOT / "docs" / "cli.md").read_bytes()
 
 
+def test_the_page_of_faults_is_up_to_date():
+    done = make_page("--check", columns="80", script=REPO_ROOT / "docs" / "make_faults_page.py")
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
+
+
+def test_every_fault_is_there_and_every_mark_is_known(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPO_ROOT / "docs"))
+    import make_faults_page
+
+    page = make_faults_page.page()
+    counts = {"A": 16, "B": 13, "C": 11, "D": 21, "E": 11, "F": 8, "G": 18, "H": 11, "I": 9, "J": 9, "K": 6}
+    assert [line.split(" | ")[0][2:] for line in page.splitlines() if re.match(r"\| [A-K]\d", line)] == [
+        f"{letter}{number}" for letter, count in counts.items() for number in range(1, count + 1)
+    ]
+    monkeypatch.setattr(make_faults_page, "marked_tests", lambda: {"Z1": ["tests/test_x.py::test_y"]})
+    with pytest.raises(
+        ValueError, match=r"^tests/test_x.py::test_y: names the fault 'Z1', which fault_rows.toml has not\.$"
+    ):
+        make_faults_page.page()
+    monkeypatch.setattr(make_faults_page, "marked_tests", dict)
+    with pytest.raises(ValueError, match=r"^fault_rows.toml: A1 has neither a test nor a note\.$"):
+        make_faults_page.page()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text("utf-8")

@@ -44,6 +44,7 @@ def test_missing_parents_are_made(tmp_path):
     assert (tmp_path / "c" / "d.txt").read_bytes() == b"x"
 
 
+@pytest.mark.fault("C7")
 def test_an_old_folder_is_replaced_with_all_it_holds(tmp_path):
     with new_folder(tmp_path / "out") as folder:
         fill(folder, "old")
@@ -74,6 +75,7 @@ def test_nothing_changes_when_the_block_raises(tmp_path, error, old):
     assert tree(tmp_path) == before
 
 
+@pytest.mark.fault("E5")
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("call", ["fsync", "rename", "mkdtemp", "write"])
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call, old):
@@ -107,6 +109,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call, old):
     assert tree(tmp_path) == before
 
 
+@pytest.mark.fault("E5")
 @pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp", "write"])
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
     target = tmp_path / "out.json"
@@ -160,6 +163,7 @@ def test_everything_is_on_disk_before_the_rename(tmp_path, monkeypatch):
     assert steps[-1] == tmp_path.stat().st_ino
 
 
+@pytest.mark.fault("C7")
 def test_an_output_that_is_there_needs_force(tmp_path):
     path = tmp_path / "out"
     path.mkdir()
@@ -188,6 +192,7 @@ def test_force_never_replaces_what_is_not_ours(tmp_path, kind):
     )
 
 
+@pytest.mark.fault("C8")
 def test_a_parent_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     path = tmp_path / "file" / "sub" / "out"
@@ -204,6 +209,7 @@ def test_a_new_output_below_folders_that_are_not_there_is_fine(tmp_path):
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.fault("C9")
 @pytest.mark.parametrize(("name", "reason"), [("x" * 300, "File name too long"), ("a\0b", "embedded null")])
 def test_a_name_that_no_file_can_have_is_refused(tmp_path, name, reason):
     with pytest.raises(ConfigError) as caught:
@@ -212,6 +218,7 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path, name, reason):
     assert str(caught.value).endswith("). Choose another name.")
 
 
+@pytest.mark.fault("C9")
 @pytest.mark.parametrize("name", ["a b", "quote'\"", "-rf", "new\nline", "é商", "x" * 200])
 def test_odd_names_work(tmp_path, name):
     check_output(tmp_path / name, force=False, what="bundle")

@@ -249,6 +249,7 @@ def packaged_path():
     return Path(importlib.import_module(module).__path__[0]) / folder / weights
 
 
+@pytest.mark.fault("E9")
 def test_packaged_weights_with_another_hash_are_refused(monkeypatch):
     module, folder, weights, pinned = backbone_module.PACKAGED["minilm"]
     monkeypatch.setitem(backbone_module.PACKAGED, "minilm", (module, folder, weights, "0" * 64))
@@ -288,6 +289,7 @@ def refused(name, error_class=BackboneError, **options):
     return str(caught.value)
 
 
+@pytest.mark.fault("E9")
 def test_a_git_lfs_pointer_is_refused(copied):
     (copied / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:53aa51172d14\nsize 90868376\n"
@@ -302,6 +304,7 @@ def test_a_folder_without_config_is_refused(copied):
     assert refused(copied) == f"{copied}: no config.json, expected a folder in the transformers layout."
 
 
+@pytest.mark.fault("E9")
 @pytest.mark.parametrize(
     "damage", ["no weights", "cut weights", "pickle", "bad config", "no tokenizer", "bad tokenizer", "shape"]
 )

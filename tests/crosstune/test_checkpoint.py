@@ -115,6 +115,7 @@ def test_nothing_in_it_is_a_pickle(written):
 # Damage
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("name", FILES)
 def test_every_truncation_is_refused(folder, name):
     path = folder / name
@@ -132,6 +133,7 @@ def test_every_truncation_is_refused(folder, name):
     load_checkpoint(folder)
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("name", FILES)
 def test_bytes_at_the_end_are_refused(folder, name):
     path = folder / name
@@ -141,6 +143,7 @@ def test_bytes_at_the_end_are_refused(folder, name):
     assert refused(folder) == f"{target}: changed since it was written{detail}. Copy it again, or train again."
 
 
+@pytest.mark.fault("F1")
 @settings(max_examples=150)
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_every_flipped_bit_is_refused(tmp_path_factory, tiny_checkpoint_dir, name, place, bit):
@@ -160,6 +163,7 @@ def test_every_flipped_bit_is_refused(tmp_path_factory, tiny_checkpoint_dir, nam
     load_checkpoint(folder)
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
@@ -193,6 +197,7 @@ def test_a_place_without_a_checkpoint_is_refused(tmp_path):
     )
 
 
+@pytest.mark.fault("F8")
 def test_files_of_two_checkpoints_do_not_go_together(folder, tiny_paper_checkpoint_dir):
     shutil.copy(tiny_paper_checkpoint_dir / "head.safetensors", folder)
     assert refused(folder) == (
@@ -203,6 +208,7 @@ def test_files_of_two_checkpoints_do_not_go_together(folder, tiny_paper_checkpoi
 # Edited on purpose, sums and all
 
 
+@pytest.mark.fault("F2")
 @pytest.mark.parametrize(
     "data", [b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.", b"PK\x03\x04" + bytes(60), b""]
 )
@@ -218,6 +224,7 @@ def tensor(count, start, stop):
     return {"dtype": "F32", "shape": [count], "data_offsets": [start, stop]}
 
 
+@pytest.mark.fault("F3")
 @pytest.mark.parametrize(
     "header",
     [
@@ -234,12 +241,14 @@ def test_a_lying_safetensors_header_is_refused(folder, header):
     assert refused(folder).startswith(f"{folder / 'head.safetensors'}: not safetensors (")
 
 
+@pytest.mark.fault("F3")
 def test_a_header_length_of_many_gigabytes_is_refused(folder):
     (folder / "head.safetensors").write_bytes(struct.pack("<Q", 99 << 30) + bytes(64))
     rehash(folder)
     assert refused(folder).startswith(f"{folder / 'head.safetensors'}: not safetensors (")
 
 
+@pytest.mark.fault("F6")
 @pytest.mark.parametrize(
     ("key", "value"), [("format_version", 2), ("format_version", 0), ("format_version", "1"), ("format", "other")]
 )
@@ -252,6 +261,7 @@ def test_another_format_is_refused(folder, key, value):
     )
 
 
+@pytest.mark.fault("F5")
 def test_a_tensor_that_is_not_finite_is_refused(folder):
     edit_tensors(folder, lambda tensors: tensors["label_keys"][1].__setitem__(5, float("nan")))
     assert refused(folder) == (
@@ -259,6 +269,7 @@ def test_a_tensor_that_is_not_finite_is_refused(folder):
     )
 
 
+@pytest.mark.fault("F4")
 def test_a_tensor_of_another_shape_is_refused(folder):
     size = load_checkpoint(folder).head.label_keys.shape[1]
     edit_tensors(folder, lambda tensors: tensors.update(label_keys=torch.zeros(4, size)))
@@ -268,6 +279,7 @@ def test_a_tensor_of_another_shape_is_refused(folder):
     )
 
 
+@pytest.mark.fault("F4")
 def test_a_tensor_of_another_type_is_refused(folder):
     edit_tensors(folder, lambda tensors: tensors.update(label_bias=tensors["label_bias"].double()))
     assert refused(folder) == (
@@ -275,6 +287,7 @@ def test_a_tensor_of_another_type_is_refused(folder):
     )
 
 
+@pytest.mark.fault("F4")
 def test_tensors_of_the_other_head_are_refused(folder, paper_folder):
     shutil.copy(paper_folder / "head.safetensors", folder)
     rehash(folder)
@@ -373,6 +386,7 @@ def test_force_never_replaces_another_folder(tmp_path, tiny_checkpoint_dir):
     assert [item.name for item in (tmp_path / "home").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_it_is_never_half_written(folder, tiny_paper_checkpoint_dir, monkeypatch, nth):
     """The disk fills up at the n-th file: the old checkpoint still loads and nothing lies beside it."""
@@ -418,6 +432,7 @@ def test_the_backbone_may_have_moved(tmp_path, tiny_checkpoint_dir, tiny_backbon
     assert backbone.digest == tiny_backbone.digest
 
 
+@pytest.mark.fault("E9")
 def test_another_backbone_is_refused(tmp_path, tiny_checkpoint_dir, tiny_backbone):
     other = make_tiny_backbone(tmp_path / "other", seed=14)
     digest = FrozenBackbone.load(str(other), device="cpu").digest

@@ -43,6 +43,7 @@ def test_every_setting_survives_being_written_and_read():
     assert TrainConfig.model_validate(config.model_dump()) == config
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize(
     ("key", "near"), [("learnig_rate", "learning_rate"), ("sead", "seed"), ("epoch", "epochs"), ("max_length", "max_length_tokens")]
 )  # fmt: skip
@@ -59,6 +60,7 @@ def test_an_unknown_key_that_is_near_nothing_lists_all(tmp_path):
     )
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -91,6 +93,7 @@ def test_a_value_of_the_wrong_type_or_range_is_refused(tmp_path, line, problem):
     assert refused(path) == f"{path}: {problem}. Correct the setting."
 
 
+@pytest.mark.fault("C2")
 def test_a_flag_is_checked_too():
     assert refused(None, {"seed": -3}) == (
         "config: seed is -3, input should be greater than or equal to 0. Correct the setting."
@@ -102,6 +105,7 @@ def test_every_feature_goes_with_the_paper_head(feature):
     assert load_config(None, {"head": "paper", "feature": feature}).feature == feature
 
 
+@pytest.mark.fault("C3")
 def test_a_file_that_is_not_there_or_not_toml_is_a_config_error(tmp_path):
     path = tmp_path / "none.toml"
     assert refused(path) == f"{path}: cannot be read (No such file or directory), expected a file. Check the path."

@@ -88,6 +88,7 @@ def test_example_line_is_what_read_examples_reads(tmp_path_factory, rows):
     assert list(read_examples(path)) == examples
 
 
+@pytest.mark.fault("A3", "A15")
 @pytest.mark.parametrize(
     "data",
     [
@@ -104,6 +105,7 @@ def test_line_ends_and_byte_order_marks_do_not_matter_in_jsonl(tmp_path, data):
     assert read_examples(path) == (Example("a", "x"), Example("b", "y"))
 
 
+@pytest.mark.fault("A3", "A15")
 @pytest.mark.parametrize(
     "data",
     [
@@ -141,12 +143,14 @@ def test_a_null_text_pair_counts_as_none(tmp_path):
     assert read_examples(path) == (Example("a", "x"),)
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_missing_file_is_refused(tmp_path, ending):
     path = tmp_path / f"none{ending}"
     assert refused(path) == f"{path}: cannot be read (No such file or directory), expected a file. Check the path."
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_folder_is_refused(tmp_path, ending):
     path = tmp_path / f"folder{ending}"
@@ -161,12 +165,14 @@ def test_an_unknown_ending_is_refused(tmp_path):
     )
 
 
+@pytest.mark.fault("A2")
 @pytest.mark.parametrize(("name", "data"), [("x.jsonl", b""), ("x.jsonl", b"\n \n"), ("x.csv", b"text,label\n")])
 def test_a_file_without_rows_is_refused(tmp_path, name, data):
     message, path = refused_bytes(tmp_path, name, data)
     assert message == f"{path}: 0 examples, expected at least one. Check that it is the right file."
 
 
+@pytest.mark.fault("A2")
 def test_a_parquet_file_without_rows_is_refused(tmp_path):
     path = tmp_path / "x.parquet"
     parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string()), "label": []}), path)
@@ -176,6 +182,7 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path):
 GOOD = b'{"text": "a", "label": "x"}\n'
 
 
+@pytest.mark.fault("A9", "A10")
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -208,6 +215,7 @@ def test_bad_json_is_refused_with_its_line(tmp_path, line, reason):
     assert message == f"{path}:3: not valid JSON ({reason}). Correct the line."
 
 
+@pytest.mark.fault("A10")
 def test_a_number_of_5000_digits_is_refused_with_its_line(tmp_path):
     message, path = refused_bytes(tmp_path, "x.jsonl", GOOD + b'{"text": ' + b"7" * 5000 + b"}\n")
     assert message.startswith(f"{path}:2: not valid JSON (Exceeds the limit (4300")
@@ -215,6 +223,7 @@ def test_a_number_of_5000_digits_is_refused_with_its_line(tmp_path):
     assert "\n" not in message
 
 
+@pytest.mark.fault("A9")
 @pytest.mark.parametrize(
     ("value", "kind"), [(b"[1]", "list"), (b'"text"', "str"), (b"3", "int"), (b"null", "NoneType"), (b"true", "bool")]
 )
@@ -225,6 +234,7 @@ def test_json_that_is_no_object_is_refused(tmp_path, value, kind):
     )
 
 
+@pytest.mark.fault("A5", "A9", "A14")
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -253,6 +263,7 @@ def test_a_bad_field_is_refused_with_its_line(tmp_path, row, problem):
     assert message == f"{path}:2: {problem}"
 
 
+@pytest.mark.fault("A8")
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_a_field_above_the_limit_is_refused_and_one_at_the_limit_is_not(tmp_path, ending):
     fits = Example("é" * MAX_FIELD_CHARACTERS, "x")
@@ -264,6 +275,7 @@ def test_a_field_above_the_limit_is_refused_and_one_at_the_limit_is_not(tmp_path
     )
 
 
+@pytest.mark.fault("A8")
 def test_a_csv_field_far_above_the_limit_is_refused_with_its_line(tmp_path):
     message, path = refused_bytes(tmp_path, "x.csv", b"text,label\na,x\n" + b"b" * (3 << 20) + b",x\n")
     assert message == (
@@ -283,6 +295,7 @@ def test_the_interpreters_own_csv_limit_is_put_back(tmp_path, data):
     assert csv.field_size_limit() == before
 
 
+@pytest.mark.fault("A4")
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "after a byte order mark"])
 @pytest.mark.parametrize("ending", [".jsonl", ".csv"])
 def test_a_latin_1_byte_is_refused_with_its_line_and_offset(tmp_path, mark, ending):
@@ -294,11 +307,13 @@ def test_a_latin_1_byte_is_refused_with_its_line_and_offset(tmp_path, mark, endi
     )
 
 
+@pytest.mark.fault("A4")
 def test_utf_16_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.jsonl", '{"text": "a", "label": "x"}\n'.encode("utf-16"))
     assert message.startswith(f"{path}:1: byte 0xff at offset 0 is not UTF-8.")
 
 
+@pytest.mark.fault("A6")
 @pytest.mark.parametrize(
     ("data", "where", "reason"),
     [
@@ -313,12 +328,14 @@ def test_an_unclosed_quote_is_refused_with_the_line_it_starts_in(tmp_path, data,
     assert message == f"{path}:{where}: the row that starts here cannot be read ({reason}). Close its quotes."
 
 
+@pytest.mark.fault("A7")
 @pytest.mark.parametrize(("row", "count"), [(b"a,b,x", 3), (b"a", 1)])
 def test_a_row_of_another_width_is_refused(tmp_path, row, count):
     message, path = refused_bytes(tmp_path, "x.csv", b'text,label\n"two\nlines",x\n' + row + b"\n")
     assert message == f"{path}:4: {count} columns, expected 2 (text, label). Quote texts that hold the separator."
 
 
+@pytest.mark.fault("A7")
 @pytest.mark.parametrize(
     ("name", "header", "found"),
     [
@@ -333,11 +350,13 @@ def test_other_column_names_are_refused(tmp_path, name, header, found):
     assert message == f"{path}:1: columns {found}, expected text and label. Name them in the first line."
 
 
+@pytest.mark.fault("A7")
 def test_a_column_that_stands_twice_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.csv", b"text,label,text\na,x,b\n")
     assert message == f"{path}:1: column 'text' stands there more than once. Name each column differently."
 
 
+@pytest.mark.fault("A5")
 def test_a_nul_in_csv_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.csv", b"text,label\na\0,x\n")
     if "control character" in message:
@@ -366,6 +385,7 @@ def test_a_text_pair_in_some_rows_only_is_refused(tmp_path, ending):
     assert refused(path) == f"{path}:2: no text_pair where other rows have one. Give every row one, or none."
 
 
+@pytest.mark.fault("A11")
 def test_repeated_examples_are_kept_once_with_a_warning(tmp_path):
     path = write(tmp_path / "x.jsonl", [ROWS[0], ROWS[1], ROWS[0], ROWS[0]])
     with pytest.warns(CrossTuneWarning) as caught:
@@ -373,6 +393,7 @@ def test_repeated_examples_are_kept_once_with_a_warning(tmp_path):
     assert [str(item.message) for item in caught] == [f"{path}: 2 repeated examples, each kept once."]
 
 
+@pytest.mark.fault("A12")
 def test_one_text_under_two_labels_is_refused(tmp_path):
     long = "x" * 61
     path = write(tmp_path / "x.jsonl", [Example("same", "a"), Example("same", "b")])
@@ -392,6 +413,7 @@ def test_pairs_are_the_same_only_when_both_texts_are():
     assert without_duplicates(pairs, "here") == tuple(pairs)
 
 
+@pytest.mark.fault("A13")
 @pytest.mark.parametrize(
     "other", ["Caf\u00e9 am  Eck", "Cafe\u0301 am Eck", "CAFÉ AM ECK", " café\tam\n eck ", "cafÉ am eck"]
 )
@@ -411,6 +433,7 @@ def test_other_texts_are_no_leak():
     )
 
 
+@pytest.mark.fault("A13")
 @given(texts=st.lists(visible, min_size=1, max_size=8), other=st.lists(visible, min_size=1, max_size=8))
 def test_the_leak_check_counts_like_a_plain_comparison(texts, other):
     def plain(text):

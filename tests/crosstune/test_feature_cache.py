@@ -163,6 +163,7 @@ def test_a_damaged_file_costs_time_and_nothing_else(tmp_path, counting, damage):
     assert counting.encoded == 0  # and the new file works
 
 
+@pytest.mark.fault("E6")
 def test_a_place_that_cannot_be_written_is_a_resource_error(tmp_path):
     (tmp_path / "file").write_text("x")
     path = tmp_path / "file" / "f.sqlite"
@@ -180,6 +181,7 @@ def test_a_place_that_cannot_be_written_is_a_resource_error(tmp_path):
     )
 
 
+@pytest.mark.fault("E5")
 def test_a_full_disk_is_a_resource_error(tmp_path, tiny_backbone, monkeypatch):
     """SQLite's own limit on pages stands in for the disk's."""
     path = tmp_path / "f.sqlite"

@@ -47,12 +47,14 @@ def test_an_unknown_label_has_no_index():
         LabelSet.from_mapping(TWO).index("nope")
 
 
+@pytest.mark.fault("B1")
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_labels_are_refused(tmp_path, count):
     path = write(tmp_path / "l.json", dict(list(TWO.items())[:count]))
     assert refused(path) == f"{path}: {count} labels, expected at least 2. Add labels with descriptions."
 
 
+@pytest.mark.fault("B4")
 @pytest.mark.parametrize("name", ["", " ", "\t\n", "\u00a0"])
 def test_an_empty_name_is_refused(tmp_path, name):
     path = write(tmp_path / "l.json", {name: "a description", **TWO})
@@ -78,6 +80,7 @@ def test_a_file_that_holds_no_object_is_refused(tmp_path):
     assert refused(path) == f"{path}: found list, expected an object of label and description. Correct it."
 
 
+@pytest.mark.fault("B5")
 def test_a_label_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "l.json"
     path.write_text('{"a": "one", "b": "two", "a": "three"}')
@@ -87,6 +90,7 @@ def test_a_label_that_stands_twice_is_refused(tmp_path):
     assert refused(path) == f"{path}: not valid TOML (Cannot overwrite a value (at line 2, column 10)). Correct it."
 
 
+@pytest.mark.fault("B6")
 @pytest.mark.parametrize(
     ("one", "other", "points"),
     [
@@ -103,6 +107,7 @@ def test_names_that_read_alike_are_refused_with_their_code_points(tmp_path, one,
     )
 
 
+@pytest.mark.fault("B11")
 def test_the_same_description_twice_is_a_warning_given_once(tmp_path):
     path = write(tmp_path / "l.json", {"a": "same words", "b": "other words", "c": "same words"})
     with pytest.warns(CrossTuneWarning) as caught:
@@ -112,6 +117,7 @@ def test_the_same_description_twice_is_a_warning_given_once(tmp_path):
     ]
 
 
+@pytest.mark.fault("B7")
 @pytest.mark.parametrize(("character", "point"), [("\u200b", "U+200B"), ("\u202e", "U+202E"), ("\x07", "U+0007")])
 def test_an_invisible_character_in_a_name_is_a_warning(character, point):
     name = f"a{character}b"
@@ -144,6 +150,7 @@ ODD_NAMES = (
 )
 
 
+@pytest.mark.fault("B9")
 def test_odd_names_are_only_names(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -179,6 +186,7 @@ def test_toml_values_that_are_no_text_are_refused(tmp_path):
     )
 
 
+@pytest.mark.fault("B8")
 def test_a_label_of_the_data_that_the_label_file_lacks_is_refused_with_line_and_count():
     rows = [Example("a", "praise", line=1), Example("b", "refund", line=3), Example("c", "other", line=4)]
     with pytest.raises(DataError) as caught:
@@ -196,6 +204,7 @@ def test_the_message_lists_eight_labels_at_most():
     assert "which has 'l0', 'l1', 'l2', 'l3', 'l4', 'l5', 'l6', 'l7' and 3 more (1 such rows)" in str(caught.value)
 
 
+@pytest.mark.fault("B2")
 def test_a_label_without_examples_is_a_warning_where_every_label_is_expected():
     labels = LabelSet.from_mapping({**TWO, "other": "anything else"})
     rows = [Example("a", "praise")]

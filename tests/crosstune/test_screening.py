@@ -25,6 +25,7 @@ def reason(text: str, shots=SHOTS) -> str | None:
     return Screen(shots, PROMPT, ("ct0123", "[removed]")).reason(text)
 
 
+@pytest.mark.fault("D13")
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -116,6 +117,7 @@ def test_nothing_fails_and_the_same_text_is_kept_once(shots, text):
         assert screen.reason(f"  {text.upper()} ") in {"duplicate", "other language", *REASONS}
 
 
+@pytest.mark.fault("D15")
 @hypothesis.given(st.sampled_from(SHOTS), st.sampled_from(["{}", "{}!", " {}\n", "({})", "“{}”"]), st.booleans())
 def test_a_shot_in_any_dress_is_a_copy(shot, dress, upper):
     assert reason(dress.format(shot.upper() if upper else shot)) == "copy of a shot"

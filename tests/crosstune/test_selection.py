@@ -115,6 +115,7 @@ def test_the_same_bits_twice():
         assert torch.equal(getattr(one, name), getattr(two, name))
 
 
+@pytest.mark.fault("B13")
 def test_the_order_of_the_labels_does_not_change_the_answers():
     rows, targets, keys = task(3, 20, 4)
     order = torch.tensor([2, 0, 3, 1])
@@ -126,6 +127,7 @@ def test_the_order_of_the_labels_does_not_change_the_answers():
     np.testing.assert_allclose(probs(one, fresh)[:, order], probs(two, fresh), rtol=0, atol=PROBS_LABEL_ORDER)
 
 
+@pytest.mark.fault("B2")
 @pytest.mark.parametrize("unseen", range(4))
 def test_a_label_without_shots_is_known_by_its_description(unseen):
     random = np.random.RandomState(4)
@@ -184,6 +186,7 @@ def test_too_few_shots_leave_the_descriptions(targets):
     )
 
 
+@pytest.mark.fault("B3")
 @pytest.mark.parametrize("counts", [(1, 1), (1, 5), (1, 1, 1), (2, 1)])
 def test_one_shot_of_a_label_is_enough(counts):
     random = np.random.RandomState(6)

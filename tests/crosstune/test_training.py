@@ -136,6 +136,7 @@ def test_it_learns_the_training_texts(tiny_backbone, tiny_examples, tiny_labels,
     assert (probs.argmax(1) == np.array(tiny_labels.indices(tiny_examples))).mean() > 0.7
 
 
+@pytest.mark.fault("B13")
 def test_the_order_of_the_labels_and_nothing_else_decides_the_columns(
     tiny_backbone, tiny_examples, tiny_labels, tiny_other_texts
 ):
@@ -297,6 +298,7 @@ def test_repeated_examples_count_once(tiny_backbone, tiny_examples, tiny_labels)
     assert torch.equal(twice.head.query, once.head.query)
 
 
+@pytest.mark.fault("E7")
 def test_a_backbone_with_a_weight_that_is_not_finite_is_refused(
     tmp_path, tiny_backbone_dir, tiny_examples, tiny_labels
 ):
@@ -361,6 +363,7 @@ def test_the_loss_falls():
     assert losses[2] < 0.1
 
 
+@pytest.mark.fault("E7")
 def test_features_that_are_not_finite_stop_the_training():
     features, targets, vectors = paper_task()
     features[2, 3] = float("inf")
@@ -386,6 +389,7 @@ def test_the_example_data_are_learned_with_minilm(minilm, support_desk):
     assert abs(checkpoint.summary["cv_accuracy"] - result.accuracy) < 0.15
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.slow
 def test_the_same_bytes_in_another_process_whatever_its_hash_seed_and_locale(
     tmp_path, tiny_backbone_dir, tiny_examples, tiny_labels

@@ -72,12 +72,16 @@ def test_no_folder(tmp_path):
     path = tmp_path / "none.bundle"
     refused(path, f"{path}: found nothing, expected a bundle folder. Build one with crosstune-export build.")
     path.write_text("x")
-    refused(path, f"{path}: found a file, expected a bundle folder. Build one with crosstune-export build.")
+    refused(
+        path,
+        f"{path}: no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again.",
+    )
     path.unlink()
     path.mkdir()
     refused(path, f"{path}: no manifest.json, expected a bundle folder. Build one with crosstune-export build.")
 
 
+@pytest.mark.fault("G3")
 @pytest.mark.parametrize("name", FILES)
 def test_missing_file(bundle, name):
     (bundle / name).unlink()
@@ -85,6 +89,7 @@ def test_missing_file(bundle, name):
     refused(bundle, message if name != "manifest.json" else None)
 
 
+@pytest.mark.fault("G3")
 def test_foreign_file(bundle):
     (bundle / "model.onnx.data").write_bytes(b"x")
     refused(
@@ -94,6 +99,7 @@ def test_foreign_file(bundle):
     )
 
 
+@pytest.mark.fault("G2")
 @pytest.mark.parametrize("name", FILES)
 def test_truncated_file(bundle, name):
     data = (bundle / name).read_bytes()
@@ -113,6 +119,7 @@ def test_truncated_message(bundle):
     )
 
 
+@pytest.mark.fault("G1")
 @pytest.mark.parametrize("name", FILES)
 def test_flipped_bit(bundle, name):
     data = (bundle / name).read_bytes()
@@ -134,6 +141,7 @@ def other_bundle(tmp_path, tiny_fp32_bundle_dir):
     return tmp_path / "other.bundle"
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize("name", FILES)
 def test_file_of_another_bundle(bundle, other_bundle, name):
     assert (bundle / name).read_bytes() != (other_bundle / name).read_bytes()
@@ -141,6 +149,7 @@ def test_file_of_another_bundle(bundle, other_bundle, name):
     refused(bundle)
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize("name", FILES)
 def test_all_files_but_one_of_another_bundle(bundle, other_bundle, name):
     for other in set(FILES) - {name}:
@@ -161,11 +170,13 @@ def test_flipped_bit_message(bundle):
     )
 
 
+@pytest.mark.fault("G3")
 def test_file_of_another_case(bundle):
     (bundle / "model.onnx").rename(bundle / "Model.onnx")
     refused(bundle)
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
 def test_not_a_regular_file(bundle, tmp_path, name, kind):
@@ -184,6 +195,7 @@ def test_not_a_regular_file(bundle, tmp_path, name, kind):
     refused(bundle, f"{bundle / name}: {found}. Copy or build the bundle again.")
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize("name", FILES)
 def test_link_to_nowhere(bundle, name):
     (bundle / name).unlink()
@@ -191,6 +203,7 @@ def test_link_to_nowhere(bundle, name):
     refused(bundle)
 
 
+@pytest.mark.fault("G6")
 @pytest.mark.parametrize("name", FILES)
 def test_too_large(bundle, name):
     with (bundle / name).open("r+b") as stream:

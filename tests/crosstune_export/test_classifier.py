@@ -39,11 +39,13 @@ def test_answers(classifier):
     assert vectors.dtype == np.float32 and vectors.shape == (6, classifier.manifest.graph.text_vector_size)
 
 
+@pytest.mark.fault("H1")
 def test_nothing_in_nothing_out(classifier):
     assert classifier.classify([]) == []
     assert classifier.predict_proba([]).shape == (0, 3)
 
 
+@pytest.mark.fault("H8")
 def test_batches_do_not_change_answers_in_fp32(classifier):
     one_by_one = classifier.predict_proba(TEXTS, batch_size=1)
     for size in (2, 3, 64):
@@ -52,6 +54,7 @@ def test_batches_do_not_change_answers_in_fp32(classifier):
     assert np.abs(backwards - one_by_one).max() <= tolerances.STATES_PADDED
 
 
+@pytest.mark.fault("H2", "H10")
 def test_bad_arguments(classifier):
     for call, message in (
         (lambda: classifier.classify("one text"), "texts: found a string, expected a list of strings."),
@@ -70,6 +73,7 @@ def test_threads_must_be_positive(tiny_bundle_dir):
     assert str(caught.value) == "threads: found 0, expected at least 1."
 
 
+@pytest.mark.fault("K1")
 def test_many_threads_share_one_classifier(int8_classifier):
     expected = [int8_classifier.predict_proba([text]) for text in TEXTS]
     wrong = []
@@ -88,6 +92,7 @@ def test_many_threads_share_one_classifier(int8_classifier):
     assert wrong == []
 
 
+@pytest.mark.fault("K2")
 def test_after_a_fork(tiny_bundle_dir):
     """A session inherited across a fork crashes or hangs with several threads; ours is made anew."""
     parent = Classifier.load(tiny_bundle_dir, threads=4)
@@ -115,11 +120,13 @@ def test_threshold(tmp_path, tiny_fp32_bundle_dir, classifier):
     assert loaded.classify(["where is my parcel"], threshold=0.0)[0].label is not None
 
 
+@pytest.mark.fault("H9")
 def test_the_first_of_equal_labels_wins():
     probs = np.array([[0.25, 0.375, 0.375]], np.float32)
     assert decide(probs, [False], ["a", "b", "c"], None)[0].label == "b"
 
 
+@pytest.mark.fault("H9")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_probabilities_that_are_not_finite(bad):
     probs = np.array([[0.5, 0.5], [bad, 0.5]], np.float32)
@@ -133,6 +140,7 @@ def test_thresholds_that_are_fine(value):
     assert check_threshold(value) == value
 
 
+@pytest.mark.fault("H10")
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_thresholds_that_are_not(value):
     with pytest.raises(InputError):
@@ -159,6 +167,7 @@ def rewritten(folder, change):
     return Classifier.load(folder)
 
 
+@pytest.mark.fault("I4")
 def test_selftest_sees_other_answers(tmp_path, tiny_fp32_bundle_dir):
     def probs(body):
         body["samples"][0]["probs"][0] += 0.01
@@ -183,3 +192,16 @@ def test_selftest_of_another_shape(tmp_path, tiny_fp32_bundle_dir):
     assert str(caught.value) == (
         f"{folder / 'selftest.json'}: not a self-test (KeyError('samples')). Build the bundle again."
     )
+
+
+@pytest.mark.fault("G18")
+def test_a_bundle_replaced_while_in_use(tmp_path, tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_other_texts):
+    path = shutil.copytree(tiny_bundle_dir, tmp_path / "x.bundle")
+    classifier = Classifier.load(path)
+    before = classifier.predict_proba(tiny_other_texts)
+    for item in tiny_fp32_bundle_dir.iterdir():
+        (path / item.name).write_bytes(item.read_bytes())
+    assert np.array_equal(classifier.predict_proba(tiny_other_texts), before)
+    assert classifier.selftest().passed
+    shutil.rmtree(path)
+    assert np.array_equal(classifier.predict_proba(tiny_other_texts), before)

@@ -81,6 +81,7 @@ def test_any_names_survive(names, description, threshold):
     assert parse_manifest(manifest_bytes(manifest), "here") == manifest
 
 
+@pytest.mark.fault("B9")
 @pytest.mark.parametrize(
     "name", ["__proto__", "constructor", "", " ", "\x00", "\ud800", "a" * 100_000, "\u202e", "null", '"']
 )
@@ -89,6 +90,7 @@ def test_odd_names_survive(name):
     assert parse_manifest(manifest_bytes(manifest), "here").label_names == (name, "another")
 
 
+@pytest.mark.fault("G1")
 def test_every_flipped_bit_is_seen():
     data = manifest_bytes(MANIFEST)
     for position in range(len(data)):
@@ -99,6 +101,7 @@ def test_every_flipped_bit_is_seen():
                 parse_manifest(bytes(flipped), "here")
 
 
+@pytest.mark.fault("G2")
 def test_every_truncation_and_a_trailing_byte_are_seen():
     data = manifest_bytes(MANIFEST)
     for changed in [data[:length] for length in range(len(data))] + [data + b"\n"]:
@@ -109,6 +112,7 @@ def test_every_truncation_and_a_trailing_byte_are_seen():
     )
 
 
+@pytest.mark.fault("G10")
 def test_newer_format():
     with pytest.raises(BundleVersionError) as caught:
         parse_manifest(manifest_bytes(replace(MANIFEST, format_version="2.0")), "here")
@@ -136,11 +140,13 @@ def test_another_format():
     )
 
 
+@pytest.mark.fault("G10")
 def test_newer_minor_version_and_unknown_fields_load():
     changed = body() | {"format_version": "1.7", "invented_later": {"x": 1}}
     assert parse_manifest(signed(changed), "here").format_version == "1.7"
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -188,6 +194,7 @@ def test_schema_and_reader_accept_what_is_written(schema, tiny_bundle_dir, tiny_
         parse_manifest(data, "here")
 
 
+@pytest.mark.fault("G11")
 def test_schema_and_reader_refuse_a_missing_field_alike(schema):
     places = [place for place in required_places(schema) if place != ("digest",)]
     assert len(places) == 14 + 7 + 8 + 1 + 4 + 4 * 2 + 2  # top, tokens, graph, decision, files, their entries, a label
@@ -199,6 +206,7 @@ def test_schema_and_reader_refuse_a_missing_field_alike(schema):
             parse_manifest(signed(changed), "here")
 
 
+@pytest.mark.fault("G11")
 def test_schema_and_reader_refuse_a_wrong_type_alike(schema):
     for place in required_places(schema):
         if place == ("digest",):
@@ -210,6 +218,7 @@ def test_schema_and_reader_refuse_a_wrong_type_alike(schema):
             parse_manifest(signed(changed), "here")
 
 
+@pytest.mark.fault("G4", "G6", "G11")
 @pytest.mark.parametrize(
     ("place", "value"),
     [

@@ -118,6 +118,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path, tiny_checkpoint_dir):
         assert path.read_bytes() == (tmp_path / "two" / "same.bundle" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.slow
 def test_hash_seeds_locales_and_folders_change_no_byte(tmp_path, tiny_checkpoint_dir):
     made = []
@@ -153,6 +154,7 @@ def test_output_exists(tmp_path, tiny_checkpoint_dir):
     assert [path.name for path in target.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.fault("C7")
 def test_a_failed_build_keeps_the_old_bundle_and_leaves_nothing(
     tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch
 ):
@@ -192,6 +194,7 @@ def test_too_many_flips(tmp_path, tiny_checkpoint_dir, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("E9")
 def test_another_backbone(tmp_path, tiny_checkpoint_dir, tiny_backbone_dir):
     moved = shutil.copytree(tiny_backbone_dir, tmp_path / "moved")
     build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(precision="fp32", backbone=str(moved)))

@@ -17,6 +17,7 @@ from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.session import open_session
 
 
+@pytest.mark.fault("I1")
 def test_a_provider_that_is_not_there(tiny_bundle_dir):
     import onnxruntime
 
@@ -31,6 +32,7 @@ def test_a_provider_that_is_not_there(tiny_bundle_dir):
     assert fallen.providers == ("CPUExecutionProvider",)
 
 
+@pytest.mark.fault("I1")
 def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeypatch):
     """onnxruntime-gpu without a usable CUDA lists the provider and then runs on the CPU."""
     import onnxruntime
@@ -52,6 +54,7 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
     )
 
 
+@pytest.mark.fault("I9")
 def test_a_provider_that_does_not_exist(tiny_bundle_dir, capfd):
     """onnxruntime itself prints to stdout and runs on the CPU."""
     with pytest.raises(ProviderError):
@@ -68,6 +71,7 @@ def test_no_provider(tiny_bundle_dir, allow_fallback):
     assert str(caught.value) == "providers: found none, expected at least one, such as CPUExecutionProvider."
 
 
+@pytest.mark.fault("I2")
 def test_both_wheels(tiny_bundle_dir, monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: "1.32.0")
     assert session.installed_runtimes() == {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"}
@@ -79,6 +83,7 @@ def test_both_wheels(tiny_bundle_dir, monkeypatch):
     )
 
 
+@pytest.mark.fault("I2")
 def test_onnxruntime_missing(tiny_bundle_dir):
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
@@ -92,6 +97,7 @@ def test_onnxruntime_missing(tiny_bundle_dir):
     )
 
 
+@pytest.mark.fault("G9", "I2")
 def test_onnxruntime_too_old(tiny_bundle_dir):
     import onnxruntime
 
@@ -104,13 +110,16 @@ def test_onnxruntime_too_old(tiny_bundle_dir):
     )
 
 
+@pytest.mark.fault("I9")
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x08\x0a", bytes(range(256)) * 20, None])
 def test_garbage_is_refused_and_stdout_stays_clean(tiny_bundle_dir, capfd, garbage):
     files = read_bundle(tiny_bundle_dir)
     model = files.model[: len(files.model) // 2] if garbage is None else garbage
     with pytest.raises(BundleContentError) as caught:
         open_session(model, files.manifest.graph, "here")
-    assert re.fullmatch(r"here: onnxruntime refuses the graph \(.+\)\. Build the bundle again\.", str(caught.value))
+    assert re.fullmatch(
+        r"here: the graph has .+, expected only what a build writes\. Do not use it; .+", str(caught.value)
+    )
     assert capfd.readouterr().out == ""
 
 
@@ -119,11 +128,24 @@ def test_another_signature(tiny_bundle_dir):
     pair = replace(files.manifest.graph, inputs=("input_ids", "attention_mask", "token_type_ids"))
     with pytest.raises(BundleContentError) as caught:
         open_session(files.model, pair, "here")
-    two = "('input_ids', 'tensor(int64)', 2), ('attention_mask', 'tensor(int64)', 2)"
-    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2), ('scope', 'tensor(float)', 1)]"
     assert str(caught.value) == (
-        f"here: the graph takes [{two}] and gives {gives}, "
-        f"expected [{two}, ('token_type_ids', 'tensor(int64)', 2)] and {gives}. Build the bundle again."
+        "here: the graph has inputs ['input_ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] unlike the "
+        "manifest, expected only what a build writes. Do not use it; build the bundle again."
+    )
+
+
+@pytest.mark.fault("G8")
+def test_inputs_of_another_type(tiny_fp32_bundle_dir):
+    files = read_bundle(tiny_fp32_bundle_dir)
+    model = onnx.load_from_string(files.model)
+    model.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    with pytest.raises(BundleContentError) as caught:
+        open_session(model.SerializeToString(), files.manifest.graph, "here")
+    gives = "[('probs', 'tensor(float)', 2), ('text_vector', 'tensor(float)', 2), ('scope', 'tensor(float)', 1)]"
+    ids, mask = "('input_ids', 'tensor(int64)', 2)", "('attention_mask', 'tensor(int{})', 2)"
+    assert str(caught.value) == (
+        f"here: the graph takes [{ids}, {mask.format(32)}] and gives {gives}, "
+        f"expected [{ids}, {mask.format(64)}] and {gives}. Build the bundle again."
     )
 
 
@@ -134,6 +156,7 @@ def resigned(folder, tiny_fp32_bundle_dir, manifest=None, model=None):
     return folder
 
 
+@pytest.mark.fault("G13")
 @pytest.mark.parametrize("count", [2, 4])
 def test_as_many_labels_as_columns(tmp_path, tiny_fp32_bundle_dir, count):
     manifest = read_bundle(tiny_fp32_bundle_dir).manifest
@@ -152,6 +175,7 @@ def test_text_vectors_of_the_size_that_is_stated(tiny_fp32_bundle_dir):
     assert str(caught.value) == (f"here: text_vector has {size} columns, expected {size + 1}. Build the bundle again.")
 
 
+@pytest.mark.fault("G7")
 @pytest.mark.parametrize("where", ["label_keys.bin", "inside/label_keys.bin", "absolute", "../label_keys.bin"])
 def test_external_data_is_never_read(tmp_path, tiny_fp32_bundle_dir, monkeypatch, where):
     """A graph with fitting hashes that points at a file near the working directory: the file is there, and stays unread."""
@@ -167,5 +191,5 @@ def test_external_data_is_never_read(tmp_path, tiny_fp32_bundle_dir, monkeypatch
     keys.external_data.add(key="location", value=location)
     folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, model=model.SerializeToString())
     monkeypatch.chdir(tmp_path / "work")
-    with pytest.raises(BundleContentError, match="External data path validation failed for initializer: label_keys"):
+    with pytest.raises(BundleContentError, match="the graph has external data in a constant, expected"):
         Classifier.load(folder)

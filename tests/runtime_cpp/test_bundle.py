@@ -52,6 +52,7 @@ def test_a_foreign_file(library, bundle):
     )
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize("name", SIZE_LIMITS)
 def test_a_link_a_pipe_or_a_folder_in_the_place_of_a_file(library, bundle, tmp_path, name):
     (bundle / name).rename(tmp_path / "elsewhere")
@@ -67,12 +68,14 @@ def test_a_link_a_pipe_or_a_folder_in_the_place_of_a_file(library, bundle, tmp_p
     assert refusal(library, bundle) == f"{bundle}/{name}: not a regular file. {COPY}"
 
 
+@pytest.mark.fault("G6")
 def test_a_manifest_that_is_too_large_is_not_read(library, bundle):
     size = SIZE_LIMITS["manifest.json"] + 1
     os.truncate(bundle / "manifest.json", size)
     assert refusal(library, bundle) == f"{bundle}/manifest.json: {size} bytes, expected at most {size - 1}. {AGAIN}"
 
 
+@pytest.mark.fault("G1", "G2")
 @pytest.mark.slow
 def test_any_change_of_any_byte_is_refused(library, bundle):
     """Bits flipped, ends cut or added, in every file; each names the file and is refused before anything parses it."""
@@ -225,6 +228,7 @@ def test_a_graph_with_other_inputs_than_the_manifest_says(library, tiny_fp32_bun
     )
 
 
+@pytest.mark.fault("G9")
 def test_a_graph_for_a_newer_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("graph", "min_onnxruntime", "99.1"))
     message = refusal(library, path)

@@ -87,6 +87,7 @@ def test_a_library_that_is_not_onnxruntime(library, tiny_fp32_bundle_dir):
     )
 
 
+@pytest.mark.fault("K1", "K3")
 def test_many_threads_share_a_classifier_and_load_their_own(library, tiny_bundle_dir, tiny_other_texts):
     shared = library.load(tiny_bundle_dir)
     expected = {text: shared.classify(text.encode()) for text in tiny_other_texts}
@@ -142,6 +143,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.fault("K2")
 def test_a_forked_process_must_load_its_own(tiny_fp32_bundle_dir):
     runtime = wheel_library()
     done = subprocess.run(

@@ -117,6 +117,7 @@ def every_code_point() -> list[str]:
     return [" ".join(words[i : i + 128]) for i in range(0, len(words), 128)]
 
 
+@pytest.mark.fault("H7")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uncased", "cased"])
 def test_every_code_point(request, name):
@@ -160,6 +161,7 @@ def test_any_text(minilm_ids, text):
     assert minilm_ids.differing([text]) == []
 
 
+@pytest.mark.fault("H3")
 @pytest.mark.slow
 def test_bytes_that_are_not_utf8_are_replaced_as_in_python(uncased):
     source = random.Random(6)
@@ -188,6 +190,7 @@ def test_a_replaced_byte_is_ufffd(both, clean_text):
     assert pair.cpp.tokenize(b"a\xff\xe2\x82b") == pair.cpp.tokenize("a\ufffd\ufffdb".encode())
 
 
+@pytest.mark.fault("H11")
 def test_special_tokens_spelled_out_are_text(minilm_ids):
     assert minilm_ids.differing(["[CLS] [SEP] [MASK] [PAD] [UNK] ##ing [unused1]"]) == []
 
@@ -197,6 +200,7 @@ def cut_at_1024(both):
     return both(character_tokenizer(lowercase=True), max_text_bytes=1024)
 
 
+@pytest.mark.fault("H4")
 @given(count=st.integers(1000, 1050), character=st.sampled_from("aé商😀"), offset=st.integers(0, 3))
 @settings(max_examples=200)
 def test_long_texts_are_cut_at_a_whole_code_point(cut_at_1024, count, character, offset):

@@ -38,6 +38,7 @@ def test_what_is_put_is_there_for_the_next_who_opens(tmp_path_factory, answers):
         assert len(cache) == len(answers)
 
 
+@pytest.mark.fault("D19")
 def test_the_journal_is_flushed_with_every_answer(tmp_path):
     with AnswerCache(tmp_path / "a.sqlite") as cache:
         settings = {
@@ -58,6 +59,7 @@ def test_a_row_that_changed_on_disk_is_not_believed(tmp_path):
         assert cache.get(b"k" * 32) is None
 
 
+@pytest.mark.fault("D21")
 @pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_damage_anywhere_costs_no_more_than_the_damaged_pages(tmp_path, place):
     path = tmp_path / "a.sqlite"
@@ -80,6 +82,7 @@ def test_damage_anywhere_costs_no_more_than_the_damaged_pages(tmp_path, place):
     assert aside.read_bytes() == bytes(data)
 
 
+@pytest.mark.fault("K5")
 def test_one_process_at_a_time(tmp_path):
     path = tmp_path / "a.sqlite"
     code = (
@@ -97,6 +100,7 @@ def test_one_process_at_a_time(tmp_path):
     AnswerCache(path, wait_s=10).close()
 
 
+@pytest.mark.fault("E6")
 def test_a_disk_that_refuses(tmp_path):
     folder = tmp_path / "file"
     folder.write_text("x", "utf-8")

@@ -52,6 +52,7 @@ def free_port() -> int:
 # Connections
 
 
+@pytest.mark.fault("D1")
 def test_d1_nobody_listens(augment, task):
     port = free_port()
     ran = augment(f"http://127.0.0.1:{port}/v1/secret-path")
@@ -63,6 +64,7 @@ def test_d1_nobody_listens(augment, task):
     assert "secret-path" not in ran.outcome.err
 
 
+@pytest.mark.fault("D1")
 def test_d1_tls_against_a_server_without(augment, server, task):
     running = server()
     ran = augment(f"https://127.0.0.1:{running.port}/v1")
@@ -71,6 +73,7 @@ def test_d1_tls_against_a_server_without(augment, server, task):
     assert running.requests == []
 
 
+@pytest.mark.fault("D9")
 def test_d9_cut_in_the_middle_of_the_body_and_sent_again_once(augment, server):
     half = Reply(body=completion("x").body[:40], announced=4000)
     running = server(first(half))
@@ -88,6 +91,7 @@ def test_d9_cut_in_the_middle_of_the_body_and_sent_again_once(augment, server):
     assert "the connection broke before the whole answer was there (" in ran.error
 
 
+@pytest.mark.fault("D9")
 def test_d9_a_body_that_stalls_meets_the_deadline(augment, server):
     running = server(first(Reply(body=b'{"choices": [', announced=4000, hang=True)))
     ran = augment(running, concurrency=1, timeout=1)
@@ -105,6 +109,7 @@ def test_d9_a_body_that_stalls_meets_the_deadline(augment, server):
 # Answers that are errors
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize("status", [401, 403])
 def test_d2_a_key_that_is_refused_and_echoed(augment, server, task, status):
     running = server(
@@ -120,6 +125,7 @@ def test_d2_a_key_that_is_refused_and_echoed(augment, server, task, status):
     )
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize("status", [404, 405, 400])
 def test_d3_wrong_model_or_address(augment, server, task, status):
     running = server(always(failure(status, "The model does not exist", code="model_not_found")))
@@ -132,6 +138,7 @@ def test_d3_wrong_model_or_address(augment, server, task, status):
     )
 
 
+@pytest.mark.fault("D4")
 def test_d4_a_wait_that_is_too_long(augment, server, task):
     running = server(always(failure(429, "slow down", {"Retry-After": "3600"})))
     ran = augment(running, concurrency=1, max_wait=60)
@@ -143,6 +150,7 @@ def test_d4_a_wait_that_is_too_long(augment, server, task):
     )
 
 
+@pytest.mark.fault("D4")
 def test_d4_a_wait_that_is_short_is_waited(augment, server, monkeypatch):
     monkeypatch.setattr("crosstune.augment.generator.random.random", lambda: 0.0)
     running = server(
@@ -153,6 +161,7 @@ def test_d4_a_wait_that_is_short_is_waited(augment, server, monkeypatch):
     assert ran.account["answers"] == {"bought": 3, "from_cache": 0, "sent_again": 2, "unsure": 0}
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     "reply", [failure(429, "quota", type="insufficient_quota", code="insufficient_quota"), failure(402)]
 )
@@ -167,6 +176,7 @@ def test_d5_out_of_credit(augment, server, reply):
     assert again.code == 0
 
 
+@pytest.mark.fault("D5")
 def test_d5_what_was_paid_is_not_bought_again(augment, server):
     calls = []
 
@@ -182,6 +192,7 @@ def test_d5_what_was_paid_is_not_bought_again(augment, server):
     assert ran.account["answers"] == {"bought": 2, "from_cache": 1, "sent_again": 0, "unsure": 0}
 
 
+@pytest.mark.fault("D6")
 @pytest.mark.parametrize("status", [500, 502, 503, 529])
 def test_d6_server_errors_pass_or_end_the_run(augment, server, task, status):
     page = Reply(status, HTML, {"Content-Type": "text/html"})
@@ -199,6 +210,7 @@ def test_d6_server_errors_pass_or_end_the_run(augment, server, task, status):
     assert "hotel" not in ran.outcome.err
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize(
     "body", [HTML, b"", b"[1]", b'{"error": "x"}', b'{"choices": NaN}', b"\xff\xfe", b"[" * 100_000]
 )
@@ -214,6 +226,7 @@ def test_d7_200_that_is_no_completion(augment, server, body):
     assert augment(server(first(Reply(200, body))), concurrency=1).code == 0
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize(
     "choices",
     [
@@ -235,6 +248,7 @@ def test_d8_completions_without_content(augment, server, choices):
     assert again.account["rejected"] == ran.account["rejected"]
 
 
+@pytest.mark.fault("D10")
 def test_d10_an_answer_that_was_cut_off_gets_more_room_once(augment, server):
     def script(number, request):
         if number == 0 or request.label == LABELS[2]:
@@ -250,6 +264,7 @@ def test_d10_an_answer_that_was_cut_off_gets_more_room_once(augment, server):
     assert {row["label"] for row in ran.kept} == set(LABELS[:2])
 
 
+@pytest.mark.fault("D11")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -281,6 +296,7 @@ def test_d11_refusals_are_counted_and_a_label_of_nothing_else_is_named(augment, 
     assert ran.account["rejected"] == {"refusal": 5}
 
 
+@pytest.mark.fault("D12")
 @pytest.mark.parametrize(
     ("wrap", "found"),
     [
@@ -315,6 +331,7 @@ def test_d12_shapes_of_answers(augment, server, wrap, found):
     assert ran.account["rejected"] == ({} if found == 5 else {"missing" if found else "unreadable": 3 * (5 - found)})
 
 
+@pytest.mark.fault("D12")
 def test_d12_a_body_of_many_megabytes_is_dropped_unread(augment, server):
     def script(number, request):
         return completion("x" * (MAX_BODY_BYTES + 1)) if number == 0 else good(request)
@@ -324,6 +341,7 @@ def test_d12_a_body_of_many_megabytes_is_dropped_unread(augment, server):
     assert ran.account["rejected"] == {"unreadable": 5}
 
 
+@pytest.mark.fault("D12")
 def test_d12_a_compressed_body_is_dropped_unread(augment, server):
     ran = augment(
         server(first(Reply(body=b"\x1f\x8b" + b"0" * 50, headers={"Content-Encoding": "gzip"}))), concurrency=1
@@ -332,6 +350,7 @@ def test_d12_a_compressed_body_is_dropped_unread(augment, server):
     assert ran.account["rejected"] == {"unreadable": 5}
 
 
+@pytest.mark.fault("D13")
 def test_d13_what_is_wrong_with_single_texts(augment, server):
     shot = TINY_TEXTS["shipping"][5]
     strange = {
@@ -391,6 +410,7 @@ INJECTIONS = [
 ]
 
 
+@pytest.mark.fault("D14")
 def test_d14_instructions_among_the_shots(augment, server, task):
     """They stay quoted, touch no other label's request, and what an obedient model gives away is not kept."""
     assert len(INJECTIONS) == 30
@@ -434,6 +454,7 @@ def test_d14_instructions_among_the_shots(augment, server, task):
     ]
 
 
+@pytest.mark.fault("D15")
 def test_d15_long_runs_of_words_of_a_shot_are_copies(augment, server):
     shot = TINY_TEXTS["shipping"][5]
     tail = f"hello there, {shot} I asked before and nobody has said a word to me about any of this in all these weeks"
@@ -447,6 +468,7 @@ def test_d15_long_runs_of_words_of_a_shot_are_copies(augment, server):
 # What leaves this machine
 
 
+@pytest.mark.fault("D16")
 def test_d16_a_dry_run_sends_nothing_and_shows_the_first_prompt(augment, server, task, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     prices = task.folder / "prices.toml"
@@ -480,6 +502,7 @@ def files_of(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_d17_redirects_are_not_followed(augment, server, status):
     other = server()
@@ -490,6 +513,7 @@ def test_d17_redirects_are_not_followed(augment, server, status):
     assert (len(running.requests), other.requests) == (1, [])
 
 
+@pytest.mark.fault("D18")
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -522,6 +546,7 @@ def test_d18_addresses_that_are_refused(augment, url, message):
     assert (ran.code, ran.outcome.err) == (2, f"error: {message}\n")
 
 
+@pytest.mark.fault("D18")
 def test_d18_a_proxy_is_named_and_never_used_for_this_machine(augment, server, monkeypatch):
     proxy = server()
     monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@{proxy.host}")
@@ -536,6 +561,7 @@ def test_d18_a_proxy_is_named_and_never_used_for_this_machine(augment, server, m
 # The cache
 
 
+@pytest.mark.fault("D20", "C11")
 def test_d20_unchanged_is_never_asked_again_and_any_change_is(augment, server):
     running = server()
     plain = augment(running)
@@ -551,6 +577,7 @@ def test_d20_unchanged_is_never_asked_again_and_any_change_is(augment, server):
         assert len(running.requests) == before + 3, change
 
 
+@pytest.mark.fault("D20")
 def test_d20_another_prompt_version_is_another_answer(augment, server, monkeypatch):
     running = server()
     augment(running)
@@ -559,6 +586,7 @@ def test_d20_another_prompt_version_is_another_answer(augment, server, monkeypat
     assert len(running.requests) == 6
 
 
+@pytest.mark.fault("D21")
 def test_d21_a_damaged_cache_is_moved_aside_and_what_can_be_read_is_saved(augment, server, task):
     running = server()
     augment(running, per_label=200, concurrency=8)
@@ -576,6 +604,7 @@ def test_d21_a_damaged_cache_is_moved_aside_and_what_can_be_read_is_saved(augmen
     assert [name for name in files_of(task.out) if ".damaged-" in name]
 
 
+@pytest.mark.fault("D21", "K5")
 def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task, monkeypatch):
     monkeypatch.setattr("crosstune.augment.cache.AnswerCache.__init__.__kwdefaults__", {"wait_s": 0.2})
     inside, leave = threading.Event(), threading.Event()
@@ -602,6 +631,7 @@ def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task
     assert augment(running).code == 0
 
 
+@pytest.mark.fault("D21")
 @pytest.mark.parametrize("kind", ["newer", "another program's", "no database", "folder"])
 def test_d21_a_cache_that_is_none_is_refused_and_left_alone(augment, server, task, kind):
     cache = task.folder / "c.sqlite"
@@ -632,6 +662,7 @@ def test_d21_a_cache_that_is_none_is_refused_and_left_alone(augment, server, tas
 # The key, and servers that know less
 
 
+@pytest.mark.fault("C5")
 def test_a_missing_key_is_said_before_any_work(augment, monkeypatch, task):
     monkeypatch.delenv("OPENAI_API_KEY")
     ran = augment("https://llm.example.com/v1")
@@ -641,6 +672,7 @@ def test_a_missing_key_is_said_before_any_work(augment, monkeypatch, task):
     assert files_of(task.out) == []
 
 
+@pytest.mark.fault("C6")
 def test_a_key_on_the_command_line_is_no_option(augment, server):
     ran = augment(server(), "--api-key", "x")
     assert (ran.code, ran.outcome.err) == (
@@ -682,6 +714,7 @@ def test_an_answer_that_holds_the_key_is_not_kept(augment, server):
     assert ran.account["rejected"] == {"leak": 3}
 
 
+@pytest.mark.fault("E1")
 def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypatch):
     """Ctrl-C: no further request, the answers that come within seconds are kept, exit code 130."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

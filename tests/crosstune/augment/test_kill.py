@@ -47,6 +47,7 @@ for _ in sys.stdin:
 """
 
 
+@pytest.mark.fault("D19")
 @pytest.mark.slow
 def test_no_answer_on_disk_is_lost_and_only_those_under_way_are_bought_again(server, task, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
