@@ -81,7 +81,7 @@ def report_page(answers: Answers, name: str, model: str) -> str:
             "<h2>What is taken for what</h2>",
             figure(
                 matrix("confusion matrix", answers.labels, result.confusion.tolist()),
-                "Rows are the true labels. The darker a cell, the larger its share of the row; blue is right.",
+                "Rows are the true labels. The stronger the colour, the larger the share of the row; blue is right.",
             ),
             _confused(result),
             "<h2>Do the probabilities mean what they say?</h2>",

@@ -27,11 +27,12 @@ h1{font-size:1.5rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem}
 p{max-width:46rem}.faint{color:var(--faint)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.93rem}
 th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td:first-child{overflow-wrap:anywhere}
+td:first-child{overflow-wrap:break-word;min-width:8rem}
 th.n,td.n{text-align:right;white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
 .scroll{overflow-x:auto}
-figure{margin:1rem 0}figcaption{color:var(--faint);max-width:46rem}
-svg{display:block;max-width:100%;height:auto}svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .faint{fill:var(--faint)}
+figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:46rem}
+svg{display:block;max-width:100%;min-width:34rem;height:auto}
+svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .faint{fill:var(--faint)}
 .axis{stroke:var(--line)}.rule{stroke:var(--ink);stroke-dasharray:4 3}
 summary{cursor:pointer;margin:.6rem 0;font-weight:600}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.3em}.key+span{margin-right:1.2em}
@@ -41,7 +42,7 @@ summary{cursor:pointer;margin:.6rem 0;font-weight:600}
         for index in range(COLOURS)
     )
     + f"@media print{{:root{{color-scheme:light;{_ON_WHITE}print-color-adjust:exact;-webkit-print-color-adjust:exact}}"
-    "body{max-width:none;margin:0}h2{break-after:avoid}figure,tr{break-inside:avoid}.scroll{overflow:visible}"
+    "body{max-width:none;margin:0}h2{break-after:avoid}figure,tr{break-inside:avoid}.scroll,figure{overflow:visible}"
     "details::details-content{display:block;content-visibility:visible}}\n"
 )
 
