@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
+from crosstune_cli.bench_command import bench
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.running import progress, run
@@ -260,48 +261,6 @@ def inspect(
         typer.echo(f"{key:<{width}}  {shown}")
 
 
-@app.command()
-def bench(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
-    lengths: Annotated[str, typer.Option("--lengths", help="Tokens of a text, comma between.")] = "16,32,64,128",
-    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts a call, comma between.")] = "1",
-    threads: Annotated[str, typer.Option("--threads", help="Threads of a session, comma between.")] = "1",
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each combination.")] = 50,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to, as JSON.")] = None,
-) -> None:
-    """Measure latency, text in to label out, all combinations interleaved."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from crosstune.atomic_output import new_file
-    from crosstune_export.bench.latency import measure
-
-    with progress() as bar:
-        rows = measure(
-            [str(path) for path in bundles],
-            lengths=_numbers(lengths, "--lengths"),
-            batch_sizes=_numbers(batch_sizes, "--batch-sizes"),
-            threads=_numbers(threads, "--threads"),
-            rounds=rounds,
-            report=lambda done, total: bar("measure", done, total),
-        )
-    table = Table("bundle", box=None)
-    for name in ("tokens", "batch", "threads", "p50 ms", "p90 ms", "p99 ms", "texts/s"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        figures = (row.p50_ms, row.p90_ms, row.p99_ms)
-        table.add_row(
-            row.bundle,
-            *map(str, (row.length_tokens, row.batch_size, row.threads)),
-            *(f"{value:.2f}" for value in figures),
-            f"{row.texts_per_s:.0f}",
-        )
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
-    if json_file is not None:
-        with new_file(json_file) as sink:
-            sink.write(json.dumps([row.to_json() for row in rows], indent=1).encode("utf-8") + b"\n")
-
-
 def _open_input(file: str) -> BinaryIO:
     from crosstune_export import InputError
 
@@ -357,11 +316,7 @@ def _show_answers(classifier: Classifier, texts: list[Text], threshold: float | 
     Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"{option}: found {text!r}, expected numbers with commas between.") from error
+app.command()(bench)
 
 
 def main() -> None:

@@ -144,11 +144,19 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     data: Annotated[Path, typer.Option("--data", help="Labelled examples.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write: confusion, calibration, abstaining, mistakes.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Where the backbone is now, if it moved.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts encoded at once.")] = 32,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
 ) -> None:
     """Measure a checkpoint on labelled texts."""
+    from crosstune.atomic_output import check_output, new_file
+
+    if report_file is not None:
+        check_output(report_file, force=force, what="report")
     from crosstune import load_checkpoint, read_examples
     from crosstune.examples import check_no_leak
     from crosstune.labels import check_labels
@@ -158,12 +166,20 @@ def evaluate(
     check_labels(rows, trained.labels, str(data))
     check_no_leak(trained.examples, rows, str(data))
     from crosstune.evaluation import evaluate as score
-    from crosstune.training import predict_proba
+    from crosstune.training import predict_with_scope
 
     loaded = trained.load_backbone(device=device, name=backbone)
+    texts = [row.content for row in rows]
     with progress() as report:
-        probs = predict_proba(trained, loaded, [row.content for row in rows], batch_size=batch_size, report=report)
+        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, report=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
+    if report_file is not None:
+        from crosstune.evaluation_report import Answers, report_page
+
+        answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
+        page = report_page(answers, data.name, f"the {trained.head.kind} head of {checkpoint.name}")
+        with new_file(report_file) as sink:
+            sink.write(page.encode("utf-8"))
     if json_output:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,10 +119,73 @@ def calibration_error(confidence: npt.NDArray[np.float32], right: npt.NDArray[np
         confidence: (N,), in [0, 1].
         right: (N,), whether the answer was right.
     """
+    bins = reliability(confidence, right)
+    return sum(one.texts * abs(one.accuracy - one.confidence) for one in bins) / len(confidence)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Answers whose confidence lies in one of 15 equal parts of [0, 1].
+
+    Attributes:
+        low: Where the part begins; it is 1/15 wide.
+        texts: How many there are, at least 1.
+        confidence: Their mean confidence.
+        accuracy: Share of them that is right.
+    """
+
+    low: float
+    texts: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[ReliabilityBin]:
+    """The parts that hold an answer, in order; arguments as of ``calibration_error``."""
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    total = 0.0
-    for index in range(ECE_BINS):
-        inside = bins == index
-        if inside.any():
-            total += inside.sum() * abs(float(right[inside].mean()) - float(confidence[inside].mean()))
-    return total / len(confidence)
+    return [
+        ReliabilityBin(
+            index / ECE_BINS, int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean())
+        )
+        for index in range(ECE_BINS)
+        if (inside := bins == index).any()
+    ]
+
+
+def risk_coverage(
+    scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """How often answers are wrong when only the texts of the highest scores are answered (El-Yaniv and Wiener 2010).
+
+    Example:
+        >>> coverage, risk = risk_coverage(np.array([0.9, 0.5, 0.8, 0.5]), np.array([True, False, True, True]))
+        >>> coverage.tolist(), risk.tolist()
+        ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
+
+    Args:
+        scores: (N,), N at least 1; texts of equal scores are answered together.
+        right: (N,), whether the answer would be right.
+
+    Returns:
+        Share of texts answered and share of those that is wrong, float64 (M,) each, by falling score; coverage ends at 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    wrong = np.cumsum(~right[order])
+    last = np.append(scores[order][1:] < scores[order][:-1], True)
+    return (answered / len(order))[last], (wrong / answered)[last]
+
+
+def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """A 95 % interval for a rate (Wilson 1927).
+
+    Example:
+        >>> [round(end, 3) for end in wilson(1, 100)]
+        [0.002, 0.054]
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    rate, square = hits / trials, z * z / trials
+    middle = (rate + square / 2) / (1 + square)
+    half = z * math.sqrt(rate * (1 - rate) / trials + square / trials / 4) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)

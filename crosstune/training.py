@@ -19,7 +19,7 @@ from crosstune.errors import ConfigError, DataError, TrainingError
 from crosstune.examples import Example, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
-from crosstune.head import LabelAttentionHead
+from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.labels import LabelSet, check_labels
 from crosstune.paper_training import fit_paper
 from crosstune.pooling import Atom, FeatureSpec
@@ -188,15 +188,35 @@ def predict_proba(
     Returns:
         float32 (N, L), columns in the order of ``checkpoint.labels``.
     """
-    out = np.empty((len(texts), len(checkpoint.labels)), np.float32)
+    return predict_with_scope(checkpoint, backbone, texts, batch_size=batch_size, report=report)[0]
+
+
+def predict_with_scope(
+    checkpoint: Checkpoint,
+    backbone: FrozenBackbone,
+    texts: Sequence[str | tuple[str, str]],
+    *,
+    batch_size: int = 32,
+    report: Reporter = _silent,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Class probabilities, and how near each text is to the nearest label; arguments as of ``predict_proba``.
+
+    Returns:
+        float32 (N, L), and float32 (N,), which is None for a head that does not say.
+    """
+    probs = np.empty((len(texts), len(checkpoint.labels)), np.float32)
     head = checkpoint.head.to(backbone.device)
+    scope = np.empty(len(texts), np.float32) if isinstance(head, PriorHead) else None
     done = 0
     with torch.inference_mode():
         for chunk, hidden in backbone.batches(texts, batch_size, checkpoint.tokens):
-            out[chunk] = head(hidden.states, hidden.mask)[0].cpu().numpy()
+            found, vectors = head(hidden.states, hidden.mask)
+            probs[chunk] = found.cpu().numpy()
+            if scope is not None and isinstance(head, PriorHead):
+                scope[chunk] = head.scope(vectors).cpu().numpy()
             done += len(chunk)
             report("classify", done, len(texts))
-    return out
+    return probs, scope
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from crosstune.evaluation import wilson
+from crosstune.html_page import figure, html_page, plain, table
+from crosstune.svg_plot import Axis, Plot
 from crosstune_export.build.search import Trial
 from crosstune_export.manifest import BundleManifest
-
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 720, 350, 70, 60
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733;background:#fff}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}
-table{border-collapse:collapse;width:100%;font-size:.92rem}td,th{padding:.3rem .6rem;border-bottom:1px solid #dde3ea;text-align:left}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-tr.shipped td{background:#e8f4ec;font-weight:600}svg{width:100%;height:auto}.note{color:#5a6775}
-"""
 
 
 @dataclass(frozen=True)
@@ -55,21 +48,6 @@ def labelled_answers(
     return LabelledAnswers(names, indices, before.argmax(1), after.argmax(1))
 
 
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """A 95 % interval for a rate (Wilson 1927).
-
-    Example:
-        >>> [round(end, 3) for end in wilson(1, 100)]
-        [0.002, 0.054]
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    rate, square = hits / trials, z * z / trials
-    middle = (rate + square / 2) / (1 + square)
-    half = z * math.sqrt(rate * (1 - rate) / trials + square / trials / 4) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def mcnemar(only_before: int, only_after: int) -> float:
     """Exact two-sided p-value that two classifiers err alike, from the texts that only one of them gets right.
 
@@ -88,9 +66,9 @@ def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: Labe
     """The whole page."""
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
     parts = [
-        f"<h1>Build of {_text(manifest.name)}</h1>",
-        f"<p>{len(manifest.labels)} labels, backbone {_text(str(manifest.backbone['name']))}; shipped: "
-        f"<b>{_text(shipped.candidate.name)}</b>, {shipped.size_bytes / 1e6:.1f} MB, digest "
+        f"<h1>Build of {plain(manifest.name)}</h1>",
+        f"<p>{len(manifest.labels)} labels, backbone {plain(str(manifest.backbone['name']))}; shipped: "
+        f"<b>{plain(shipped.candidate.name)}</b>, {shipped.size_bytes / 1e6:.1f} MB, digest "
         f"<code>{manifest.digest[:16]}</code>.</p>",
         "<h2>What was tried</h2>",
         _pareto(trials),
@@ -98,83 +76,66 @@ def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: Labe
         "<h2>What is in the graph</h2>",
         _graph_table(shipped),
         "<h2>Rewrites that fired</h2>",
-        _table(["rewrite", "times"], [[_text(name), str(count)] for name, count in shipped.passes.items()], numbers=1),
+        table(["rewrite", "times"], [[name, str(count)] for name, count in shipped.passes.items()], numbers=(1,)),
         "<h2>Answers</h2>",
         _quality_table(manifest),
     ]
     if answers is not None:
         parts.append(_flips(answers))
-    body = "\n".join(parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Build of {_text(manifest.name)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n{body}\n</body></html>\n"
-    )
+    return html_page(f"Build of {manifest.name}", parts)
 
 
 def _pareto(trials: Sequence[Trial]) -> str:
     """Latency against flips; the area of a dot is the size of the bundle."""
-    timed = [trial for trial in trials if trial.latency_ms is not None]
-    if len(timed) < 2:
-        return '<p class="note">One graph was tried, so nothing was timed.</p>'
-    right = max(trial.latency_ms or 0 for trial in timed) * 1.15
-    top = max(max(trial.flip_percent for trial in timed) * 1.25, 0.5)
-    largest = max(trial.size_bytes for trial in timed)
-
-    def x(value: float) -> float:
-        return _LEFT + value / right * (_WIDTH - _LEFT - 20)
-
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - value / top * (_HEIGHT - _BOTTOM - 20)
-
-    lines = [
-        f'<line x1="{_LEFT}" y1="{y(0):.1f}" x2="{_WIDTH - 20}" y2="{y(0):.1f}" stroke="#8896a5"/>',
-        f'<line x1="{_LEFT}" y1="20" x2="{_LEFT}" y2="{y(0):.1f}" stroke="#8896a5"/>',
-        f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 8}" text-anchor="middle">milliseconds a text, one thread</text>',
-        f'<text x="16" y="{_HEIGHT / 2 - 20}" text-anchor="middle" transform="rotate(-90 16 {_HEIGHT / 2 - 20})">'
-        "labels unlike fp32, %</text>",
+    timed = [
+        (number, trial, trial.latency_ms) for number, trial in enumerate(trials, 1) if trial.latency_ms is not None
     ]
-    for step in range(1, 5):
-        at, share = right * step / 5, top * step / 5
-        lines.append(f'<text x="{x(at):.1f}" y="{y(0) + 26:.1f}" text-anchor="middle">{at:.2g}</text>')
-        lines.append(f'<text x="{_LEFT - 8}" y="{y(share) + 5:.1f}" text-anchor="end">{share:.2g}</text>')
-    ordered = sorted(timed, key=lambda trial: trial.latency_ms or 0)
+    if len(timed) < 2:
+        return '<p class="faint">One graph was tried, so nothing was timed.</p>'
+    plot = Plot(
+        "latency against flips",
+        Axis("milliseconds a text, one thread", 0, max(latency for _, _, latency in timed) * 1.15),
+        Axis("labels unlike fp32, %", 0, max(0.5, *(trial.flip_percent * 1.25 for _, trial, _ in timed))),
+    )
+    largest = max(trial.size_bytes for _, trial, _ in timed)
     frontier, least = [], math.inf
-    for trial in ordered:
+    for _, trial, latency in sorted(timed, key=lambda item: item[2]):
         if trial.flip_percent < least:
             least = trial.flip_percent
-            frontier.append(trial)
-    path = " ".join(f"{x(trial.latency_ms or 0):.1f},{y(trial.flip_percent):.1f}" for trial in frontier)
-    lines.append(f'<polyline points="{path}" fill="none" stroke="#b9c4cf" stroke-dasharray="5 4"/>')
-    for number, trial in enumerate(trials, 1):
-        if trial.latency_ms is None:
-            continue
-        color = "#1b7f4b" if trial.verdict == "shipped" else "#4a76b8"
-        at_x, at_y = x(trial.latency_ms), y(trial.flip_percent)
-        radius = 4 + 8 * math.sqrt(trial.size_bytes / largest)
-        lines.append(
-            f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}" fill="{color}" fill-opacity=".35" stroke="{color}">'
-            f"<title>{_text(trial.candidate.name)}</title></circle>"
+            frontier.append((latency, least))
+    plot.line(frontier, 5, dashed=True)
+    for number, trial, latency in timed:
+        plot.dot(
+            latency,
+            trial.flip_percent,
+            2 if trial.verdict == "shipped" else 0,
+            radius=4 + 8 * math.sqrt(trial.size_bytes / largest),
+            title=trial.candidate.name,
+            above=str(number),
+            faint=True,
         )
-        lines.append(f'<text x="{at_x:.1f}" y="{at_y - radius - 3:.1f}" text-anchor="middle">{number}</text>')
-    inner = "".join(lines)
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="latency against flips" font-size="13">{inner}</svg>'
-        '<p class="note">Numbers are the rows below; the area of a dot is the size of the bundle; green is shipped; the '
-        "dashed line joins those that nothing beats in both.</p>"
+    return figure(
+        plot.svg(),
+        "Numbers are the rows below; the area of a dot is the size of the bundle; green is shipped; the dashed line joins "
+        "those that nothing beats in both.",
     )
 
 
 def _trials_table(trials: Sequence[Trial]) -> str:
-    rows = []
-    for number, trial in enumerate(trials, 1):
-        latency = "" if trial.latency_ms is None else f"{trial.latency_ms:.2f}"
-        flips = "reference" if trial.on_texts is None else f"{trial.flips} of {trial.texts}"
-        cells = [str(number), _text(trial.candidate.name), f"{trial.size_bytes / 1e6:.1f}", latency, flips]
-        kind = ' class="shipped"' if trial.verdict == "shipped" else ""
-        inner = "".join(f'<td class="n">{cell}</td>' if i > 1 else f"<td>{cell}</td>" for i, cell in enumerate(cells))
-        rows.append(f"<tr{kind}>{inner}<td>{_text(trial.verdict)}</td></tr>")
-    head = '<th></th><th>graph</th><th class="n">MB</th><th class="n">ms</th><th class="n">labels unlike fp32</th><th>verdict</th>'
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    rows = [
+        [
+            str(number),
+            trial.candidate.name,
+            f"{trial.size_bytes / 1e6:.1f}",
+            "" if trial.latency_ms is None else f"{trial.latency_ms:.2f}",
+            "reference" if trial.on_texts is None else f"{trial.flips} of {trial.texts}",
+            trial.verdict,
+        ]
+        for number, trial in enumerate(trials, 1)
+    ]
+    shipped = {index for index, trial in enumerate(trials) if trial.verdict == "shipped"}
+    head = ["", "graph", "MB", "ms", "labels unlike fp32", "verdict"]
+    return table(head, rows, numbers=(2, 3, 4), marked=shipped)
 
 
 def _graph_table(trial: Trial) -> str:
@@ -201,7 +162,7 @@ def _graph_table(trial: Trial) -> str:
         ]
         for kind, count in nodes.items()
     ]
-    return _table(["stage", "nodes", "MB", "most frequent"], rows, numbers=2)
+    return table(["stage", "nodes", "MB", "most frequent"], rows, numbers=(1, 2))
 
 
 _PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttention")
@@ -216,13 +177,14 @@ def _quality_table(manifest: BundleManifest) -> str:
             difference = float(str(figures["max_prob_difference"]))
             rows.append(
                 [
-                    _text(name.replace("_", " ")),
+                    name.replace("_", " "),
                     f"{flips} of {texts}",
                     f"{100 * low:.1f} to {100 * high:.1f} %",
                     f"{difference:.1e}",
                 ]
             )
-    return _table(["compared", "labels that differ", "95 % interval", "largest difference of a probability"], rows, 3)
+    head = ["compared", "labels that differ", "95 % interval", "largest difference of a probability"]
+    return table(head, rows, numbers=(1, 2, 3))
 
 
 def _flips(answers: LabelledAnswers) -> str:
@@ -231,29 +193,12 @@ def _flips(answers: LabelledAnswers) -> str:
         mine = answers.before == index
         flips, count = int((answers.after[mine] != index).sum()), int(mine.sum())
         low, high = wilson(flips, count)
-        rows.append([_text(name), str(count), str(flips), f"{100 * low:.1f} to {100 * high:.1f} %"])
+        rows.append([name, str(count), str(flips), f"{100 * low:.1f} to {100 * high:.1f} %"])
     right_before, right_after = answers.before == answers.truth, answers.after == answers.truth
     lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())
     return (
-        _table(["fp32 says", "texts", "shipped graph says another", "95 % interval"], rows, 3)
+        table(["fp32 says", "texts", "shipped graph says another", "95 % interval"], rows, numbers=(1, 2, 3))
         + f"<p>Accuracy on these {len(answers.truth)} texts: fp32 {100 * right_before.mean():.1f} %, shipped "
         f"{100 * right_after.mean():.1f} %. Right only in fp32: {lost}; right only as shipped: {won}; McNemar's exact "
         f"p = {mcnemar(lost, won):.2g}.</p>"
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """Columns 1 .. ``numbers`` are figures."""
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="n">{cell}</{tag}>' if 0 < i <= numbers else f"<{tag}>{cell}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return f"<table><tr>{row(head, 'th')}</tr>{body}</table>"
-
-
-def _text(value: str) -> str:
-    return html.escape(" ".join(value.split()))

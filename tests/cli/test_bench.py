@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.cli.conftest import files_in
+from tests.report_pages import read_page
 
 FIELDS = [
     "bundle",
@@ -20,13 +21,23 @@ FIELDS = [
     "mean_ms",
     "texts_per_s",
     "peak_rss_bytes",
+    "p95_ms",
+    "p99_9_ms",
+    "cpu_ms_per_text",
+    "calls",
+    "cold_start_ms",
+    "cold_rss_bytes",
+    "size_bytes",
+    "precision",
+    "cv_accuracy",
 ]
 
 
+@pytest.mark.slow
 def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bundle_dir):
     result = run_app(
-        "crosstune-export", "bench", tiny_bundle_dir, tiny_fp32_bundle_dir, "--lengths", "8,16",
-        "--batch-sizes", "1,3", "--threads", "1,2", "--rounds", 3, "--json", task.out / "b.json",
+        "crosstune-export", "bench", tiny_bundle_dir, tiny_fp32_bundle_dir, "--lengths", "8,16", "--batch-sizes", "1,3",
+        "--threads", "1,2", "--rounds", 3, "--json", task.out / "b.json", "--report", task.out / "b.html",
     )  # fmt: skip
     assert (result.code, result.err) == (0, "")
     rows = json.loads((task.out / "b.json").read_text("utf-8"))
@@ -34,15 +45,28 @@ def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bun
     found = {(row["bundle"], row["threads"], row["length_tokens"], row["batch_size"]) for row in rows}
     assert found == set(itertools.product((tiny_bundle_dir.name, tiny_fp32_bundle_dir.name), (1, 2), (8, 16), (1, 3)))
     for row in rows:
-        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p95_ms"] <= row["p99_ms"] <= row["p99_9_ms"]
         assert row["texts_per_s"] == pytest.approx(1e3 * row["batch_size"] / row["mean_ms"])
         assert row["peak_rss_bytes"] > 1 << 20
     lines = [line.split() for line in result.out.splitlines()]
-    assert lines[0] == ["bundle", "tokens", "batch", "threads", "p50", "ms", "p90", "ms", "p99", "ms", "texts/s"]
-    assert [line[:4] for line in lines[1:]] == [
+    assert lines[0][:6] == ["bundle", "tokens", "batch", "threads", "p50", "ms"]
+    assert [line[:4] for line in lines[1:17]] == [
         [row["bundle"], str(row["length_tokens"]), str(row["batch_size"]), str(row["threads"])] for row in rows
     ]
-    assert files_in(task.out) == ["b.json"]
+    assert lines[17][:4] == ["bundle", "threads", "cold", "start"]
+    assert [line[:2] for line in lines[18:]] == [[row["bundle"], str(row["threads"])] for row in rows[::4]]
+    assert files_in(task.out) == ["b.html", "b.json"]
+    page = read_page((task.out / "b.html").read_text("utf-8"))
+    assert page.tags.count("svg") == 5  # latency at two batch sizes, distribution, memory, accuracy
+
+
+def test_an_output_that_cannot_be_is_known_before(run_app, task, tiny_fp32_bundle_dir):
+    (task.out / "file").write_text("", "utf-8")
+    result = run_app("crosstune-export", "bench", tiny_fp32_bundle_dir, "--report", task.out / "file" / "b.html")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: {task.out / 'file' / 'b.html'}: {task.out / 'file'} cannot be written. Choose another place.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 from crosstune import evaluate, load_checkpoint, read_examples
 from crosstune.training import predict_proba
+from tests.cli.conftest import files_in
 from tests.conftest import make_tiny_backbone
+from tests.report_pages import read_page
 
 
 @pytest.fixture
@@ -50,6 +52,25 @@ def test_table(run_app, task, tiny_checkpoint_dir, expected):
     assert lines[7] == ["true", "\\", "answer", "0", "1", "2"]
     for index, line in enumerate(lines[8:]):
         assert line[2:] == [str(count) if count else "." for count in expected.confusion[index]]
+
+
+def test_the_report_says_what_the_command_says(run_app, task, tiny_checkpoint_dir, expected):
+    command = ("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--report", task.out / "r.html")
+    result = run_app(*command)
+    assert (result.code, result.err) == (0, "")
+    assert files_in(task.out) == ["r.html"]
+    first = (task.out / "r.html").read_bytes()
+    page = read_page(first.decode("utf-8"))
+    assert f"{100 * expected.accuracy:.1f} % of 3 texts right" in page.text
+    assert f"test.jsonl, by the default head of {tiny_checkpoint_dir.name}" in page.text
+    assert "nearest to a label first" in page.pieces
+    again = run_app(*command)
+    assert (again.code, again.out) == (2, "")
+    assert again.err == (
+        f"error: {task.out / 'r.html'}: is already there. Choose another report, or pass --force to replace it.\n"
+    )
+    assert run_app(*command, "--force").code == 0
+    assert (task.out / "r.html").read_bytes() == first
 
 
 def test_the_batch_size_changes_nothing(run_app, task, tiny_checkpoint_dir):

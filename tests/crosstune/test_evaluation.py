@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics
 
 from crosstune import evaluate
-from crosstune.evaluation import calibration_error
+from crosstune.evaluation import calibration_error, risk_coverage, wilson
 from tests.tolerances import ECE, SCORES
 
 
@@ -97,3 +98,22 @@ def test_shapes_that_do_not_agree_are_refused(shape, gold, names, expected):
     with pytest.raises(ValueError, match="expected") as caught:
         evaluate(np.zeros(shape, np.float32), gold, names)
     assert str(caught.value) == f"probs {shape}, expected {expected} with at least one row"
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson(counts):
+    hits, trials = counts
+    low, high = wilson(hits, trials, stats.norm.ppf(0.975))
+    expected = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=40))
+def test_risk_and_coverage_are_those_of_every_threshold(rows):
+    scores, right = (np.array(column) for column in zip(*rows, strict=True))
+    coverage, risk = risk_coverage(scores.astype(np.float64), right)
+    expected = []
+    for threshold in sorted(set(scores), reverse=True):
+        answered = right[scores >= threshold]
+        expected.append((len(answered) / len(right), 1 - answered.mean()))
+    assert np.allclose(np.stack([coverage, risk], 1), expected)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -14,6 +12,7 @@ from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generate
 from crosstune.filter_report import report_page
 from crosstune.noise_filter import DISAGREES, FILTER_REASONS, GATED, UNSURE, least_probability
 from crosstune.teacher import FOLDS, Folds, HeadFit
+from tests.report_pages import read_page
 
 GENERATED = [
     Example("where is the box, when will it come", "shipping"),
@@ -195,29 +194,10 @@ def test_refused(generated, shots, message, tiny_backbone, tiny_examples, tiny_l
 # The report
 
 
-class _Page(HTMLParser):
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags, self.addresses, self.said = [], [], []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "data")]
-
-    def handle_data(self, data):
-        self.said.append(data)
-
-
 def test_the_report_shows_everything_and_fetches_nothing(result):
     page = report_page(result, "<b>g.jsonl</b> & more")
-    read = _Page(page)
-    assert read.addresses == []
-    assert not {"script", "link", "img", "iframe", "b.jsonl"} & set(read.tags)
-    assert "url(" not in page and "@import" not in page
     assert [page.count(f">{tick}</text>") for tick in ("0.25", "0.5", "0.75")] == [1, 1, 1]
-    said = " ".join(read.said)
+    said = read_page(page).text
     assert f"{len(result.kept)} of {len(GENERATED)} generated texts kept" in said
     assert "<b>g.jsonl</b> & more" in said
     for item in result.judged:
@@ -233,9 +213,7 @@ def test_texts_in_the_report_are_text(tiny_backbone, tiny_backbone_dir, tiny_exa
     ]
     config = TrainConfig(backbone=str(tiny_backbone_dir))
     found = filter_generated(nasty, tiny_examples, tiny_labels, config, backbone=tiny_backbone, gate=False)
-    read = _Page(report_page(found, "g"))
-    assert {"script", "img"}.isdisjoint(read.tags)
-    assert nasty[0].text in " ".join(read.said)
+    assert nasty[0].text in read_page(report_page(found, "g")).text
 
 
 def test_two_labels_with_one_text_are_both_judged(tiny_backbone, tiny_backbone_dir, tiny_examples):
