@@ -24,6 +24,7 @@ from crosstune_export.bulk.sources import Source, find_sources, format_of
 from crosstune_export.bulk.windows import read_windows
 
 SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+UNCLOSED = "not a row (unexpected end of data). Correct its quotes."
 
 
 @pytest.fixture
@@ -212,8 +213,8 @@ BAD = [
     bad("A4", "UTF-16", "t.jsonl", '{"text": "a"}'.encode("utf-16"), 1, "byte 0xff at offset 0 is not UTF-8. " + SAVE),
     bad("A7", "too few columns", "t.csv", b"text,n\na,1\nb\nc,1\n", 3, "1 columns, expected 2 (text, n). Quote texts that hold the separator."),
     bad("A7", "too many columns", "t.csv", b"text\na, b\n", 2, "2 columns, expected 1 (text). Quote texts that hold the separator."),
-    bad("A6", "open quote", "t.csv", b'text,n\na,1\n"b,2\nc,3\n', 3, "not a row (unexpected end of data). Correct its quotes."),
-    bad("A6", "open quote before another", "t.csv", b'text,n\na,1\n"b,2\nc,3\n"d",4\n', 3, "not a row (unexpected end of data). Correct its quotes."),
+    bad("A6", "open quote", "t.csv", b'text,n\na,1\n"b,2\nc,3\n', 3, UNCLOSED),
+    bad("A6", "open quote before another", "t.csv", b'text,n\na,1\n"b,2\nc,3\n"d",4\n', 3, UNCLOSED),
     bad("A6", "text after a quote", "t.csv", b'text\n"a" b\nc\n', 2, "not a row (',' expected after '\"'). Correct its quotes."),
     bad("A9", "cut", "t.jsonl", b'{"text": "a"}\n{"text"', 2, "not valid JSON (Expecting ':' delimiter). Correct the line."),
     bad("A9", "key twice", "t.jsonl", b'{"text": "a", "text": "b"}\n', 1, "not valid JSON (key 'text' twice). Correct the line."),
