@@ -17,6 +17,8 @@ import typer
 Report = Callable[[str, int, int], None]
 
 INTERRUPTED, TERMINATED = 130, 143
+#: Said after a signal, unless the exception carries another ``advice`` on its way out.
+_NOTHING_LEFT = "Nothing half-written was left; run the command again."
 #: Some typers bring a click of their own and some import it: the classes are found by way of one that typer exports.
 _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
@@ -42,10 +44,10 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing left to say
         return 0
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted. Nothing half-written was left; run the command again.", debug, INTERRUPTED)
-    except _TerminatedError:
-        return _complain("terminated. Nothing half-written was left; run the command again.", debug, TERMINATED)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _complain(f"interrupted. {getattr(error, 'advice', _NOTHING_LEFT)}", debug, INTERRUPTED)
+    except _TerminatedError as error:
+        return _complain(f"terminated. {getattr(error, 'advice', _NOTHING_LEFT)}", debug, TERMINATED)
     except typer.Exit as error:
         return error.exit_code
     except _ClickError as error:
@@ -59,7 +61,7 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if isinstance(code, int):
-            return _complain(str(error), debug, code)
+            return _complain(" ".join([str(error), *filter(None, [getattr(error, "advice", "")])]), debug, code)
         return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
 
 

@@ -20,6 +20,7 @@ from crosstune_export.errors import (
     MissingExtraError,
     OutputExistsError,
     ProviderError,
+    ResourceError,
     SelfTestError,
     UsageError,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "OutputExistsError",
     "Prediction",
     "ProviderError",
+    "ResourceError",
     "SelfTestError",
     "SelfTestReport",
     "UsageError",

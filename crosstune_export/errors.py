@@ -69,3 +69,9 @@ class GateError(ExportError):
     """A build whose graph does not answer as the checkpoint does, or a budget that is not met."""
 
     exit_code = 6
+
+
+class ResourceError(ExportError):
+    """Too little disk or memory, or a process that died of it."""
+
+    exit_code = 7

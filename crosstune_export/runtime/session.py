@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError, UsageError
 from crosstune_export.manifest import GraphFacts
+from crosstune_export.runtime.control_group import processor_limit
 from crosstune_export.runtime.graph_check import check_graph
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
@@ -231,7 +233,19 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def default_threads() -> int:
-    """Processors that this process may use (affinity respected)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may use: affinity and the limit of its control group respected."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = processor_limit()
+    return affinity if limit is None else max(1, min(affinity, math.ceil(limit)))
+
+
+def providers_of(device: str) -> tuple[str, ...]:
+    """The execution providers of a device, ``cpu`` or ``cuda``, in order of preference.
+
+    Raises:
+        UsageError: It is another word.
+    """
+    known = {"cpu": CPU_PROVIDERS, "cuda": ("CUDAExecutionProvider", *CPU_PROVIDERS)}
+    if device not in known:
+        raise UsageError(f"provider: found {device!r}, expected one of {', '.join(known)}.")
+    return known[device]

@@ -383,7 +383,10 @@ BAD_TEXTS = [
     ),
     pytest.param("t.txt", b"fine\ncaf\xe9\n", "{f}:2: byte 0xe9 at offset 8" + NOT_UTF8, id="Latin-1"),
     pytest.param(
-        "t.csv", b"words\na\n", "{f}:2: no string 'text', found fields 'words'. Give every row text.", id="csv header"
+        "t.csv",
+        b"words\na\n",
+        "{f}: columns words, expected text. Give the name of the column with --text-column.",
+        id="csv header",
     ),
     pytest.param(
         "t.csv", b'text\n"a\n', "{f}:2: not a row (unexpected end of data). Correct its quotes.", id="csv open quote"

@@ -42,7 +42,7 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
         ),
         (
             "crosstune-export classify a --input-format xml",
-            "input-format: found 'xml', expected one of auto, jsonl, csv, tsv, text.",
+            "input-format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet, text.",
         ),
         ("crosstune-export bench", "Missing argument 'bundles'. {see}"),
         ("crosstune-export bench a --rounds x", "Invalid value for '--rounds': 'x' is not a valid int range. {see}"),

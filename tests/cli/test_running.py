@@ -70,6 +70,7 @@ def run_raising(capsys):
         (export_errors.BundleContentError("what"), 5),
         (export_errors.SelfTestError("what"), 6),
         (export_errors.GateError("what"), 6),
+        (export_errors.ResourceError("what"), 7),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )

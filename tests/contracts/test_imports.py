@@ -36,7 +36,7 @@ def _indented(code: str) -> str:
     [
         "crosstune_export",
         "crosstune_export.manifest",
-        "crosstune_export.rows",
+        "crosstune_export.bulk.run",
         "crosstune_export.runtime.classifier",
         "crosstune_export.bench.latency",
         "crosstune_cli.train_app",

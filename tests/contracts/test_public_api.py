@@ -59,6 +59,7 @@ CROSSTUNE_EXPORT = [
     "OutputExistsError",
     "Prediction",
     "ProviderError",
+    "ResourceError",
     "SelfTestError",
     "SelfTestReport",
     "UsageError",

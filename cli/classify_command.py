@@ -1,0 +1,276 @@
+"""``crosstune-export classify``: labels for texts of any number, without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosstune_export.bulk.run import BulkOptions, Report
+    from crosstune_export.bulk.sources import Source
+    from crosstune_export.bulk.tally import Tally
+    from crosstune_export.runtime.bundle_files import BundleFiles
+
+
+def classify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Texts: .jsonl, .csv, .tsv, .parquet, or one a line; any but Parquet also with .gz. A folder is every such file "
+            "below it, a pattern in quotes every file that it fits; - is standard input."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File to write instead of standard output.")] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="auto (by the ending of the output), jsonl, csv, tsv or parquet.")
+    ] = "auto",
+    input_format: Annotated[
+        str,
+        typer.Option(
+            "--input-format", help="auto (by each ending; text for standard input), jsonl, csv, tsv, parquet or text."
+        ),
+    ] = "auto",
+    text_column: Annotated[str, typer.Option("--text-column", help="Column of the text.")] = "text",
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id-column", help="Column that names a row: every row must have it, it is written first."),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the most probable labels in probs.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="No label below this probability.")
+    ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option("--on-error", help="At a bad row: fail, skip it, or record it in the file of bad rows."),
+    ] = "fail",
+    bad_rows: Annotated[
+        Path | None,
+        typer.Option("--bad-rows", help="File of bad rows, JSON Lines; OUTPUT.bad.jsonl when left out."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run with the same options stopped.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Processes, each with a session; as many as there are cores when left out."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each session.")] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in one run of the graph.")] = 8,
+    provider: Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")] = "cpu",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Run on the CPU when the provider is not to be had.")
+    ] = False,
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray: the processes of a Ray cluster.")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="Cluster to join; one on this machine when left out.")
+    ] = None,
+    spreadsheet_safe: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet-safe", help="CSV and TSV: an apostrophe before what a spreadsheet would run as a formula."
+        ),
+    ] = False,
+    pretty: Annotated[
+        bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+) -> None:
+    """Label texts of any number, in the order of the input; every column of the input is carried through."""
+    from crosstune_export.bulk.run import BulkOptions
+    from crosstune_export.bulk.sources import find_sources
+    from crosstune_export.runtime.bundle_files import read_bundle
+    from crosstune_export.runtime.session import default_threads, providers_of
+
+    options = BulkOptions(
+        file_format=_output_format(file_format, output),
+        text_column=text_column,
+        id_column=id_column,
+        on_error=on_error,
+        top_k=top_k,
+        threshold=threshold,
+        batch_size=batch_size,
+        threads=threads,
+        workers=workers or (max(1, default_threads() // threads) if provider == "cpu" else 1),
+        providers=providers_of(provider),
+        allow_fallback=allow_fallback,
+        spreadsheet_safe=spreadsheet_safe,
+        engine=engine,
+        ray_address=ray_address,
+    )
+    _check(options, output, bad_rows, resume)
+    sources = find_sources(files or ["-"], input_format)
+    if output is not None and output.exists() and any(_same_file(output, source) for source in sources):
+        from crosstune_export import UsageError
+
+        raise UsageError(f"{output}: is both input and output. Choose another output file.")
+    if pretty:
+        _show_answers(read_bundle(bundle), sources, options)
+    elif output is None:
+        _to_standard_output(read_bundle(bundle), sources, options, bad_rows)
+    else:
+        if on_error == "record" and bad_rows is None:
+            bad_rows = output.with_name(f"{output.name}.bad.jsonl")
+        _to_file(read_bundle(bundle), sources, options, output, bad_rows, resume=resume, force=force)
+
+
+def _output_format(file_format: str, output: Path | None) -> str:
+    from crosstune_export import UsageError
+    from crosstune_export.bulk.encode import OUTPUT_FORMATS
+
+    if file_format not in ("auto", *OUTPUT_FORMATS):
+        raise UsageError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
+    if output is not None and output.suffix.lower() == ".gz":
+        raise UsageError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
+    if file_format != "auto":
+        return file_format
+    ending = "" if output is None else output.suffix.lower().removeprefix(".")
+    return ending if ending in OUTPUT_FORMATS else "jsonl"
+
+
+def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool) -> None:
+    from crosstune_export import UsageError
+    from crosstune_export.bulk.run import ENGINES, ON_ERROR
+
+    for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
+        if value not in known:
+            raise UsageError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
+    if output is None and resume:
+        raise UsageError("--resume: standard output cannot be taken up again. Give --output.")
+    if output is None and options.file_format == "parquet":
+        raise UsageError("format: Parquet goes into a file. Give --output.")
+    if options.on_error == "record" and output is None and bad_rows is None:
+        raise UsageError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
+    if bad_rows is not None and options.on_error != "record":
+        raise UsageError("--bad-rows: goes with --on-error record.")
+    if options.ray_address is not None and options.engine != "ray":
+        raise UsageError("--ray-address: goes with --engine ray.")
+
+
+def _same_file(output: Path, source: Source) -> bool:
+    return source.path != "-" and output.samefile(source.path)
+
+
+def _to_standard_output(
+    bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions, bad_rows: Path | None
+) -> None:
+    from crosstune.atomic_output import new_file
+    from crosstune_export.bulk.output import StandardOutput
+    from crosstune_export.bulk.run import classify_files
+
+    with _progress() as report, contextlib.ExitStack() as stack:
+        bad_sink = None if bad_rows is None else stack.enter_context(new_file(bad_rows))
+        tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), report)
+    if tally.bad:
+        typer.echo(tally.lines()[0], err=True)
+
+
+def _to_file(
+    bundle: BundleFiles,
+    sources: Sequence[Source],
+    options: BulkOptions,
+    output: Path,
+    bad_rows: Path | None,
+    *,
+    resume: bool,
+    force: bool,
+) -> None:
+    from crosstune_export.bulk.partial_output import PartialOutput
+    from crosstune_export.bulk.run import classify_files
+
+    started = time.monotonic()
+    parquet = options.file_format == "parquet"
+    settings = options.settings(bundle, sources)
+    place = PartialOutput(output, bad_rows, settings, resume=resume, force=force, parquet=parquet)
+    before = place.journal.tally.rows
+    if place.journal.finished:
+        tally = place.publish()
+    else:
+        with place, _progress() as report:
+            tally = classify_files(bundle, sources, options, place, report)
+    _say(tally, tally.rows - before, time.monotonic() - started, bad_rows)
+
+
+def _say(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:
+    first, *rest = tally.lines()
+    where = f", recorded in {bad_rows}" if bad_rows is not None and tally.bad else ""
+    typer.echo(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s", err=True)
+    for line in rest:
+        typer.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Report]:
+    """Rows, rate and remaining time on stderr; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _silent
+        return
+    columns = (
+        TextColumn("classify"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        TextColumn("{task.fields[rate]:.0f} rows/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started, first = time.monotonic(), [-1]
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=None, rows=0, rate=0.0)
+
+        def report(rows: int, done: int, total: int) -> None:
+            if first[0] < 0:
+                first[0] = rows  # what an interrupted run had done is not of this one's speed
+            rate = (rows - first[0]) / (time.monotonic() - started)
+            bars.update(task, completed=done, total=total or None, rows=rows, rate=rate)
+
+        yield report
+
+
+def _silent(rows: int, done: int, total: int) -> None:
+    del rows, done, total
+
+
+def _show_answers(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text as RichText
+
+    from crosstune_export import Classifier, InputError
+    from crosstune_export.bulk.decode import Columns, decode
+    from crosstune_export.bulk.windows import read_windows
+
+    classifier = Classifier(
+        bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
+    )
+    columns = Columns(options.text_column, bundle.manifest.text_pair)
+    table = Table(box=None, expand=True)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("label", no_wrap=True)
+    for name in ("prob", "ms"):
+        table.add_column(name, justify="right", min_width=5)
+    for window in (window for source in sources for window in read_windows(source, options.text_column)):
+        decoded = decode(window, columns)
+        if decoded.bad:
+            raise InputError(str(decoded.bad[0]))
+        for text in decoded.texts:
+            started = time.perf_counter()
+            answer = classifier.classify([text], threshold=options.threshold)[0]
+            elapsed = time.perf_counter() - started
+            shown = text if isinstance(text, str) else " | ".join(text)
+            label = answer.label if answer.label is not None else "(none)"
+            table.add_row(RichText(shown), RichText(label), f"{answer.prob:.2f}", f"{1e3 * elapsed:.1f}")
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

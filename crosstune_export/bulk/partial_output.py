@@ -1,0 +1,271 @@
+"""An output that grows beside its place, can be taken up again after any interruption, and is renamed when it is whole.
+
+Beside ``OUTPUT`` stand ``OUTPUT.partial``, which only grows, and ``OUTPUT.partial.json``, the journal: how many windows are
+in the partial file, how long it was then, and what the run is about. The journal is replaced as a whole, after the partial
+file is on disk. Who takes up a run cuts the partial file back to what the journal says and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from crosstune.atomic_output import check_output, new_file
+from crosstune_export.bulk.encode import ROW_GROUP_ROWS, write_parquet
+from crosstune_export.bulk.output import bad_row_lines
+from crosstune_export.bulk.tally import Tally
+from crosstune_export.bulk.window_classifier import WindowResult
+from crosstune_export.errors import OutputExistsError, ResourceError, UsageError
+
+_COMMIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where a run stands.
+
+    Attributes:
+        settings: What the run is about: it goes on with the same only.
+        windows: How many windows are in the partial output.
+        digest: SHA-256 (hex) over the digests of these windows.
+        output_bytes: How long the partial output was then.
+        bad_bytes: How long the partial file of bad rows was then.
+        tally: The counts so far.
+        finished: Whether nothing is left to do but to rename.
+    """
+
+    settings: Mapping[str, object]
+    windows: int = 0
+    digest: str = ""
+    output_bytes: int = 0
+    bad_bytes: int = 0
+    tally: Tally = field(default_factory=Tally)
+    finished: bool = False
+
+    def to_bytes(self) -> bytes:
+        """As the file holds it."""
+        return json.dumps(vars(self) | {"tally": self.tally.to_json()}, indent=1).encode("utf-8") + b"\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Journal | None:
+        """The journal in a file; None where there is none that can be read."""
+        try:
+            body = cast("dict[str, object]", json.loads(path.read_bytes()))
+            return cls(**(body | {"tally": Tally.from_json(cast("dict[str, object]", body["tally"]))}))  # type: ignore[arg-type]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+class PartialOutput:
+    """The output of a run: a context that leaves nothing half-written, or what ``--resume`` needs."""
+
+    def __init__(
+        self,
+        output: Path,
+        bad_rows: Path | None,
+        settings: Mapping[str, object],
+        *,
+        resume: bool,
+        force: bool,
+        parquet: bool,
+    ) -> None:
+        """Check that the output may be written, before any work is done.
+
+        Args:
+            output: Where the result is to stand.
+            bad_rows: Where the bad rows are to stand; None where they are not recorded.
+            settings: What the run is about.
+            resume: Whether to go on with a run that was interrupted, where there is one.
+            force: Whether an existing output, or what an interrupted run left, may be replaced.
+            parquet: Whether the partial output holds record batches, to become Parquet at the end.
+
+        Raises:
+            OutputExistsError: The output is there, or an interrupted run is and ``resume`` is off.
+            UsageError: The interrupted run was about something else, or another process is at it.
+        """
+        self._output, self._bad_rows, self._parquet = output, bad_rows, parquet
+        self._partial = output.with_name(f"{output.name}.partial")
+        self._bad_partial = None if bad_rows is None else bad_rows.with_name(f"{bad_rows.name}.partial")
+        self._journal_path = output.with_name(f"{output.name}.partial.json")
+        found = Journal.read(self._journal_path)
+        if found is not None and not resume and not force:
+            raise OutputExistsError(
+                f"{output}: a run that was interrupted is there. Go on with --resume, or start again with --force."
+            )
+        self.journal = Journal(settings) if found is None or not resume else _same_run(found, settings, output)
+        if not self.journal.finished:
+            for path in (output, *([] if bad_rows is None else [bad_rows])):
+                check_output(path, force=force, what="output file")
+        self._committed_at = 0.0
+        self._dirty = False
+
+    def __enter__(self) -> PartialOutput:
+        self._sink = self._opened(self._partial, self.journal.output_bytes)
+        self._bad_sink = None if self._bad_partial is None else self._opened(self._bad_partial, self.journal.bad_bytes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with suppress(OSError, ResourceError):
+            if error is not None and self._dirty:
+                self.commit()
+        kept = Journal.read(self._journal_path)
+        for sink in (self._sink, self._bad_sink):
+            with suppress(OSError):
+                if sink is not None:
+                    sink.close()
+        if error is not None and kept is None:
+            for path in (self._partial, self._bad_partial):
+                if path is not None:
+                    path.unlink(missing_ok=True)
+        elif error is not None and kept is not None:
+            error.advice = (  # type: ignore[attr-defined]
+                f"{kept.tally.rows} rows are kept: the same command with --resume goes on from there."
+            )
+
+    def begin(self, header: bytes) -> None:
+        """Write what stands before the first row, unless it is there."""
+        if self.journal.windows == 0:
+            self._write(self._sink, header)
+
+    def append(self, result: WindowResult) -> None:
+        """Add a window.
+
+        Raises:
+            ResourceError: The disk refuses a write.
+        """
+        journal = self.journal
+        self._write(self._sink, result.encoded)
+        if self._bad_sink is not None:
+            self._write(self._bad_sink, bad_row_lines(result.bad))
+        self.journal = Journal(  # in one step: a signal may come anywhere
+            journal.settings,
+            journal.windows + 1,
+            next_digest(journal.digest, result.digest),
+            self._sink.tell(),
+            0 if self._bad_sink is None else self._bad_sink.tell(),
+            journal.tally.plus(result),
+        )
+        self._dirty = True
+        if time.monotonic() - self._committed_at > _COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make what was added so far safe.
+
+        Raises:
+            ResourceError: The disk refuses a write.
+        """
+        try:
+            for sink in (self._sink, self._bad_sink):
+                if sink is not None:
+                    sink.flush()
+                    os.fsync(sink.fileno())
+        except OSError as error:
+            raise self._refused(error) from error
+        with new_file(self._journal_path) as file:
+            file.write(self.journal.to_bytes())
+        self._committed_at = time.monotonic()
+        self._dirty = False
+
+    def finish(self) -> Tally:
+        """Put everything in its place.
+
+        Raises:
+            ResourceError: The disk refuses a write.
+        """
+        self.journal = replace(self.journal, finished=True)
+        self.commit()
+        return self.publish()
+
+    def publish(self) -> Tally:
+        """Rename what is whole; does the rest where an earlier run was interrupted at it.
+
+        Raises:
+            ResourceError: The disk refuses a write.
+        """
+        try:
+            if self._partial.exists():
+                if self._parquet:
+                    with self._partial.open("rb") as batches, new_file(self._output) as sink:
+                        write_parquet(batches, sink, ROW_GROUP_ROWS)
+                    self._partial.unlink()
+                else:
+                    self._partial.replace(self._output)
+            if self._bad_rows is not None and self._bad_partial is not None and self._bad_partial.exists():
+                self._bad_partial.replace(self._bad_rows)
+            self._journal_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._refused(error) from error
+        return self.journal.tally
+
+    def _opened(self, path: Path, size_bytes: int) -> BinaryIO:
+        """A partial file, cut back to a length, that no other process writes."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sink = path.open("ab")
+            if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
+                sink.close()
+                raise UsageError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
+            if os.fstat(sink.fileno()).st_size < size_bytes:
+                sink.close()
+                raise UsageError(
+                    f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
+                    "Start again with --force, without --resume."
+                )
+            sink.truncate(size_bytes)
+            sink.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise self._refused(error) from error
+        return sink
+
+    def _write(self, sink: BinaryIO, data: bytes) -> None:
+        try:
+            sink.write(data)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> ResourceError:
+        return ResourceError(
+            f"{self._output}: cannot be written ({error.strerror or error}). Free some space or choose another place."
+        )
+
+
+def next_digest(before: str, window: bytes) -> str:
+    """The digest over one more window."""
+    return hashlib.sha256(before.encode("ascii") + window).hexdigest()
+
+
+def _same_run(found: Journal, settings: Mapping[str, object], output: Path) -> Journal:
+    """The journal, where a run with these settings may go on with it."""
+    names = sorted(settings.keys() | found.settings.keys())
+    wanted = json.loads(json.dumps(settings))
+    other = [name for name in names if wanted.get(name) != found.settings.get(name)]
+    if found.tally.bad == 0 and "on_error" in other:
+        other.remove("on_error")  # no bad row yet: what to do with the first one can still be decided
+    if other:
+        changes = ", ".join(f"{name} {found.settings.get(name)!r} -> {wanted.get(name)!r}" for name in other)
+        raise UsageError(
+            f"{output}: the interrupted run was another one ({changes}). Repeat its options, or start again with --force, "
+            "without --resume."
+        )
+    return replace(found, settings=settings)
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Take the lock of a file until it is closed; True also where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

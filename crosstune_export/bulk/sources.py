@@ -1,0 +1,122 @@
+"""Which files to classify, and what is in them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstune_export.errors import InputError, UsageError
+
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "text")
+STANDARD_INPUT = "-"
+_BY_ENDING = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of texts, or standard input.
+
+    Attributes:
+        path: Where it is; ``-`` is standard input.
+        file_format: Out of ``FORMATS``.
+        compressed: Whether gzip is around it.
+        size_bytes: Of the file; 0 where nobody knows (standard input, a pipe).
+    """
+
+    path: str
+    file_format: str
+    compressed: bool = False
+    size_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return "standard input" if self.path == STANDARD_INPUT else self.path
+
+
+def format_of(name: str) -> str:
+    """The format that a file's ending says, ``.gz`` apart; lines of text for any other.
+
+    Example:
+        >>> format_of("mails.jsonl"), format_of("mails.CSV.gz"), format_of("notes")
+        ('jsonl', 'csv', 'text')
+    """
+    return _BY_ENDING.get(Path(_without_gz(name)).suffix.lower(), "text")
+
+
+def find_sources(names: Sequence[str], file_format: str = "auto") -> tuple[Source, ...]:
+    """The files that names, folders and patterns stand for.
+
+    Args:
+        names: Files, ``-``, folders (every file below with a known ending, in the order of their paths), or patterns such as
+            ``mails/**/*.jsonl``; in this order, each file once.
+        file_format: Out of ``FORMATS``, or ``auto`` for what each ending says.
+
+    Raises:
+        InputError: A file cannot be read, or a folder or pattern stands for none.
+        UsageError: The format is not one, standard input stands there twice, or a Parquet file is in gzip.
+    """
+    if file_format not in ("auto", *FORMATS):
+        raise UsageError(f"input-format: found {file_format!r}, expected one of auto, {', '.join(FORMATS)}.")
+    if list(names).count(STANDARD_INPUT) > 1:
+        raise UsageError("-: found twice, expected standard input once.")
+    sources = []
+    for name in names:
+        for path in [name] if name == STANDARD_INPUT else _files(name):
+            found = format_of(path) if file_format == "auto" else file_format
+            compressed = path.lower().endswith(".gz")
+            if compressed and found == "parquet":
+                raise UsageError(f"{path}: a Parquet file in gzip, expected it plain. Run: gunzip {path}")
+            sources.append(Source(path, found, compressed, _size_bytes(path)))
+    return tuple(dict.fromkeys(sources))
+
+
+def _files(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        found = [str(inner) for inner in sorted(path.rglob("*")) if _is_data(inner.relative_to(path), inner)]
+        if not found:
+            raise InputError(
+                f"{name}: no file that ends in {', '.join(_BY_ENDING)} (or these with .gz), expected at least one. "
+                "Check the folder."
+            )
+        return found
+    if not path.exists() and glob.has_magic(name):
+        matches = glob.glob(name, recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute pattern
+        found = sorted(item for item in matches if Path(item).is_file())
+        if not found:
+            raise InputError(f"{name}: no such file, expected at least one. Check the pattern.")
+        return found
+    return [name]
+
+
+def _is_data(inside: Path, path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in inside.parts)
+    return not hidden and Path(_without_gz(path.name)).suffix.lower() in _BY_ENDING and path.is_file()
+
+
+def _size_bytes(path: str) -> int:
+    if path == STANDARD_INPUT:
+        return 0
+    try:
+        status = Path(path).stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(13, os.strerror(13))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}), expected a file. Check the path.") from error
+    return status.st_size if Path(path).is_file() else 0
+
+
+def _without_gz(name: str) -> str:
+    return name[:-3] if name.lower().endswith(".gz") else name

@@ -1,0 +1,75 @@
+"""What a run has done so far, and the summary at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crosstune_export.bulk.window_classifier import WindowResult
+
+_SHOWN_LABELS = 20
+_NO_LABEL = "(none)"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts over all windows.
+
+    Attributes:
+        rows: Rows written.
+        bad: Rows left out.
+        truncated: Texts longer than the backbone reads.
+        labels: Label → (times given, sum of its probabilities); the name of no label is None.
+    """
+
+    rows: int = 0
+    bad: int = 0
+    truncated: int = 0
+    labels: dict[str | None, tuple[int, float]] = field(default_factory=dict)
+
+    def plus(self, result: WindowResult) -> Tally:
+        """With one more window."""
+        labels = dict(self.labels)
+        for label, times in result.labels.items():
+            before = labels.get(label, (0, 0.0))
+            labels[label] = (before[0] + times, before[1] + result.prob_sums[label])
+        return Tally(self.rows + result.rows, self.bad + len(result.bad), self.truncated + result.truncated, labels)
+
+    def to_json(self) -> dict[str, object]:
+        """As the journal keeps it."""
+        labels = [[label, *figures] for label, figures in self.labels.items()]
+        return {"rows": self.rows, "bad": self.bad, "truncated": self.truncated, "labels": labels}
+
+    @classmethod
+    def from_json(cls, body: dict[str, object]) -> Tally:
+        """From ``to_json``."""
+        rows, bad, truncated, labels = (body[name] for name in ("rows", "bad", "truncated", "labels"))
+        assert (
+            isinstance(rows, int) and isinstance(bad, int) and isinstance(truncated, int) and isinstance(labels, list)
+        )
+        return cls(rows, bad, truncated, {label: (times, total) for label, times, total in labels})
+
+    def lines(self) -> list[str]:
+        r"""The distribution over labels, for people: most frequent first.
+
+        Example:
+            >>> print("\n".join(Tally(4, 1, 0, {"praise": (3, 2.7), None: (1, 0.2)}).lines()))
+            4 rows, 1 bad row left out, 0 truncated
+              praise  3  75.0 %  mean prob 0.90
+              (none)  1  25.0 %  mean prob 0.20
+        """
+        left_out = f", {_counted(self.bad, 'bad row')} left out" if self.bad else ""
+        lines = [f"{_counted(self.rows, 'row')}{left_out}, {self.truncated} truncated"]
+        order = sorted(self.labels.items(), key=lambda item: (-item[1][0], item[0] is None, item[0] or ""))
+        shown = [(_NO_LABEL if label is None else label, *figures) for label, figures in order[:_SHOWN_LABELS]]
+        width = max((len(name) for name, _, _ in shown), default=0)
+        digits = max((len(str(times)) for _, times, _ in shown), default=0)
+        for name, times, total in shown:
+            share = 100 * times / self.rows
+            lines.append(f"  {name:<{width}}  {times:>{digits}}  {share:4.1f} %  mean prob {total / times:.2f}")
+        if len(order) > _SHOWN_LABELS:
+            lines.append(f"  and {len(order) - _SHOWN_LABELS} more labels")
+        return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,128 @@
+"""The one function of a window: decode, classify, encode. Every engine runs just this."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
+from crosstune_export.bulk.encode import Encoder
+from crosstune_export.bulk.windows import Window
+from crosstune_export.errors import InputError
+from crosstune_export.runtime.bundle_files import BundleFiles
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.prediction import Prediction
+from crosstune_export.runtime.tokenization import Text
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """What became of a window.
+
+    Attributes:
+        encoded: Bytes to append to the output.
+        rows: How many rows they hold.
+        bad: The rows that are not among them.
+        labels: How often each label was given; None counts the texts without one.
+        prob_sums: The sum of ``prob`` for each of these.
+        truncated: How many texts were longer than the backbone reads.
+        digest: That of the window.
+        read_bytes: As in the window.
+    """
+
+    encoded: bytes
+    rows: int
+    bad: tuple[BadRow, ...]
+    labels: dict[str | None, int]
+    prob_sums: dict[str | None, float]
+    truncated: int
+    digest: bytes
+    read_bytes: int
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """Everything that turns windows into results; goes to other processes as it is.
+
+    Attributes:
+        files: The bundle, already checked.
+        columns: Which columns mean what.
+        encoder: How to write answers.
+        threshold: Probability below which no label is given; the bundle's own rule when None.
+        batch_size: Texts in one run of the graph.
+        threads: Threads of a session.
+        providers: Execution providers, in order of preference.
+        allow_fallback: Whether another provider will do.
+    """
+
+    files: BundleFiles = field(repr=False)
+    columns: Columns
+    encoder: Encoder
+    threshold: float | None
+    batch_size: int
+    threads: int
+    providers: tuple[str, ...]
+    allow_fallback: bool
+
+    def load(self) -> WindowClassifier:
+        """Build the session, in the process that is to run it."""
+        classifier = Classifier(
+            self.files, threads=self.threads, providers=self.providers, allow_fallback=self.allow_fallback
+        )
+        return WindowClassifier(self, classifier)
+
+
+class WindowClassifier:
+    """Classifies one window after another."""
+
+    def __init__(self, job: WindowJob, classifier: Classifier) -> None:
+        self._job, self._classifier = job, classifier
+
+    def __call__(self, window: Window) -> WindowResult:
+        """Everything that becomes of a window.
+
+        Raises:
+            InputError: A value does not fit into a Parquet output.
+        """
+        decoded, answers = self._answered(window, decode(window, self._job.columns))
+        labels: Counter[str | None] = Counter(answer.label for answer in answers)
+        sums = dict.fromkeys(labels, 0.0)
+        for answer in answers:
+            sums[answer.label] += answer.prob
+        try:
+            encoded = self._job.encoder.encode(decoded, answers)
+        except InputError as error:
+            raise InputError(f"{window.source.name}: {error}") from error
+        return WindowResult(
+            encoded=encoded,
+            rows=len(answers),
+            bad=decoded.bad,
+            labels=dict(labels),
+            prob_sums=sums,
+            truncated=sum(answer.truncated for answer in answers),
+            digest=window.digest(),
+            read_bytes=window.read_bytes,
+        )
+
+    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, list[Prediction]]:
+        """Answers to all texts together; where that fails, one by one, to find the text that it fails for."""
+        if not decoded.texts:
+            return decoded, []
+        try:
+            return decoded, self._classify(decoded.texts)
+        except InputError:
+            answers: list[Prediction] = []
+            good: list[int] = []
+            bad: list[BadRow] = []
+            for index, text in enumerate(decoded.texts):
+                try:
+                    answers += self._classify([text])
+                    good.append(index)
+                except InputError as error:
+                    reason = str(error).partition(": ")[2]  # without "texts[0]"
+                    bad.append(BadRow(window.source.name, decoded.rows[index], reason))
+            return decoded.take(good, bad), answers
+
+    def _classify(self, texts: Sequence[Text]) -> list[Prediction]:
+        return self._classifier.classify(texts, batch_size=self._job.batch_size, threshold=self._job.threshold)

@@ -1,0 +1,189 @@
+"""Windows: some hundred rows of one file, as raw bytes, always cut at the same places.
+
+A window is the unit of everything that follows. It is decoded, classified and encoded by itself, wherever that happens, so
+the number of processes, the engine and an interruption change nothing in the output.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import os
+import stat
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from crosstune_export.bulk.lines import RawRow, csv_records, numbered_lines, parse_csv
+from crosstune_export.bulk.sources import STANDARD_INPUT, Source
+from crosstune_export.errors import InputError, MissingExtraError
+
+WINDOW_ROWS = 1024
+WINDOW_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of one source that are handled together.
+
+    Attributes:
+        source: Where they are from.
+        header: Column names of a CSV or TSV file, else empty.
+        rows: Raw rows; empty for Parquet.
+        batch: An Arrow IPC stream with one record batch, for Parquet, else empty.
+        first_row: Number of the first row of ``batch``, from 1.
+        read_bytes: How far reading had come in all sources, compressed bytes where one is compressed; for progress only.
+    """
+
+    source: Source
+    header: tuple[str, ...] = ()
+    rows: tuple[RawRow, ...] = ()
+    batch: bytes = b""
+    first_row: int = 1
+    read_bytes: int = 0
+
+    def digest(self) -> bytes:
+        """SHA-256 of everything in it but ``read_bytes``."""
+        digest = hashlib.sha256(repr((self.source.path, self.header, self.first_row)).encode())
+        digest.update(self.batch)
+        for row in self.rows:
+            digest.update(b"%d %d " % (row.line, len(row.data)))
+            digest.update(row.data)
+        return digest.digest()
+
+
+def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Iterator[Window]:
+    """Cut a source into windows.
+
+    Args:
+        source: What to read.
+        text_column: The column that every table must have.
+        before_bytes: Sizes of the sources before it, which go into ``read_bytes``.
+
+    Raises:
+        InputError: The file cannot be read, changed meanwhile, is broken, or is a table without that column.
+        MissingExtraError: A Parquet file, and pyarrow is not installed.
+    """
+    if source.file_format == "parquet":
+        yield from _parquet_windows(source, text_column, before_bytes)
+        return
+    with _opened(source) as (stream, file):
+        rows = numbered_lines(stream)
+        header: tuple[str, ...] = ()
+        if source.file_format in ("csv", "tsv"):
+            rows = csv_records(rows, delimiter_of(source))
+            header = _header(source, next(rows, None), text_column)
+        kept: list[RawRow] = []
+        size = 0
+        for row in rows:
+            kept.append(row)
+            size += len(row.data)
+            if len(kept) == WINDOW_ROWS or size >= WINDOW_BYTES:
+                yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
+                kept, size = [], 0
+        if kept:
+            yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
+
+
+def delimiter_of(source: Source) -> str:
+    """What stands between the fields of a table."""
+    return "\t" if source.file_format == "tsv" else ","
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The stream of contents and the file below it, which must stay as it is while it is read."""
+    if source.path == STANDARD_INPUT:
+        yield sys.stdin.buffer, sys.stdin.buffer
+        return
+    try:
+        with Path(source.path).open("rb") as file:
+            before = os.fstat(file.fileno())
+            if source.compressed:
+                with gzip.open(file) as stream:
+                    yield stream, file  # type: ignore[misc]
+            else:
+                yield file, file
+            after = os.fstat(file.fileno())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{source.name}: not a whole gzip file ({error}). Copy or compress it again.") from error
+    except OSError as error:
+        raise InputError(
+            f"{source.name}: cannot be read ({error.strerror or error}), expected a file. Check the path."
+        ) from error
+    if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InputError(f"{source.name}: changed while it was read. Run again when nothing writes to it.")
+
+
+def _position(file: BinaryIO) -> int:
+    try:
+        return file.tell()
+    except OSError:
+        return 0
+
+
+def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, ...]:
+    if row is None:
+        return ()
+    try:
+        names = parse_csv([row.data.decode("utf-8").rstrip("\r\n")], delimiter_of(source))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{source.name}:{row.line}: not a header ({error}). Name the columns in the first line."
+        ) from error
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"{source.name}:{row.line}: column {twice!r} stands there more than once. Name each column differently."
+        )
+    _check_column(source, names, text_column)
+    return tuple(names)
+
+
+def _check_column(source: Source, names: list[str], text_column: str) -> None:
+    if text_column not in names:
+        raise InputError(
+            f"{source.name}: columns {', '.join(names) or 'none'}, expected {text_column}. "
+            "Give the name of the column with --text-column."
+        )
+
+
+def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Iterator[Window]:
+    arrow, parquet = import_parquet()
+    if source.path == STANDARD_INPUT:
+        raise InputError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
+    try:
+        with parquet.ParquetFile(source.path) as file:
+            _check_column(source, file.schema_arrow.names, text_column)
+            first_row, total = 1, max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(batch_size=WINDOW_ROWS):
+                sink = arrow.BufferOutputStream()
+                with arrow.ipc.new_stream(sink, batch.schema) as writer:
+                    writer.write_batch(batch)
+                done = before_bytes + source.size_bytes * (first_row + batch.num_rows) // total
+                yield Window(source, batch=sink.getvalue().to_pybytes(), first_row=first_row, read_bytes=done)
+                first_row += batch.num_rows
+    except (arrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error
+
+
+def import_parquet() -> tuple[Any, Any]:
+    """The modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        MissingExtraError: They are not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[parquet]'"
+        ) from error
+    return pyarrow, parquet

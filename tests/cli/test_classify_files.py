@@ -1,0 +1,287 @@
+"""``crosstune-export classify`` over files of every kind: columns, bad rows, formats of the output, processes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.cli.conftest import files_in, json_lines
+from tests.conftest import TINY_OTHER_TEXTS
+
+TEXTS = [text for text in TINY_OTHER_TEXTS if text]
+ANSWER = ["label", "prob", "probs", "truncated"]
+
+
+@pytest.fixture
+def classify(run_app, tiny_fp32_bundle_dir):
+    return lambda *arguments: run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, *arguments)
+
+
+@pytest.fixture
+def rows(task):
+    """300 rows with other columns, in a file."""
+    found = [
+        {"id": i, "text": f"{TEXTS[i % len(TEXTS)]} {i}", "label": "gold", "tags": ["a", {"b": None}], "score": i / 7}
+        for i in range(300)
+    ]
+    (task.folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), "utf-8")
+    return found
+
+
+def answers(printed) -> list[dict]:
+    return [{name: row[name] for name in ANSWER} for row in json_lines(printed)]
+
+
+def test_all_other_columns_are_carried(classify, task, rows):
+    found = json_lines(classify(task.folder / "t.jsonl").out)
+    assert [list(row) for row in found] == [["id", "text", "input_label", "tags", "score", *ANSWER]] * 300
+    for row, given in zip(found, rows, strict=True):
+        assert row["input_label"] == "gold" and row["label"] in ("shipping", "billing", "praise")
+        assert all(row[name] == given[name] for name in ("id", "text", "tags", "score"))
+
+
+def test_text_and_id_columns(classify, task):
+    (task.folder / "t.csv").write_bytes(b"date,body,number\n2026-01-02,where is it,17\n2026-01-03,thanks,18\n")
+    found = json_lines(classify(task.folder / "t.csv", "--text-column", "body", "--id-column", "number").out)
+    assert [list(row) for row in found] == [["number", "date", "body", *ANSWER]] * 2
+    assert [row["number"] for row in found] == ["17", "18"]
+
+
+def test_every_format_in_and_out_says_the_same(classify, task, rows):
+    expected = json_lines(classify(task.folder / "t.jsonl", "--id-column", "id").out)
+    for name in ("a.csv", "a.tsv", "a.parquet", "a.jsonl"):
+        result = classify(task.folder / "t.jsonl", "--id-column", "id", "--output", task.out / name)
+        assert (result.code, result.out) == (0, "")
+    assert json_lines((task.out / "a.jsonl").read_text("utf-8")) == expected
+
+    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
+        table = list(csv.reader(io.StringIO((task.out / name).read_text("utf-8")), delimiter=delimiter))
+        assert table[0] == ["id", "text", "input_label", "tags", "score", *ANSWER]
+        for cells, row in zip(table[1:], expected, strict=True):
+            assert cells == [value if isinstance(value, str) else json.dumps(value) for value in row.values()]
+
+    table = parquet.read_table(task.out / "a.parquet")
+    assert table.schema.names == ["id", "text", "input_label", "tags", "score", *ANSWER]
+    assert table.schema.field("id").type == pa.int64() and table.schema.field("score").type == pa.float64()
+    for found, row in zip(table.to_pylist(), expected, strict=True):
+        assert json.loads(found.pop("tags")) == row.pop("tags")
+        assert dict(found.pop("probs")) == row.pop("probs")
+        assert found == row
+
+    # and back: Parquet and CSV as input give the same answers
+    for name in ("a.parquet", "a.csv"):
+        again = json_lines(classify(task.out / name).out)
+        assert [[row[column] for column in ANSWER] for row in again] == [
+            [row[column] for column in ANSWER] for row in json_lines((task.out / "a.jsonl").read_text("utf-8"))
+        ]
+        assert list(again[0]) == [
+            "id", "text", "input_input_label", "tags", "score", *(f"input_{column}" for column in ANSWER), *ANSWER,
+        ]  # fmt: skip
+
+
+def test_parquet_types_go_through(classify, task):
+    table = pa.table(
+        {
+            "when": pa.array([1_767_225_600_123_456_789, None], pa.timestamp("ns")),
+            "text": ["where is it", "thanks"],
+            "raw": pa.array([b"\xff\x00", b"a"], pa.binary()),
+            "price": pa.array(["1.10", "2.00"]).cast(pa.decimal128(5, 2)),
+            "nan": [float("nan"), 1.0],
+        }
+    )
+    parquet.write_table(table, task.folder / "t.parquet")
+    assert classify(task.folder / "t.parquet", "--output", task.out / "a.parquet").code == 0
+    assert parquet.read_table(task.out / "a.parquet").select(table.schema.names).to_string() == table.to_string()
+    first = json_lines(classify(task.folder / "t.parquet").out)[0]
+    assert (first["when"], first["raw"], first["price"], first["nan"]) == (
+        "2026-01-01 00:00:00.123456789", "/wA=", "1.10", None,
+    )  # fmt: skip
+
+
+def test_folders_patterns_gzip_and_standard_input(classify, task, rows, monkeypatch):
+    lines = (task.folder / "t.jsonl").read_bytes().splitlines(keepends=True)
+    parts = task.folder / "parts"
+    parts.mkdir()
+    (parts / "1.jsonl.gz").write_bytes(gzip.compress(b"".join(lines[:100])))
+    (parts / "2.jsonl").write_bytes(b"".join(lines[100:250]))
+    (parts / "3.ndjson").write_bytes(b"".join(lines[250:]))
+    (parts / "notes.md").write_bytes(b"\xff")
+    whole = answers(classify(task.folder / "t.jsonl", "--batch-size", 1).out)
+    for names in ([parts], [parts / "1*", parts / "2*", parts / "3*"], [parts / "*.jsonl.gz", parts / "[23].*"]):
+        assert answers(classify(*names, "--batch-size", 1).out) == whole
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"".join(lines[:100]))))
+    assert answers(classify("-", parts / "2.jsonl", "--input-format", "jsonl", "--batch-size", 1).out) == whole[:250]
+
+
+BAD = b'{"text": "where is it", "id": 1}\n{"text": 3, "id": 2}\n\nnope\n{"text": "thanks", "id": 5}\n'
+REASONS = [
+    "no string 'text', found fields 'text', 'id'. Give every row text.",
+    "not valid JSON (Expecting value). Correct the line.",
+]
+
+
+@pytest.mark.fault("H6")
+def test_bad_rows_fail_or_are_skipped_or_recorded(classify, task):
+    path = task.folder / "t.jsonl"
+    path.write_bytes(BAD)
+    result = classify(path, "--output", task.out / "a.jsonl")
+    assert (result.code, result.out, result.err) == (3, "", f"error: {path}:2: {REASONS[0]}\n")
+    assert files_in(task.out) == []
+
+    result = classify(path, "--on-error", "skip")
+    assert [row["id"] for row in json_lines(result.out)] == [1, 5]
+    assert (result.code, result.err) == (0, "2 rows, 2 bad rows left out, 0 truncated\n")
+
+    result = classify(path, "--output", task.out / "a.jsonl", "--on-error", "record", "--id-column", "id")
+    assert result.code == 0
+    assert files_in(task.out) == ["a.jsonl", "a.jsonl.bad.jsonl"]
+    assert json_lines((task.out / "a.jsonl.bad.jsonl").read_text("utf-8")) == [
+        {"file": str(path), "row": 2, "reason": REASONS[0], "id": 2},
+        {"file": str(path), "row": 4, "reason": REASONS[1]},
+    ]
+    result = classify(path, "--on-error", "record", "--bad-rows", task.out / "bad.jsonl")
+    assert [row["id"] for row in json_lines(result.out)] == [1, 5]
+    assert [row["row"] for row in json_lines((task.out / "bad.jsonl").read_text("utf-8"))] == [2, 4]
+
+
+def test_the_summary(classify, task):
+    (task.folder / "t.jsonl").write_bytes(BAD + b'{"text": "%s"}\n' % (b"box " * 100))
+    result = classify(
+        task.folder / "t.jsonl", "--output", task.out / "a.jsonl", "--on-error", "record", "--threshold", "1"
+    )
+    first, second = result.err.splitlines()
+    assert first.startswith(f"3 rows, 2 bad rows left out, 1 truncated, recorded in {task.out}/a.jsonl.bad.jsonl, ")
+    assert first.endswith(" rows/s")
+    mean = sum(row["prob"] for row in json_lines((task.out / "a.jsonl").read_text("utf-8"))) / 3
+    assert second == f"  (none)  3  100.0 %  mean prob {mean:.2f}"
+
+
+def test_a_column_that_comes_late(classify, task):
+    """JSON Lines take whatever a row has; a table has the columns of its first rows."""
+    path = task.folder / "t.jsonl"
+    path.write_text('{"text": "a"}\n' * 1024 + '{"text": "b", "late": 1}\n', "utf-8")
+    assert json_lines(classify(path).out)[-1]["late"] == 1
+    for name in ("a.csv", "a.parquet"):
+        result = classify(path, "--output", task.out / name, "--force")
+        assert result.code == 3
+        assert result.err.startswith(
+            f"error: {path}:1025: column 'late' is not among the columns of the first rows, which the output has. "
+            "Write JSON Lines, or give every row the same columns."
+        )
+
+
+def test_a_value_of_another_type(classify, task):
+    path = task.folder / "t.jsonl"
+    path.write_text('{"text": "a", "n": 1}\n' * 1024 + '{"text": "b", "n": "one"}\n', "utf-8")
+    result = classify(path, "--output", task.out / "a.parquet")
+    assert result.code == 3
+    assert result.err.startswith(f"error: {path}: row 1025: column 'n': not of the type that the first rows have (")
+
+
+@pytest.mark.fault("A16")
+def test_spreadsheets(classify, task):
+    risky = ["=1+1", "+1", "-1", "@x", " \u00a0=1", "\t=1", "\r=1", "a\n=1", "a,=1", "plain", "a=1", "-"]
+    path = task.folder / "t.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in risky), "utf-8")
+
+    def texts(*options):
+        printed = classify(path, "--format", "csv", *options).out
+        return [row["text"] for row in csv.DictReader(io.StringIO(printed, newline=""))]
+
+    assert texts() == risky, "lossless unless asked"
+    assert texts("--spreadsheet-safe") == [
+        "'=1+1", "'+1", "'-1", "'@x", "' \u00a0=1", "'\t=1", "'\r'=1", "a\n'=1", "a,=1", "plain", "a=1", "'-",
+    ]  # fmt: skip
+
+
+@pytest.mark.fault("H5")
+@pytest.mark.slow
+def test_several_processes_give_the_same_bytes(scripts, task, tiny_fp32_bundle_dir):
+    path = task.folder / "t.txt"
+    path.write_text("".join(f"{TEXTS[i % len(TEXTS)]} {i}\n" for i in range(7000)), "utf-8")
+    for workers in (1, 3):
+        done = scripts.run(
+            "crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--output", task.out / f"{workers}.jsonl",
+            "--workers", workers,
+        )  # fmt: skip
+        assert (done.code, done.out) == (0, "")
+        assert done.err.startswith("7000 rows, ")
+    assert (task.out / "1.jsonl").read_bytes() == (task.out / "3.jsonl").read_bytes()
+    assert len((task.out / "1.jsonl").read_bytes().splitlines()) == 7000
+
+
+@pytest.mark.slow
+def test_a_bad_row_in_another_process(scripts, task, tiny_fp32_bundle_dir):
+    path = task.folder / "t.jsonl"
+    path.write_text('{"text": "a"}\n' * 3000 + "nope\n" + '{"text": "a"}\n' * 3000, "utf-8")
+    done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2)
+    assert (done.code, done.err) == (3, f"error: {path}:3001: {REASONS[1]}\n")
+    assert len(done.out.splitlines()) == 2048
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--on-error", "ignore"], "on-error: found 'ignore', expected one of fail, skip, record."),
+        (["--engine", "spark"], "engine: found 'spark', expected one of local, ray."),
+        (["--format", "xml"], "format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet."),
+        (["--provider", "tpu"], "provider: found 'tpu', expected one of cpu, cuda."),
+        (["--resume"], "--resume: standard output cannot be taken up again. Give --output."),
+        (["--format", "parquet"], "format: Parquet goes into a file. Give --output."),
+        (["--output", "a.jsonl.gz"], "a.jsonl.gz: a compressed output, expected a plain one. Compress it afterwards."),
+        (["--on-error", "record"], "--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows."),
+        (["--bad-rows", "b.jsonl"], "--bad-rows: goes with --on-error record."),
+        (["--ray-address", "auto"], "--ray-address: goes with --engine ray."),
+        (["--engine", "ray"], "--engine ray: standard input cannot be read by other processes. Give files."),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together(classify, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+    result = classify("-", *arguments)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
+
+
+def test_an_output_that_is_its_input(classify, task, rows):
+    before = (task.folder / "t.jsonl").read_bytes()
+    result = classify(task.folder, "--output", task.folder / "t.jsonl", "--force")
+    assert (result.code, result.err) == (
+        2, f"error: {task.folder / 't.jsonl'}: is both input and output. Choose another output file.\n",
+    )  # fmt: skip
+    assert (task.folder / "t.jsonl").read_bytes() == before
+
+
+@pytest.mark.fault("I1")
+def test_a_provider_that_is_not_there(classify, task):
+    import onnxruntime
+
+    (task.folder / "t.txt").write_bytes(b"where is it\n")
+    available = onnxruntime.get_available_providers()
+    assert "CUDAExecutionProvider" not in available
+    result = classify(task.folder / "t.txt", "--provider", "cuda")
+    assert (result.code, result.out, result.err) == (
+        2,
+        "",
+        f"error: providers: CUDAExecutionProvider is not in this onnxruntime, available: {', '.join(available)}. "
+        "Install crosstune-export[gpu] for CUDA, or pass allow_fallback.\n",
+    )
+    fallen = classify(task.folder / "t.txt", "--provider", "cuda", "--allow-fallback")
+    assert (fallen.code, fallen.err) == (0, "")
+    assert fallen.out == classify(task.folder / "t.txt").out
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.fault("H4")
+@pytest.mark.fault("H11")
+def test_empty_long_and_special_texts_have_answers(classify, task):
+    texts = ["", " ", "\u200b", "x" * 3_000_000, "[SEP] where is it [CLS]", "a\0b"]
+    (task.folder / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    found = json_lines(classify(task.folder / "t.jsonl").out)
+    assert [row["text"] for row in found] == texts
+    assert [row["truncated"] for row in found] == [False, False, False, True, False, False]
+    assert found[0]["probs"] == found[1]["probs"], "nothing but the special ids"

@@ -1,0 +1,244 @@
+"""``classify --resume``: whatever interrupted a run, the result is byte for byte that of a run that nothing interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from crosstune_export.bulk import partial_output
+from tests.cli.conftest import files_in
+from tests.conftest import TINY_OTHER_TEXTS
+
+ROWS = 12_000
+
+
+@pytest.fixture
+def bundle(tiny_fp32_bundle_dir):
+    return tiny_fp32_bundle_dir
+
+
+@pytest.fixture
+def source(task):
+    """Some windows of rows, a few of them bad."""
+    path = task.folder / "t.jsonl"
+    rows = [json.dumps({"id": i, "text": f"{TINY_OTHER_TEXTS[i % 6]} {i}"}) for i in range(ROWS)]
+    for i in range(100, ROWS, 1000):
+        rows[i] = "nope"
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+@pytest.fixture
+def classify(run_app, bundle, source, monkeypatch):
+    """In this process, with a commit after every window."""
+    monkeypatch.setattr(partial_output, "_COMMIT_SECONDS", -1)
+    options = ("--on-error", "record", "--workers", 1)
+    return lambda *arguments: run_app("crosstune-export", "classify", bundle, source, *options, *arguments)
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Raise a signal at the n-th window of the next run."""
+    append = partial_output.PartialOutput.append
+
+    def arm(number, windows):
+        count = []
+
+        def appending(self, result):
+            if len(count) == windows:
+                signal.raise_signal(number)
+            count.append(1)
+            append(self, result)
+
+        monkeypatch.setattr(partial_output.PartialOutput, "append", appending)
+        return lambda: monkeypatch.setattr(partial_output.PartialOutput, "append", append)
+
+    return arm
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_and_resumed(classify, task, interrupt, ending, number, code, word):
+    whole, cut = task.out / f"whole.{ending}", task.out / f"cut.{ending}"
+    assert classify("--output", whole).code == 0
+    for windows in (3, 5):
+        disarm = interrupt(number, windows)
+        stopped = classify("--output", cut, "--resume")
+        disarm()
+        rows = (3 if windows == 3 else 8) * 1024
+        bad = len(range(100, rows, 1000))
+        assert (stopped.code, stopped.out) == (code, "")
+        assert stopped.err == (
+            f"error: {word}. {rows - bad} rows are kept: the same command with --resume goes on from there.\n"
+        )
+        assert not cut.exists()
+    done = classify("--output", cut, "--resume")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith(f"{ROWS - 12} rows, 12 bad rows left out, ")
+    assert cut.read_bytes() == whole.read_bytes()
+    assert (task.out / f"cut.{ending}.bad.jsonl").read_bytes() == (task.out / f"whole.{ending}.bad.jsonl").read_bytes()
+    assert len(files_in(task.out)) == 4, "two outputs with their bad rows, and nothing else"
+
+
+def test_interrupted_before_anything_was_done(classify, task, interrupt):
+    interrupt(signal.SIGINT, 0)
+    result = classify("--output", task.out / "a.jsonl")
+    assert (result.code, result.err) == (
+        130, "error: interrupted. Nothing half-written was left; run the command again.\n",
+    )  # fmt: skip
+    assert files_in(task.out) == []
+
+
+@pytest.fixture
+def stopped(classify, task, interrupt):
+    """A run with an output of this name that stopped after two windows."""
+    disarm = interrupt(signal.SIGINT, 2)
+    assert classify("--output", task.out / "a.jsonl").code == 130
+    disarm()
+    return task.out / "a.jsonl"
+
+
+def test_an_interrupted_run_is_not_lost_by_accident(classify, stopped):
+    result = classify("--output", stopped)
+    assert (result.code, result.err) == (
+        2,
+        f"error: {stopped}: a run that was interrupted is there. Go on with --resume, or start again with --force.\n",
+    )
+    assert classify("--output", stopped, "--force").code == 0
+    assert len(stopped.read_bytes().splitlines()) == ROWS - 12
+    assert files_in(stopped.parent) == ["a.jsonl", "a.jsonl.bad.jsonl"]
+
+
+@pytest.mark.fault("C11")
+def test_resume_with_other_options(classify, stopped):
+    result = classify("--output", stopped, "--resume", "--top-k", 1, "--batch-size", 4)
+    assert (result.code, result.err) == (
+        2,
+        f"error: {stopped}: the interrupted run was another one (batch_size 8 -> 4, top_k None -> 1). "
+        "Repeat its options, or start again with --force, without --resume.\n",
+    )
+
+
+@pytest.mark.fault("C11")
+def test_resume_with_another_input(classify, stopped, source):
+    data = source.read_bytes()
+    source.write_bytes(data.replace(b'"id": 7,', b'"id": 8,'))
+    result = classify("--output", stopped, "--resume")
+    assert (
+        result.code,
+        result.err.startswith("error: --resume: the rows that are done are not those of this input. "),
+    ) == (2, True)
+    source.write_bytes(data)
+    assert classify("--output", stopped, "--resume").code == 0
+
+
+def test_a_bad_row_can_be_gone_past(run_app, bundle, task, source):
+    rows = source.read_text("utf-8").splitlines()
+    rows[100] = '{"text": "fine", "id": 100}'
+    source.write_text("\n".join(rows), "utf-8")
+    command = ("crosstune-export", "classify", bundle, source, "--workers", 1, "--output", task.out / "a.jsonl")
+    result = run_app(*command)
+    assert (result.code, result.err) == (
+        3,
+        f"error: {source}:1101: not valid JSON (Expecting value). Correct the line. "
+        "1024 rows are kept: the same command with --resume goes on from there.\n",
+    )
+    assert run_app(*command, "--resume", "--on-error", "skip").code == 0
+    found = (task.out / "a.jsonl").read_bytes()
+    assert run_app(*command, "--force", "--on-error", "skip").code == 0
+    assert (task.out / "a.jsonl").read_bytes() == found
+
+
+def test_resume_without_an_interrupted_run_starts(classify, task):
+    assert classify("--output", task.out / "a.jsonl", "--resume").code == 0
+    result = classify("--output", task.out / "a.jsonl", "--resume")
+    assert result.code == 2 and "is already there" in result.err
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_killed_while_the_output_was_put_in_its_place(classify, task, monkeypatch, ending):
+    """The journal says that all is done: the rest of the renaming is all that is left."""
+    whole, cut = task.out / f"whole.{ending}", task.out / f"cut.{ending}"
+    assert classify("--output", whole).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_output.PartialOutput, "publish", lambda self: signal.raise_signal(signal.SIGINT))
+        assert classify("--output", cut).code == 130
+    assert json.loads((task.out / f"cut.{ending}.partial.json").read_text("utf-8"))["finished"] is True
+    assert classify("--output", cut, "--resume").code == 0
+    assert cut.read_bytes() == whole.read_bytes()
+    assert len(files_in(task.out)) == 4
+
+
+@pytest.mark.fault("E5")
+def test_a_full_disk(classify, task):
+    """A limit on the size of a file stands for the disk: what was safe stays, and the next run goes on from it."""
+    resource = pytest.importorskip("resource")
+    assert classify("--output", task.out / "whole.jsonl").code == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((task.out / "whole.jsonl").stat().st_size // 2, limits[1]))
+    try:
+        result = classify("--output", task.out / "cut.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert result.code == 7
+    assert result.err.startswith(
+        f"error: {task.out / 'cut.jsonl'}: cannot be written (File too large). Free some space or choose another place. "
+    )
+    assert classify("--output", task.out / "cut.jsonl", "--resume").code == 0
+    assert (task.out / "cut.jsonl").read_bytes() == (task.out / "whole.jsonl").read_bytes()
+
+
+def test_a_partial_output_that_was_cut(classify, stopped):
+    partial = stopped.with_name("a.jsonl.partial")
+    size = partial.stat().st_size
+    os.truncate(partial, 10)
+    result = classify("--output", stopped, "--resume")
+    assert (result.code, result.err) == (
+        2,
+        f"error: {partial}: shorter than {partial}.json says, expected at least {size} bytes. "
+        "Start again with --force, without --resume.\n",
+    )
+
+
+@pytest.mark.fault("E10")
+def test_two_runs_with_one_output(classify, stopped):
+    fcntl = pytest.importorskip("fcntl")
+    with stopped.with_name("a.jsonl.partial").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        result = classify("--output", stopped, "--resume")
+    assert (result.code, result.err.partition(" 2036 rows")[0]) == (
+        2, f"error: {stopped}: another run is writing it, expected one. Wait for it or end it.\n",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.fault("E4")
+def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
+    """SIGKILL leaves no worker behind; benchmarks/kill_classify.py does the same at many random instants."""
+    psutil = pytest.importorskip("psutil")
+    options = (bundle, source, "--on-error", "record", "--workers", 2, "--output")
+    assert scripts.run("crosstune-export", "classify", *options, task.out / "whole.jsonl").code == 0
+    command = scripts.command("crosstune-export", "classify", *options, task.out / "cut.jsonl")
+    process = subprocess.Popen(command, env=scripts.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = task.out / "cut.jsonl.partial.json"
+    deadline = time.monotonic() + 120
+    while not journal.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+    if not (task.out / "cut.jsonl").exists():
+        assert scripts.run("crosstune-export", "classify", *options, task.out / "cut.jsonl", "--resume").code == 0
+    for name in ("jsonl", "jsonl.bad.jsonl"):
+        assert (task.out / f"cut.{name}").read_bytes() == (task.out / f"whole.{name}").read_bytes()
