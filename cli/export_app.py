@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
+from crosstune_cli.serve_command import serve
 
 if TYPE_CHECKING:
     from crosstune_export import Classifier, Prediction
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 
 app.add_typer(labels_app)
+app.command()(serve)
 
 
 @app.callback()
@@ -314,16 +316,10 @@ def _answer_lines(
 
 def _answer(labels: Sequence[str], text: Text, answer: Prediction, top_k: int | None) -> dict[str, object]:
     first, second = text if isinstance(text, tuple) else (text, None)
-    order = (-answer.probs).argsort(kind="stable")[: top_k or len(labels)] if top_k else range(len(labels))
     row: dict[str, object] = {"text": first.encode("utf-8", "replace").decode("utf-8")}
     if second is not None:
         row["text_pair"] = second
-    return row | {
-        "label": answer.label,
-        "prob": answer.prob,
-        "probs": {labels[i]: float(answer.probs[i]) for i in order},
-        "truncated": answer.truncated,
-    }
+    return row | answer.to_json(labels, top_k)
 
 
 def _show_answers(classifier: Classifier, texts: list[Text], threshold: float | None) -> None:
