@@ -97,6 +97,8 @@ def _check_head(scope: Scope, exchange: Exchange) -> None:
     """Refuse what plain clients never send. After a head whose end is in doubt the connection is not used again."""
     headers = scope["headers"]
     exchange.last = True
+    if scope["http_version"] not in ("1.0", "1.1"):
+        raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "protocol: expected HTTP/1.1 or HTTP/1.0.")
     if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
         raise Refusal(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

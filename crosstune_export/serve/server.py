@@ -24,6 +24,9 @@ from crosstune_export.serve.gate import Gate
 from crosstune_export.serve.limits import MAX_HEADER_BYTES, ServeLimits
 from crosstune_export.serve.protocol import TimedProtocol
 
+#: Connections that wait at the socket to be taken in.
+_BACKLOG = 2048
+
 
 def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
     """Serve a bundle until SIGTERM or SIGINT; SIGHUP reads it again. Call it in the main thread.
@@ -111,9 +114,19 @@ class BundleServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is accepted, then end."""
-        await asyncio.sleep(0)  # one more round of the loop takes in what waits at the socket
+        waiting = [connection for listening in sockets or [] for connection in _take_all(listening)]
+        for server in self.servers:  # at once: what the system accepts after the last look would be reset
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
         self.dropped = len(self.server_state.tasks)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(config=self.config, server_state=self.server_state, app_state={})
+        return made
 
     def _hang_up(self) -> None:
         task = asyncio.ensure_future(self._reload_bundle())
@@ -142,12 +155,30 @@ class BundleServer(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address, family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise UsageError(
-            f"{host}:{port}: cannot be listened on ({getattr(error, 'strerror', None) or error}). Choose another --host or --port."
+            f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
         ) from error
+
+
+def _take_all(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait at a socket that does not block."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 @contextlib.contextmanager

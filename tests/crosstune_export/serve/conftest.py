@@ -132,18 +132,18 @@ class InThread:
         classifier = load_checked(bundle)
         self.desk.take(classifier, bundle_app(classifier, self.desk))
         self.server = BundleServer(self.desk, bundle)
-        listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
+        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, args=(listening,))
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def _run(self, listening: socket.socket) -> None:
+    def _run(self) -> None:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
-            await self.server.serve(sockets=[listening])
+            await self.server.serve(sockets=[self.listening])
 
-        with listening:
+        with self.listening:
             asyncio.run(serve())
 
     def stop(self) -> None:
