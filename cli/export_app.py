@@ -67,12 +67,17 @@ def build(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option("--triton", help="Folder to write as a model repository of Triton, beside the bundle."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
     try:
         from crosstune_export.build.pipeline import BuildConfig
         from crosstune_export.build.pipeline import build as build_bundle
+        from crosstune_export.build.triton import check_repository, write_repository
     except ModuleNotFoundError as error:
         from crosstune_export import MissingExtraError
 
@@ -90,6 +95,8 @@ def build(
         report=report_file,
         onnxruntime=onnxruntime,
     )
+    if triton is not None:
+        check_repository(triton, force=force)
     with progress() as report:
         result = build_bundle(
             checkpoint,
@@ -111,6 +118,8 @@ def build(
                 f"  {name.replace('_', ' ')}: {figures['flips']} of {figures['texts']} labels differ, "
                 f"largest difference of a probability {figures['max_prob_difference']:.1e}"
             )
+    if triton is not None:
+        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")
 
 
 @app.command()
