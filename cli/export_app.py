@@ -12,6 +12,7 @@ from crosstune_cli.classify_command import classify
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.running import progress, run
+from crosstune_cli.serve_command import serve
 
 app = typer.Typer(
     name="crosstune-export",
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(labels_app)
 add_pack_commands(app)
+app.command()(serve)
 
 
 @app.callback()
@@ -68,12 +70,17 @@ def build(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option("--triton", help="Folder to write as a model repository of Triton, beside the bundle."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
     try:
         from crosstune_export.build.pipeline import BuildConfig
         from crosstune_export.build.pipeline import build as build_bundle
+        from crosstune_export.build.triton import check_repository, write_repository
     except ModuleNotFoundError as error:
         from crosstune_export import MissingExtraError
 
@@ -93,6 +100,8 @@ def build(
         exporter=exporter,
         backbone_onnx=backbone_onnx,
     )
+    if triton is not None:
+        check_repository(triton, force=force)
     with progress() as report:
         result = build_bundle(
             checkpoint,
@@ -114,6 +123,8 @@ def build(
                 f"  {name.replace('_', ' ')}: {figures['flips']} of {figures['texts']} labels differ, "
                 f"largest difference of a probability {figures['max_prob_difference']:.1e}"
             )
+    if triton is not None:
+        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")
 
 
 app.command()(classify)
@@ -212,8 +223,7 @@ def inspect(
         typer.echo(f"{key:<{width}}  {shown}")
 
 
-for command in (classify, bench):
-    app.command()(command)
+app.command()(bench)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune_export.errors import InputError
+from crosstune_export.manifest import Json
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Prediction:
     probs: npt.NDArray[np.float32] = field(repr=False, compare=False)
     truncated: bool
     scope: float | None = None
+
+    def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
+        """The answer as the command line and the server write it.
+
+        Args:
+            labels: The classifier's labels.
+            top_k: Only so many of the most probable labels in ``probs``, the best first; all in their order when None.
+        """
+        order = range(len(labels)) if top_k is None else (-self.probs).argsort(kind="stable")[:top_k]
+        return {
+            "label": self.label,
+            "prob": self.prob,
+            "probs": {labels[i]: float(self.probs[i]) for i in order},
+            "truncated": self.truncated,
+        }
 
 
 def check_threshold(threshold: float | None) -> float | None:

@@ -110,6 +110,7 @@ SIGNATURES = {
         "Classifier.text_vectors": "self texts * batch_size",
         "Classifier.token_ids": "self texts",
         "Prediction": "label prob probs truncated scope",
+        "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
     },
 }

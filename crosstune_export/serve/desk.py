@@ -1,0 +1,65 @@
+"""What outlives a bundle: limits, threads, counters, and which bundle answers now."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from crosstune_export import Classifier, ExportError, SelfTestError
+from crosstune_export.manifest import MANIFEST_NAME, parse_manifest
+from crosstune_export.serve.admission import Admission
+from crosstune_export.serve.limits import ServeLimits
+from crosstune_export.serve.metrics import Metrics
+from crosstune_export.serve.protocol import Doorway
+from crosstune_export.serve.schema import RefusedBundle
+
+
+class Desk:
+    """The state of one server. All of it belongs to the event loop but ``load``, which may run in a thread."""
+
+    def __init__(self, limits: ServeLimits, threads: int) -> None:
+        self.limits = limits
+        self.texts = Admission(limits.max_pending_texts, "texts")
+        self.body_bytes = Admission(limits.max_buffered_bytes, "bytes of bodies")
+        self.metrics = Metrics(self.texts)
+        self.doorway = Doorway(limits, self.metrics.closed)
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        self.refused: RefusedBundle | None = None
+        self.app: ASGIApp
+        self.digest: str
+
+    def take(self, classifier: Classifier, app: ASGIApp) -> None:
+        """Let a bundle answer from now on; requests that are under way keep theirs."""
+        self.app, self.digest, self.refused = app, classifier.manifest.digest, None
+        self.metrics.bundle(classifier.manifest)
+
+    def refuse(self, path: Path, error: Exception) -> None:
+        """Keep the bundle that answers, and remember the one that does not."""
+        self.refused = RefusedBundle(digest=_claimed_digest(path), error=type(error).__name__)
+
+
+def load_checked(path: str | os.PathLike[str]) -> Classifier:
+    """Load a bundle and run its self-test.
+
+    Raises:
+        BundleError: The bundle is refused.
+        SelfTestError: Its samples do not come out as promised on this machine.
+    """
+    classifier = Classifier.load(path)
+    report = classifier.selftest()
+    if not report.passed:
+        raise SelfTestError(
+            f"{path}: self-test: {report.wrong_ids} of {report.samples} samples with other ids, largest difference of a "
+            f"probability {report.max_difference:.1e}, expected 0 and at most {report.tolerance:.0e}. Build for this machine."
+        )
+    return classifier
+
+
+def _claimed_digest(path: Path) -> str | None:
+    try:
+        return parse_manifest((path / MANIFEST_NAME).read_bytes(), "manifest").digest
+    except (OSError, ExportError):
+        return None

@@ -1,0 +1,195 @@
+"""Runs the server: one process, one listening socket, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from crosstune_export import ExportError, UsageError
+from crosstune_export.serve import log
+from crosstune_export.serve.api import bundle_app
+from crosstune_export.serve.desk import Desk, load_checked
+from crosstune_export.serve.gate import Gate
+from crosstune_export.serve.limits import MAX_HEADER_BYTES, ServeLimits
+from crosstune_export.serve.protocol import TimedProtocol
+
+#: Connections that wait at the socket to be taken in.
+_BACKLOG = 2048
+
+
+def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
+    """Serve a bundle until SIGTERM or SIGINT; SIGHUP reads it again. Call it in the main thread.
+
+    Args:
+        bundle: The bundle folder.
+        host: Address to listen on.
+        port: 0 lets the system choose; the first line of the log says which.
+        threads: Texts that are classified at the same time, one thread each, at least 1.
+        limits: What is taken.
+
+    Returns:
+        The exit code: 0 when every accepted request was answered, else 128 and the signal's number.
+
+    Raises:
+        BundleError: The bundle is refused.
+        SelfTestError: Its samples do not come out as promised on this machine.
+        UsageError: The address is not to be had, or ``threads`` is below 1.
+    """
+    if threads < 1:
+        raise UsageError(f"threads: found {threads}, expected at least 1.")
+    path = Path(bundle)
+    desk = Desk(limits, threads)
+    classifier = load_checked(path)
+    desk.take(classifier, bundle_app(classifier, desk))
+    with _listen(host, port) as listening, _library_log():
+        server = BundleServer(desk, path)
+        address, port = listening.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        log.write("listening", url=f"http://{shown}:{port}", digest=desk.digest, threads=threads, pid=os.getpid())
+        server.run(sockets=[listening])
+    desk.pool.shutdown(wait=False, cancel_futures=True)
+    log.write("stopped", dropped=server.dropped)
+    return 128 + server.signal if server.dropped else 0
+
+
+class BundleServer(uvicorn.Server):
+    """uvicorn with our signals: its own handlers know neither draining nor reloads.
+
+    Attributes:
+        dropped: Accepted requests that were not answered when it ended.
+        signal: The number that ended it.
+    """
+
+    def __init__(self, desk: Desk, path: Path) -> None:
+        protocol: Any = functools.partial(TimedProtocol, doorway=desk.doorway)
+        super().__init__(
+            uvicorn.Config(
+                Gate(desk),
+                http=protocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                # Seconds, rounded up. The transport's own clocks are in TimedProtocol.
+                timeout_graceful_shutdown=max(1, round(desk.limits.drain_timeout_s)),
+            )
+        )
+        self._desk, self._path = desk, path
+        self._reload = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self.dropped, self.signal = 0, 0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals for as long as the loop runs; beside the main thread there are none to take."""
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop, number)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        yield
+
+    def stop(self, number: int) -> None:
+        """What SIGTERM and SIGINT do: answer what is accepted, take nothing new; the second one does not wait."""
+        self.force_exit = self._desk.doorway.draining
+        self._desk.doorway.draining = True
+        self.should_exit = True
+        self.signal = number
+        log.write("stopping", signal=signal.Signals(number).name, pending_texts=self._desk.texts.pending)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is accepted, then end."""
+        waiting = [connection for listening in sockets or [] for connection in _take_all(listening)]
+        for server in self.servers:  # at once: what the system accepts after the last look would be reset
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+        self.dropped = len(self.server_state.tasks)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(config=self.config, server_state=self.server_state, app_state={})
+        return made
+
+    def _hang_up(self) -> None:
+        task = asyncio.ensure_future(self._reload_bundle())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_bundle(self) -> None:
+        """Read the bundle again in a thread; what does not load leaves everything as it was."""
+        async with self._reload:
+            try:
+                classifier, app = await asyncio.to_thread(self._load)
+            except Exception as error:
+                self._desk.refuse(self._path, error)
+                self._desk.metrics.reloaded("refused")
+                code = error.exit_code if isinstance(error, ExportError) else 1
+                log.write("reload refused", code=code, error=str(error), digest=self._desk.digest)
+            else:
+                self._desk.take(classifier, app)
+                self._desk.metrics.reloaded("taken")
+                log.write("reloaded", digest=self._desk.digest)
+
+    def _load(self) -> tuple[Any, Any]:
+        classifier = load_checked(self._path)
+        return classifier, bundle_app(classifier, self._desk)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UsageError(
+            f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
+        ) from error
+
+
+def _take_all(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait at a socket that does not block."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
+
+
+@contextlib.contextmanager
+def _library_log() -> Iterator[None]:
+    """What uvicorn and asyncio warn of becomes lines of our log."""
+    handler = log.JsonHandler(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -1,0 +1,327 @@
+"""What is refused, how, and that nothing of a text comes back or into the log."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import zlib
+
+import pytest
+
+from tests.crosstune_export.serve.conftest import answer_on, ask, post, read_all, socket_to
+
+CANARY = "canary7Qx"
+ONE_OBJECT = "expected one JSON object."
+
+VALUES = [
+    ({}, "texts: field required.", "texts"),
+    ([], "body: input should be a valid dictionary or instance of ClassifyRequest.", None),
+    ("x", "body: input should be a valid dictionary or instance of ClassifyRequest.", None),
+    ({"texts": CANARY}, "texts: input should be a valid list.", "texts"),
+    ({"texts": None}, "texts: input should be a valid list.", "texts"),
+    ({"texts": ["a", None]}, "texts[1]: input should be a valid string.", "texts[1]"),
+    ({"texts": ["a", 7]}, "texts[1]: input should be a valid string.", "texts[1]"),
+    ({"texts": [["a"]]}, "texts[0]: input should be a valid string.", "texts[0]"),
+    ({"texts": ["a"] * 33}, "texts: list should have at most 32 items after validation, not 33.", "texts"),
+    ({"texts": [CANARY * 2000]}, "texts[0]: string should have at most 16384 characters.", "texts[0]"),
+    ({"texts": [], CANARY: 1}, "body: an unknown key, expected texts, top_k and threshold.", None),
+    ({"texts": [], "explain": True}, "body: an unknown key, expected texts, top_k and threshold.", None),
+    ({"texts": [], "top_k": 0}, "top_k: input should be greater than or equal to 1.", "top_k"),
+    ({"texts": [], "top_k": -1}, "top_k: input should be greater than or equal to 1.", "top_k"),
+    ({"texts": [], "top_k": 4}, "top_k: input should be less than or equal to 3.", "top_k"),
+    ({"texts": [], "top_k": True}, "top_k: input should be a valid integer.", "top_k"),
+    ({"texts": [], "top_k": 1.5}, "top_k: input should be a valid integer.", "top_k"),
+    ({"texts": [], "threshold": 1.01}, "threshold: input should be less than or equal to 1.", "threshold"),
+    ({"texts": [], "threshold": "0.5"}, "threshold: input should be a valid number.", "threshold"),
+]
+
+
+@pytest.mark.fault("J2", "H2", "H6", "H10")
+@pytest.mark.parametrize(("body", "message", "field"), VALUES, ids=lambda value: str(value)[:40])
+def test_a_wrong_value_is_named(program, body, message, field):
+    status, _, found = ask(program.url, "POST", "/v1/classify", body)
+    assert (status, found["error"], found["field"]) == (422, message, field)
+
+
+RAW_VALUES = [
+    (b'{"texts": [], "threshold": 1e400}', "threshold: input should be less than or equal to 1.", "threshold"),
+    (
+        b'{"texts": ["a\\ud800b"]}',
+        "texts[0]: input should be a valid string, unable to parse raw data as a unicode string.",
+        "texts[0]",
+    ),
+]
+
+
+@pytest.mark.fault("H3")
+@pytest.mark.parametrize(("body", "message", "field"), RAW_VALUES, ids=["a number beyond all", "a lone surrogate"])
+def test_what_python_would_not_write(program, body, message, field):
+    status, _, found = ask(program.url, "POST", "/v1/classify", body)
+    assert (status, found["error"], found["field"]) == (422, message, field)
+
+
+NOT_JSON = {
+    "nothing": (b"", "not JSON at character 0"),
+    "cut": (b'{"texts": ["a"', "not JSON at character 14"),
+    "trailing comma": (b'{"texts": [],}', None),
+    "two values": (b'{"texts": []} {}', None),
+    "single quotes": (b"{'texts': []}", "not JSON at character 1"),
+    "a control character": (b'{"texts": ["a\nb"]}', "not JSON at character 13"),
+    "byte order mark": (b'\xef\xbb\xbf{"texts": []}', "not JSON at character 0"),
+    "key twice": (b'{"texts": ["a"], "texts": ["b"]}', "a key twice"),
+    "object inside": (b'{"texts": [{"texts": []}]}', "one object inside another"),
+    "NaN": (b'{"texts": [], "threshold": NaN}', "the number NaN"),
+    "Infinity": (b'{"texts": [], "threshold": -Infinity}', "the number -Infinity"),
+    "many digits": (b'{"texts": [], "top_k": ' + b"9" * 100_000 + b"}", "a number of 100000 digits"),
+    "deep lists": (b"[" * 1_000_000, "nested too deeply"),
+    "deep objects": (b'{"a":' * 200_000, "nested too deeply"),
+    "many objects": (b'{"texts": [' + b",".join([b"{}"] * 600_000) + b"]}", "one object inside another"),
+    "UTF-16": ('{"texts": []}'.encode("utf-16"), None),
+    "Latin-1": ('{"texts": ["é"]}'.encode("latin-1"), None),
+}
+
+
+@pytest.mark.fault("J5", "H3")
+@pytest.mark.parametrize("case", NOT_JSON)
+def test_what_is_not_strict_json(program, case):
+    body, reason = NOT_JSON[case]
+    status, _, found = ask(program.url, "POST", "/v1/classify", body)
+    assert status == 400
+    assert found["field"] is None
+    if reason is not None:
+        assert found["error"] == f"body: {reason}, {ONE_OBJECT}"
+    assert found["error"].startswith("body: ")
+
+
+def test_bytes_that_are_not_utf_8_are_placed(program):
+    found = ask(program.url, "POST", "/v1/classify", b'{"texts": ["\xff"]}')[2]
+    assert found["error"] == "body: not UTF-8 at byte 12, expected JSON in UTF-8."
+
+
+@pytest.mark.fault("J5")
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json"]
+)
+def test_another_content_type(program, content_type):
+    """A page in a browser can send the first three here without being asked."""
+    status, _, found = ask(program.url, "POST", "/v1/classify", {"texts": []}, content_type=content_type)
+    assert (status, found["error"]) == (415, "content-type: expected application/json.")
+
+
+def test_a_parameter_of_the_content_type_is_fine(program):
+    given = "Application/JSON; charset=utf-8"
+    assert ask(program.url, "POST", "/v1/classify", {"texts": []}, content_type=given)[0] == 200
+
+
+@pytest.mark.fault("J5")
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v1/classify", 405, "path: not served, expected another method."),
+        ("DELETE", "/v1/labels", 405, "path: not served, expected another method."),
+        ("POST", "/health", 405, "path: not served, expected another method."),
+        ("GET", "/", 404, "path: not served, expected a path of the OpenAPI page."),
+        ("GET", "/health/", 404, "path: not served, expected a path of the OpenAPI page."),
+        ("GET", "/../../etc/passwd", 404, "path: not served, expected a path of the OpenAPI page."),
+        ("GET", "/%2e%2e/%2e%2e/etc/passwd", 404, "path: not served, expected a path of the OpenAPI page."),
+        ("GET", "/v1/labels%00", 404, "path: not served, expected a path of the OpenAPI page."),
+        ("GET", "/docs", 404, "path: not served, expected a path of the OpenAPI page."),
+    ],
+)
+def test_other_paths_and_methods(program, method, path, status, message):
+    found = ask(program.url, method, path, {} if method == "POST" else None)
+    assert (found[0], found[2]["error"]) == (status, message)
+    assert ("allow" in found[1]) == (status == 405)
+
+
+def raw(program, request: bytes) -> bytes:
+    """Everything that comes back for some bytes."""
+    with socket_to(program.url) as connection:
+        connection.sendall(request)
+        return read_all(connection)
+
+
+HOST = b"host: h\r\n"
+LAST = HOST + b"connection: close\r\n"
+#: What hostile clients send, and the start of what they get; nothing of it may be a success for a second, hidden request.
+HOSTILE = {
+    "both lengths": (post({"texts": []}, headers="transfer-encoding: chunked\r\n"), b"HTTP/1.1 400 "),
+    "chunks hide a request": (
+        b"POST /v1/classify HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\ncontent-length: 4\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/labels HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"HTTP/1.1 400 ",
+    ),
+    "two lengths": (post({"texts": []}, headers="content-length: 3\r\n"), b"HTTP/1.1 400 "),
+    "a negative length": (b"POST /v1/classify HTTP/1.1\r\n" + HOST + b"content-length: -1\r\n\r\n", b"HTTP/1.1 400 "),
+    "a length with a sign": (b"POST / HTTP/1.1\r\n" + HOST + b"content-length: +5\r\n\r\nhello", b"HTTP/1.1 400 "),
+    "an unknown coding": (b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n", b"HTTP/1.1 "),
+    "chunks and gzip": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 ",
+    ),
+    "chunks in HTTP/1.0": (
+        b"POST /v1/classify HTTP/1.0\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 400 ",
+    ),
+    "a chunk of nonsense": (
+        b"POST /v1/classify HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\n"
+        b"transfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 400 ",
+    ),
+    "a huge chunk": (
+        b"POST /v1/classify HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\n"
+        b"transfer-encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\n",
+        b"HTTP/1.1 400 ",
+    ),
+    "no host": (b"GET /health HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
+    "two hosts": (b"GET /health HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", b"HTTP/1.1 400 "),
+    "a space before the colon": (b"GET /health HTTP/1.1\r\nhost : h\r\n\r\n", b"HTTP/1.1 400 "),
+    "a folded header": (b"GET /health HTTP/1.1\r\nx: a\r\n b\r\n" + LAST + b"\r\n", b"HTTP/1.1 "),
+    "a NUL in a header": (b"GET /health HTTP/1.1\r\n" + HOST + b"x: a\x00b\r\n\r\n", b"HTTP/1.1 400 "),
+    "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"HTTP/1.1 400 "),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 505 "),
+    "HTTP/9": (b"GET /health HTTP/9.9\r\n" + HOST + b"\r\n", b"HTTP/1.1 505 "),
+    "an upgrade": (b"GET /health HTTP/1.1\r\nhost: h\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n", b"HTTP/1.1 "),
+    "a tunnel": (b"CONNECT h:80 HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 40"),
+    "a trace": (b"TRACE /health HTTP/1.1\r\n" + LAST + b"x-secret: 1\r\n\r\n", b"HTTP/1.1 405 "),
+    "another server": (b"GET http://other/health HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 404 "),
+    "a method of its own": (b"STEAL /health HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 405 "),
+    "101 headers": (b"GET /health HTTP/1.1\r\n" + b"a:b\r\n" * 99 + LAST + b"\r\n", b"HTTP/1.1 431 "),
+    "a target of 9,000 bytes": (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 414 "),
+}  # fmt: skip
+
+
+@pytest.mark.fault("J5")
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_bytes(program, case):
+    request, start = HOSTILE[case]
+    found = raw(program, request)
+    assert found.startswith(start), found[:300]
+    assert not found.startswith(b"HTTP/1.1 5") or found[9:12] in (b"501", b"505")
+    assert len(re.findall(rb"HTTP/1\.1 \d\d\d ", found)) == 1, found
+    assert b"Traceback" not in found
+    assert b"/v1/labels" not in found
+    assert ask(program.url, "GET", "/health")[0] == 200
+
+
+@pytest.mark.fault("J5")
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET /health HTTP/1.1\r\n" + b"a:b\r\n" * 10_000 + LAST + b"\r\n",
+        b"GET /health HTTP/1.1\r\nx: " + b"a" * 1_000_000 + b"\r\n" + LAST + b"\r\n",
+        b"A" * 1_000_000,
+        b"\r\n" * 500_000,
+    ],
+    ids=["10,000 headers", "a header of a megabyte", "no line ends", "line ends alone"],
+)
+def test_floods(program, flood):
+    """The server may close while the flood still flows, and the answer may be lost then; never is it a success."""
+    with socket_to(program.url) as connection:
+        try:
+            connection.sendall(flood)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:  # reset, or closed already
+            pass
+        found = read_all(connection)
+    assert found == b"" or found.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+    assert ask(program.url, "GET", "/health")[0] == 200
+
+
+@pytest.mark.fault("J1")
+def test_a_body_over_the_limit_by_its_length(program):
+    """Refused by its header: not a byte of the body is waited for."""
+    with socket_to(program.url) as connection:
+        connection.sendall(
+            b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 2097153\r\n\r\n"
+        )
+        response = answer_on(connection)
+        assert (response.status, json.loads(response.read())["error"]) == (
+            413,
+            "body: too large, expected at most 2097152 bytes.",
+        )
+
+
+@pytest.mark.fault("J1")
+def test_a_body_over_the_limit_in_chunks(program):
+    """Its length is nowhere said; the answer comes while the client would still go on."""
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    with socket_to(program.url) as connection:
+        connection.sendall(
+            b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(chunk * 33)
+        response = answer_on(connection)
+        assert response.status == 413
+        response.read()
+        connection.sendall(b"0\r\n\r\n" + post({"texts": []}))  # it ends after all: the connection still works
+        assert answer_on(connection).status == 200
+
+
+@pytest.mark.fault("J1")
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, identity"])
+def test_a_packed_body_is_not_unpacked(program, coding):
+    bomb = zlib.compress(b" " * 10_000_000)
+    status, _, found = ask(program.url, "POST", "/v1/classify", bomb, content_encoding=coding)
+    assert (status, found["error"]) == (415, "content-encoding: expected none, bodies are sent as they are.")
+
+
+@pytest.mark.fault("H4")
+def test_the_longest_text_is_cut_and_says_so(program):
+    found = ask(program.url, "POST", "/v1/classify", {"texts": ["parcel " * 2340]})[2]["answers"][0]
+    assert found["truncated"] is True
+
+
+@pytest.mark.fault("H11", "H7")
+def test_special_tokens_and_odd_characters_are_text(program, tiny_bundle_dir):
+    from crosstune_export import Classifier
+
+    texts = [
+        "[SEP] [CLS] parcel",
+        "e\u0301" * 3,
+        "\U0001f468\u200d\U0001f469",
+        "\u202egnp",
+        "a\u0000b",
+        "\U0010ffff",
+        "İ",
+    ]
+    classifier = Classifier.load(tiny_bundle_dir)
+    found = ask(program.url, "POST", "/v1/classify", {"texts": texts})[2]["answers"]
+    assert found == [answer.to_json(classifier.labels) for answer in classifier.classify(texts)]
+
+
+@pytest.mark.fault("J8")
+def test_no_text_in_the_log_nor_in_an_error(start_program, tiny_bundle_dir):
+    server = start_program(tiny_bundle_dir)
+    bodies = [
+        {"texts": [CANARY]},
+        {"texts": [CANARY, 1]},
+        {"texts": CANARY},
+        {CANARY: CANARY},
+        {"texts": [CANARY * 3000]},
+        {"texts": [{CANARY: CANARY}]},
+        CANARY.encode(),
+        b'{"texts": ["' + CANARY.encode(),
+        b'{"texts": ["\\q' + CANARY.encode() + b'"]}',
+    ]
+    answers = [ask(server.url, "POST", "/v1/classify", body) for body in bodies]
+    answers.append(ask(server.url, "GET", f"/{CANARY}?{CANARY}"))
+    answers.append(ask(server.url, "POST", "/v1/classify", {"texts": []}, content_type=CANARY))
+    raw_answers = [
+        raw(server, request)
+        for request in (
+            f"GET /{CANARY} HTTP/1.1\r\n{CANARY}: {CANARY}\x00\r\n\r\n".encode(),
+            f"{CANARY} / HTTP/1.1\r\nhost: {CANARY}\r\nconnection: close\r\n\r\n".encode(),
+            f"GET /%0d%0a{CANARY} HTTP/1.1\r\nhost: h\r\nx-request-id: {CANARY} \r\nconnection: close\r\n\r\n".encode(),
+        )
+    ]
+    assert CANARY not in json.dumps([answer[2] for answer in answers])
+    assert answers[0][0] == 200
+    # The one place where a client's word comes back: a request id of the allowed form.
+    assert not any(CANARY.encode() in found for found in raw_answers[:2])
+    server.signal(15)
+    assert server.end() == 0
+    lines = [line for line in server.lines if CANARY in line]
+    assert [json.loads(line)["request"] for line in lines] == [CANARY] * len(lines)
+    assert all(line.endswith("}\n") and json.loads(line)["event"] for line in server.lines), server.lines
