@@ -1,0 +1,35 @@
+"""crosstune-web as ``make web`` built it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+from tests.runtime_web.node_runtime import NodeRuntime, install
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The folder of the npm package, built."""
+    folder = REPO_ROOT / "runtime_web"
+    if not (folder / "dist" / "node.js").exists():
+        pytest.fail("runtime_web/dist: not built, expected for these tests. Run: make web")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clean_folder(tmp_path_factory, package) -> Path:
+    """A folder with nothing but the packed package, installed."""
+    folder = tmp_path_factory.mktemp("npm")
+    install(package, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runtime(clean_folder):
+    """The installed package, at work in Node."""
+    runtime = NodeRuntime(clean_folder)
+    yield runtime
+    runtime.close()
