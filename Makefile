@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast lint docs cpp web fuzz bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast lint docs cpp web browser fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -31,10 +31,10 @@ demo-augment: $(VENV)/.installed
 	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --generated $(OUT)/more.jsonl \
 	  --test $(EX)/test.jsonl --output $(OUT)/augmented.ckpt --force
 
-test: $(VENV)/.installed lint cpp web
+test: $(VENV)/.installed lint cpp web browser
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.installed cpp web
+test-fast: $(VENV)/.installed cpp web browser
 	$(BIN)/python -m pytest -m 'not slow'
 
 lint: $(VENV)/.installed
@@ -58,6 +58,10 @@ cpp: $(VENV)/.installed
 # The web runtime and its page. Node comes with the virtual environment.
 web: $(VENV)/.installed
 	runtime_web/tools/build.sh $(BIN)/python
+
+# For the tests of the page, where there is no Chromium.
+browser:
+	runtime_web/tools/get_browser.sh build/web
 
 # Needs clang (Debian: clang, libclang-rt-dev). FUZZ_BUNDLE gives the first inputs; FUZZ_SECONDS is for each target.
 FUZZ_BUNDLE ?= $(OUT)/support.bundle

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
+from crosstune_cli.web_command import web
 
 if TYPE_CHECKING:
     from crosstune_export import Classifier, Prediction
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 
 app.add_typer(labels_app)
+app.command()(web)
 
 
 @app.callback()

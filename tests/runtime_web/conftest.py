@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.conftest import REPO_ROOT
 from tests.runtime_web.node_runtime import NodeRuntime, install
+from tests.runtime_web.page_fixtures import BROWSER_OPTIONS, find_browser, require_page
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,13 @@ def runtime(clean_folder):
     runtime = NodeRuntime(clean_folder)
     yield runtime
     runtime.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium."""
+    require_page()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(BROWSER_OPTIONS))
+        yield browser
+        browser.close()
