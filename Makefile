@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum lint docs cpp fuzz bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum lint docs cpp web browser fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -31,10 +31,10 @@ demo-augment: $(VENV)/.installed
 	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --generated $(OUT)/more.jsonl \
 	  --test $(EX)/test.jsonl --output $(OUT)/augmented.ckpt --force
 
-test: $(VENV)/.installed lint cpp
+test: $(VENV)/.installed lint cpp web browser
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.installed cpp
+test-fast: $(VENV)/.installed cpp web browser
 	$(BIN)/python -m pytest -m 'not slow'
 
 # The exporter of optimum, in an environment of its own: it needs an older transformers.
@@ -69,6 +69,14 @@ cpp: $(VENV)/.installed
 	  -DORT_LIB="$$($(BIN)/python runtime_cpp/tools/wheel_library.py)" >$(CPP)/configure.log || { cat $(CPP)/configure.log; exit 2; }
 	$(BIN)/cmake --build $(CPP)/release --parallel 2 -- --no-print-directory
 
+# The web runtime and its page. Node comes with the virtual environment.
+web: $(VENV)/.installed
+	runtime_web/tools/build.sh $(BIN)/python
+
+# For the tests of the page, where there is no Chromium.
+browser:
+	runtime_web/tools/get_browser.sh build/web
+
 # Needs clang (Debian: clang, libclang-rt-dev). FUZZ_BUNDLE gives the first inputs; FUZZ_SECONDS is for each target.
 FUZZ_BUNDLE ?= $(OUT)/support.bundle
 FUZZ_SECONDS ?= 600
@@ -82,4 +90,4 @@ bench-accuracy: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
 
 clean:
-	rm -rf $(OUT) $(VENV) $(OPTIMUM) build *.egg-info
+	rm -rf $(OUT) $(VENV) $(OPTIMUM) build *.egg-info runtime_web/node_modules runtime_web/dist crosstune_export/page

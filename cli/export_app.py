@@ -13,6 +13,7 @@ from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.running import progress, run
 from crosstune_cli.serve_command import serve
+from crosstune_cli.web_command import web
 
 app = typer.Typer(
     name="crosstune-export",
@@ -26,7 +27,8 @@ app = typer.Typer(
 
 app.add_typer(labels_app)
 add_pack_commands(app)
-app.command()(serve)
+for command in (serve, web):
+    app.command()(command)
 
 
 @app.callback()

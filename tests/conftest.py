@@ -293,6 +293,18 @@ def tiny_fp32_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
     return _built(tmp_path_factory, tiny_checkpoint_dir, "tiny-fp32", "fp32")
 
 
+@pytest.fixture(scope="session")
+def tiny_pair_bundle_dir(tmp_path_factory, tiny_pair_checkpoint_dir) -> Path:
+    """The fp32 bundle of the head for pairs. Not to be changed: copy it first."""
+    return _built(tmp_path_factory, tiny_pair_checkpoint_dir, "tiny-pair", "fp32")
+
+
+@pytest.fixture(scope="session")
+def tiny_paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir) -> Path:
+    """The int8 bundle of the paper's head. Not to be changed: copy it first."""
+    return _built(tmp_path_factory, tiny_paper_checkpoint_dir, "tiny-paper", "int8")
+
+
 def _built(tmp_path_factory, checkpoint, name, precision) -> Path:
     from crosstune_export.build.pipeline import BuildConfig, build
 

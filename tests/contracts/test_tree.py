@@ -59,8 +59,8 @@ def test_the_licence_is_apache_2():
 def test_nothing_of_this_machine_is_in_the_tree():
     """No folder of the machine that wrote a file, and no package index beside the ordinary one."""
     marks = re.compile("/" + r"(root|work|tmp|opt)/\w|index" + r"-url|/pypi" + r"-")
-    written = {".py", ".md", ".json", ".jsonl", ".toml", ".txt", ".svg"}
-    skipped = {"out", "build", "dist", "__pycache__"}
+    written = {".py", ".md", ".json", ".jsonl", ".toml", ".txt", ".svg", ".ts", ".mjs", ".html", ".css", ".sh"}
+    skipped = {"out", "build", "dist", "__pycache__", "node_modules"}
     files = [REPO_ROOT / name for name in ("Makefile", ".ci/run", ".gitignore", "pyproject.toml", "constraints.txt")]
     files += REPO_ROOT.glob("*.md")
     files += [

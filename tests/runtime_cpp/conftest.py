@@ -46,23 +46,3 @@ def run(program):
         return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
 
     return run
-
-
-@pytest.fixture(scope="session")
-def tiny_pair_bundle_dir(tmp_path_factory, tiny_pair_checkpoint_dir) -> Path:
-    """The fp32 bundle of the head for pairs. Not to be changed: copy it first."""
-    from crosstune_export.build.pipeline import BuildConfig, build
-
-    folder = tmp_path_factory.mktemp("bundles") / "tiny-pair.bundle"
-    build(tiny_pair_checkpoint_dir, folder, BuildConfig(precision="fp32", max_flips_percent=100))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir) -> Path:
-    """The int8 bundle of the paper's head. Not to be changed: copy it first."""
-    from crosstune_export.build.pipeline import BuildConfig, build
-
-    folder = tmp_path_factory.mktemp("bundles") / "tiny-paper.bundle"
-    build(tiny_paper_checkpoint_dir, folder, BuildConfig(precision="int8", max_flips_percent=100))
-    return folder

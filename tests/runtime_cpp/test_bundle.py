@@ -12,8 +12,8 @@ import shutil
 import pytest
 
 from crosstune_export.manifest import SIZE_LIMITS
+from tests.edited_bundle import drop, edited, put, signed, with_digest
 from tests.runtime_cpp.c_library import CallError
-from tests.runtime_cpp.edited_bundle import edited, signed, with_digest
 
 AGAIN = "Build the bundle again."
 COPY = "Copy or build the bundle again."
@@ -110,27 +110,6 @@ def test_hashes_and_sizes_are_checked(library, bundle):
     assert refusal(library, bundle) == (
         f"{bundle}/manifest.json: the digest does not match the bytes, expected them as they were built. {COPY}"
     )
-
-
-def put(*keys):
-    """An edit that sets a field of the manifest to the last of ``keys``."""
-
-    def edit(body):
-        *path, name, value = keys
-        for key in path:
-            body = body[key]
-        body[name] = value
-
-    return edit
-
-
-def drop(*keys):
-    def edit(body):
-        for key in keys[:-1]:
-            body = body[key]
-        del body[keys[-1]]
-
-    return edit
 
 
 ONE_LABEL = [{"name": "a", "descriptions": ["a"]}]

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from crosstune_export import Classifier
+from tests.edited_bundle import edited
 from tests.runtime_cpp.c_library import CallError
-from tests.runtime_cpp.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
 BUNDLES = ("tiny_bundle_dir", "tiny_fp32_bundle_dir", "tiny_paper_bundle_dir")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.runtime_cpp.edited_bundle import edited
+from tests.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
 SEE = "See crosstune-classify --help."

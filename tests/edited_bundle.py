@@ -39,3 +39,24 @@ def edited(
     edit(body)
     (target / "manifest.json").write_bytes(signed(body))
     return target
+
+
+def put(*keys):
+    """An edit that sets a field of the manifest to the last of ``keys``."""
+
+    def edit(body):
+        *path, name, value = keys
+        for key in path:
+            body = body[key]
+        body[name] = value
+
+    return edit
+
+
+def drop(*keys):
+    def edit(body):
+        for key in keys[:-1]:
+            body = body[key]
+        del body[keys[-1]]
+
+    return edit

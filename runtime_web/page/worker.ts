@@ -1,0 +1,49 @@
+// Holds the classifier, so that the page never waits for it.
+
+import { type Classifier, CrossTuneError, load } from "../src/index.js";
+import type { Answer, BundleFacts, Questions, Reply, Request, SelfTest, Source } from "./messages.js";
+
+let classifier: Classifier | undefined;
+
+const reply = (message: Reply): void => postMessage(message);
+
+async function loadBundle(number: number, source: Source): Promise<BundleFacts> {
+  const loaded = await load(source, { onProgress: (received, total) => reply({ number, received, total }) });
+  await classifier?.close();
+  classifier = loaded;
+  const { name, digest, graph, files, textPair, tokens, threshold, scopeThreshold } = loaded.manifest;
+  return {
+    name,
+    digest,
+    precision: graph.precision,
+    sizeBytes: [...files.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
+    labels: loaded.labels,
+    textPair,
+    maxLengthTokens: tokens.maxLengthTokens,
+    threshold,
+    scopeThreshold,
+  };
+}
+
+async function classify({ text, pair, threshold }: Questions["classify"]["given"]): Promise<Answer> {
+  const texts = [pair === null ? text : ([text, pair] as const)];
+  const started = performance.now();
+  const [found] = await classifier!.classify(texts, threshold === null ? {} : { threshold });
+  const milliseconds = performance.now() - started;
+  const row = classifier!.tokenize(texts)[0]!;
+  return { ...found!, tokens: row.ids.length, wholeTokens: row.wholeLength, milliseconds };
+}
+
+function answer(request: Request): Promise<BundleFacts | Answer | SelfTest> {
+  if (request.name === "load") return loadBundle(request.number, (request.given as Questions["load"]["given"]).source);
+  if (request.name === "classify") return classify(request.given as Questions["classify"]["given"]);
+  return classifier!.selftest();
+}
+
+onmessage = ({ data }: MessageEvent<Request>): void => {
+  const { number } = data;
+  answer(data).then(
+    (found) => reply({ number, found }),
+    (error: unknown) => reply({ number, error: error instanceof Error ? error.message : String(error), isOurs: error instanceof CrossTuneError }),
+  );
+};

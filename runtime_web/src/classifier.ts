@@ -1,0 +1,113 @@
+import { type BundleFiles, type BundleFolder, folderAt, folderOf, type OnProgress, readBundle } from "./bundle_files.js";
+import { InputError, UsageError } from "./errors.js";
+import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "./manifest.js";
+import { checkThreshold, decide, type Prediction } from "./prediction.js";
+import { readSelftest, type SelfTestReport } from "./selftest.js";
+import { GraphSession } from "./session.js";
+import { RowMaker, type Text, type TokenRow } from "./token_row.js";
+import { readTokenizer } from "./wordpiece.js";
+
+export interface LoadOptions {
+  /** Is told how much of the bundle has been read. */
+  readonly onProgress?: OnProgress;
+}
+
+export interface ClassifyOptions {
+  /** Probability below which no label is given; the bundle's own rule when left out. */
+  readonly threshold?: number;
+}
+
+/** Labels texts with a bundle; made by `load`. */
+export class Classifier {
+  private constructor(
+    private readonly files: Pick<BundleFiles, "manifest" | "selftest" | "where">,
+    private readonly rows: RowMaker,
+    private readonly session: GraphSession,
+  ) {}
+
+  /** Reads a bundle from a folder of any kind, checks every byte of it, and makes it ready. Throws BundleError or PlatformError. */
+  static async open(folder: BundleFolder, options: LoadOptions = {}): Promise<Classifier> {
+    const { where, manifest, selftest, tokenizer, model } = await readBundle(folder, options.onProgress);
+    const rows = new RowMaker(readTokenizer(tokenizer, where(TOKENIZER_NAME)), manifest.tokens, manifest.textPair);
+    const session = await GraphSession.open(model, manifest, where(MODEL_NAME));
+    return new Classifier({ where, manifest, selftest }, rows, session);
+  }
+
+  /** Label names, in the order of probabilities. */
+  get labels(): readonly string[] {
+    return this.manifest.labels.map((label) => label.name);
+  }
+
+  /** What the bundle says of itself. */
+  get manifest(): Manifest {
+    return this.files.manifest;
+  }
+
+  /**
+   * Labels texts, one run of the graph each, so that no answer depends on its neighbours.
+   *
+   * Throws InputError where an item is not a text, or a pair of texts where the bundle classifies pairs.
+   */
+  async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
+    const rule = {
+      labels: this.labels,
+      threshold: checkThreshold(options.threshold ?? this.manifest.threshold),
+      scopeThreshold: this.manifest.scopeThreshold,
+    };
+    const answers: Prediction[] = [];
+    for (const [index, row] of this.tokenize(texts).entries()) {
+      const { probs, scope } = await this.session.run(row);
+      answers.push(decide(rule, probs, scope, row.truncated, index));
+    }
+    return answers;
+  }
+
+  /** The ids that the graph sees for each text. Throws InputError. */
+  tokenize(texts: readonly Text[]): TokenRow[] {
+    if (!Array.isArray(texts)) throw new InputError(`texts: found a ${typeof texts}, expected an array of texts.`);
+    return texts.map((text, index) => this.rows.row(text, index));
+  }
+
+  /** Runs the bundle's own samples on this machine. Throws BundleContentError where they cannot be read. */
+  async selftest(): Promise<SelfTestReport> {
+    const { tolerance, samples } = readSelftest(this.files.selftest, this.files.where(SELFTEST_NAME));
+    let wrongIds = 0;
+    let maxDifference = 0;
+    for (const sample of samples) {
+      const row = this.rows.row(sample.text, 0);
+      const same = row.ids.join() === sample.inputIds.join() && row.truncated === sample.truncated;
+      if (!same) wrongIds += 1;
+      const { probs } = await this.session.run(row);
+      const differences = Array.from(probs, (prob, i) => Math.abs(prob - Math.fround(sample.probs[i] ?? NaN)));
+      const worst = probs.length === sample.probs.length ? Math.max(...differences) : NaN;
+      maxDifference = Number.isFinite(worst) ? Math.max(maxDifference, worst) : Infinity;
+    }
+    return { samples: samples.length, wrongIds, maxDifference, tolerance, passed: wrongIds === 0 && maxDifference <= tolerance };
+  }
+
+  /** Frees the memory of the graph; the classifier cannot be used after it. */
+  async close(): Promise<void> {
+    await this.session.release();
+  }
+}
+
+/**
+ * Loads a bundle from the address of its folder, or from files that a person chose or dropped.
+ *
+ *     const classifier = await load("/support.bundle/");
+ *     const [answer] = await classifier.classify(["my thermostat is stuck on the logo"]);
+ *
+ * Throws BundleError where the bundle is refused (the message says which file and why), PlatformError where the browser lacks
+ * what is needed, UsageError where `source` is neither.
+ */
+export async function load(source: string | URL | readonly File[], options: LoadOptions = {}): Promise<Classifier> {
+  return Classifier.open(Array.isArray(source) ? folderOf(source) : folderAt(addressOf(source as string | URL)), options);
+}
+
+function addressOf(source: string | URL): URL {
+  const base = (globalThis as { location?: Location }).location?.href;
+  if (!URL.canParse(String(source), base)) {
+    throw new UsageError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle's folder.`);
+  }
+  return new URL(source, base);
+}

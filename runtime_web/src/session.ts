@@ -1,0 +1,124 @@
+// The one place that knows onnxruntime-web.
+
+import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
+import { BundleContentError, BundleVersionError, PlatformError } from "./errors.js";
+import type { GraphFacts, Manifest } from "./manifest.js";
+import type { Bytes } from "./sha256.js";
+import type { TokenRow } from "./token_row.js";
+
+/** What the graph says of one text. */
+export interface GraphAnswer {
+  readonly probs: Float32Array;
+  readonly scope: number | null;
+}
+
+// A module of one function with a SIMD instruction: no runtime without SIMD is shipped.
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+
+let last: Promise<unknown> = Promise.resolve();
+
+// onnxruntime's one WebAssembly module serves all sessions, and is not made for calls that overlap.
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const result = last.then(work);
+  last = result.catch(() => {});
+  return result;
+}
+
+/** A loaded graph: one row of ids in, probabilities out. */
+export class GraphSession {
+  private constructor(
+    private readonly inner: InferenceSession,
+    private readonly facts: GraphFacts,
+  ) {}
+
+  /** Builds a session from the bytes of a graph. Throws BundleError or PlatformError. */
+  static async open(model: Bytes, manifest: Manifest, where: string): Promise<GraphSession> {
+    const facts = manifest.graph;
+    if (!WebAssembly.validate(new Uint8Array(SIMD))) {
+      throw new PlatformError("WebAssembly: no SIMD here, expected for onnxruntime. Use a browser of 2023 or newer.");
+    }
+    const version = env.versions.web ?? "0";
+    if (isOlder(version, facts.minOnnxruntime)) {
+      throw new BundleVersionError(
+        `${where}: needs onnxruntime >= ${facts.minOnnxruntime}, found onnxruntime-web ${version}. Upgrade crosstune-web.`,
+      );
+    }
+    env.wasm.numThreads = 1; // best for one short text, and needs no isolated page
+    env.logLevel = "fatal"; // what onnxruntime has to say comes as an exception
+    const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
+    if (facts.disabledOptimizers.length > 0) {
+      options.extra = { optimization: { disable_specified_optimizers: facts.disabledOptimizers.join(";") } };
+    }
+    const inner = await inTurn(() => InferenceSession.create(model, options)).catch((error: unknown) => {
+      throw new BundleContentError(`${where}: onnxruntime refuses the graph (${oneLine(error)}). Build the bundle again.`, {
+        cause: error,
+      });
+    });
+    try {
+      checkSignature(inner, manifest, where);
+    } catch (error) {
+      await inner.release();
+      throw error;
+    }
+    return new GraphSession(inner, facts);
+  }
+
+  /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */
+  async run(row: TokenRow): Promise<GraphAnswer> {
+    const shape = [1, row.ids.length];
+    const tensor = (values: readonly number[]) => new Tensor("int64", BigInt64Array.from(values, BigInt), shape);
+    const feeds: Record<string, Tensor> = {
+      input_ids: tensor(row.ids),
+      attention_mask: new Tensor("int64", new BigInt64Array(row.ids.length).fill(1n), shape),
+    };
+    if (this.facts.inputs.includes("token_type_ids")) feeds.token_type_ids = tensor(row.typeIds);
+    const hasScope = this.facts.outputs.includes("scope");
+    const fetches = hasScope ? ["probs", "scope"] : ["probs"];
+    const found = await inTurn(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
+      throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
+    });
+    return {
+      probs: (found.probs!.data as Float32Array).slice(),
+      scope: hasScope ? (found.scope!.data as Float32Array)[0]! : null,
+    };
+  }
+
+  /** Frees the memory of the graph. */
+  async release(): Promise<void> {
+    await inTurn(() => this.inner.release());
+  }
+}
+
+function checkSignature(inner: InferenceSession, manifest: Manifest, where: string): void {
+  const { inputs, outputs } = manifest.graph;
+  const takes = inputs.map((name) => `${name} int64 rank 2`).join(", ");
+  const found = inner.inputMetadata.map(described).join(", ");
+  if (found !== takes) throw new BundleContentError(`${where}: the graph takes ${found}, expected ${takes}. Build the bundle again.`);
+  const given = inner.outputNames.join(", ");
+  if (given !== outputs.join(", ")) {
+    throw new BundleContentError(`${where}: the graph gives ${given}, expected ${outputs.join(", ")}. Build the bundle again.`);
+  }
+  const probs = inner.outputMetadata[0]!;
+  const columns = probs.isTensor ? probs.shape[1] : undefined;
+  if (described(probs) !== "probs float32 rank 2" || (typeof columns === "number" && columns !== manifest.labels.length)) {
+    throw new BundleContentError(
+      `${where}: the graph gives ${described(probs)} with ${columns} columns, expected probs float32 rank 2 with ` +
+        `${manifest.labels.length} columns, one a label. Build the bundle again.`,
+    );
+  }
+}
+
+function described(value: InferenceSession.ValueMetadata): string {
+  return value.isTensor ? `${value.name} ${value.type} rank ${value.shape.length}` : `${value.name} of another type`;
+}
+
+function isOlder(found: string, wanted: string): boolean {
+  const parts = (version: string) => version.split(".").map((part) => parseInt(part, 10) || 0);
+  const [a, b] = [parts(found), parts(wanted)];
+  for (let i = 0; i < 3; i += 1) if ((a[i] ?? 0) !== (b[i] ?? 0)) return (a[i] ?? 0) < (b[i] ?? 0);
+  return false;
+}
+
+function oneLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split(/\s+/).join(" ").trim().slice(0, 200);
+}

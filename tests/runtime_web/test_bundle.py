@@ -1,0 +1,205 @@
+"""Bundles that the web runtime must refuse, and what it says."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+
+import pytest
+
+from crosstune_export.manifest import SIZE_LIMITS
+from tests.edited_bundle import drop, edited, put, with_digest
+from tests.runtime_web.node_runtime import WebError
+
+AGAIN = "Build the bundle again."
+COPY = "Copy or build the bundle again."
+
+
+def refusal(runtime, source) -> tuple[str, str]:
+    with pytest.raises(WebError) as caught:
+        runtime.load(source)
+    return caught.value.name, str(caught.value)
+
+
+@pytest.fixture
+def bundle(tiny_fp32_bundle_dir, tmp_path):
+    return shutil.copytree(tiny_fp32_bundle_dir, tmp_path / "x.bundle")
+
+
+def test_no_bundle(runtime, tmp_path):
+    (tmp_path / "file").touch()
+    end = "expected a bundle folder. Build one with crosstune-export build."
+    assert refusal(runtime, tmp_path / "none") == ("BundleIntegrityError", f"{tmp_path}/none: found nothing, {end}")
+    assert refusal(runtime, tmp_path / "file") == ("BundleIntegrityError", f"{tmp_path}/file: found a file, {end}")
+
+
+@pytest.mark.parametrize("name", SIZE_LIMITS)
+def test_a_missing_file_a_link_or_a_pipe(runtime, bundle, tmp_path, name):
+    (bundle / name).rename(tmp_path / "elsewhere")
+    assert refusal(runtime, bundle) == (
+        "BundleIntegrityError",
+        f"{bundle}/{name}: missing, expected in every bundle. {COPY}",
+    )
+    (bundle / name).symlink_to(tmp_path / "elsewhere")
+    assert refusal(runtime, bundle)[1] == f"{bundle}/{name}: cannot be opened (ELOOP), expected a regular file. {COPY}"
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    assert refusal(runtime, bundle)[1] == f"{bundle}/{name}: not a regular file. {COPY}"
+
+
+def test_a_foreign_file(runtime, bundle):
+    (bundle / "model.onnx.data").touch()
+    assert refusal(runtime, bundle)[1] == (
+        f"{bundle}/model.onnx.data: a foreign file, expected only README.md, manifest.json, model.onnx, selftest.json, "
+        "tokenizer.json. Remove it or build the bundle again."
+    )
+
+
+def test_a_file_that_is_too_large_is_not_read(runtime, bundle):
+    size = SIZE_LIMITS["manifest.json"] + 1
+    os.truncate(bundle / "manifest.json", size)
+    assert refusal(runtime, bundle)[1] == f"{bundle}/manifest.json: {size} bytes, expected at most {size - 1}. {AGAIN}"
+
+
+@pytest.mark.slow
+def test_any_change_of_any_byte_is_refused(runtime, bundle):
+    """Bits flipped, ends cut or added, in every file; each names the file and is refused before anything parses it."""
+    source = random.Random(3)
+    for name in SIZE_LIMITS:
+        path = bundle / name
+        whole = path.read_bytes()
+        for kind in range(80):
+            at = source.randrange(len(whole))
+            flipped = whole[:at] + bytes([whole[at] ^ 1 << source.randrange(8)]) + whole[at + 1 :]
+            path.write_bytes((flipped, flipped, whole[:at], whole + source.randbytes(3))[kind % 4])
+            found, message = refusal(runtime, bundle)
+            assert found == "BundleIntegrityError"
+            assert message.startswith(f"{path}: ")
+            assert message.endswith(COPY)
+        path.write_bytes(whole)
+    runtime.load(bundle).close()
+
+
+ONE_LABEL = [{"name": "a", "descriptions": ["a"]}]
+INPUTS = f"expected input_ids, attention_mask and at most token_type_ids. {AGAIN}"
+FIVE = '["README.md","model.onnx","selftest.json","tokenizer.json","x"]'
+OF_CARD = f"expected an integer from 0 to 1048576. {AGAIN}"
+LENGTH = "tokens.max_length_tokens"
+OF_LENGTH = f"expected an integer from 8 to 1048576. {AGAIN}"
+
+
+def without_scope(body):
+    body["graph"]["outputs"] = ["probs", "text_vector"]
+    body["decision"]["scope_threshold"] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (put("format", "other"), 'format is "other", expected "crosstune-bundle". Give a folder that crosstune-export built.'),
+        (put("format_version", "1"), f'format_version is "1", expected a string "major.minor". {AGAIN}'),
+        (put("format_version", "2.0"), "bundle format 2.0, this reader knows 1. Upgrade crosstune-web."),
+        (put("format_version", "10.0"), "bundle format 10.0, this reader knows 1. Upgrade crosstune-web."),
+        (put("labels", 3), f"labels is 3, expected an array of objects. {AGAIN}"),
+        (put("labels", ONE_LABEL), f"labels is an array of 1, expected an array of at least 2 labels. {AGAIN}"),
+        (put("labels", 1, 5), f"labels is an array of 3, expected an array of objects. {AGAIN}"),
+        (put("labels", 1, "name", "shipping"), f"labels is a list with one name twice, expected distinct names. {AGAIN}"),
+        (put("labels", 0, "descriptions", []), f"labels[0].descriptions is empty, expected at least one sentence. {AGAIN}"),
+        (drop("tokens", "suffix_ids"), f"tokens.suffix_ids is nothing, expected an array of ids. {AGAIN}"),
+        (put("tokens", "prefix_ids", [-1]), f"tokens.prefix_ids is an array of 1, expected an array of ids. {AGAIN}"),
+        (put("tokens", "max_length_tokens", 7), f"{LENGTH} is 7, {OF_LENGTH}"),
+        (put("tokens", "max_length_tokens", 8.5), f"{LENGTH} is 8.5, {OF_LENGTH}"),
+        (put("tokens", "prefix_ids", [1] * 70), f"{LENGTH} is 64, expected more than the 72 special ids. {AGAIN}"),
+        (put("text_pair", 0), f"text_pair is 0, expected true or false. {AGAIN}"),
+        (put("graph", "inputs", ["ids"]), f'graph.inputs is ["ids"], {INPUTS}'),
+        (put("graph", "outputs", ["scope"]), f'graph.outputs is ["scope"], expected probs and others after it. {AGAIN}'),
+        (put("decision", "threshold", 1.5), f"decision.threshold is 1.5, expected a number from 0 to 1. {AGAIN}"),
+        (put("decision", "threshold", "x"), f'decision.threshold is "x", expected a number from 0 to 1. {AGAIN}'),
+        (without_scope, f"decision.scope_threshold is 0.5, expected null where the graph has no output scope. {AGAIN}"),
+        (put("files", "x", {}), f"files is {FIVE}, expected the four other files. {AGAIN}"),
+        (put("files", "model.onnx", "sha256", "ab"), f'files.model.onnx.sha256 is "ab", expected 64 lowercase hexadecimal digits. {AGAIN}'),
+        (put("files", "README.md", "size_bytes", 1 << 21), f"files.README.md.size_bytes is 2097152, {OF_CARD}"),
+    ],
+)  # fmt: skip
+def test_a_manifest_with_a_bad_field(runtime, tiny_fp32_bundle_dir, tmp_path, edit, message):
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
+    name, found = refusal(runtime, path)
+    assert found == f"{path}/manifest.json: {message}"
+    assert name == ("BundleVersionError" if "Upgrade" in message else "BundleContentError")
+
+
+@pytest.mark.parametrize("edit", [put("format_version", "1.7"), put("new_field", {"a": [1]}), put("tokens", "x", 1)])
+def test_what_a_newer_minor_version_adds_is_ignored(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
+    runtime.load(edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)).close()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'"a": 1, "a": 2}', 'key "a" twice'),
+        (b'"a": NaN}', "not JSON"),
+        (b'"a": 1e999}', "number 1e999"),
+        (b'"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 64"),
+        (b'"a": "\xff"}', "not UTF-8"),
+        (b"", "not JSON"),
+    ],
+)
+def test_a_manifest_that_is_not_strict_json(runtime, bundle, body, reason):
+    (bundle / "manifest.json").write_bytes(with_digest(b'{\n  "digest": "' + b"0" * 64 + b'", ' + body))
+    assert refusal(runtime, bundle)[1] == f"{bundle}/manifest.json: not valid JSON ({reason}). {AGAIN}"
+
+
+def test_a_graph_that_is_not_one(runtime, tiny_fp32_bundle_dir, tmp_path):
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": b"not a graph"})
+    name, message = refusal(runtime, path)
+    assert name == "BundleContentError"
+    assert message.startswith(f"{path}/model.onnx: onnxruntime refuses the graph (")
+    assert message.endswith(f"). {AGAIN}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda body: (body.update(text_pair=True), body["graph"]["inputs"].append("token_type_ids")),
+            "the graph takes input_ids int64 rank 2, attention_mask int64 rank 2, expected input_ids int64 rank 2, "
+            "attention_mask int64 rank 2, token_type_ids int64 rank 2.",
+        ),
+        (put("graph", "outputs", ["probs"]), "the graph gives probs, text_vector, scope, expected probs."),
+        (
+            lambda body: body["labels"].append({"name": "x", "descriptions": ["x"]}),
+            "the graph gives probs float32 rank 2 with 3 columns, expected probs float32 rank 2 with 4 columns, one a label.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_graph_unlike_its_manifest(runtime, tiny_fp32_bundle_dir, tmp_path, edit, message):
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
+    assert refusal(runtime, path) == ("BundleContentError", f"{path}/model.onnx: {message} {AGAIN}")
+
+
+def test_a_graph_for_a_newer_onnxruntime(runtime, tiny_fp32_bundle_dir, tmp_path):
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("graph", "min_onnxruntime", "99.1"))
+    name, message = refusal(runtime, path)
+    assert name == "BundleVersionError"
+    assert message.startswith(f"{path}/model.onnx: needs onnxruntime >= 99.1, found onnxruntime-web 1.")
+    assert message.endswith(". Upgrade crosstune-web.")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{}", "samples is nothing, expected an array of objects."),
+        (b"[]", "found an array of 0, expected an object."),
+        (b'{"tolerance": "x", "samples": []}', 'tolerance is "x", expected a number from 0 to 1.'),
+        (b'{"tolerance": 1, "samples": [{}]}', "samples[0].text is nothing, expected a string."),
+    ],
+)
+def test_a_selftest_that_is_not_one(runtime, tiny_fp32_bundle_dir, tmp_path, content, reason):
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": content})
+    loaded = runtime.load(path)
+    with pytest.raises(WebError) as caught:
+        loaded.selftest()
+    assert caught.value.name == "BundleContentError"
+    assert str(caught.value) == f"{path}/selftest.json: {reason} {AGAIN}"
