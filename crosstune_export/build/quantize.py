@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +25,11 @@ class QuantizePlan:
     Attributes:
         carry: Let Gelu units overflow into spare units.
         compensate: Round weights so that their errors cancel.
-        keep_float: Names of outputs of products that stay float.
         codes: Numbers of the word table that share a byte; None for a byte each.
     """
 
     carry: bool = True
     compensate: bool = True
-    keep_float: Collection[str] = ()
     codes: int | None = None
 
 
@@ -58,17 +56,9 @@ def quantize_layers(
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
     bounds: dict[str, float] = {}
     if plan.carry:
-        cut_off = {
-            node.inputs[0].name
-            for node in quantized.graph
-            if node.inputs and node.inputs[0] is not None and node.outputs[0].name not in plan.keep_float
-        }
-        peaks = {name: array.max(0) for name, array in samples.items() if name in cut_off}
-        bounds = carry_overflow.apply(quantized, peaks)
+        bounds = carry_overflow.apply(quantized, {name: array.max(0) for name, array in samples.items()})
         samples |= {name: carry_overflow.carried(samples[name]) for name in bounds}
-    products = quantize_products.apply(
-        quantized, samples, bounds, compensate=plan.compensate, keep_float=plan.keep_float
-    )
+    products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
     return quantized, {"carry_overflow": len(bounds), "quantize_products": products}
 
 
