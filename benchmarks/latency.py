@@ -5,7 +5,8 @@
 PEERS is the folder that ``benchmarks/latency_peers.py`` fills. Every engine is a process of its own. In every round each
 engine in turn gets one warming call and a few timed ones, so that a noisy moment hits all and caches are warm. Beside the time
 that passed stands the processor time, which a busy machine changes little: with one thread compare that. Times are of the
-graph alone; ours holds features, label attention and softmax besides, the peers' end at the hidden states.
+graph alone; ours holds features, label attention and softmax besides, the peers' end at the hidden states. Figures go to
+``--output`` as JSON, and beside it as a drawing (``benchmarks/latency_plot.py``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from latency_plot import svg
 
 WORKER = Path(__file__).with_name("latency_worker.py")
 
@@ -122,6 +124,7 @@ def main() -> None:
         print("| " + " | ".join([case, *cells]) + " |")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    arguments.output.with_suffix(".svg").write_text(svg(report, numbers["threads"][0]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnxscript import ir
@@ -19,7 +19,7 @@ from crosstune_export.build.passes import (
     split_skip_layer_norm,
     tanh_gelu,
 )
-from crosstune_export.build.quantize import QuantizePlan, quantize
+from crosstune_export.build.quantize import QuantizePlan, quantize_layers, quantize_tables
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,18 @@ FP32 = Candidate("fp32", "fp32")
 INT8 = Candidate("int8", "int8", QuantizePlan())
 #: For CUDA, which has fused kernels of its own for normalization.
 FP16 = Candidate("fp16", "fp16", split_norms=False, half=True)
+TANH = Candidate("int8, tanh Gelu", "int8", QuantizePlan(), tanh=True)
+#: What a budget of megabytes adds, one after the other until one fits.
+SMALLER = tuple(
+    Candidate(f"int8, word table in codes of {group}", "int8", QuantizePlan(codes=group), tanh=True)
+    for group in (2, 3, 4)
+)
 #: What a search tries: the two that are built without a search first, then each with one thing changed.
 SEARCHED = (
     FP32,
     INT8,
     Candidate("fp32, fused norms", "fp32", split_norms=False),
-    Candidate("int8, tanh Gelu", "int8", QuantizePlan(), tanh=True),
+    TANH,
     Candidate("int8, fused norms", "int8", QuantizePlan(), split_norms=False),
     Candidate("int8, no spare units", "int8", QuantizePlan(carry=False)),
     Candidate("int8, nearest rounding", "int8", QuantizePlan(compensate=False)),
@@ -80,6 +86,7 @@ class Workshop:
     hidden_size: int
     activations: Callable[[ir.Model], Activations]
     _floats: dict[bool, tuple[ir.Model, dict[str, int]]] = field(default_factory=dict)
+    _quantized: dict[tuple[bool, QuantizePlan], tuple[ir.Model, Mapping[str, int]]] = field(default_factory=dict)
     _samples: Activations | None = None
 
     def make(self, candidate: Candidate) -> tuple[ir.Model, Mapping[str, int]]:
@@ -87,17 +94,30 @@ class Workshop:
         base, counts = self._float(candidate.split_norms)
         model, counts = copy_model(base), dict(counts)
         if candidate.plan is not None:
-            if self._samples is None:
-                self._samples = self.activations(self._float(True)[0])
-            model, more = quantize(model, self._samples, candidate.plan)
+            model, more = self._int8(candidate.split_norms, candidate.plan)
+            counts |= {**more, **quantize_tables(model, candidate.plan)}
+            samples = self._calibrated()
             name = str(model.graph.outputs[0].name)
-            error = (self.activations(model)[name] - self._samples[name]).mean(0, dtype=np.float64)
-            counts |= {**more, "centre_output": centre_output.apply(model, error.astype(np.float32))}
+            error = (self.activations(model)[name] - samples[name]).mean(0, dtype=np.float64)
+            counts["centre_output"] = centre_output.apply(model, error.astype(np.float32))
         if candidate.tanh:
             counts["tanh_gelu"] = tanh_gelu.apply(model)
         if candidate.half:
             counts["half_precision"] = half_precision.apply(model)
         return model, counts
+
+    def _int8(self, split_norms: bool, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
+        """Products in int8, tables still float; made once for all plans that differ in the tables alone."""
+        key = split_norms, replace(plan, codes=None)
+        if key not in self._quantized:
+            self._quantized[key] = quantize_layers(self._float(split_norms)[0], self._calibrated(), plan)
+        model, counts = self._quantized[key]
+        return copy_model(model), counts
+
+    def _calibrated(self) -> Activations:
+        if self._samples is None:
+            self._samples = self.activations(self._float(True)[0])
+        return self._samples
 
     def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:
         if split_norms not in self._floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstune_export.build.candidates import FP16, FP32, INT8, SEARCHED, Candidate
+from crosstune_export.build.candidates import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Candidate
 from crosstune_export.build.runtime_target import DEFAULT_ONNXRUNTIME
 from crosstune_export.build.search import Budgets
 from crosstune_export.errors import UsageError
@@ -66,6 +66,15 @@ class BuildConfig:
                 f"precision: found {self.precision!r}, expected {', '.join(others)} or {last} for {self.target}."
             )
         return by_precision[self.precision]
+
+    def smaller(self) -> tuple[Candidate, ...]:
+        """What else to try, one after the other, where no graph fits the budget of megabytes."""
+        small = self.max_size_mb is not None and self.target == "cpu" and self.precision in ("auto", "int8")
+        return SMALLER if small else ()
+
+    def on_fewer_layers(self) -> tuple[Candidate, ...]:
+        """What to try on fewer layers: there are several depths, so the likely ones alone."""
+        return (INT8, TANH) if (self.target, self.precision) == ("cpu", "auto") else self.candidates()
 
     def budgets(self) -> Budgets:
         """The limits.

@@ -8,45 +8,29 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-from onnxscript import ir
-
 from crosstune import __version__
 from crosstune.atomic_output import check_output, new_file
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.head import LabelAttentionHead, PriorHead
-from crosstune.training import predict_proba
-from crosstune_export.build import candidates, verify
-from crosstune_export.build.backbone_graph import export_by_optimum, read_backbone_graph, with_features
-from crosstune_export.build.calibrate import Activations, collect
-from crosstune_export.build.candidates import Candidate, Workshop, copy_model
+from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
-from crosstune_export.build.passes import half_labels, label_attention
+from crosstune_export.build.exit_layers import MOST_LOST, accuracy, on_fewer_layers
+from crosstune_export.build.laboratory import BuildTexts, Laboratory
 from crosstune_export.build.report import labelled_answers, report_page
-from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
-from crosstune_export.build.search import Trial, choose
-from crosstune_export.build.texts import halves, real_texts, selftest_texts
-from crosstune_export.build.trace import trace
+from crosstune_export.build.runtime_target import runtime_target
+from crosstune_export.build.search import OverBudgetError, Trial, choose, nearest_to
+from crosstune_export.build.texts import real_texts, selftest_texts
 from crosstune_export.build.write import selftest_bytes, write_bundle
 from crosstune_export.label_bank import PriorMap, with_metadata
-from crosstune_export.manifest import (
-    MANIFEST_NAME,
-    BundleManifest,
-    GraphFacts,
-    Json,
-    LabelEntry,
-    TokenLayout,
-)
-from crosstune_export.runtime.tokenization import Text, TextTokenizer
+from crosstune_export.manifest import MANIFEST_NAME, BundleManifest, Json, LabelEntry, TokenLayout
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 __all__ = ["BuildConfig", "BuildResult", "build"]
 
 Report = Callable[[str, int, int], None]
 
-STAGES = ("load", "trace", "compare with torch", "try candidates", "time candidates", "self-test", "write")
-#: Of what is beside the graph in a bundle, the manifest, the self-test and the card: a round figure for size budgets.
-_BESIDE_BYTES = 40_000
+STAGES = ("load", "trace and compare with torch", "try candidates", "time candidates", "self-test", "write")
 
 
 @dataclass(frozen=True)
@@ -121,104 +105,80 @@ def build(
     backbone = trained.load_backbone(device="cpu", name=config.backbone)
     layout = _layout(trained)
     tokenizer = TextTokenizer(backbone.tokenizer_json, layout, trained.text_pair, "tokenizer")
-    texts = real + samples
-    rows = verify.check_ids(tokenizer, texts, [row.ids for row in backbone.tokenize(texts, trained.tokens)])
-    real_rows, half_rows = rows[: len(real)], tokenizer.rows(halves(real))
+    texts = BuildTexts.read(real, samples, trained, backbone, tokenizer)
+
+    def laboratory(of: Checkpoint) -> Laboratory:
+        return Laboratory(of, backbone, tokenizer, texts, config, runtime)
+
+    def ranked(found: Sequence[Trial]) -> list[Trial]:
+        return choose(found, budgets, texts.real, tokenizer, lambda done, total: report("time", done, total))
 
     stage()
-
-    def activations(model: ir.Model) -> Activations:
-        return collect(model, rows + half_rows, tokenizer, candidates.FP32.disabled_optimizers)
-
-    traced, exporter = _traced(config, trained, backbone, samples)
-    workshop = Workshop(traced, backbone.head_count, backbone.hidden_size, activations)
-
-    def attempt(candidate: Candidate) -> Trial:
-        encoder, passes = workshop.make(candidate)
-        encoder.ir_version = runtime.ir_version
-        whole = _with_labels(encoder, trained)
-        if candidate.precision != "fp32":
-            passes = {**passes, "half_labels": half_labels.apply(whole)}
-        data = _bytes(whole)
-        facts = _facts(trained, backbone.hidden_size, encoder, candidate, runtime)
-        return Trial(candidate, facts, data, passes, len(data) + len(backbone.tokenizer_json) + _BESIDE_BYTES)
-
+    lab = laboratory(trained)
     stage()
-    reference = attempt(candidates.FP32)
-    session = reference.open()
-    parity = verify.compare(session, tokenizer, rows, predict_proba(trained, backbone, texts), verify.BATCH_SIZES)
-    verify.require_parity(parity)
-    expected = [verify.graph_probs(session, tokenizer, part, 1) for part in (real_rows, half_rows)]
-
+    trials = lab.trials(wanted, config.smaller(), budgets)
     stage()
-    trials = []
-    for candidate in wanted:
-        trial = reference
-        if candidate is not candidates.FP32:
-            trial = attempt(candidate)
-            session = trial.open()
-            on_texts, on_halves = (
-                verify.compare(session, tokenizer, part, probs) if part else None
-                for part, probs in zip((real_rows, half_rows), expected, strict=True)
-            )
-            trial = replace(trial, on_texts=on_texts, on_halves=on_halves)
-        trials.append(trial)
-
-    stage()
-    trials = choose(trials, budgets, real_rows, tokenizer, lambda done, total: report("time", done, total))
+    try:
+        trials = ranked(trials)
+    except OverBudgetError as error:
+        if budgets.max_size_mb is None and budgets.max_latency_ms is None:
+            raise
+        lab, trials = _with_fewer_layers(error, trained, backbone, config, laboratory, ranked, report)
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
-    quality: dict[str, Json] = {"fp32_to_torch": parity.to_json()}
+    quality: dict[str, Json] = {"fp32_to_torch": lab.parity.to_json()}
     for name, found in (("", shipped.on_texts), ("_on_halves", shipped.on_halves)):
         if found is not None:
             quality[f"{shipped.facts.precision}_to_fp32{name}"] = found.to_json()
 
     stage()
     session = shipped.open()
-    alone = verify.graph_probs(session, tokenizer, rows[len(real) :], 1)
-    selftest = selftest_bytes(shipped.facts.precision, samples, rows[len(real) :], alone)
-    quality["together_to_alone"] = verify.invariance(shipped.open, tokenizer, rows).to_json()
+    alone = verify.graph_probs(session, tokenizer, texts.samples, 1)
+    selftest = selftest_bytes(shipped.facts.precision, samples, texts.samples, alone)
+    quality["together_to_alone"] = verify.invariance(shipped.open, tokenizer, texts.rows).to_json()
 
     stage()
+    head = lab.trained.head
     manifest = BundleManifest(
         name=config.name or target.name.removesuffix(".bundle"),
-        producer={**_producer(), **exporter},
+        producer={**_producer(), **lab.exporter},
         labels=tuple(LabelEntry(label.name, label.descriptions) for label in trained.labels),
         text_pair=trained.text_pair,
         tokens=layout,
         graph=shipped.facts,
-        threshold=trained.threshold,
-        scope_threshold=trained.scope_threshold,
+        threshold=lab.trained.threshold,
+        scope_threshold=lab.trained.scope_threshold,
         backbone={
             "name": Path(trained.backbone.name).name,
             "digest": trained.backbone.digest,
             "hidden_size": trained.backbone.hidden_size,
             "layers": trained.backbone.layer_count,
-            "layers_used": trained.head.spec.last_layer,
+            "layers_used": head.spec.last_layer,
         },
         head={
-            "kind": trained.head.kind,
-            "heads": trained.head.folded()[0].shape[0],
-            "merge": trained.head.spec.merge,
-            "atoms": [f"{atom.pool}:{atom.layer}" for atom in trained.head.spec.atoms],
-            "attention_layers": list(trained.head.spec.attention),
-            "pooled_size": trained.head.spec.size(trained.backbone.hidden_size),
+            "kind": head.kind,
+            "heads": head.folded()[0].shape[0],
+            "merge": head.spec.merge,
+            "atoms": [f"{atom.pool}:{atom.layer}" for atom in head.spec.atoms],
+            "attention_layers": list(head.spec.attention),
+            "pooled_size": head.spec.size(trained.backbone.hidden_size),
         },
         training={
             "examples": len(trained.examples),
             "examples_sha256": trained.summary.get("examples_sha256"),
             "shots": trained.config.shots,
             "seed": trained.config.seed,
-            "cv_accuracy": trained.summary.get("cv_accuracy"),
+            "cv_accuracy": lab.trained.summary.get("cv_accuracy"),
+            **_traded(trained, lab.trained),
         },
         quality=quality,
         files={},
     )
-    prior = prior_map(trained.head)
+    prior = prior_map(head)
     model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
     manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
     if config.report is not None:
         answers = labelled_answers(
-            trained.labels.names, truth, expected[0], verify.graph_probs(session, tokenizer, real_rows, 1)
+            trained.labels.names, truth, lab.expected, verify.graph_probs(session, tokenizer, texts.real, 1)
         )
         with new_file(config.report) as sink:
             sink.write(report_page(manifest, trials, answers).encode("utf-8"))
@@ -227,31 +187,42 @@ def build(
     return BuildResult(target, manifest, tuple(trials), size)
 
 
-def _traced(
-    config: BuildConfig, trained: Checkpoint, backbone: FrozenBackbone, texts: Sequence[Text]
-) -> tuple[ir.Model, dict[str, str]]:
-    """The float graph, and who exported it where torch's exporter of today did not."""
-    if config.backbone_onnx is not None:
-        proto, where = read_backbone_graph(config.backbone_onnx), str(config.backbone_onnx)
-        exporter = f"{proto.producer_name} {proto.producer_version}".strip() or "unknown"
-    elif config.exporter == "optimum":
-        proto, where = export_by_optimum(backbone), "optimum"
-        exporter = f"optimum-onnx {metadata.version('optimum-onnx')}"
-    else:
-        return trace(backbone, trained.head, trained.text_pair), {}
-    rows = backbone.tokenize(texts, trained.tokens)
-    return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
+def _with_fewer_layers(
+    error: OverBudgetError,
+    trained: Checkpoint,
+    backbone: FrozenBackbone,
+    config: BuildConfig,
+    laboratory: Callable[[Checkpoint], Laboratory],
+    ranked: Callable[[Sequence[Trial]], list[Trial]],
+    report: Report,
+) -> tuple[Laboratory, list[Trial]]:
+    """The first depth at which a graph keeps to the budgets; held-out accuracy may not fall far.
 
-
-def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
-    """A copy of the encoder with the label attention behind it."""
-    whole = copy_model(model)
-    keys, bias = (array.numpy().astype(np.float32) for array in trained.head.folded())
-    head, queries = trained.head, trained.head.queries
-    scope_keys = head.scope_keys.numpy() if isinstance(head, PriorHead) else None
-    arrays = label_attention.HeadArrays(keys, bias, None if queries is None else queries.numpy(), scope_keys)
-    label_attention.apply(whole, arrays)
-    return whole
+    Raises:
+        OverBudgetError: There is none; the message names the nearest of all that was tried.
+    """
+    tried, best, all_layers = list(error.trials), accuracy(trained) or 0.0, trained.head.spec.last_layer
+    note = ""
+    for shallow in on_fewer_layers(trained, backbone):
+        layers, reached = shallow.head.spec.last_layer, accuracy(shallow) or 0.0
+        if reached < best - MOST_LOST:
+            note = (
+                f" With {layers} of {all_layers} layers held-out accuracy falls from {100 * best:.1f} to "
+                f"{100 * reached:.1f} %, at most {100 * MOST_LOST:g} points may go."
+            )
+            continue
+        depth = f"{layers} of {all_layers} layers"
+        report(f"try {depth}", all_layers - layers, all_layers)
+        lab = laboratory(shallow)
+        found = [
+            replace(trial, candidate=replace(trial.candidate, name=f"{trial.candidate.name}, {depth}"))
+            for trial in lab.trials(config.on_fewer_layers(), config.smaller(), config.budgets())
+        ]
+        try:
+            return lab, [*tried, *ranked(found)]
+        except OverBudgetError as again:
+            tried += again.trials
+    raise OverBudgetError(nearest_to(tried, config.budgets()) + note, tried) from error
 
 
 def prior_map(head: LabelAttentionHead) -> PriorMap | None:
@@ -261,8 +232,11 @@ def prior_map(head: LabelAttentionHead) -> PriorMap | None:
     return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
 
 
-def _bytes(model: ir.Model) -> bytes:
-    return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
+def _traded(trained: Checkpoint, shipped: Checkpoint) -> dict[str, Json]:
+    """For the manifest, what a budget cost: held-out accuracy with the layers that the checkpoint's head uses."""
+    if shipped is trained:
+        return {}
+    return {"all_layers": {"layers": trained.head.spec.last_layer, "cv_accuracy": accuracy(trained)}}
 
 
 def _layout(trained: Checkpoint) -> TokenLayout:
@@ -274,21 +248,6 @@ def _layout(trained: Checkpoint) -> TokenLayout:
         suffix_ids=tokens.suffix_ids,
         pad_id=tokens.pad_id,
         second_type_id=tokens.second_type_id,
-    )
-
-
-def _facts(
-    trained: Checkpoint, hidden_size: int, model: ir.Model, candidate: Candidate, runtime: RuntimeTarget
-) -> GraphFacts:
-    return GraphFacts(
-        inputs=tuple(str(value.name) for value in model.graph.inputs),
-        outputs=("probs", "text_vector", "scope") if isinstance(trained.head, PriorHead) else ("probs", "text_vector"),
-        precision=candidate.precision,
-        opset=runtime.opset,
-        ir_version=runtime.ir_version,
-        min_onnxruntime=runtime.min_onnxruntime,
-        disabled_optimizers=candidate.disabled_optimizers,
-        text_vector_size=trained.head.feature_count(hidden_size),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,12 @@ import numpy.typing as npt
 from onnxscript import ir
 
 from crosstune_export.build.calibrate import Activations
-from crosstune_export.build.passes import carry_overflow, quantize_embeddings, quantize_products
+from crosstune_export.build.passes import (
+    carry_overflow,
+    code_embeddings,
+    quantize_embeddings,
+    quantize_products,
+)
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,12 @@ class QuantizePlan:
     Attributes:
         carry: Let Gelu units overflow into spare units.
         compensate: Round weights so that their errors cancel.
-        keep_float: Names of outputs of products that stay float.
+        codes: Numbers of the word table that share a byte; None for a byte each.
     """
 
     carry: bool = True
     compensate: bool = True
-    keep_float: Collection[str] = ()
+    codes: int | None = None
 
 
 def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
@@ -39,21 +44,25 @@ def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> t
     Returns:
         A new model with the same inputs and outputs, and how often each pass fired.
     """
+    quantized, counts = quantize_layers(model, activations, plan)
+    return quantized, {**counts, **quantize_tables(quantized, plan)}
+
+
+def quantize_layers(
+    model: ir.Model, activations: Activations, plan: QuantizePlan
+) -> tuple[ir.Model, Mapping[str, int]]:
+    """The products alone, as ``quantize`` does them."""
     quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
     bounds: dict[str, float] = {}
     if plan.carry:
-        cut_off = {
-            node.inputs[0].name
-            for node in quantized.graph
-            if node.inputs and node.inputs[0] is not None and node.outputs[0].name not in plan.keep_float
-        }
-        peaks = {name: array.max(0) for name, array in samples.items() if name in cut_off}
-        bounds = carry_overflow.apply(quantized, peaks)
+        bounds = carry_overflow.apply(quantized, {name: array.max(0) for name, array in samples.items()})
         samples |= {name: carry_overflow.carried(samples[name]) for name in bounds}
-    products = quantize_products.apply(
-        quantized, samples, bounds, compensate=plan.compensate, keep_float=plan.keep_float
-    )
-    tables = quantize_embeddings.apply(quantized)
-    counts = {"carry_overflow": len(bounds), "quantize_products": products, "quantize_embeddings": tables}
-    return quantized, counts
+    products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
+    return quantized, {"carry_overflow": len(bounds), "quantize_products": products}
+
+
+def quantize_tables(model: ir.Model, plan: QuantizePlan) -> Mapping[str, int]:
+    """The embedding tables alone, in place."""
+    coded = {} if plan.codes is None else {"code_embeddings": code_embeddings.apply(model, plan.codes)}
+    return {**coded, "quantize_embeddings": quantize_embeddings.apply(model)}

@@ -21,6 +21,18 @@ AS_FAST = 1.03
 TIMED_TEXTS, ROUNDS, BURST = 5, 15, 4
 
 
+class OverBudgetError(GateError):
+    """No graph keeps to the budgets.
+
+    Attributes:
+        trials: What was tried, with verdicts.
+    """
+
+    def __init__(self, message: str, trials: Sequence[Trial]) -> None:
+        super().__init__(message)
+        self.trials = tuple(trials)
+
+
 @dataclass(frozen=True)
 class Budgets:
     """What the shipped graph must keep to; None where there is no limit.
@@ -102,17 +114,17 @@ def choose(
         All trials with verdicts; exactly one is ``shipped``.
 
     Raises:
-        GateError: None keeps to the budgets; the message names the nearest.
+        OverBudgetError: None keeps to the budgets; the message names the nearest.
     """
-    judged = [replace(trial, verdict=_over_budget(trial, budgets)) for trial in trials]
+    judged = [replace(trial, verdict=over_budget(trial, budgets)) for trial in trials]
     fit = [trial for trial in judged if not trial.verdict]
     if len(trials) > 1 or budgets.max_latency_ms is not None:
         timed = iter(time_interleaved(fit or judged, rows, tokenizer, report))
         judged = [replace(trial, latency_ms=next(timed)) if not trial.verdict or not fit else trial for trial in judged]
-        judged = [replace(trial, verdict=trial.verdict or _over_budget(trial, budgets)) for trial in judged]
+        judged = [replace(trial, verdict=trial.verdict or over_budget(trial, budgets)) for trial in judged]
         fit = [trial for trial in judged if not trial.verdict]
     if not fit:
-        raise GateError(_nobody(judged, budgets))
+        raise OverBudgetError(nearest_to(judged, budgets), judged)
     fastest = min(trial.latency_ms or 0.0 for trial in fit)
     best = min(
         (trial for trial in fit if (trial.latency_ms or 0.0) <= fastest * AS_FAST), key=lambda trial: trial.flips
@@ -121,6 +133,20 @@ def choose(
         replace(trial, verdict=trial.verdict or ("shipped" if trial is best else _lost(trial, best)))
         for trial in judged
     ]
+
+
+def over_budget(trial: Trial, budgets: Budgets) -> str:
+    """What of the budgets a trial does not keep to, as a sentence; empty where it keeps to all that is known."""
+    allowed = -(-trial.texts * budgets.max_flips_percent // 100)  # rounded up to a whole text
+    if trial.flips > allowed:
+        return f"{trial.flips} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g} % may"
+    size = trial.size_bytes / 1e6
+    if budgets.max_size_mb is not None and size > budgets.max_size_mb:
+        return f"{size:.1f} MB, at most {budgets.max_size_mb:g} MB allowed"
+    latency = trial.latency_ms or 0.0
+    if budgets.max_latency_ms is not None and latency > budgets.max_latency_ms:
+        return f"{latency:.2f} ms, at most {budgets.max_latency_ms:g} ms allowed"
+    return ""
 
 
 def time_interleaved(
@@ -144,19 +170,6 @@ def time_interleaved(
     return [1e3 * float(np.mean([np.median(into) for into in sink])) for sink in times]
 
 
-def _over_budget(trial: Trial, budgets: Budgets) -> str:
-    allowed = -(-trial.texts * budgets.max_flips_percent // 100)  # rounded up to a whole text
-    if trial.flips > allowed:
-        return f"{trial.flips} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g} % may"
-    size = trial.size_bytes / 1e6
-    if budgets.max_size_mb is not None and size > budgets.max_size_mb:
-        return f"{size:.1f} MB, at most {budgets.max_size_mb:g} MB allowed"
-    latency = trial.latency_ms or 0.0
-    if budgets.max_latency_ms is not None and latency > budgets.max_latency_ms:
-        return f"{latency:.2f} ms, at most {budgets.max_latency_ms:g} ms allowed"
-    return ""
-
-
 def _lost(trial: Trial, best: Trial) -> str:
     if trial.latency_ms is None or best.latency_ms is None:
         return "not timed"
@@ -166,7 +179,9 @@ def _lost(trial: Trial, best: Trial) -> str:
     return f"as fast as {best.candidate.name}, which has {best.flips} flips where this has {trial.flips}"
 
 
-def _nobody(trials: Sequence[Trial], budgets: Budgets) -> str:
+def nearest_to(trials: Sequence[Trial], budgets: Budgets) -> str:
+    """A message that names the trial that came nearest to the budgets."""
+
     def excess(trial: Trial) -> float:
         over = [trial.flip_percent / max(budgets.max_flips_percent, 1e-9) if trial.flips else 0.0]
         if budgets.max_size_mb is not None:

@@ -92,6 +92,7 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         f"- Trained on {training['examples']} examples; accuracy on held-out folds of them: "
         + (f"{100 * accuracy:.1f} %" if isinstance(accuracy, float) else "not measured")
         + ". Measure yours on texts of your own.",
+        *_traded(training, backbone),
         f"- fp32 graph against torch: {_figures(quality['fp32_to_torch'])}.",
     ]
     precision = manifest.graph.precision
@@ -121,6 +122,17 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _traded(training: Mapping[str, Json], backbone: Mapping[str, Json]) -> list[str]:
+    before, now = training.get("all_layers"), training.get("cv_accuracy")
+    if not isinstance(before, dict) or not isinstance(now, float):
+        return []
+    accuracy = float(str(before["cv_accuracy"]))
+    return [
+        f"- A budget made it use {backbone['layers_used']} of {before['layers']} layers; with all of them accuracy on held-out "
+        f"folds was {100 * accuracy:.1f} %."
+    ]
 
 
 def _figures(value: Json) -> str:

@@ -11,6 +11,7 @@ from crosstune.head_reference import reference_attention, reference_prior_probs
 from crosstune.label_queries import SHARPNESS
 from crosstune_export.build.passes import (
     centre_output,
+    code_embeddings,
     fold_constants,
     half_labels,
     label_attention,
@@ -230,6 +231,43 @@ def test_quantize_embeddings():
     half_a_step = columns * np.abs(table / columns).max(1, keepdims=True) / 127 / 2
     assert (np.abs(found - table) <= half_a_step * (1 + tolerances.FIT_EXCESS)).all()
     assert (found[7] == 0).all()
+
+
+def test_code_embeddings(monkeypatch):
+    monkeypatch.setattr(code_embeddings, "LEAST_ROWS", 600)
+    table = (RANDOM.normal(size=(700, 8)) * RANDOM.lognormal(0, 1, size=(700, 1))).astype(np.float32)
+    table[7] = 0
+    ids = {"ids": np.arange(700).reshape(2, 350)}
+    errors = []
+    for group in (2, 4):
+        model = gather_model(table)
+        assert code_embeddings.apply(model, group) == 1
+        stored = {name: init.const_value.numpy() for name, init in model.graph.initializers.items()}
+        assert (stored["table_codes"].dtype, stored["table_codes"].shape) == (np.uint8, (700, 8 // group))
+        assert (stored["table_book"].dtype, stored["table_book"].shape) == (np.float16, (8 // group * 256, group))
+        found = run(model, ids)[0].reshape(700, 8)
+        assert (found[7] == 0).all()
+        size = np.linalg.norm(table, axis=1)
+        errors.append(float(np.median(np.linalg.norm(found - table, axis=1)[size > 0] / size[size > 0])))
+    assert errors[0] < 0.1 < errors[1] < 0.5
+
+
+def test_codes_are_the_nearest_of_the_book():
+    array = RANDOM.normal(size=(900, 6)).astype(np.float32)
+    codes, book = code_embeddings.encode(array, 3)
+    for part in range(2):
+        points = array[:, 3 * part : 3 * part + 3]
+        distance = np.square(points[:, None] - book[part]).sum(2)
+        chosen = distance[np.arange(900), codes[:, part]]
+        assert np.abs(chosen - distance.min(1)).max() <= tolerances.FEATURES_TO_ORACLE * 10
+    again, _ = code_embeddings.encode(array, 3)
+    assert np.array_equal(codes, again)
+
+
+def test_code_embeddings_leave_small_and_uneven_tables_alone(monkeypatch):
+    assert code_embeddings.apply(gather_model(np.ones((600, 8), np.float32)), 2) == 0
+    monkeypatch.setattr(code_embeddings, "LEAST_ROWS", 600)
+    assert code_embeddings.apply(gather_model(np.ones((600, 8), np.float32)), 3) == 0
 
 
 def test_quantize_embeddings_leaves_other_gathers_alone():

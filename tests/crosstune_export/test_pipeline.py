@@ -81,22 +81,23 @@ def test_int8(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_examples):
     assert agree >= 0.8  # a random backbone of 32 features is far more fragile than a trained one
 
 
-@pytest.mark.parametrize("fixture", ["tiny_bundle_dir", "tiny_fp32_bundle_dir"])
-def test_what_the_graph_holds(fixture, request, tiny_checkpoint_dir, repo_root):
+@pytest.mark.parametrize(("fixture", "kind"), [("tiny_bundle_dir", np.float16), ("tiny_fp32_bundle_dir", np.float32)])
+def test_what_the_graph_holds(fixture, kind, request, tiny_checkpoint_dir, repo_root):
     folder = request.getfixturevalue(fixture)
     data = (folder / "model.onnx").read_bytes()
     model = onnx.load_from_string(data)
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     keys, bias = load_checkpoint(tiny_checkpoint_dir).head.folded()
-    assert np.array_equal(tensors["label_keys"], keys[0].numpy())
+    assert np.array_equal(tensors["label_keys"], keys[0].numpy().astype(kind))
     assert np.array_equal(tensors["label_bias"], bias[0].numpy())
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx", "com.microsoft"}
     assert len(model.functions) == 0
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
     head = load_checkpoint(tiny_checkpoint_dir).head
     for index, queries in enumerate(head.label_queries.numpy()):
-        assert np.array_equal(tensors[f"label_queries_{index}"], queries.T)
-    assert np.array_equal(tensors["scope_keys"], head.scope_keys.numpy().T)
+        assert np.array_equal(tensors[f"label_queries_{index}"], queries.T.astype(kind))
+    assert np.array_equal(tensors["scope_keys"], head.scope_keys.numpy().T.astype(kind))
+    assert tensors["label_keys"].dtype == kind
     assert [value.name for value in model.graph.output] == ["probs", "text_vector", "scope"]
     assert [value.name for value in model.graph.input] == ["input_ids", "attention_mask"]
     for trace in (b"site-packages", str(repo_root).encode(), str(Path.home()).encode() + b"/", b".py", b"Traceback"):

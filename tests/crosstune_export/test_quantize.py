@@ -71,6 +71,7 @@ def test_products_become_integer_products(x):
 def test_a_row_depends_on_itself_alone(x):
     model = feed_forward(outlier=8)
     quantized, counts = quantize(model, samples_of(model, x), QuantizePlan())
+    assert operators(model) == ["MatMul", "BiasGelu", "MatMul", "Add"]  # the source is left as it was
     assert counts == {"carry_overflow": 1, "quantize_products": 2, "quantize_embeddings": 0}
     whole = run(quantized, {"x": x})[0]
     for i in range(len(x)):
@@ -86,18 +87,6 @@ def test_spare_units_pay_where_a_unit_reaches_far(x, monkeypatch):
     without, counts = quantize(model, samples, QuantizePlan(carry=False))
     assert counts["carry_overflow"] == 0
     assert error(with_spare, before, x) < 0.7 * error(without, before, x)
-
-
-def test_what_stays_float(x):
-    model = feed_forward()
-    before, samples = run(model, {"x": x})[0], samples_of(model, x)
-    half, counts = quantize(model, samples, QuantizePlan(keep_float=("outer",)))
-    assert (counts["carry_overflow"], counts["quantize_products"]) == (0, 1)
-    assert operators(half).count("MatMul") == 1
-    neither, counts = quantize(model, samples, QuantizePlan(keep_float=("outer", "inner")))
-    assert counts["quantize_products"] == 0
-    assert np.array_equal(run(neither, {"x": x})[0], before)
-    assert operators(model) == ["MatMul", "BiasGelu", "MatMul", "Add"]  # the source is left as it was
 
 
 def test_products_without_samples_stay(x):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,6 @@ def apply(
     bounds: Mapping[str, float],
     *,
     compensate: bool = True,
-    keep_float: Collection[str] = (),
 ) -> int:
     """Write ``x · W + b`` as ``MatMulIntegerToFloat(quantize(x / s), W · s) + b`` and attention as ``QAttention``.
 
@@ -54,7 +53,6 @@ def apply(
         activations: Samples by the name of a product's input; products without samples stay float.
         bounds: Upper end of the range by the name of an input, where it is not that of the samples.
         compensate: Round weights so that errors cancel on the samples, rather than each to the nearest.
-        keep_float: Names of outputs of products that stay float.
 
     Returns:
         Number of products changed.
@@ -63,7 +61,7 @@ def apply(
     done = 0
     for node in list(graph):
         product = _product(node, activations, bounds)
-        if product is None or node.outputs[0].name in keep_float:
+        if product is None:
             continue
         _rewrite(graph, product, bounds.get(str(node.inputs[0].name)), compensate)
         done += 1

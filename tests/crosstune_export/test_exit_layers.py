@@ -1,0 +1,84 @@
+"""Budgets that all layers cannot keep to: smaller tables, then fewer layers, and what that costs is said."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from crosstune import load_checkpoint
+from crosstune_export import Classifier, GateError
+from crosstune_export.build import pipeline
+from crosstune_export.build.exit_layers import accuracy, on_fewer_layers
+from crosstune_export.build.pipeline import BuildConfig, build
+
+SMALLER = [f"int8, word table in codes of {group}" for group in (2, 3, 4)]
+
+
+def under(size_bytes: int) -> BuildConfig:
+    return BuildConfig("int8", max_flips_percent=100, max_size_mb=size_bytes / 1e6)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_checkpoint_dir):
+    """The size of the int8 bundle as a budget counts it, and that with one layer less."""
+    folder = tmp_path_factory.mktemp("whole")
+    return build(tiny_checkpoint_dir, folder / "x.bundle", under(10**9)).shipped.size_bytes
+
+
+def test_a_budget_that_fits_changes_nothing(tmp_path, tiny_checkpoint_dir, whole):
+    result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(whole))
+    assert [trial.candidate.name for trial in result.trials] == ["int8"]
+    assert "all_layers" not in result.manifest.training
+
+
+def test_fewer_layers(tmp_path, tiny_checkpoint_dir, tiny_backbone, tiny_other_texts, whole, monkeypatch):
+    monkeypatch.setattr(pipeline, "MOST_LOST", 1.0)
+    result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(whole - 4000))
+    names = [trial.candidate.name for trial in result.trials]
+    assert names == ["int8", *SMALLER, "int8, 1 of 2 layers"]
+    assert result.shipped.candidate.name == names[-1]
+    assert result.shipped.size_bytes <= whole - 4000
+    trained = load_checkpoint(tiny_checkpoint_dir)
+    (shallow,) = on_fewer_layers(trained, tiny_backbone)
+    manifest = result.manifest
+    assert manifest.backbone["layers_used"] == 1
+    assert manifest.training["cv_accuracy"] == accuracy(shallow)
+    assert manifest.training["all_layers"] == {"layers": 2, "cv_accuracy": accuracy(trained)}
+    card = (tmp_path / "x.bundle" / "README.md").read_text("utf-8")
+    assert (
+        f"use 1 of 2 layers; with all of them accuracy on held-out folds was {100 * accuracy(trained):.1f} %." in card
+    )
+    classifier = Classifier.load(tmp_path / "x.bundle")
+    assert classifier.selftest().passed
+    assert np.isfinite(classifier.predict_proba(list(tiny_other_texts))).all()
+
+
+def test_no_depth_fits(tmp_path, tiny_checkpoint_dir, monkeypatch):
+    monkeypatch.setattr(pipeline, "MOST_LOST", 1.0)
+    with pytest.raises(GateError) as caught:
+        build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(1000))
+    pattern = (
+        r"budget: no graph of 8 tried keeps to it; nearest is 'int8\S*.*, 1 of 2 layers' with 0\.1 MB\S* .*and \d+ of \d+ "
+        r"labels unlike fp32 \(0\.1 MB, at most 0\.001 MB allowed\)\. Raise --max-flips, --max-size-mb or "
+        r"--max-latency-ms, or build with --precision fp32\."
+    )
+    assert re.fullmatch(pattern, str(caught.value))
+    assert caught.value.exit_code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_depth_that_loses_too_much_is_not_built(tmp_path, tiny_checkpoint_dir, monkeypatch):
+    monkeypatch.setattr(pipeline, "MOST_LOST", -1.0)
+    with pytest.raises(GateError) as caught:
+        build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(1000))
+    assert re.search(
+        r"With 1 of 2 layers held-out accuracy falls from \d+\.\d to \d+\.\d %, at most -100 points may go\.$",
+        str(caught.value),
+    )
+    assert "no graph of 4 tried" in str(caught.value)
+
+
+def test_heads_that_have_no_other_depth(tiny_paper_checkpoint_dir, tiny_backbone):
+    assert list(on_fewer_layers(load_checkpoint(tiny_paper_checkpoint_dir), tiny_backbone)) == []
