@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
+from crosstune_cli.release_commands import add_release_commands
 from crosstune_cli.running import progress, run
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.add_typer(labels_app)
 add_pack_commands(app)
+add_release_commands(app)
 
 
 @app.callback()
@@ -67,6 +69,9 @@ def build(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: what was tried and measured.")
     ] = None,
+    release: Annotated[
+        int, typer.Option("--release", min=0, help="A number to raise with every release; verify can ask for it.")
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
@@ -89,6 +94,7 @@ def build(
         backbone=backbone,
         report=report_file,
         onnxruntime=onnxruntime,
+        release=release,
     )
     with progress() as report:
         result = build_bundle(
@@ -167,12 +173,29 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="With --data: what the bundle was built from.")
     ] = None,
+    require_signature: Annotated[
+        Path | None, typer.Option("--require-signature", help="Public key (PEM) whose signature must be there.")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option("--signature", help="Where it is; beside the bundle, ending in .sig, when left out.")
+    ] = None,
+    min_release: Annotated[
+        int, typer.Option("--min-release", min=0, help="Refuse a bundle with a smaller release number.")
+    ] = 0,
 ) -> None:
-    """Check every hash, run the self-test, and perhaps compare with the checkpoint."""
+    """Check every hash and perhaps a signature, run the self-test, and perhaps compare with the checkpoint."""
     from crosstune_export import Classifier, GateError, SelfTestError, UsageError
 
     if (data is None) != (checkpoint is None):
         raise UsageError("verify: --data and --checkpoint go together, found one of them.")
+    if signature is not None and require_signature is None:
+        raise UsageError("verify: --signature goes with --require-signature, found it alone.")
+    if require_signature is not None or min_release:
+        from crosstune_export.signing import check_release, check_signature
+
+        if require_signature is not None:
+            typer.echo(check_signature(bundle, require_signature, signature))
+        check_release(bundle, min_release)
     classifier = Classifier.load(bundle)
     manifest = classifier.manifest
     typer.echo(f"{bundle}: digest {manifest.digest}, {len(manifest.files) + 1} files as built")

@@ -21,6 +21,7 @@ from crosstune_export.errors import (
     OutputExistsError,
     ProviderError,
     SelfTestError,
+    SignatureError,
     UsageError,
 )
 from crosstune_export.manifest import BundleManifest
@@ -46,6 +47,7 @@ __all__ = [
     "ProviderError",
     "SelfTestError",
     "SelfTestReport",
+    "SignatureError",
     "UsageError",
     "__version__",
 ]

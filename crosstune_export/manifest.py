@@ -107,6 +107,7 @@ class BundleManifest:
     files: Mapping[str, FileEntry]
     scope_threshold: float | None = None
     format_version: str = FORMAT_VERSION
+    release: int = 0
     digest: str = field(default="", compare=False)
 
     @property
@@ -127,6 +128,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "format_version": manifest.format_version,
         "name": manifest.name,
         "producer": dict(manifest.producer),
+        **({"release": manifest.release} if manifest.release else {}),
         "labels": [{"name": entry.name, "descriptions": list(entry.descriptions)} for entry in manifest.labels],
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
@@ -317,6 +319,7 @@ class _Reader:
             quality=self.table("quality"),
             files=self._files(),
             format_version=version,
+            release=self.integer("release", 0, (1 << 31) - 1) if "release" in self._body else 0,
             digest=digest,
         )
 

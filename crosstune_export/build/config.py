@@ -30,6 +30,7 @@ class BuildConfig:
         name: The bundle's name; that of its folder when None.
         report: HTML file to write: what was tried, what was measured.
         onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
+        release: A number to raise with every release, so that an older one can be told; 0 to leave it out.
     """
 
     precision: str = "auto"
@@ -42,6 +43,7 @@ class BuildConfig:
     name: str | None = None
     report: Path | None = None
     onnxruntime: str = DEFAULT_ONNXRUNTIME
+    release: int = 0
 
     def candidates(self) -> tuple[Candidate, ...]:
         """What to try for the target and the precision.
