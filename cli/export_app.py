@@ -11,6 +11,7 @@ from crosstune_cli.bench_command import bench
 from crosstune_cli.classify_command import classify
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
+from crosstune_cli.release_commands import add_release_commands
 from crosstune_cli.running import progress, run
 from crosstune_cli.serve_command import serve
 from crosstune_cli.web_command import web
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.add_typer(labels_app)
 add_pack_commands(app)
+add_release_commands(app)
 for command in (serve, web):
     app.command()(command)
 
@@ -76,6 +78,9 @@ def build(
         Path | None,
         typer.Option("--triton", help="Folder to write as a model repository of Triton, beside the bundle."),
     ] = None,
+    release: Annotated[
+        int, typer.Option("--release", min=0, help="A number to raise with every release; verify can ask for it.")
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
@@ -101,6 +106,7 @@ def build(
         onnxruntime=onnxruntime,
         exporter=exporter,
         backbone_onnx=backbone_onnx,
+        release=release,
     )
     if triton is not None:
         check_repository(triton, force=force)
@@ -147,12 +153,29 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="With --data: what the bundle was built from.")
     ] = None,
+    require_signature: Annotated[
+        Path | None, typer.Option("--require-signature", help="Public key (PEM) whose signature must be there.")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option("--signature", help="Where it is; beside the bundle, ending in .sig, when left out.")
+    ] = None,
+    min_release: Annotated[
+        int, typer.Option("--min-release", min=0, help="Refuse a bundle with a smaller release number.")
+    ] = 0,
 ) -> None:
-    """Check every hash, run the self-test, and perhaps compare with the checkpoint."""
+    """Check every hash and perhaps a signature, run the self-test, and perhaps compare with the checkpoint."""
     from crosstune_export import Classifier, GateError, SelfTestError, UsageError
 
     if (data is None) != (checkpoint is None):
         raise UsageError("verify: --data and --checkpoint go together, found one of them.")
+    if signature is not None and require_signature is None:
+        raise UsageError("verify: --signature goes with --require-signature, found it alone.")
+    if require_signature is not None or min_release:
+        from crosstune_export.signing import check_release, check_signature
+
+        if require_signature is not None:
+            typer.echo(check_signature(bundle, require_signature, signature))
+        check_release(bundle, min_release)
     classifier = Classifier.load(bundle)
     manifest = classifier.manifest
     typer.echo(f"{bundle}: digest {manifest.digest}, {len(manifest.files) + 1} files as built")

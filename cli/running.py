@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -19,13 +20,22 @@ Report = Callable[[str, int, int], None]
 INTERRUPTED, TERMINATED = 130, 143
 #: Said after a signal, unless the exception carries another ``advice`` on its way out.
 _NOTHING_LEFT = "Nothing half-written was left; run the command again."
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 #: Some typers bring a click of their own and some import it: the classes are found by way of one that typer exports.
 _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
-    sys.exit(exit_code(app, name, sys.argv[1:]))
+    try:
+        code = exit_code(app, name, sys.argv[1:])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except KeyboardInterrupt:  # a second signal, while the first was being answered
+        code = INTERRUPTED
+    except _TerminatedError:
+        code = TERMINATED
+    sys.exit(code)
 
 
 def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
@@ -56,6 +66,13 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
         message += "" if message.endswith((".", "?")) else "."
         hint = f" See {context.command_path} --help." if isinstance(error, _UsageError) and context else ""
         return _complain(f"{message}{hint}", debug, 2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
+        where = error.filename or "standard output"
+        return _complain(
+            f"{where}: cannot be written ({error.strerror}). Free some space or choose another place.", debug, 7
+        )
     except MemoryError:
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     except Exception as error:

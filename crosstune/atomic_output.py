@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -52,13 +56,19 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
 
+    What a process that was killed has left beside ``path`` vanishes as well.
+
     Raises:
         ResourceError: The disk refuses a write.
     """
     temporary: Path | None = None
+    descriptor = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent))
+        _sweep(path)
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent))
+        descriptor = os.open(temporary, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield temporary
         for item in temporary.iterdir():
             _sync(item)
@@ -70,8 +80,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another place."
         ) from error
     finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            _remove(temporary)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -84,9 +96,11 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
+        _sweep(path)
+        descriptor, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as stream:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -102,12 +116,46 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+_SUFFIX = ".tmp"
+#: What ``tempfile`` puts between prefix and suffix.
+_RANDOM = "[a-z0-9_]{8}"
+_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:80]}."
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporaries of this output whose makers are gone: a maker that lives holds a lock on its own."""
+    name = re.compile(re.escape(_prefix(path)) + _RANDOM + re.escape(_SUFFIX))
+    for item in path.parent.iterdir():
+        if not name.fullmatch(item.name):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(item, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(item)
+            finally:
+                os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _swap(temporary: Path, path: Path) -> None:
-    """Put ``temporary`` where ``path`` is; an old folder steps aside first, since no rename replaces a full one."""
+    """Put ``temporary`` where ``path`` is, which then stands in its place; where a system cannot, the old one steps aside first."""
     if not path.exists():
         temporary.rename(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".old", dir=path.parent))
+    if _exchange(temporary, path):
+        return
+    aside = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".old", dir=path.parent))
     aside.rmdir()
     path.rename(aside)
     try:
@@ -115,7 +163,20 @@ def _swap(temporary: Path, path: Path) -> None:
     except OSError:
         aside.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at one instant, so that there is none at which either is missing; False where that cannot be had."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_CURRENT_FOLDER, os.fsencode(one), _CURRENT_FOLDER, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def _sync(path: Path) -> None:

@@ -22,6 +22,7 @@ from crosstune_export.errors import (
     ProviderError,
     ResourceError,
     SelfTestError,
+    SignatureError,
     UsageError,
 )
 from crosstune_export.manifest import BundleManifest
@@ -48,6 +49,7 @@ __all__ = [
     "ResourceError",
     "SelfTestError",
     "SelfTestReport",
+    "SignatureError",
     "UsageError",
     "__version__",
 ]

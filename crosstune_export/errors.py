@@ -59,6 +59,10 @@ class BundleContentError(BundleError):
     """The bytes are as built, and what they say is not a usable bundle."""
 
 
+class SignatureError(BundleError):
+    """A signature was asked for and is missing, of somebody else, or of other bytes; or the release is too old."""
+
+
 class SelfTestError(ExportError):
     """The bundle's own samples do not come out as promised on this machine."""
 

@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from crosstune_export.errors import BundleContentError, BundleIntegrityError, BundleVersionError
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from crosstune_export.strict_json import Json as Json
+from crosstune_export.strict_json import strict_json as strict_json
 
 FORMAT: Final = "crosstune-bundle"
 FORMAT_VERSION: Final = "1.1"
@@ -107,6 +107,7 @@ class BundleManifest:
     files: Mapping[str, FileEntry]
     scope_threshold: float | None = None
     format_version: str = FORMAT_VERSION
+    release: int = 0
     digest: str = field(default="", compare=False)
 
     @property
@@ -127,6 +128,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "format_version": manifest.format_version,
         "name": manifest.name,
         "producer": dict(manifest.producer),
+        **({"release": manifest.release} if manifest.release else {}),
         "labels": [{"name": entry.name, "descriptions": list(entry.descriptions)} for entry in manifest.labels],
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
@@ -175,30 +177,6 @@ def parse_manifest(data: bytes, where: str) -> BundleManifest:
             f"{where}: bundle format {version}, this reader knows {FORMAT_VERSION}. Upgrade crosstune-export."
         )
     return reader.manifest(version, digest)
-
-
-def strict_json(data: bytes, where: str) -> Json:
-    """Parse JSON that has no duplicate keys, no NaN or Infinity and no absurd depth.
-
-    Raises:
-        BundleContentError: The bytes are not such JSON.
-    """
-
-    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
-        found = dict(items)
-        if len(found) != len(items):
-            keys = [key for key, _ in items]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f"key {twice!r} twice")
-        return found
-
-    def constant(name: str) -> Json:
-        raise ValueError(f"number {name}")
-
-    try:
-        return cast(Json, json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant))
-    except (ValueError, RecursionError) as error:
-        raise BundleContentError(f"{where}: not valid JSON ({error}). Build the bundle again.") from error
 
 
 def digest_of(data: bytes) -> str:
@@ -317,6 +295,7 @@ class _Reader:
             quality=self.table("quality"),
             files=self._files(),
             format_version=version,
+            release=self.integer("release", 0, (1 << 31) - 1) if "release" in self._body else 0,
             digest=digest,
         )
 

@@ -32,6 +32,7 @@ class BuildConfig:
         onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
         exporter: Who turns the backbone into a graph: ``torch`` or ``optimum``.
         backbone_onnx: A folder with the backbone as ``optimum-cli export onnx`` made it, instead of an exporter.
+        release: A number to raise with every release, so that an older one can be told; 0 to leave it out.
     """
 
     precision: str = "auto"
@@ -46,6 +47,7 @@ class BuildConfig:
     onnxruntime: str = DEFAULT_ONNXRUNTIME
     exporter: str = "torch"
     backbone_onnx: Path | None = None
+    release: int = 0
 
     def candidates(self) -> tuple[Candidate, ...]:
         """What to try for the target and the precision.

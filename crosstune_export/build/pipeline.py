@@ -172,6 +172,7 @@ def build(
         },
         quality=quality,
         files={},
+        release=config.release,
     )
     prior = prior_map(head)
     model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())

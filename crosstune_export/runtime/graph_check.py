@@ -99,6 +99,16 @@ def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
         ) from error
 
 
+def constants(model: bytes) -> dict[str, tuple[tuple[int, ...], memoryview]]:
+    """Shape and bytes of each constant of a graph that ``check_graph`` lets pass, by name; views, nothing is copied."""
+    graph = _parts(_parts(model, _MODEL, "a model")[7][0].view, _GRAPH, "a graph")
+    found = {}
+    for part in graph.get(5, ()):
+        name, shape = _check_tensor(part.view)
+        found[name] = shape, _parts(part.view, _TENSOR, "a constant")[9][0].view
+    return found
+
+
 def _checked(model: bytes, facts: GraphFacts) -> int:
     parts = _parts(model, _MODEL, "a model")
     opsets = {}

@@ -60,15 +60,19 @@ def check_tokenizer(data: bytes, where: str) -> int:
 
 def _check_parts(body: dict[str, Json]) -> None:
     kind = cast("dict[str, Json]", body["model"]).get("type")
-    if kind not in MODELS:
+    if not _listed(kind, MODELS):
         raise ValueError(f"a model {kind!r:.60}")
     for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         for part in _objects(body.get(key)):
-            if "type" in part and part["type"] not in PARTS:
+            if "type" in part and not _listed(part["type"], PARTS):
                 raise ValueError(f"a part {part['type']!r:.60} in its {key}")
             pattern = part.get("pattern")
-            if isinstance(pattern, dict) and "Regex" in pattern and pattern["Regex"] not in PATTERNS:
+            if isinstance(pattern, dict) and "Regex" in pattern and not _listed(pattern["Regex"], PATTERNS):
                 raise ValueError(f"the expression {pattern['Regex']!r:.60} in its {key}")
+
+
+def _listed(value: Json, names: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in names
 
 
 def _objects(value: Json) -> Iterator[dict[str, Json]]:

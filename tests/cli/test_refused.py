@@ -297,11 +297,13 @@ def test_a_link_in_place_of_a_file(refused_bundle, bundle, tmp_path, name):
     )
 
 
-@pytest.mark.parametrize(("there", "found"), [(False, "nothing"), (True, "a file")])
-def test_no_bundle_folder(refused_bundle, bundle, there, found):
+def test_no_bundle_folder(refused_bundle, bundle):
     shutil.rmtree(bundle)
-    if there:
-        bundle.write_bytes(b"")
     assert refused_bundle() == (
-        f"error: {bundle}: found {found}, expected a bundle folder. Build one with crosstune-export build.\n"
+        f"error: {bundle}: found nothing, expected a bundle folder. Build one with crosstune-export build.\n"
+    )
+    bundle.write_bytes(b"")
+    assert refused_bundle() == (
+        f"error: {bundle}: no manifest.json at its place, expected what crosstune-export pack writes. "
+        "Copy or pack the bundle again.\n"
     )

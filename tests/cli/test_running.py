@@ -68,6 +68,7 @@ def run_raising(capsys):
         (export_errors.BundleIntegrityError("what"), 5),
         (export_errors.BundleVersionError("what"), 5),
         (export_errors.BundleContentError("what"), 5),
+        (export_errors.SignatureError("what"), 5),
         (export_errors.SelfTestError("what"), 6),
         (export_errors.GateError("what"), 6),
         (export_errors.ResourceError("what"), 7),

@@ -62,6 +62,7 @@ CROSSTUNE_EXPORT = [
     "ResourceError",
     "SelfTestError",
     "SelfTestReport",
+    "SignatureError",
     "UsageError",
     "__version__",
 ]
@@ -101,7 +102,7 @@ SIGNATURES = {
     },
     "crosstune_export": {
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head training quality files "
-        "scope_threshold format_version digest",
+        "scope_threshold format_version release digest",
         "Classifier": "files * threads providers allow_fallback",
         "Classifier.classify": "self texts * batch_size threshold",
         "Classifier.load": "path * threads providers allow_fallback",

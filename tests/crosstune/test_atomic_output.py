@@ -2,10 +2,13 @@
 
 import errno
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from crosstune import atomic_output
 from crosstune.atomic_output import check_output, new_file, new_folder
 from crosstune.errors import ConfigError, OutputExistsError, ResourceError
 
@@ -96,6 +99,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call, old):
             return full() if self.suffix == ".tmp" else rename(self, target)
 
         monkeypatch.setattr(Path, "rename", last_step)
+        monkeypatch.setattr(atomic_output, "_exchange", lambda one, other: False)  # as on a system that cannot
     elif call == "mkdtemp":
         monkeypatch.setattr("tempfile.mkdtemp", full)
     with pytest.raises(ResourceError) as caught, new_folder(tmp_path / "out") as folder:
@@ -227,3 +231,44 @@ def test_odd_names_work(tmp_path, name):
     with new_file(tmp_path / f"{name}.f") as stream:
         stream.write(b"x")
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, f"{name}.f"])
+
+
+@pytest.mark.fault("E4")
+def test_what_a_killed_run_left_is_swept_and_what_a_living_one_makes_is_not(tmp_path):
+    for name in (".out.abcd1234.tmp", ".file.abcd1234.tmp"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name)
+    others = (".out.mine.tmp", ".other.abcd1234.tmp", "out.abcd1234.tmp", ".out.abcd1234.old")
+    for name in others:
+        (tmp_path / name).write_bytes(b"not ours")
+    with new_folder(tmp_path / "out") as first:
+        with new_folder(tmp_path / "out") as second, new_file(tmp_path / "file"):
+            assert first.exists()
+            fill(second, "second")
+        fill(first, "first")
+    assert (tmp_path / "out" / "marker.json").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out", "file", *others])
+
+
+@pytest.mark.fault("E4")
+@pytest.mark.skipif(sys.platform != "linux", reason="exchanging two names is asked of Linux")
+def test_there_is_no_instant_without_the_old_folder_or_the_new(tmp_path):
+    seen, stop = [], threading.Event()
+
+    def look():
+        while not stop.is_set():
+            seen.append((tmp_path / "out").is_dir())
+
+    with new_folder(tmp_path / "out") as folder:
+        fill(folder)
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(100):
+            with new_folder(tmp_path / "out") as folder:
+                fill(folder)
+    finally:
+        stop.set()
+        reader.join()
+    assert seen
+    assert all(seen)

@@ -242,6 +242,8 @@ def test_schema_and_reader_refuse_a_wrong_type_alike(schema):
         (("graph", "outputs"), ["probs"]),
         (("graph", "opset"), 0),
         (("graph", "text_vector_size"), 0),
+        (("release",), -1),
+        (("release",), "2"),
         (("tokens", "pad_id"), 1 << 31),
         (("tokens", "max_text_bytes"), 10**400),
         (("decision", "threshold"), -0.1),
@@ -313,7 +315,7 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
         return {name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}
 
     assert jsonschema.Draft202012Validator.check_schema(schema) is None
-    assert table_after("### Fields") == set(schema["properties"]) == set(schema["required"])
+    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release"}
     sizes = {
         name: int(number) * {"MiB": 1 << 20, "GiB - 1": 1 << 30}[unit] - (unit == "GiB - 1")
         for name, number, unit in re.findall(r"\| `([A-Za-z.]+)` \|.*\| (\d+) (MiB|GiB - 1) \|", page)

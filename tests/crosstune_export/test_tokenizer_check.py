@@ -78,6 +78,9 @@ def test_a_merge_that_ends_the_thread():
     [
         ({"model": None}, "no model"),
         ({"model": {"type": "Script", "vocab": {}}}, "a model 'Script'"),
+        ({"model": {"type": {}, "vocab": {}}}, "a model {}"),
+        ({"normalizer": {"type": []}}, "a part [] in its normalizer"),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": {}}}}, "the expression {} in its normalizer"),
         ({"normalizer": {"type": "Script"}}, "a part 'Script' in its normalizer"),
         ({"decoder": {"type": "Sequence", "decoders": [{"type": "Script"}]}}, "a part 'Script' in its decoder"),
         ({"model": {"type": "WordLevel", "vocab": {}}}, "no vocabulary"),
