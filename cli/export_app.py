@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 from crosstune_cli.bench_command import bench
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
-
-if TYPE_CHECKING:
-    from crosstune_export import Classifier, Prediction
-    from crosstune_export.runtime.tokenization import Text
 
 app = typer.Typer(
     name="crosstune-export",
@@ -127,12 +120,18 @@ def classify(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in one run of the graph.")] = 8,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the session.")] = 1,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also which words speak for which label; a run of the graph for each word."),
+    ] = False,
     pretty: Annotated[
         bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
 ) -> None:
     """Label texts: one JSON object a line, in the order of the input."""
+    from crosstune_cli.answer_rows import answer_lines, show_answers, show_reasons
+
     from crosstune.atomic_output import check_output, new_file
     from crosstune_export import Classifier, UsageError
     from crosstune_export.rows import FORMATS, format_of, read_texts
@@ -146,14 +145,17 @@ def classify(
     where = "standard input" if file == "-" else file
     with _open_input(file) as source:
         texts = read_texts(source, where, file_format, classifier.manifest.text_pair)
+        lines = answer_lines(
+            classifier, texts, batch_size=batch_size, threshold=threshold, top_k=top_k, explain=explain
+        )
         if pretty:
-            _show_answers(classifier, list(texts), threshold)
+            (show_reasons if explain else show_answers)(classifier, list(texts), threshold)
         elif output is None:
-            for line in _answer_lines(classifier, texts, batch_size, threshold, top_k):
+            for line in lines:
                 typer.echo(line)
         else:
             with new_file(output) as sink:
-                for line in _answer_lines(classifier, texts, batch_size, threshold, top_k):
+                for line in lines:
                     sink.write(line.encode("utf-8") + b"\n")
 
 
@@ -259,50 +261,6 @@ def _open_input(file: str) -> BinaryIO:
         return Path(file).open("rb")
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}), expected a file. Check the path.") from error
-
-
-def _answer_lines(
-    classifier: Classifier, texts: Iterator[Text], batch_size: int, threshold: float | None, top_k: int | None
-) -> Iterator[str]:
-    """JSON lines, a window of texts at a time, so that memory does not grow with the input."""
-    while window := list(islice(texts, 32 * batch_size)):
-        answers = classifier.classify(window, batch_size=batch_size, threshold=threshold)
-        for text, answer in zip(window, answers, strict=True):
-            yield json.dumps(_answer(classifier.labels, text, answer, top_k), ensure_ascii=False)
-
-
-def _answer(labels: Sequence[str], text: Text, answer: Prediction, top_k: int | None) -> dict[str, object]:
-    first, second = text if isinstance(text, tuple) else (text, None)
-    order = (-answer.probs).argsort(kind="stable")[: top_k or len(labels)] if top_k else range(len(labels))
-    row: dict[str, object] = {"text": first.encode("utf-8", "replace").decode("utf-8")}
-    if second is not None:
-        row["text_pair"] = second
-    return row | {
-        "label": answer.label,
-        "prob": answer.prob,
-        "probs": {labels[i]: float(answer.probs[i]) for i in order},
-        "truncated": answer.truncated,
-    }
-
-
-def _show_answers(classifier: Classifier, texts: list[Text], threshold: float | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text as RichText
-
-    table = Table(box=None, expand=True)
-    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("label", no_wrap=True)
-    for name in ("prob", "ms"):
-        table.add_column(name, justify="right", min_width=5)
-    for text in texts:
-        started = time.perf_counter()
-        answer = classifier.classify([text], threshold=threshold)[0]
-        elapsed = time.perf_counter() - started
-        shown = text if isinstance(text, str) else " | ".join(text)
-        label = answer.label if answer.label is not None else "(none)"
-        table.add_row(RichText(shown), RichText(label), f"{answer.prob:.2f}", f"{1e3 * elapsed:.1f}")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
 app.command()(bench)

@@ -25,6 +25,7 @@ from crosstune_export.errors import (
 )
 from crosstune_export.manifest import BundleManifest
 from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.explanation import Explanation, WordEvidence
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.selftest import SelfTestReport
 
@@ -37,6 +38,7 @@ __all__ = [
     "BundleManifest",
     "BundleVersionError",
     "Classifier",
+    "Explanation",
     "ExportError",
     "GateError",
     "InputError",
@@ -47,5 +49,6 @@ __all__ = [
     "SelfTestError",
     "SelfTestReport",
     "UsageError",
+    "WordEvidence",
     "__version__",
 ]
