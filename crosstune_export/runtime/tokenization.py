@@ -123,6 +123,7 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch(parts, add_special_tokens=False)
         layout, counts = self._layout, [len(encoding.ids) for encoding in encodings]
         special = len(layout.prefix_ids) + len(layout.suffix_ids)
+        kept: tuple[int, ...]
         if self._text_pair:
             budget = layout.max_length_tokens - special - len(layout.infix_ids)
             kept = longest_first(counts[0], counts[1], budget)
