@@ -37,7 +37,9 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="auto (search for the fastest), fp32, fp16 or int8.")
     ] = "auto",
-    target: Annotated[str, typer.Option("--target", help="cpu, or cuda (fp16).")] = "cpu",
+    target: Annotated[
+        str, typer.Option("--target", help="cpu, cuda (fp16), or mobile (as cpu, and a folder with an .ort file).")
+    ] = "cpu",
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
@@ -93,6 +95,10 @@ def build(
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
+    if result.mobile is not None:
+        typer.echo(
+            f"{result.mobile.path}: model.ort, {result.mobile.size_bytes / 1e6:.1f} MB, {result.mobile.operators} operators"
+        )
     if len(result.trials) > 1:
         for trial in result.trials:
             speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"

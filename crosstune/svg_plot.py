@@ -162,7 +162,7 @@ def bars(name: str, rows: Sequence[Bar], *, full: float | None = None) -> str:
     for index, row in enumerate(rows):
         top, at = index * _BAR, float(_NAMES)
         parts.append(
-            f'<text x="{_NAMES - 8}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 27))}'
+            f'<text x="{_NAMES - 8}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 30))}'
             f"<title>{plain(row.name)}</title></text>"
         )
         for length, colour in row.parts:

@@ -21,7 +21,7 @@ class BuildConfig:
     Attributes:
         precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
             CUDA it is fp16).
-        target: ``cpu`` or ``cuda``.
+        target: ``cpu``, ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
         calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
         max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
         max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
@@ -49,9 +49,9 @@ class BuildConfig:
         Raises:
             UsageError: There is no such target or precision.
         """
-        if self.target not in ("cpu", "cuda"):
-            raise UsageError(f"target: found {self.target!r}, expected cpu or cuda.")
-        by_precision = _ON_CPU if self.target == "cpu" else _ON_CUDA
+        if self.target not in ("cpu", "cuda", "mobile"):
+            raise UsageError(f"target: found {self.target!r}, expected cpu, cuda or mobile.")
+        by_precision = _ON_CUDA if self.target == "cuda" else _ON_CPU
         if self.precision not in by_precision:
             *others, last = by_precision
             raise UsageError(

@@ -20,6 +20,7 @@ from crosstune_export.build import candidates, verify
 from crosstune_export.build.calibrate import Activations, collect
 from crosstune_export.build.candidates import Candidate, Workshop, copy_model
 from crosstune_export.build.config import BuildConfig
+from crosstune_export.build.mobile import ORT_NAME, MobileFiles, mobile_path, write_mobile
 from crosstune_export.build.passes import label_attention
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import RuntimeTarget, runtime_target
@@ -56,12 +57,14 @@ class BuildResult:
         manifest: As written.
         trials: Every graph that was tried, with its verdict; one is shipped.
         size_bytes: Of all files of the bundle.
+        mobile: What stands beside it for phones; None for other targets.
     """
 
     path: Path
     manifest: BundleManifest
     trials: tuple[Trial, ...]
     size_bytes: int
+    mobile: MobileFiles | None = None
 
     @property
     def shipped(self) -> Trial:
@@ -106,6 +109,8 @@ def build(
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
     if config.report is not None:
         check_output(config.report, force=force, what="report")
+    if config.target == "mobile":
+        check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -210,6 +215,10 @@ def build(
     prior = prior_map(trained.head)
     model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
     manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
+    mobile = None
+    if config.target == "mobile":
+        feeds = [tokenizer.batch([row]).feeds() for row in rows[len(real) :]]
+        mobile = write_mobile(target, manifest, model, feeds)
     if config.report is not None:
         answers = labelled_answers(
             trained.labels.names, truth, expected[0], verify.graph_probs(session, tokenizer, real_rows, 1)
@@ -218,7 +227,7 @@ def build(
             sink.write(report_page(manifest, trials, answers).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
-    return BuildResult(target, manifest, tuple(trials), size)
+    return BuildResult(target, manifest, tuple(trials), size, mobile)
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
