@@ -21,9 +21,11 @@ with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune import CrossTuneError
     from crosstune.augment.answers import answer_from_body, texts_in
     from crosstune.examples import read_examples
+    from crosstune_export.bulk.decode import Columns
+    from crosstune_export.bulk.sources import FORMATS, Source
+    from crosstune_export.bulk.texts import read_texts
     from crosstune_export.errors import ExportError
     from crosstune_export.manifest import GraphFacts, digest_of, parse_manifest
-    from crosstune_export.rows import FORMATS, read_texts
     from crosstune_export.runtime.archive import MEMBERS, ArchiveReader
     from crosstune_export.runtime.graph_check import check_graph
     from crosstune_export.runtime.tokenizer_check import check_tokenizer
@@ -59,7 +61,9 @@ def archive(data: bytes) -> None:
 def rows(data: bytes) -> None:
     """Texts to classify, in any format."""
     if data:
-        list(read_texts(io.BytesIO(data[1:]), "here", FORMATS[data[0] % len(FORMATS)], bool(data[0] & 128)))
+        path = PLACE / "rows"
+        path.write_bytes(data[1:])
+        list(read_texts([Source(str(path), FORMATS[data[0] % len(FORMATS)])], Columns(text_pair=bool(data[0] & 128))))
 
 
 def examples(data: bytes) -> None:

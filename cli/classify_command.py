@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +80,10 @@ def classify(
             "--spreadsheet-safe", help="CSV and TSV: an apostrophe before what a spreadsheet would run as a formula."
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also which words speak for which label; a run of the graph for each word."),
+    ] = False,
     pretty: Annotated[
         bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
     ] = False,
@@ -104,6 +107,7 @@ def classify(
         workers=workers or (max(1, default_threads() // threads) if provider == "cpu" else 1),
         providers=providers_of(provider),
         allow_fallback=allow_fallback,
+        explain=explain,
         spreadsheet_safe=spreadsheet_safe,
         engine=engine,
         ray_address=ray_address,
@@ -115,7 +119,7 @@ def classify(
 
         raise UsageError(f"{output}: is both input and output. Choose another output file.")
     if pretty:
-        _show_answers(read_bundle(bundle), sources, options)
+        _show(read_bundle(bundle), sources, options)
     elif output is None:
         _to_standard_output(read_bundle(bundle), sources, options, bad_rows)
     else:
@@ -153,6 +157,8 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         raise UsageError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
     if bad_rows is not None and options.on_error != "record":
         raise UsageError("--bad-rows: goes with --on-error record.")
+    if options.explain and options.file_format != "jsonl":
+        raise UsageError(f"--explain: goes with JSON Lines, found {options.file_format}. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
         raise UsageError("--ray-address: goes with --engine ray.")
 
@@ -244,33 +250,15 @@ def _silent(rows: int, done: int, total: int) -> None:
     del rows, done, total
 
 
-def _show_answers(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text as RichText
+def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:
+    from crosstune_cli.answer_tables import show_answers, show_reasons
 
-    from crosstune_export import Classifier, InputError
-    from crosstune_export.bulk.decode import Columns, decode
-    from crosstune_export.bulk.windows import read_windows
+    from crosstune_export import Classifier
+    from crosstune_export.bulk.decode import Columns
+    from crosstune_export.bulk.texts import read_texts
 
     classifier = Classifier(
         bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
-    columns = Columns(options.text_column, bundle.manifest.text_pair)
-    table = Table(box=None, expand=True)
-    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("label", no_wrap=True)
-    for name in ("prob", "ms"):
-        table.add_column(name, justify="right", min_width=5)
-    for window in (window for source in sources for window in read_windows(source, options.text_column)):
-        decoded = decode(window, columns)
-        if decoded.bad:
-            raise InputError(str(decoded.bad[0]))
-        for text in decoded.texts:
-            started = time.perf_counter()
-            answer = classifier.classify([text], threshold=options.threshold)[0]
-            elapsed = time.perf_counter() - started
-            shown = text if isinstance(text, str) else " | ".join(text)
-            label = answer.label if answer.label is not None else "(none)"
-            table.add_row(RichText(shown), RichText(label), f"{answer.prob:.2f}", f"{1e3 * elapsed:.1f}")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    texts = read_texts(sources, Columns(options.text_column, bundle.manifest.text_pair))
+    (show_reasons if options.explain else show_answers)(classifier, texts, options.threshold)

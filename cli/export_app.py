@@ -45,7 +45,9 @@ def build(
     precision: Annotated[
         str, typer.Option("--precision", help="auto (search for the fastest), fp32, fp16 or int8.")
     ] = "auto",
-    target: Annotated[str, typer.Option("--target", help="cpu, or cuda (fp16).")] = "cpu",
+    target: Annotated[
+        str, typer.Option("--target", help="cpu, cuda (fp16), or mobile (as cpu, and a folder with an .ort file).")
+    ] = "cpu",
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Examples to calibrate and compare on; the training ones when left out."),
@@ -126,6 +128,10 @@ def build(
         typer.echo(
             f"  {layers} layers to keep to the budget: {100 * training['cv_accuracy']:.1f} % right on held-out folds, "
             f"{100 * before['cv_accuracy']:.1f} % with {before['layers']}"
+        )
+    if result.mobile is not None:
+        typer.echo(
+            f"{result.mobile.path}: model.ort, {result.mobile.size_bytes / 1e6:.1f} MB, {result.mobile.operators} operators"
         )
     if len(result.trials) > 1:
         for trial in result.trials:

@@ -49,8 +49,10 @@ def diff(
 ) -> None:
     """List what differs between two bundles: labels, rules, constants, and answers on texts."""
     from crosstune_export import Classifier
+    from crosstune_export.bulk.decode import Columns
+    from crosstune_export.bulk.sources import find_sources
+    from crosstune_export.bulk.texts import read_texts
     from crosstune_export.differences import changed_answers, differences
-    from crosstune_export.rows import format_of, read_texts
     from crosstune_export.runtime.bundle_files import read_bundle
 
     lines = differences(read_bundle(one), read_bundle(other))
@@ -61,18 +63,9 @@ def diff(
     if data is None:
         return
     classifiers = Classifier.load(one), Classifier.load(other)
-    with _opened(data) as source:
-        texts = list(read_texts(source, str(data), format_of(str(data)), classifiers[0].manifest.text_pair))
+    columns = Columns(text_pair=classifiers[0].manifest.text_pair)
+    texts = list(read_texts(find_sources([str(data)]), columns))
     changed, largest = changed_answers(*classifiers, texts)
     for line in changed:
         typer.echo(line)
     typer.echo(f"{len(changed)} of {len(texts)} labels differ, largest difference of a probability {largest:.1e}")
-
-
-def _opened(path: Path):  # noqa: ANN202
-    from crosstune_export import InputError
-
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a file. Check the path.") from error

@@ -29,7 +29,7 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td:first-child{overflow-wrap:break-word;min-width:8rem}
 th.n,td.n{text-align:right;white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:1rem 0}
 figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:46rem}
 svg{display:block;max-width:100%;min-width:34rem;height:auto}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .faint{fill:var(--faint)}

@@ -10,7 +10,7 @@ from crosstune.html_page import plain, short
 
 WIDTH = 720
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 18, 52
-_BAR, _NAMES, _FIGURES = 22, 200, 130
+_BAR, _NAMES = 22, 200
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,13 @@ def bars(name: str, rows: Sequence[Bar], *, full: float | None = None) -> str:
         full: Length of the longest bar there could be; of the longest there is when None.
     """
     most = full or max((sum(length for length, _ in row.parts) for row in rows), default=0) or 1
-    scale = (WIDTH - _NAMES - _FIGURES) / most
+    figures = 24 + 7 * max((len(row.figure) for row in rows), default=0)
+    scale = (WIDTH - _NAMES - figures) / most
     parts = []
     for index, row in enumerate(rows):
         top, at = index * _BAR, float(_NAMES)
         parts.append(
-            f'<text x="{_NAMES - 8}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 27))}'
+            f'<text x="{_NAMES - 8}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 30))}'
             f"<title>{plain(row.name)}</title></text>"
         )
         for length, colour in row.parts:

@@ -27,6 +27,7 @@ from crosstune_export.errors import (
 )
 from crosstune_export.manifest import BundleManifest
 from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.explanation import Explanation, WordEvidence
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.selftest import SelfTestReport
 
@@ -39,6 +40,7 @@ __all__ = [
     "BundleManifest",
     "BundleVersionError",
     "Classifier",
+    "Explanation",
     "ExportError",
     "GateError",
     "InputError",
@@ -51,5 +53,6 @@ __all__ = [
     "SelfTestReport",
     "SignatureError",
     "UsageError",
+    "WordEvidence",
     "__version__",
 ]

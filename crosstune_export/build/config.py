@@ -21,7 +21,7 @@ class BuildConfig:
     Attributes:
         precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
             CUDA it is fp16).
-        target: ``cpu`` or ``cuda``.
+        target: ``cpu``, ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
         calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
         max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
         max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
@@ -59,9 +59,9 @@ class BuildConfig:
             raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
         if self.exporter != "torch" and self.backbone_onnx is not None:
             raise UsageError("exporter: optimum and backbone_onnx are both given, expected one of them.")
-        if self.target not in ("cpu", "cuda"):
-            raise UsageError(f"target: found {self.target!r}, expected cpu or cuda.")
-        by_precision = _ON_CPU if self.target == "cpu" else _ON_CUDA
+        if self.target not in ("cpu", "cuda", "mobile"):
+            raise UsageError(f"target: found {self.target!r}, expected cpu, cuda or mobile.")
+        by_precision = _ON_CUDA if self.target == "cuda" else _ON_CPU
         if self.precision not in by_precision:
             *others, last = by_precision
             raise UsageError(
@@ -71,12 +71,12 @@ class BuildConfig:
 
     def smaller(self) -> tuple[Candidate, ...]:
         """What else to try, one after the other, where no graph fits the budget of megabytes."""
-        small = self.max_size_mb is not None and self.target == "cpu" and self.precision in ("auto", "int8")
+        small = self.max_size_mb is not None and self.target != "cuda" and self.precision in ("auto", "int8")
         return SMALLER if small else ()
 
     def on_fewer_layers(self) -> tuple[Candidate, ...]:
         """What to try on fewer layers: there are several depths, so the likely ones alone."""
-        return (INT8, TANH) if (self.target, self.precision) == ("cpu", "auto") else self.candidates()
+        return (INT8, TANH) if self.target != "cuda" and self.precision == "auto" else self.candidates()
 
     def budgets(self) -> Budgets:
         """The limits.

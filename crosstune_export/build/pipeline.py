@@ -17,6 +17,7 @@ from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.exit_layers import MOST_LOST, accuracy, on_fewer_layers
 from crosstune_export.build.laboratory import BuildTexts, Laboratory
+from crosstune_export.build.mobile import ORT_NAME, MobileFiles, mobile_path, write_mobile
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import runtime_target
 from crosstune_export.build.search import OverBudgetError, Trial, choose, nearest_to
@@ -42,12 +43,14 @@ class BuildResult:
         manifest: As written.
         trials: Every graph that was tried, with its verdict; one is shipped.
         size_bytes: Of all files of the bundle.
+        mobile: What stands beside it for phones; None for other targets.
     """
 
     path: Path
     manifest: BundleManifest
     trials: tuple[Trial, ...]
     size_bytes: int
+    mobile: MobileFiles | None = None
 
     @property
     def shipped(self) -> Trial:
@@ -92,6 +95,8 @@ def build(
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
     if config.report is not None:
         check_output(config.report, force=force, what="report")
+    if config.target == "mobile":
+        check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -177,6 +182,10 @@ def build(
     prior = prior_map(head)
     model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
     manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
+    mobile = None
+    if config.target == "mobile":
+        feeds = [tokenizer.batch([row]).feeds() for row in texts.samples]
+        mobile = write_mobile(target, manifest, model, feeds)
     if config.report is not None:
         answers = labelled_answers(
             trained.labels.names, truth, lab.expected, verify.graph_probs(session, tokenizer, texts.real, 1)
@@ -185,7 +194,7 @@ def build(
             sink.write(report_page(manifest, trials, answers).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
-    return BuildResult(target, manifest, tuple(trials), size)
+    return BuildResult(target, manifest, tuple(trials), size, mobile)
 
 
 def _with_fewer_layers(

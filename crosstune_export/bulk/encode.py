@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from crosstune_export.bulk.decode import ANSWER_COLUMNS, Decoded, Fields, dictionaries
 from crosstune_export.bulk.windows import import_parquet
 from crosstune_export.errors import InputError
+from crosstune_export.runtime.explanation import WordEvidence
 from crosstune_export.runtime.prediction import Prediction
 
 OUTPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
@@ -50,8 +51,10 @@ class Encoder:
             return b""
         return self._lines([[*self.columns, *ANSWER_COLUMNS]])
 
-    def encode(self, decoded: Decoded, answers: Sequence[Prediction]) -> bytes:
-        """The good rows of a window with their answers.
+    def encode(
+        self, decoded: Decoded, answers: Sequence[Prediction], words: Sequence[Sequence[WordEvidence]] | None = None
+    ) -> bytes:
+        """The good rows of a window with their answers and, in JSON Lines, the words that speak for them.
 
         Raises:
             InputError: A value is of another type than its column in a Parquet output.
@@ -60,9 +63,15 @@ class Encoder:
             return b""
         if self.file_format == "parquet":
             return self._record_batch(decoded, answers)
-        rows = (
+        rows = [
             fields | self._answer(answer) for fields, answer in zip(dictionaries(decoded.carried), answers, strict=True)
-        )
+        ]
+        if words is not None:
+            pairs = any(isinstance(text, tuple) for text in decoded.texts)
+            rows = [
+                _without_words(row) | {"words": [self._word(word, answer, pairs) for word in its]}
+                for row, answer, its in zip(rows, answers, words, strict=True)
+            ]
         if self.file_format == "jsonl":
             return b"".join(_json(row).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
         names = (*self.columns, *ANSWER_COLUMNS)
@@ -83,6 +92,12 @@ class Encoder:
     def _answer(self, answer: Prediction) -> Fields:
         probs = {self.labels[i]: float(answer.probs[i]) for i in self._order(answer)}
         return {"label": answer.label, "prob": answer.prob, "probs": probs, "truncated": answer.truncated}
+
+    def _word(self, word: WordEvidence, answer: Prediction, pairs: bool) -> Fields:
+        row: Fields = {"word": word.word, "start": word.start, "end": word.end}
+        if pairs:
+            row["of"] = ("text", "text_pair")[word.part]
+        return row | {"evidence": {self.labels[i]: round(float(word.evidence[i]), 4) for i in self._order(answer)}}
 
     def _order(self, answer: Prediction) -> Iterator[int]:
         if self.top_k is None:
@@ -214,6 +229,11 @@ def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int
 def _not_the_type(error: Exception) -> str:
     reason = " ".join(str(error).split())[:120]
     return f"not of the type that the first rows have ({reason}). Write JSON Lines, or give every row the same type."
+
+
+def _without_words(row: Fields) -> Fields:
+    """A row whose own column of words, if it has one, makes room."""
+    return {f"input_{name}" if name == "words" else name: value for name, value in row.items()}
 
 
 def _json(value: object) -> str:

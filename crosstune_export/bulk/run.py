@@ -41,6 +41,7 @@ class BulkOptions:
         workers: Processes with a session each, at least 1.
         providers: Execution providers, in order of preference.
         allow_fallback: Whether another provider will do.
+        explain: Say which words speak for which label; JSON Lines only.
         spreadsheet_safe: Put an apostrophe before what a spreadsheet would take for a formula.
         engine: Out of ``ENGINES``.
         ray_address: A cluster to join; None starts one on this machine.
@@ -57,6 +58,7 @@ class BulkOptions:
     workers: int = 1
     providers: tuple[str, ...] = CPU_PROVIDERS
     allow_fallback: bool = False
+    explain: bool = False
     spreadsheet_safe: bool = False
     engine: str = "local"
     ray_address: str | None = None
@@ -125,6 +127,7 @@ def classify_files(
         options.threads,
         options.providers,
         options.allow_fallback,
+        options.explain,
     )
     output.begin(encoder.header())
     remaining = windows if first is None else chain([first], windows)

@@ -12,7 +12,7 @@ from crosstune_export.bulk.windows import Window
 from crosstune_export.errors import InputError
 from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
-from crosstune_export.runtime.prediction import Prediction
+from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.tokenization import Text
 
 
@@ -54,6 +54,7 @@ class WindowJob:
         threads: Threads of a session.
         providers: Execution providers, in order of preference.
         allow_fallback: Whether another provider will do.
+        explain: Whether to say which words speak for which label: a run of the graph for each word.
     """
 
     files: BundleFiles = field(repr=False)
@@ -64,6 +65,7 @@ class WindowJob:
     threads: int
     providers: tuple[str, ...]
     allow_fallback: bool
+    explain: bool = False
 
     def load(self) -> WindowClassifier:
         """Build the session, in the process that is to run it."""
@@ -85,13 +87,16 @@ class WindowClassifier:
         Raises:
             InputError: A value does not fit into a Parquet output.
         """
-        decoded, answers = self._answered(window, decode(window, self._job.columns))
+        decoded, found = self._answered(window, decode(window, self._job.columns))
+        answers = [item.prediction for item in found]
         labels: Counter[str | None] = Counter(answer.label for answer in answers)
         sums = dict.fromkeys(labels, 0.0)
         for answer in answers:
             sums[answer.label] += answer.prob
         try:
-            encoded = self._job.encoder.encode(decoded, answers)
+            encoded = self._job.encoder.encode(
+                decoded, answers, [item.words for item in found] if self._job.explain else None
+            )
         except InputError as error:
             raise InputError(f"{window.source.name}: {error}") from error
         return WindowResult(
@@ -105,14 +110,14 @@ class WindowClassifier:
             read_bytes=window.read_bytes,
         )
 
-    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, list[Prediction]]:
+    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, list[Explanation]]:
         """Answers to all texts together; where that fails, one by one, to find the text that it fails for."""
         if not decoded.texts:
             return decoded, []
         try:
             return decoded, self._classify(decoded.texts)
         except InputError:
-            answers: list[Prediction] = []
+            answers: list[Explanation] = []
             good: list[int] = []
             bad: list[BadRow] = []
             for index, text in enumerate(decoded.texts):
@@ -124,5 +129,11 @@ class WindowClassifier:
                     bad.append(BadRow(window.source.name, decoded.rows[index], reason))
             return decoded.take(good, bad), answers
 
-    def _classify(self, texts: Sequence[Text]) -> list[Prediction]:
-        return self._classifier.classify(texts, batch_size=self._job.batch_size, threshold=self._job.threshold)
+    def _classify(self, texts: Sequence[Text]) -> list[Explanation]:
+        job = self._job
+        if job.explain:
+            return [
+                self._classifier.explain(text, batch_size=job.batch_size, threshold=job.threshold) for text in texts
+            ]
+        answers = self._classifier.classify(texts, batch_size=job.batch_size, threshold=job.threshold)
+        return [Explanation(answer, ()) for answer in answers]

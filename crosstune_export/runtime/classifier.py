@@ -12,6 +12,7 @@ import numpy.typing as npt
 from crosstune_export.errors import BundleContentError, InputError, UsageError
 from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
+from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
 from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, open_session
@@ -129,6 +130,26 @@ class Classifier:
             InputError: An item is not a text, or ``batch_size`` is out of range.
         """
         return self._predict(self._rows(texts, batch_size), batch_size)[1]
+
+    def explain(self, text: Text, *, batch_size: int = 32, threshold: float | None = None) -> Explanation:
+        """Label one text and say which of its words speak for which label.
+
+        Each word is left out once, so a text of W words costs W + 1 runs of the graph.
+
+        Args:
+            text: A string, or a pair of strings where the bundle classifies pairs.
+            batch_size: As for ``classify``.
+            threshold: As for ``classify``.
+
+        Raises:
+            InputError: The input is not a text, or ``batch_size`` or ``threshold`` is out of range.
+        """
+        answer = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
+        row = self._tokenizer.rows([text])[0]
+        words = self._tokenizer.words(text)
+        return Explanation(
+            answer, word_evidence(row, words, answer.probs, lambda rows: self._predict(rows, batch_size)[0])
+        )
 
     def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
         """The ids that the graph sees for each text, special ids included, not padded.

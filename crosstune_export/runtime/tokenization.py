@@ -26,6 +26,30 @@ class TokenRow:
     type_ids: tuple[int, ...]
     truncated: bool
 
+    def without(self, tokens: range) -> TokenRow:
+        """The row with these positions left out."""
+        ids, types = (row[: tokens.start] + row[tokens.stop :] for row in (self.ids, self.type_ids))
+        return TokenRow(ids, types, self.truncated)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word as the tokenizer splits text before it makes tokens of it.
+
+    Attributes:
+        text: As it stands in the input.
+        start: Where it begins, in code points of its text.
+        end: Where it ends.
+        part: 0, or 1 for a word of the second text of a pair.
+        tokens: Its positions in the row of ids.
+    """
+
+    text: str
+    start: int
+    end: int
+    part: int
+    tokens: range
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -95,6 +119,36 @@ class TextTokenizer:
         if self._text_pair:
             return [self._pair(ids[i], ids[i + 1], cut[i] or cut[i + 1]) for i in range(0, len(ids), 2)]
         return [self._single(row, was_cut) for row, was_cut in zip(ids, cut, strict=True)]
+
+    def words(self, text: Text) -> tuple[Word, ...]:
+        """The words of one input that its row of ids holds; a word that is cut in two is there with what is left of it.
+
+        Raises:
+            InputError: The input is not a string, or not a pair where the bundle wants pairs.
+        """
+        parts = [_limit(part, self._layout.max_text_bytes)[0] for part in self._parts(0, text)]
+        encodings = self._tokenizer.encode_batch(parts, add_special_tokens=False)
+        layout, counts = self._layout, [len(encoding.ids) for encoding in encodings]
+        special = len(layout.prefix_ids) + len(layout.suffix_ids)
+        kept: tuple[int, ...]
+        if self._text_pair:
+            budget = layout.max_length_tokens - special - len(layout.infix_ids)
+            kept = longest_first(counts[0], counts[1], budget)
+        else:
+            kept = (min(counts[0], layout.max_length_tokens - special),)
+        found: list[Word] = []
+        at = len(layout.prefix_ids)
+        for part, (whole, encoding, count) in enumerate(zip(parts, encodings, kept, strict=True)):
+            of_word, offsets, index = encoding.word_ids, encoding.offsets, 0
+            while index < count:
+                stop = index + 1
+                while stop < count and of_word[stop] is not None and of_word[stop] == of_word[index]:
+                    stop += 1
+                start, end = offsets[index][0], offsets[stop - 1][1]
+                found.append(Word(whole[start:end], start, end, part, range(at + index, at + stop)))
+                index = stop
+            at += count + len(layout.infix_ids)
+        return tuple(found)
 
     def batch(self, rows: Sequence[TokenRow]) -> TokenBatch:
         """Pad rows on the right to their longest."""

@@ -19,14 +19,15 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     moved = shutil.copytree(tiny_backbone_dir, task.folder / "moved")
     result = run_app(
         "crosstune-export", "build", tiny_checkpoint_dir, "--output", bundle, "--max-flips", 100,
-        "--calibration", task.train, "--backbone", moved, "--precision", "int8",
+        "--calibration", task.train, "--backbone", moved, "--precision", "int8", "--target", "mobile",
     )  # fmt: skip
     assert (result.code, result.err) == (0, "")
     assert files_in(bundle) == BUNDLE_FILES
-    assert files_in(task.out) == ["desk.bundle"]
+    assert files_in(task.out) == ["desk.bundle", "desk.mobile"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, torch_line, int8_line, halves_line, together_line = result.out.splitlines()
+    first, mobile_line, torch_line, int8_line, halves_line, together_line = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
+    assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
     figures = r"(\d+) of (\d+) labels differ, largest difference of a probability \d\.\de-\d\d"
     assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
     assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line).group(2) == "18"
@@ -68,7 +69,7 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     [
         (("--precision", "int4"), "precision: found 'int4', expected auto, fp32, fp16 or int8 for cpu."),
         (("--precision", "int8", "--target", "cuda"), "precision: found 'int8', expected auto, fp16 or fp32 for cuda."),
-        (("--target", "tpu"), "target: found 'tpu', expected cpu or cuda."),
+        (("--target", "tpu"), "target: found 'tpu', expected cpu, cuda or mobile."),
         (("--max-size-mb", "0"), "max_size_mb: found 0.0, expected more than 0."),
         (("--max-latency-ms", "-1"), "max_latency_ms: found -1.0, expected more than 0."),
         (("--onnxruntime", "new"), "onnxruntime: found 'new', expected a version such as 1.20."),

@@ -187,6 +187,42 @@ def test_pretty(classify, task, expected):
         assert line.split()[:-1] == [*row["text"].split(), label, f"{row['prob']:.2f}"]
 
 
+def test_explain(classify, task, tiny_fp32_bundle_dir, expected):
+    (task.folder / "t.txt").write_text("\n".join(TEXTS[:3]), "utf-8")
+    result = classify(task.folder / "t.txt", "--explain", "--top-k", 2)
+    assert (result.code, result.err) == (0, "")
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    for row, plain in zip(json_lines(result.out), expected, strict=False):
+        assert [row["text"], row["label"]] == [plain["text"], plain["label"]]
+        assert row["prob"] == pytest.approx(plain["prob"], abs=1e-6)
+        found = classifier.explain(row["text"]).words
+        assert len(row["words"]) == len(found) > 0
+        for written, word in zip(row["words"], found, strict=True):
+            assert list(written) == ["word", "start", "end", "evidence"]
+            assert row["text"][written["start"] : written["end"]] == written["word"] == word.word
+            assert list(written["evidence"]) == list(row["probs"]) and len(row["probs"]) == 2
+            for label, value in written["evidence"].items():
+                assert value == pytest.approx(word.evidence[classifier.labels.index(label)], abs=1e-3)
+
+
+def test_explain_for_people(classify, task, tiny_fp32_bundle_dir):
+    text = "where is my parcel"
+    (task.folder / "t.txt").write_text(text, "utf-8")
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    found = classifier.explain(text)
+    column = int(found.prediction.probs.argmax())
+    strongest = sorted(found.words, key=lambda word: -abs(word.evidence[column]))
+    figures = ", ".join(f"{word.word} {word.evidence[column]:+.2f}" for word in strongest)
+    for threshold, given in (("0", ""), ("1", " (not given)")):
+        result = classify(task.folder / "t.txt", "--explain", "--pretty", "--threshold", threshold)
+        assert (result.code, result.err) == (0, "")
+        assert [line.rstrip() for line in result.out.splitlines()] == [
+            f"{classifier.labels[column]}{given} {found.prediction.prob:.2f}",
+            f"  {text}",
+            f"  {figures}",
+        ]
+
+
 @pytest.mark.slow
 def test_pairs(run_app, task, tiny_pair_checkpoint_dir):
     bundle = task.out / "pair.bundle"
@@ -201,6 +237,12 @@ def test_pairs(run_app, task, tiny_pair_checkpoint_dir):
     rows = json_lines(result.out)
     assert [list(row) for row in rows] == [["text", "text_pair", "label", "prob", "probs", "truncated"]] * 2
     assert [(row["text"], row["text_pair"]) for row in rows] == pairs
+    explained = run_app("crosstune-export", "classify", bundle, task.folder / "p.jsonl", "--explain")
+    words = json_lines(explained.out)[0]["words"]
+    assert [(word["of"], word["word"]) for word in words] == [
+        *(("text", word) for word in pairs[0][0].split()),
+        *(("text_pair", word) for word in pairs[0][1].split()),
+    ]
     expected = Classifier.load(bundle).classify(pairs, batch_size=8)
     assert [(row["label"], row["prob"]) for row in rows] == [(answer.label, answer.prob) for answer in expected]
 

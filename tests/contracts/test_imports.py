@@ -39,6 +39,7 @@ def _indented(code: str) -> str:
         "crosstune_export.bulk.run",
         "crosstune_export.runtime.classifier",
         "crosstune_export.bench.latency",
+        "crosstune_export.bench.report",
         "crosstune_cli.train_app",
         "crosstune.augment",
         "crosstune_cli.export_app",

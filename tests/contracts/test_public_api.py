@@ -52,6 +52,7 @@ CROSSTUNE_EXPORT = [
     "BundleManifest",
     "BundleVersionError",
     "Classifier",
+    "Explanation",
     "ExportError",
     "GateError",
     "InputError",
@@ -64,6 +65,7 @@ CROSSTUNE_EXPORT = [
     "SelfTestReport",
     "SignatureError",
     "UsageError",
+    "WordEvidence",
     "__version__",
 ]
 
@@ -105,14 +107,17 @@ SIGNATURES = {
         "scope_threshold format_version release digest",
         "Classifier": "files * threads providers allow_fallback",
         "Classifier.classify": "self texts * batch_size threshold",
+        "Classifier.explain": "self text * batch_size threshold",
         "Classifier.load": "path * threads providers allow_fallback",
         "Classifier.predict_proba": "self texts * batch_size",
         "Classifier.selftest": "self",
         "Classifier.text_vectors": "self texts * batch_size",
         "Classifier.token_ids": "self texts",
+        "Explanation": "prediction words",
         "Prediction": "label prob probs truncated scope",
         "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
+        "WordEvidence": "word start end part evidence",
     },
 }
 

@@ -1,0 +1,29 @@
+"""The texts of files alone, where no output is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from crosstune_export.bulk.decode import Columns, decode
+from crosstune_export.bulk.sources import Source
+from crosstune_export.bulk.windows import read_windows
+from crosstune_export.errors import InputError
+from crosstune_export.runtime.tokenization import Text
+
+
+def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
+    """Texts, or pairs, one at a time.
+
+    Args:
+        sources: Files, in order.
+        columns: Which columns mean what.
+
+    Raises:
+        InputError: A source cannot be read, or a row is bad; the message has its number.
+    """
+    for source in sources:
+        for window in read_windows(source, columns.text):
+            decoded = decode(window, columns)
+            if decoded.bad:
+                raise InputError(str(decoded.bad[0]))
+            yield from decoded.texts
