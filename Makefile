@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast lint docs cpp fuzz bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-ray lint docs cpp fuzz bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -36,6 +36,11 @@ test: $(VENV)/.installed lint cpp
 
 test-fast: $(VENV)/.installed cpp
 	$(BIN)/python -m pytest -m 'not slow'
+
+# Ray is large and stays out of .venv: its packages lie in a folder of their own.
+test-ray: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target build/ray 'ray[data]'
+	PYTHONPATH=build/ray $(BIN)/python -m pytest tests/crosstune_export/test_ray_engine.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.classify_command import classify
+from crosstune_cli.doctor_command import doctor
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.running import progress, run
 
@@ -106,6 +107,7 @@ def build(
 
 
 app.command()(classify)
+app.command()(doctor)
 
 
 @app.command()

@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError, UsageError
+from crosstune_export.errors import (
+    BundleContentError,
+    BundleVersionError,
+    MissingExtraError,
+    ProviderError,
+    ResourceError,
+    UsageError,
+)
 from crosstune_export.manifest import GraphFacts
-from crosstune_export.runtime.control_group import processor_limit
+from crosstune_export.runtime.control_group import memory_left_bytes, processor_limit
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
@@ -45,10 +52,14 @@ def open_session(
         BundleVersionError: The installed onnxruntime is older than the graph needs.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: onnxruntime refuses the graph.
+        ResourceError: There is too little memory.
         UsageError: No provider is asked for.
     """
     if not providers:
         raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
+    left = memory_left_bytes()
+    if left is not None and left < len(model):
+        raise _too_little_memory(where, len(model), left)
     version = _import_onnxruntime().__version__
     if _version(version) < _version(graph.min_onnxruntime):
         raise BundleVersionError(
@@ -75,13 +86,17 @@ def open_inner(
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
     disabled_optimizers: Sequence[str] = (),
+    profile_prefix: str | None = None,
 ) -> Any:  # noqa: ANN401
     """Build onnxruntime's own session from the bytes of any graph, with the arguments of ``open_session``.
+
+    ``profile_prefix`` is the start of a file's name: runs are profiled, and ``end_profiling`` gives the whole name.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: onnxruntime refuses the graph.
+        ResourceError: There is too little memory.
     """
     ort = _import_onnxruntime()
     wanted = list(providers)
@@ -96,6 +111,8 @@ def open_inner(
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
+    if profile_prefix is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile_prefix
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
@@ -109,6 +126,8 @@ def open_inner(
             )
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
+            if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
+                raise _too_little_memory(where, len(model), memory_left_bytes()) from error
             raise BundleContentError(
                 f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
             ) from error
@@ -119,6 +138,14 @@ def open_inner(
             "Check the CUDA installation, or pass allow_fallback."
         )
     return inner
+
+
+def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> ResourceError:
+    there = "less than that" if left is None else f"{left / 1e6:.0f} MB"
+    return ResourceError(
+        f"{where}: memory: found {there} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
+        "Raise the limit, or build a smaller bundle (int8, --layers)."
+    )
 
 
 class GraphSession:
