@@ -39,8 +39,8 @@ test-fast: $(VENV)/.installed cpp
 
 # Ray is large and stays out of .venv: its packages lie in a folder of their own.
 test-ray: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target build/ray 'ray[data]'
-	PYTHONPATH=build/ray $(BIN)/python -m pytest tests/crosstune_export/test_ray_engine.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target .venv-ray 'ray[data]'
+	PYTHONPATH=.venv-ray $(BIN)/python -m pytest tests/crosstune_export/test_ray_engine.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -59,7 +59,7 @@ def open_session(
         raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
     left = memory_left_bytes()
     if left is not None and left < len(model):
-        raise _too_little_memory(where, len(model), left)
+        raise ResourceError(_too_little_memory(where, len(model), left))
     version = _import_onnxruntime().__version__
     if _version(version) < _version(graph.min_onnxruntime):
         raise BundleVersionError(
@@ -127,7 +127,7 @@ def open_inner(
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
-                raise _too_little_memory(where, len(model), memory_left_bytes()) from error
+                raise ResourceError(_too_little_memory(where, len(model), memory_left_bytes())) from error
             raise BundleContentError(
                 f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
             ) from error
@@ -140,9 +140,9 @@ def open_inner(
     return inner
 
 
-def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> ResourceError:
+def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> str:
     there = "less than that" if left is None else f"{left / 1e6:.0f} MB"
-    return ResourceError(
+    return (
         f"{where}: memory: found {there} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
         "Raise the limit, or build a smaller bundle (int8, --layers)."
     )
