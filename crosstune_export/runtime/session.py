@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -26,6 +27,17 @@ from crosstune_export.runtime.control_group import memory_left_bytes, processor_
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
+#: onnxruntime creates sessions safely only one at a time (its issue 27089).
+_creation = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    global _creation  # noqa: PLW0603 -- a fork may come while another thread holds the lock, and that thread has no copy here
+    _creation = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def open_session(
@@ -116,7 +128,7 @@ def open_inner(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    with _stdout_to_stderr():
+    with _creation, _stdout_to_stderr():
         try:
             inner = ort.InferenceSession(
                 model,

@@ -98,6 +98,7 @@ def test_example_line_is_what_read_examples_reads(tmp_path_factory, rows):
     ],
     ids=["byte order mark", "CRLF", "old Mac", "blank lines and no last newline"],
 )
+@pytest.mark.fault("A3")
 def test_line_ends_and_byte_order_marks_do_not_matter_in_jsonl(tmp_path, data):
     path = tmp_path / "x.jsonl"
     path.write_bytes(data)
@@ -338,6 +339,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path):
     assert message == f"{path}:1: column 'text' stands there more than once. Name each column differently."
 
 
+@pytest.mark.fault("A5")
 def test_a_nul_in_csv_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.csv", b"text,label\na\0,x\n")
     if "control character" in message:
@@ -366,6 +368,7 @@ def test_a_text_pair_in_some_rows_only_is_refused(tmp_path, ending):
     assert refused(path) == f"{path}:2: no text_pair where other rows have one. Give every row one, or none."
 
 
+@pytest.mark.fault("A11")
 def test_repeated_examples_are_kept_once_with_a_warning(tmp_path):
     path = write(tmp_path / "x.jsonl", [ROWS[0], ROWS[1], ROWS[0], ROWS[0]])
     with pytest.warns(CrossTuneWarning) as caught:
@@ -373,6 +376,7 @@ def test_repeated_examples_are_kept_once_with_a_warning(tmp_path):
     assert [str(item.message) for item in caught] == [f"{path}: 2 repeated examples, each kept once."]
 
 
+@pytest.mark.fault("A12")
 def test_one_text_under_two_labels_is_refused(tmp_path):
     long = "x" * 61
     path = write(tmp_path / "x.jsonl", [Example("same", "a"), Example("same", "b")])
@@ -395,6 +399,7 @@ def test_pairs_are_the_same_only_when_both_texts_are():
 @pytest.mark.parametrize(
     "other", ["Caf\u00e9 am  Eck", "Cafe\u0301 am Eck", "CAFÉ AM ECK", " café\tam\n eck ", "cafÉ am eck"]
 )
+@pytest.mark.fault("A13")
 def test_a_leak_is_seen_through_case_white_space_and_composition(other):
     train = [Example("unrelated", "x"), Example("Café am Eck", "x")]
     with pytest.raises(DataError) as caught:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -39,11 +41,13 @@ def test_answers(classifier):
     assert vectors.dtype == np.float32 and vectors.shape == (6, classifier.manifest.graph.text_vector_size)
 
 
+@pytest.mark.fault("H1")
 def test_nothing_in_nothing_out(classifier):
     assert classifier.classify([]) == []
     assert classifier.predict_proba([]).shape == (0, 3)
 
 
+@pytest.mark.fault("H8")
 def test_batches_do_not_change_answers_in_fp32(classifier):
     one_by_one = classifier.predict_proba(TEXTS, batch_size=1)
     for size in (2, 3, 64):
@@ -52,6 +56,7 @@ def test_batches_do_not_change_answers_in_fp32(classifier):
     assert np.abs(backwards - one_by_one).max() <= tolerances.STATES_PADDED
 
 
+@pytest.mark.fault("H2")
 def test_bad_arguments(classifier):
     for call, message in (
         (lambda: classifier.classify("one text"), "texts: found a string, expected a list of strings."),
@@ -70,17 +75,18 @@ def test_threads_must_be_positive(tiny_bundle_dir):
     assert str(caught.value) == "threads: found 0, expected at least 1."
 
 
+@pytest.mark.fault("K1")
 def test_many_threads_share_one_classifier(int8_classifier):
     expected = [int8_classifier.predict_proba([text]) for text in TEXTS]
     wrong = []
 
     def work():
-        for _ in range(20):
+        for _ in range(5):
             for text, probs in zip(TEXTS, expected, strict=True):
                 if not np.array_equal(int8_classifier.predict_proba([text]), probs):
                     wrong.append(text)
 
-    threads = [threading.Thread(target=work) for _ in range(16)]
+    threads = [threading.Thread(target=work) for _ in range(64)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -88,6 +94,55 @@ def test_many_threads_share_one_classifier(int8_classifier):
     assert wrong == []
 
 
+@pytest.mark.fault("K3")
+def test_sessions_are_created_one_at_a_time(tiny_bundle_dir, monkeypatch):
+    """onnxruntime's creation is not safe to run in several threads without the interpreter's lock."""
+    import onnxruntime
+
+    inner, inside, overlaps = onnxruntime.InferenceSession, [], []
+
+    def create(*arguments, **options):
+        inside.append(1)
+        overlaps.append(len(inside) > 1)
+        time.sleep(0.01)  # gives up the interpreter's lock, so that others may come in
+        try:
+            return inner(*arguments, **options)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", create)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(Classifier.load(tiny_bundle_dir).predict_proba(TEXTS)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and all(np.array_equal(probs, found[0]) for probs in found)
+    assert overlaps == [False] * 8
+
+
+@pytest.mark.fault("K4")
+def test_the_last_reference_goes_while_another_thread_classifies(tiny_bundle_dir):
+    """There is no close(): a session lives as long as a run needs it."""
+    owner = [Classifier.load(tiny_bundle_dir)]
+    classify = owner[0].classify
+    expected = [answer.label for answer in classify(TEXTS)]
+    found = []
+    threads = [threading.Thread(target=lambda call: found.append(call(TEXTS * 20)), args=(classify,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    del classify
+    owner.clear()
+    gc.collect()
+    for thread in threads:
+        thread.join()
+    assert [[answer.label for answer in answers] for answers in found] == [expected * 20] * 4
+
+
+@pytest.mark.fault("K2")
 def test_after_a_fork(tiny_bundle_dir):
     """A session inherited across a fork crashes or hangs with several threads; ours is made anew."""
     parent = Classifier.load(tiny_bundle_dir, threads=4)
@@ -115,11 +170,13 @@ def test_threshold(tmp_path, tiny_fp32_bundle_dir, classifier):
     assert loaded.classify(["where is my parcel"], threshold=0.0)[0].label is not None
 
 
+@pytest.mark.fault("H9")
 def test_the_first_of_equal_labels_wins():
     probs = np.array([[0.25, 0.375, 0.375]], np.float32)
     assert decide(probs, [False], ["a", "b", "c"], None)[0].label == "b"
 
 
+@pytest.mark.fault("H9")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_probabilities_that_are_not_finite(bad):
     probs = np.array([[0.5, 0.5], [bad, 0.5]], np.float32)
@@ -133,6 +190,7 @@ def test_thresholds_that_are_fine(value):
     assert check_threshold(value) == value
 
 
+@pytest.mark.fault("H10")
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_thresholds_that_are_not(value):
     with pytest.raises(InputError):
@@ -159,6 +217,7 @@ def rewritten(folder, change):
     return Classifier.load(folder)
 
 
+@pytest.mark.fault("I4")
 def test_selftest_sees_other_answers(tmp_path, tiny_fp32_bundle_dir):
     def probs(body):
         body["samples"][0]["probs"][0] += 0.01

@@ -17,6 +17,7 @@ from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.session import open_session
 
 
+@pytest.mark.fault("I1")
 def test_a_provider_that_is_not_there(tiny_bundle_dir):
     import onnxruntime
 
@@ -31,6 +32,7 @@ def test_a_provider_that_is_not_there(tiny_bundle_dir):
     assert fallen.providers == ("CPUExecutionProvider",)
 
 
+@pytest.mark.fault("I1")
 def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeypatch):
     """onnxruntime-gpu without a usable CUDA lists the provider and then runs on the CPU."""
     import onnxruntime
@@ -52,6 +54,7 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
     )
 
 
+@pytest.mark.fault("I9")
 def test_a_provider_that_does_not_exist(tiny_bundle_dir, capfd):
     """onnxruntime itself prints to stdout and runs on the CPU."""
     with pytest.raises(ProviderError):
@@ -68,6 +71,7 @@ def test_no_provider(tiny_bundle_dir, allow_fallback):
     assert str(caught.value) == "providers: found none, expected at least one, such as CPUExecutionProvider."
 
 
+@pytest.mark.fault("I2")
 def test_both_wheels(tiny_bundle_dir, monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: "1.32.0")
     assert session.installed_runtimes() == {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"}
@@ -79,6 +83,7 @@ def test_both_wheels(tiny_bundle_dir, monkeypatch):
     )
 
 
+@pytest.mark.fault("I2")
 def test_onnxruntime_missing(tiny_bundle_dir):
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
@@ -92,6 +97,7 @@ def test_onnxruntime_missing(tiny_bundle_dir):
     )
 
 
+@pytest.mark.fault("I2")
 def test_onnxruntime_too_old(tiny_bundle_dir):
     import onnxruntime
 
@@ -104,6 +110,7 @@ def test_onnxruntime_too_old(tiny_bundle_dir):
     )
 
 
+@pytest.mark.fault("I9")
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x08\x0a", bytes(range(256)) * 20, None])
 def test_garbage_is_refused_and_stdout_stays_clean(tiny_bundle_dir, capfd, garbage):
     files = read_bundle(tiny_bundle_dir)

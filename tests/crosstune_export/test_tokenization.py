@@ -125,6 +125,7 @@ def test_ids_of_the_example_data(minilm, minilm_single, transformers_minilm, sup
     assert [list(row.ids) for row in pair_rows] == expected
 
 
+@pytest.mark.fault("H7")
 @settings(max_examples=400)
 @given(text=characters)
 def test_ids_of_any_text_in_minilm(minilm, minilm_single, transformers_minilm, text):
@@ -147,6 +148,7 @@ def replaced(text):
     return "".join(out)
 
 
+@pytest.mark.fault("H3")
 @settings(max_examples=400)
 @given(text=st.text(st.one_of(st.characters(categories=["Cs"]), st.characters(categories=None)), max_size=40))
 @example("\ud800\ud83d\ude00\udc00")
@@ -177,6 +179,7 @@ def test_a_pair_is_truncated_where_either_text_is_cut(tiny_backbone):
     assert flags == [False, True, True, True]
 
 
+@pytest.mark.fault("H1")
 def test_empty_texts(single, pairs):
     assert single.rows([""])[0].ids == (2, 3)
     assert pairs.rows([("", "")])[0].ids == (2, 3, 3)
@@ -224,6 +227,7 @@ def test_probes_of_minilm(minilm):
     assert rows[-1].truncated and len(rows[-1].ids) == 256
 
 
+@pytest.mark.fault("H11")
 def test_special_tokens_in_a_text_are_text(single):
     row = single.rows(["[CLS] [SEP] [MASK] [PAD]"])[0]
     assert [row.ids.count(special) for special in (2, 3, 4, 0)] == [1, 1, 0, 0]
@@ -236,6 +240,7 @@ def test_truncated_flag_at_the_edge(single, tiny_backbone):
     assert (len(cut.ids), cut.truncated) == (budget + 2, True)
 
 
+@pytest.mark.fault("H4")
 def test_long_texts_are_cut_before_they_are_tokenized(tiny_backbone):
     tokenizer = TextTokenizer(tiny_backbone.tokenizer_json, layout_of(tiny_backbone, max_text_bytes=1024), False, "x")
     fits, cut = tokenizer.rows([" " * 1020 + "box", " " * 1024 + "box"])
@@ -245,11 +250,13 @@ def test_long_texts_are_cut_before_they_are_tokenized(tiny_backbone):
     assert (len(within.ids), within.truncated) == (2, True)
 
 
+@pytest.mark.fault("H3")
 def test_unpaired_surrogates_become_the_replacement_character(single):
     assert single.rows(["box \ud800 late \udfff"])[0] == single.rows(["box \ufffd late \ufffd"])[0]
     assert single.rows(["\ud83d\ude00"])[0] == single.rows(["😀"])[0]
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.parametrize(("value", "kind"), [(None, "None"), (3, "int"), (b"x", "bytes"), (["a", "b"], "list")])
 def test_items_that_are_no_text(single, value, kind):
     with pytest.raises(InputError) as caught:
@@ -257,6 +264,7 @@ def test_items_that_are_no_text(single, value, kind):
     assert str(caught.value) == f"texts[1]: found {kind}, expected a string."
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.parametrize(("value", "kind"), [("one", "str"), (("a",), "tuple"), (("a", 2), "tuple"), (None, "None")])
 def test_items_that_are_no_pair(pairs, value, kind):
     with pytest.raises(InputError) as caught:
