@@ -119,13 +119,18 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="With --data: what the bundle was built from.")
     ] = None,
+    provider: Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")] = "cpu",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Run on the CPU when the provider is not to be had.")
+    ] = False,
 ) -> None:
     """Check every hash, run the self-test, and perhaps compare with the checkpoint."""
     from crosstune_export import Classifier, GateError, SelfTestError, UsageError
+    from crosstune_export.runtime.session import providers_of
 
     if (data is None) != (checkpoint is None):
         raise UsageError("verify: --data and --checkpoint go together, found one of them.")
-    classifier = Classifier.load(bundle)
+    classifier = Classifier.load(bundle, providers=providers_of(provider), allow_fallback=allow_fallback)
     manifest = classifier.manifest
     typer.echo(f"{bundle}: digest {manifest.digest}, {len(manifest.files) + 1} files as built")
     report = classifier.selftest()
