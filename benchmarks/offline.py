@@ -1,10 +1,12 @@
 """Speed and memory of ``crosstune-export classify`` over many rows, and beside a plain loop of sentence-transformers.
 
     python benchmarks/offline.py memory BUNDLE --data-root ROOT --rows 1000000
+    python benchmarks/offline.py ray BUNDLE --data-root ROOT --rows 100000
     python benchmarks/offline.py compare BUNDLE --data-root ROOT --rows 50000 --peer-python PATH --weights FOLDER
 
 ROOT has train.jsonl (``text``, ``label``): its texts, over and over, with ids, are the rows. ``memory`` samples the resident
-memory of the command and its workers until the first tenth of the rows is safe, and from then on. ``compare`` runs the command
+memory of the command and its workers until the first tenth of the rows is safe, and from then on. ``ray`` (with the Python of
+an environment that has Ray) runs both engines in turns, compares their bytes and prints what Ray costs. ``compare`` runs the command
 and ``benchmarks/offline_peer.py`` (with the Python of an environment that has sentence-transformers[onnx], optimum-onnx and
 scikit-learn) in turns over the same rows. Of the command everything counts, its start included; of the peer the loop alone.
 Beside the time that passed stands the processor time, which a busy machine changes little.
@@ -37,9 +39,10 @@ def write_rows(path: Path, data_root: Path, rows: int) -> None:
             sink.write(json.dumps({"id": number, "text": text}) + "\n")
 
 
-def command(arguments: argparse.Namespace, source: Path, output: Path) -> list[str]:
+def command(arguments: argparse.Namespace, source: Path, output: Path, engine: str = "local") -> list[str]:
     """The command that is measured."""
     options = ["--output", str(output), "--workers", str(arguments.workers), "--top-k", "1", "--force"]
+    options += ["--engine", engine]
     return [sys.executable, "-c", ENTRY, "classify", str(arguments.bundle), str(source), *options]
 
 
@@ -77,6 +80,28 @@ def memory(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
+def ray(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Medians of seconds of both engines, in turns, and whether they wrote the same bytes."""
+    source = folder / "rows.jsonl"
+    write_rows(source, arguments.data_root, arguments.rows)
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    for turn in range(arguments.rounds):
+        print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+        for engine, found in seconds.items():
+            started = time.monotonic()
+            line = command(arguments, source, folder / f"{engine}.jsonl", engine)
+            subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            found.append(time.monotonic() - started)
+    middle = {engine: round(statistics.median(values), 1) for engine, values in seconds.items()}
+    return {
+        "rows": arguments.rows,
+        "rounds": arguments.rounds,
+        "same_bytes": (folder / "ray.jsonl").read_bytes() == (folder / "local.jsonl").read_bytes(),
+        "seconds": middle,
+        "ray_costs_s": round(middle["ray"] - middle["local"], 1),
+    }
+
+
 def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Medians of rows per second and per processor second, in turns."""
     source = folder / "rows.jsonl"
@@ -109,7 +134,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "compare"))
+    parser.add_argument("what", choices=("memory", "ray", "compare"))
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -120,7 +145,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        run = {"memory": memory, "compare": compare}[arguments.what]
+        run = {"memory": memory, "ray": ray, "compare": compare}[arguments.what]
         figures = {"bundle": arguments.bundle.name, "workers": arguments.workers} | run(arguments, Path(name))
     print(json.dumps(figures))
     if arguments.output is not None:
