@@ -234,7 +234,7 @@ def test_several_processes_give_the_same_bytes(scripts, task, tiny_fp32_bundle_d
     for workers in (1, 3):
         done = scripts.run(
             "crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--output", task.out / f"{workers}.jsonl",
-            "--workers", workers,
+            "--workers", workers, timeout=600,
         )  # fmt: skip
         assert (done.code, done.out) == (0, "")
         assert done.err.startswith("7000 rows, ")
@@ -246,7 +246,7 @@ def test_several_processes_give_the_same_bytes(scripts, task, tiny_fp32_bundle_d
 def test_a_bad_row_in_another_process(scripts, task, tiny_fp32_bundle_dir):
     path = task.folder / "t.jsonl"
     path.write_text('{"text": "a"}\n' * 3000 + "nope\n" + '{"text": "a"}\n' * 3000, "utf-8")
-    done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2)
+    done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2, timeout=600)
     assert (done.code, done.err) == (3, f"error: {path}:3001: {REASONS[1]}\n")
     assert len(done.out.splitlines()) == 2048
 

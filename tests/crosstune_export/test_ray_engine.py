@@ -37,14 +37,14 @@ def test_the_same_bytes_as_the_local_engine(scripts, task, source, tiny_fp32_bun
         for engine in ("local", "ray"):
             output = task.out / f"{engine}-{name}"
             options = ("--on-error", "record", "--engine", engine, "--workers", 2, "--output", output)
-            done = scripts.run(*base, *options, timeout=300)
+            done = scripts.run(*base, *options, timeout=900)
             assert (done.code, done.out) == (0, ""), done.err
         for ending in ("", ".bad.jsonl"):
             local = (task.out / f"local-{name}{ending}").read_bytes()
             assert (task.out / f"ray-{name}{ending}").read_bytes() == local
     assert len((task.out / "local-a.jsonl").read_bytes().splitlines()) == 6993
 
-    failed = scripts.run(*base, "--engine", "ray", "--output", task.out / "b.jsonl", timeout=300)
+    failed = scripts.run(*base, "--engine", "ray", "--output", task.out / "b.jsonl", timeout=900)
     assert failed.code == 3
     assert (
         failed.err.splitlines()[-1]
@@ -60,12 +60,12 @@ def test_one_engine_goes_on_where_the_other_stopped(scripts, task, source, tiny_
     (source / "1.jsonl").write_text(lines, "utf-8")
     base = ("crosstune-export", "classify", tiny_fp32_bundle_dir, source)
     cut, whole = task.out / "cut.jsonl", task.out / "whole.jsonl"
-    assert scripts.run(*base, "--output", cut).code == 3
+    assert scripts.run(*base, "--output", cut, timeout=900).code == 3
     kept = json.loads((task.out / "cut.jsonl.partial.json").read_text("utf-8"))
     assert kept["windows"] == 3
-    done = scripts.run(*base, "--output", cut, "--on-error", "skip", "--engine", "ray", "--resume", timeout=300)
+    done = scripts.run(*base, "--output", cut, "--on-error", "skip", "--engine", "ray", "--resume", timeout=900)
     assert done.code == 0, done.err
-    assert scripts.run(*base, "--output", whole, "--on-error", "skip").code == 0
+    assert scripts.run(*base, "--output", whole, "--on-error", "skip", timeout=900).code == 0
     assert cut.read_bytes() == whole.read_bytes()
 
 
