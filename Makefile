@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum lint docs cpp web browser fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs cpp web browser fuzz fuzz-python audit bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -49,6 +49,11 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OPTIMUM)/constraints.txt \
 	  -e '.[optimum,cpu,offline]' pytest hypothesis
 	touch $@
+
+# Ray is large and stays out of .venv: its packages lie in a folder of their own.
+test-ray: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target .venv-ray 'ray[data]'
+	PYTHONPATH=.venv-ray $(BIN)/python -m pytest tests/crosstune_export/test_ray_engine.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -103,4 +108,4 @@ bench-accuracy: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
 
 clean:
-	rm -rf $(OUT) $(VENV) $(OPTIMUM) build *.egg-info runtime_web/node_modules runtime_web/dist crosstune_export/page
+	rm -rf $(OUT) $(VENV) $(OPTIMUM) .venv-ray build *.egg-info runtime_web/node_modules runtime_web/dist crosstune_export/page

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from crosstune_cli.bench_command import bench
 from crosstune_cli.classify_command import classify
+from crosstune_cli.doctor_command import doctor
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.release_commands import add_release_commands
@@ -148,6 +149,7 @@ def build(
 
 
 app.command()(classify)
+app.command()(doctor)
 
 
 @app.command()
@@ -168,9 +170,14 @@ def verify(
     min_release: Annotated[
         int, typer.Option("--min-release", min=0, help="Refuse a bundle with a smaller release number.")
     ] = 0,
+    provider: Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")] = "cpu",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Run on the CPU when the provider is not to be had.")
+    ] = False,
 ) -> None:
     """Check every hash and perhaps a signature, run the self-test, and perhaps compare with the checkpoint."""
     from crosstune_export import Classifier, GateError, SelfTestError, UsageError
+    from crosstune_export.runtime.session import providers_of
 
     if (data is None) != (checkpoint is None):
         raise UsageError("verify: --data and --checkpoint go together, found one of them.")
@@ -182,7 +189,7 @@ def verify(
         if require_signature is not None:
             typer.echo(check_signature(bundle, require_signature, signature))
         check_release(bundle, min_release)
-    classifier = Classifier.load(bundle)
+    classifier = Classifier.load(bundle, providers=providers_of(provider), allow_fallback=allow_fallback)
     manifest = classifier.manifest
     typer.echo(f"{bundle}: digest {manifest.digest}, {len(manifest.files) + 1} files as built")
     report = classifier.selftest()

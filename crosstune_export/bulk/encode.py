@@ -171,24 +171,30 @@ def write_parquet(batches: BinaryIO, sink: BinaryIO, row_group_rows: int) -> Non
 
 
 def make_encoder(
-    file_format: str, labels: tuple[str, ...], first: Decoded | None, *, top_k: int | None, spreadsheet_safe: bool
+    file_format: str,
+    labels: tuple[str, ...],
+    carried: Any,  # noqa: ANN401
+    names: Sequence[str],
+    *,
+    top_k: int | None,
+    spreadsheet_safe: bool,
 ) -> Encoder:
     """The encoder of an output whose columns, where they are fixed, are those of the first window.
 
     Args:
         file_format: Out of ``OUTPUT_FORMATS``.
         labels: L names.
-        first: The first window, None where there is no row at all.
+        carried: The good rows of the first window, as ``decode.Decoded`` has them.
+        names: The columns where there is none.
         top_k: See ``Encoder``.
         spreadsheet_safe: See ``Encoder``.
 
     Raises:
         MissingExtraError: Parquet, and pyarrow is not installed.
     """
-    rows = [] if first is None else first.carried
-    names = (name for row in rows for name in row) if isinstance(rows, list) else rows.schema.names
-    columns = tuple(dict.fromkeys(names))
-    schema = _carried_schema(rows, columns) if file_format == "parquet" else b""
+    found = (name for row in carried for name in row) if isinstance(carried, list) else carried.schema.names
+    columns = tuple(dict.fromkeys(found)) or tuple(names)
+    schema = _carried_schema(carried, columns) if file_format == "parquet" else b""
     return Encoder(file_format, labels, columns, top_k, spreadsheet_safe, schema)
 
 

@@ -29,10 +29,11 @@ class StandardOutput:
     def __init__(self, bad_rows: BinaryIO | None) -> None:
         self._bad_rows = bad_rows
         self._tally = Tally()
+        self._header = b""
 
     def begin(self, header: bytes) -> None:
-        """Write what stands before the first row."""
-        self._write(header)
+        """Remember what stands before the first row: nothing is written before the first window is classified."""
+        self._header = header
 
     def append(self, result: WindowResult) -> None:
         """Add a window."""
@@ -43,8 +44,10 @@ class StandardOutput:
 
     def finish(self) -> Tally:
         """The counts of the run."""
+        self._write(b"")
         return self._tally
 
     def _write(self, data: bytes) -> None:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(self._header + data)
         sys.stdout.buffer.flush()
+        self._header = b""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from crosstune_export.bulk.sources import STANDARD_INPUT, Source
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import read_windows
 from crosstune_export.errors import ExportError, MissingExtraError, UsageError
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
+_Column: TypeAlias = "npt.NDArray[np.object_]"
 _BLOCK_BYTES = 1 << 18  # some windows: enough to keep many actors busy with one file
 
 
@@ -28,7 +30,7 @@ def classify_with_ray(
         sources: What to read; every machine of the cluster must find the files under these paths.
         done: How many windows of a source are not to be classified again.
         job: What to do with each window; takes the bundle along.
-        workers: Actors at most; on a cluster that was joined, one for each of its processors.
+        workers: Actors on this machine; on a cluster that is joined, there is one for every ``threads`` of its processors.
         address: The cluster to join; None starts one on this machine.
 
     Raises:
@@ -38,6 +40,7 @@ def classify_with_ray(
     """
     if any(source.path == STANDARD_INPUT for source in sources):
         raise UsageError("--engine ray: standard input cannot be read by other processes. Give files.")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine that nobody asked for
     try:
         import ray
         import ray.data
@@ -45,71 +48,72 @@ def classify_with_ray(
         raise MissingExtraError(
             "ray: not installed, expected for --engine ray. Run: pip install 'crosstune-export[ray]'"
         ) from error
-    started = not ray.is_initialized()
-    if started:
-        own = (
-            {"num_cpus": workers * job.threads, "include_dashboard": False} if address is None else {"address": address}
-        )
-        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **own)
+    if address is None:
+        ray.init(num_cpus=workers * job.threads, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        workers = max(1, int(ray.cluster_resources()["CPU"]) // job.threads)
     try:
-        yield from _stream(ray, sources, done, job, workers if address is None else int(ray.cluster_resources()["CPU"]))
+        for row in _results(ray, sources, done, job, workers).iter_rows():
+            result = row["result"]
+            if isinstance(result, ExportError):
+                raise result
+            yield result
     finally:
-        if started:
-            ray.shutdown()
+        ray.shutdown()
 
 
-def _stream(
+def _results(
     ray: Any,  # noqa: ANN401
     sources: Sequence[Source],
     done: Mapping[Source, int],
     job: WindowJob,
     workers: int,
-) -> Iterator[WindowResult]:
+) -> Any:  # noqa: ANN401
+    """A data set of results, not yet run: files → windows → results, in order."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.target_max_block_size = _BLOCK_BYTES
-    text_column = job.columns.text
     before = 0
     readings = []
     for source in sources:
-        readings.append({"reading": _Reading(source, done.get(source, 0), before, text_column)})
+        readings.append(_Reading(source, done.get(source, 0), before, job.columns.text))
         before += source.size_bytes
-    results = (
-        ray.data.from_items(readings, override_num_blocks=max(1, len(readings)))
-        .map_batches(_windows, batch_size=1, num_cpus=0)
+    return (
+        ray.data.from_items([{"number": number} for number in range(len(readings))], override_num_blocks=len(readings))
+        .map_batches(_windows, fn_args=(readings,), batch_size=1, num_cpus=0)
         .map_batches(
             _Actor,
             fn_constructor_args=(job,),
             batch_size=1,
             num_cpus=job.threads,
-            concurrency=max(1, workers // job.threads),
+            compute=ray.data.ActorPoolStrategy(size=workers),
         )
     )
-    for row in results.iter_rows():
-        result = row["result"]
-        if isinstance(result, ExportError):
-            raise result
-        yield result
 
 
+@dataclass(frozen=True)
 class _Reading:
     """What a reading task is to read."""
 
-    def __init__(self, source: Source, done: int, before_bytes: int, text_column: str) -> None:
-        self._source, self._done, self._before, self._text_column = source, done, before_bytes, text_column
+    source: Source
+    done: int
+    before_bytes: int
+    text_column: str
 
     def items(self) -> Iterator[object]:
         """Windows; an error is an item too, so that it arrives in its place."""
         try:
-            yield from islice(read_windows(self._source, self._text_column, self._before), self._done, None)
+            yield from islice(read_windows(self.source, self.text_column, self.before_bytes), self.done, None)
         except ExportError as error:
             yield error
 
 
-def _windows(batch: dict[str, npt.NDArray[np.object_]]) -> Iterator[dict[str, npt.NDArray[np.object_]]]:
-    for reading in batch["reading"]:
-        for item in reading.items():
+def _windows(batch: dict[str, npt.NDArray[Any]], readings: Sequence[_Reading]) -> Iterator[dict[str, _Column]]:
+    for number in batch["number"]:
+        for item in readings[number].items():
             yield {"window": _column(item)}
 
 
@@ -119,7 +123,7 @@ class _Actor:
     def __init__(self, job: WindowJob) -> None:
         self._classify = job.load()
 
-    def __call__(self, batch: dict[str, npt.NDArray[np.object_]]) -> dict[str, npt.NDArray[np.object_]]:
+    def __call__(self, batch: dict[str, _Column]) -> dict[str, _Column]:
         (window,) = batch["window"]
         try:
             return {"result": _column(window if isinstance(window, ExportError) else self._classify(window))}
@@ -127,7 +131,7 @@ class _Actor:
             return {"result": _column(error)}
 
 
-def _column(value: object) -> npt.NDArray[np.object_]:
+def _column(value: object) -> _Column:
     column = np.empty(1, object)
     column[0] = value
     return column

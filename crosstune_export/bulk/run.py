@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from itertools import chain, islice
 from typing import Protocol
 
-from crosstune_export.bulk.decode import Columns, decode
+from crosstune_export.bulk.decode import Columns, decode, output_name
 from crosstune_export.bulk.encode import make_encoder
 from crosstune_export.bulk.local_engine import classify_windows
 from crosstune_export.bulk.partial_output import PartialOutput, next_digest
@@ -67,6 +68,7 @@ class BulkOptions:
         """Everything that the bytes of the output depend on."""
         who = ("engine", "ray_address", "workers", "allow_fallback")  # changes who does the work, not what comes out
         return {
+            "version": metadata.version("crosstune-export"),
             "bundle": files.manifest.digest,
             "input": [(source.path, source.file_format) for source in sources],
             **{name: value for name, value in vars(self).items() if name not in who},
@@ -112,7 +114,8 @@ def classify_files(
     encoder = make_encoder(
         options.file_format,
         files.manifest.label_names,
-        None if first is None else decode(first, columns),
+        [] if first is None else decode(first, columns).carried,
+        [] if first is None else [output_name(name) for name in first.header or (options.text_column,)],
         top_k=options.top_k,
         spreadsheet_safe=options.spreadsheet_safe,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60  # version 1 says "none" by a huge number
 _SELF = Path("/proc/self/cgroup")
 
 
@@ -29,15 +30,16 @@ def memory_left_bytes(root: Path = _ROOT, own: Path = _SELF) -> int | None:
     """Bytes that the control group still allows; None where there is no limit."""
     left = []
     for folder in _folders(root, own, "memory"):
-        for limit, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        for limit, used, cached in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             allowed, taken = _read(folder / limit), _read(folder / used)
-            if (
-                allowed.isdigit() and taken.isdigit() and int(allowed) < 1 << 60
-            ):  # version 1 says "none" by a huge number
-                left.append(max(0, int(allowed) - int(taken)))
+            if not (allowed.isdigit() and taken.isdigit()) or int(allowed) >= _NO_LIMIT:
+                continue
+            counts = dict(line.partition(" ")[::2] for line in _read(folder / "memory.stat").splitlines())
+            given_back_at_need = int(counts.get(cached, "0"))
+            left.append(max(0, int(allowed) - int(taken) + given_back_at_need))
     return min(left, default=None)
 
 

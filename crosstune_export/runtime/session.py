@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -12,14 +13,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import BundleContentError, BundleVersionError, MissingExtraError, ProviderError, UsageError
+from crosstune_export.errors import (
+    BundleContentError,
+    BundleVersionError,
+    MissingExtraError,
+    ProviderError,
+    ResourceError,
+    UsageError,
+)
 from crosstune_export.manifest import GraphFacts
-from crosstune_export.runtime.control_group import processor_limit
+from crosstune_export.runtime.control_group import memory_left_bytes, processor_limit
 from crosstune_export.runtime.graph_check import check_graph
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
+#: onnxruntime creates sessions safely only one at a time (its issue 27089).
+_creation = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    global _creation  # noqa: PLW0603 -- a fork may come while another thread holds the lock, and that thread has no copy here
+    _creation = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def open_session(
@@ -46,10 +65,14 @@ def open_session(
         BundleVersionError: The installed onnxruntime is older than the graph needs.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: The graph has parts that no build writes, or onnxruntime refuses it.
+        ResourceError: There is too little memory.
         UsageError: No provider is asked for.
     """
     if not providers:
         raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
+    left = memory_left_bytes()
+    if left is not None and left < len(model):
+        raise ResourceError(_too_little_memory(where, len(model), left))
     version = _import_onnxruntime().__version__
     if _version(version) < _version(graph.min_onnxruntime):
         raise BundleVersionError(
@@ -77,13 +100,17 @@ def open_inner(
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
     disabled_optimizers: Sequence[str] = (),
+    profile_prefix: str | None = None,
 ) -> Any:  # noqa: ANN401
     """Build onnxruntime's own session from the bytes of any graph, with the arguments of ``open_session``.
+
+    ``profile_prefix`` is the start of a file's name: runs are profiled, and ``end_profiling`` gives the whole name.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: onnxruntime refuses the graph.
+        ResourceError: There is too little memory.
     """
     ort = _import_onnxruntime()
     wanted = list(providers)
@@ -98,10 +125,12 @@ def open_inner(
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
+    if profile_prefix is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile_prefix
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    with _stdout_to_stderr():
+    with _creation, _stdout_to_stderr():
         try:
             inner = ort.InferenceSession(
                 model,
@@ -111,6 +140,8 @@ def open_inner(
             )
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
+            if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
+                raise ResourceError(_too_little_memory(where, len(model), memory_left_bytes())) from error
             raise BundleContentError(
                 f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
             ) from error
@@ -121,6 +152,14 @@ def open_inner(
             "Check the CUDA installation, or pass allow_fallback."
         )
     return inner
+
+
+def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> str:
+    there = "less than that" if left is None else f"{left / 1e6:.0f} MB"
+    return (
+        f"{where}: memory: found {there} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
+        "Raise the limit, or build a smaller bundle (int8, --layers)."
+    )
 
 
 class GraphSession:

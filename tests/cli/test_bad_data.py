@@ -22,10 +22,11 @@ BAD_EXAMPLES = [
         None,
         "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
         id="missing",
+        marks=pytest.mark.fault("A1"),
     ),
-    pytest.param("t.jsonl", b"", NO_EXAMPLES, id="empty"),
-    pytest.param("t.jsonl", b"\n \n", NO_EXAMPLES, id="blank lines only"),
-    pytest.param("t.csv", b"text,label\n", NO_EXAMPLES, id="header only"),
+    pytest.param("t.jsonl", b"", NO_EXAMPLES, id="empty", marks=pytest.mark.fault("A2")),
+    pytest.param("t.jsonl", b"\n \n", NO_EXAMPLES, id="blank lines only", marks=pytest.mark.fault("A2")),
+    pytest.param("t.csv", b"text,label\n", NO_EXAMPLES, id="header only", marks=pytest.mark.fault("A2")),
     pytest.param(
         "t.txt",
         GOOD,
@@ -37,57 +38,91 @@ BAD_EXAMPLES = [
         GOOD + b'{"text": nope}\n',
         "{f}:2: not valid JSON (Expecting value at column 10). Correct the line.",
         id="bad JSON",
+        marks=pytest.mark.fault("A9"),
     ),
-    pytest.param("t.jsonl", GOOD + b"\n" + b'{"text": "a", "label": "praise",}\n', None, id="trailing comma"),
+    pytest.param(
+        "t.jsonl",
+        GOOD + b"\n" + b'{"text": "a", "label": "praise",}\n',
+        None,
+        id="trailing comma",
+        marks=pytest.mark.fault("A9"),
+    ),
     pytest.param(
         "t.jsonl",
         b'["where is it", "shipping"]\n',
         '{f}:1: found list, expected an object such as {{"text": "…", "label": "…"}}. Correct the line.',
         id="not an object",
+        marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
         "t.jsonl",
         GOOD + b'{"text": "thanks"}\n',
         "{f}:2: no field 'label', found 'text'. Give every row text and label.",
         id="missing label",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"Text": "thanks", "label": "praise"}\n',
         "{f}:1: no field 'text', found 'Text', 'label'. Give every row text and label.",
         id="missing text",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"text": 5, "label": "praise"}\n',
         "{f}:1: text is 5, expected a string. Put it in quotes.",
         id="a number as text",
+        marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"text": "a", "text": "b", "label": "praise"}\n',
         "{f}:1: not valid JSON (key 'text' twice). Correct the line.",
         id="a key twice",
+        marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
-        "t.jsonl", b'{"text": "a", "label": NaN}\n', "{f}:1: not valid JSON (number NaN). Correct the line.", id="NaN"
+        "t.jsonl",
+        b'{"text": "a", "label": NaN}\n',
+        "{f}:1: not valid JSON (number NaN). Correct the line.",
+        id="NaN",
+        marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
-        "t.jsonl", b"[" * 100_000 + b"\n", "{f}:1: not valid JSON (nested too deeply). Correct the line.", id="deep"
+        "t.jsonl",
+        b"[" * 100_000 + b"\n",
+        "{f}:1: not valid JSON (nested too deeply). Correct the line.",
+        id="deep",
+        marks=pytest.mark.fault("A10"),
     ),
-    pytest.param("t.jsonl", b'{"text": "", "label": "praise"}\n', "{f}:1: text" + EMPTY, id="empty text"),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "", "label": "praise"}\n',
+        "{f}:1: text" + EMPTY,
+        id="empty text",
+        marks=pytest.mark.fault("A14"),
+    ),
     pytest.param(
         "t.jsonl",
         GOOD + '{"text": " \u200b\u00a0", "label": "praise"}\n'.encode(),
         "{f}:2: text" + EMPTY,
         id="invisible text",
+        marks=pytest.mark.fault("A14"),
     ),
-    pytest.param("t.jsonl", b'{"text": "a", "label": ""}\n', "{f}:1: label" + EMPTY, id="empty label"),
+    pytest.param(
+        "t.jsonl",
+        b'{"text": "a", "label": ""}\n',
+        "{f}:1: label" + EMPTY,
+        id="empty label",
+        marks=pytest.mark.fault("A14"),
+    ),
     pytest.param(
         "t.jsonl",
         b'{"text": "a\\u0000b", "label": "praise"}\n',
         "{f}:1: text has the control character U+0000 at position 1. Remove it.",
         id="NUL",
+        marks=pytest.mark.fault("A5"),
     ),
     pytest.param(
         "t.jsonl",
@@ -100,12 +135,14 @@ BAD_EXAMPLES = [
         jsonl([(LONG, "praise")]),
         "{f}:1: text has 1048577 characters, expected at most 1048576. Shorten or split it.",
         id="too long",
+        marks=pytest.mark.fault("A8"),
     ),
     pytest.param(
         "t.csv",
         b"text,label\n" + LONG.encode() + b",praise\n",
         "{f}:2: text has 1048577 characters, expected at most 1048576. Shorten or split it.",
         id="too long for csv",
+        marks=pytest.mark.fault("A8"),
     ),
     pytest.param(
         "t.jsonl",
@@ -118,49 +155,63 @@ BAD_EXAMPLES = [
         GOOD + jsonl([("where is it", "praise")]),
         "{f}:2: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1. Keep one label for each text.",
         id="two labels",
+        marks=pytest.mark.fault("A12"),
     ),
     pytest.param(
         "t.jsonl",
         (GOOD + jsonl([("why", "praise")])) + jsonl([("where is it", "praise"), ("why", "billing")]),
         "{f}:3: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1 and 1 more. Keep one label for each text.",
         id="two labels, twice",
+        marks=pytest.mark.fault("A12"),
     ),
     pytest.param(
         "t.jsonl",
         GOOD + '{"text": "caf\u00e9", "label": "praise"}\n'.encode("latin-1"),
         "{f}:2: byte 0xe9 at offset " + str(len(GOOD) + 13) + NOT_UTF8,
         id="Latin-1",
+        marks=pytest.mark.fault("A4"),
     ),
-    pytest.param("t.jsonl", GOOD.decode().encode("utf-16"), "{f}:1: byte 0xff at offset 0" + NOT_UTF8, id="UTF-16"),
+    pytest.param(
+        "t.jsonl",
+        GOOD.decode().encode("utf-16"),
+        "{f}:1: byte 0xff at offset 0" + NOT_UTF8,
+        id="UTF-16",
+        marks=pytest.mark.fault("A4"),
+    ),
     pytest.param(
         "t.csv",
         b"\xef\xbb\xbftext,label\ncaf\xe9,praise\n",
         "{f}:2: byte 0xe9 at offset 17" + NOT_UTF8,
         id="Latin-1 after a byte order mark",
+        marks=pytest.mark.fault("A4"),
     ),
     pytest.param(
         "t.csv",
         b"words,label\na,praise\n",
         "{f}:1: columns words, label, expected text and label. Name them in the first line.",
         id="csv header",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.csv",
         b"text,label,text\na,praise,b\n",
         "{f}:1: column 'text' stands there more than once. Name each column differently.",
         id="csv column twice",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.csv",
         b"text,label\nwell, thanks,praise\n",
         "{f}:2: 3 columns, expected 2 (text, label). Quote texts that hold the separator.",
         id="csv separator",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.csv",
         b'text,label\na,praise\n"open,praise\nb,billing\n',
         "{f}:3: the row that starts here cannot be read (unexpected end of data). Close its quotes.",
         id="csv open quote",
+        marks=pytest.mark.fault("A6"),
     ),
     pytest.param("t.parquet", GOOD, None, id="not Parquet"),
     pytest.param(
@@ -200,6 +251,7 @@ def test_train_refuses_bad_examples(run_app, task, tiny_backbone_dir, request, n
     assert files_in(task.out) == []
 
 
+@pytest.mark.fault("A1")
 def test_a_folder_in_place_of_examples(run_app, task):
     folder = task.folder / "t.jsonl"
     folder.mkdir()
@@ -361,35 +413,56 @@ def test_names_that_mislead_other_languages_are_labels_like_any(run_app, task, t
 
 BAD_TEXTS = [
     pytest.param(
-        "t.txt", None, "{f}: cannot be read (No such file or directory), expected a file. Check the path.", id="missing"
+        "t.txt",
+        None,
+        "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
+        id="missing",
+        marks=pytest.mark.fault("A1"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"text": "ok"}\n{"text":\n',
         "{f}:2: not valid JSON (Expecting value). Correct the line.",
         id="bad JSON",
+        marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"text": "ok"}\n\n{"txt": "a"}\n',
         "{f}:3: no string 'text', found fields 'txt'. Give every row text.",
         id="missing field",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
         "t.jsonl", b'{"text": null}\n', "{f}:1: no string 'text', found fields 'text'. Give every row text.", id="null"
     ),
     pytest.param(
-        "t.jsonl", b'["a"]\n', "{f}:1: no string 'text', found fields none. Give every row text.", id="not an object"
+        "t.jsonl",
+        b'["a"]\n',
+        "{f}:1: no string 'text', found fields none. Give every row text.",
+        id="not an object",
+        marks=pytest.mark.fault("A9"),
     ),
-    pytest.param("t.txt", b"fine\ncaf\xe9\n", "{f}:2: byte 0xe9 at offset 8" + NOT_UTF8, id="Latin-1"),
+    pytest.param(
+        "t.txt",
+        b"fine\ncaf\xe9\n",
+        "{f}:2: byte 0xe9 at offset 8" + NOT_UTF8,
+        id="Latin-1",
+        marks=pytest.mark.fault("A4"),
+    ),
     pytest.param(
         "t.csv",
         b"words\na\n",
         "{f}: columns words, expected text. Give the name of the column with --text-column.",
         id="csv header",
+        marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
-        "t.csv", b'text\n"a\n', "{f}:2: not a row (unexpected end of data). Correct its quotes.", id="csv open quote"
+        "t.csv",
+        b'text\n"a\n',
+        "{f}:2: not a row (unexpected end of data). Correct its quotes.",
+        id="csv open quote",
+        marks=pytest.mark.fault("A6"),
     ),
 ]
 

@@ -35,10 +35,15 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
             "crosstune-export build a --max-flips few",
             "Invalid value for '--max-flips': 'few' is not a valid float. {see}",
         ),
-        ("crosstune-export classify a --top-k 0", "Invalid value for '--top-k': 0 is not in the range x>=1. {see}"),
-        (
+        pytest.param(
+            "crosstune-export classify a --top-k 0",
+            "Invalid value for '--top-k': 0 is not in the range x>=1. {see}",
+            marks=pytest.mark.fault("H10"),
+        ),
+        pytest.param(
             "crosstune-export classify a --threshold 1.5",
             "Invalid value for '--threshold': 1.5 is not in the range 0<=x<=1. {see}",
+            marks=pytest.mark.fault("H10"),
         ),
         (
             "crosstune-export classify a --input-format xml",

@@ -184,6 +184,32 @@ def test_a_value_of_another_type(classify, task):
     assert result.err.startswith(f"error: {path}: row 1025: column 'n': not of the type that the first rows have (")
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_nothing_to_classify(classify, task, ending):
+    (task.folder / "t.csv").write_bytes(b"text,n\n")
+    result = classify(task.folder / "t.csv", "--output", task.out / f"a.{ending}")
+    assert (result.code, result.err.startswith("0 rows, 0 truncated")) == (0, True)
+    if ending == "parquet":
+        assert parquet.read_table(task.out / "a.parquet").schema.names == ANSWER
+    else:
+        expected = {"jsonl": "", "csv": "label,prob,probs,truncated\n"}[ending]
+        assert (task.out / f"a.{ending}").read_text("utf-8") == expected
+
+
+def test_a_first_window_of_bad_rows(classify, task):
+    """The columns are then those of the header, or the text alone."""
+    (task.folder / "t.csv").write_text("text,n\n" + "a\n" * 1024 + "b,1\n", "utf-8")
+    result = classify(task.folder / "t.csv", "--format", "csv", "--on-error", "skip")
+    assert (result.code, result.err) == (0, "1 row, 1024 bad rows left out, 0 truncated\n")
+    header, row = csv.reader(io.StringIO(result.out))
+    assert (header, row[:2]) == (["text", "n", *ANSWER], ["b", "1"])
+
+
+def test_a_table_on_standard_output_begins_with_an_answer(classify, task):
+    (task.folder / "t.txt").write_bytes(b"a\n")
+    assert classify(task.folder / "t.txt", "--format", "csv", "--provider", "cuda").out == ""
+
+
 @pytest.mark.fault("A16")
 def test_spreadsheets(classify, task):
     risky = ["=1+1", "+1", "-1", "@x", " \u00a0=1", "\t=1", "\r=1", "a\n=1", "a,=1", "plain", "a=1", "-"]
@@ -208,7 +234,7 @@ def test_several_processes_give_the_same_bytes(scripts, task, tiny_fp32_bundle_d
     for workers in (1, 3):
         done = scripts.run(
             "crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--output", task.out / f"{workers}.jsonl",
-            "--workers", workers,
+            "--workers", workers, timeout=600,
         )  # fmt: skip
         assert (done.code, done.out) == (0, "")
         assert done.err.startswith("7000 rows, ")
@@ -220,7 +246,7 @@ def test_several_processes_give_the_same_bytes(scripts, task, tiny_fp32_bundle_d
 def test_a_bad_row_in_another_process(scripts, task, tiny_fp32_bundle_dir):
     path = task.folder / "t.jsonl"
     path.write_text('{"text": "a"}\n' * 3000 + "nope\n" + '{"text": "a"}\n' * 3000, "utf-8")
-    done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2)
+    done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2, timeout=600)
     assert (done.code, done.err) == (3, f"error: {path}:3001: {REASONS[1]}\n")
     assert len(done.out.splitlines()) == 2048
 

@@ -226,7 +226,7 @@ def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
     """SIGKILL leaves no worker behind; benchmarks/kill_classify.py does the same at many random instants."""
     psutil = pytest.importorskip("psutil")
     options = (bundle, source, "--on-error", "record", "--workers", 2, "--output")
-    assert scripts.run("crosstune-export", "classify", *options, task.out / "whole.jsonl").code == 0
+    assert scripts.run("crosstune-export", "classify", *options, task.out / "whole.jsonl", timeout=600).code == 0
     command = scripts.command("crosstune-export", "classify", *options, task.out / "cut.jsonl")
     process = subprocess.Popen(command, env=scripts.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = task.out / "cut.jsonl.partial.json"
@@ -239,6 +239,9 @@ def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
     if not (task.out / "cut.jsonl").exists():
-        assert scripts.run("crosstune-export", "classify", *options, task.out / "cut.jsonl", "--resume").code == 0
+        assert (
+            scripts.run("crosstune-export", "classify", *options, task.out / "cut.jsonl", "--resume", timeout=600).code
+            == 0
+        )
     for name in ("jsonl", "jsonl.bad.jsonl"):
         assert (task.out / f"cut.{name}").read_bytes() == (task.out / f"whole.{name}").read_bytes()

@@ -150,6 +150,10 @@ def test_the_python_interface(base, elsewhere):
             "error: onnxscript: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
         ),
         (
+            ["crosstune-export", "classify", "desk.bundle", "t.jsonl", "--output", "o.parquet"],
+            "error: pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[parquet]'\n",
+        ),
+        (
             ["crosstune-export", "verify", "desk.bundle", "--data", "e.jsonl", "--checkpoint", "a.ckpt"],
             "error: safetensors: not installed, expected for training. Run: pip install 'crosstune-export[train]'\n",
         ),

@@ -99,6 +99,7 @@ def test_example_line_is_what_read_examples_reads(tmp_path_factory, rows):
     ],
     ids=["byte order mark", "CRLF", "old Mac", "blank lines and no last newline"],
 )
+@pytest.mark.fault("A3")
 def test_line_ends_and_byte_order_marks_do_not_matter_in_jsonl(tmp_path, data):
     path = tmp_path / "x.jsonl"
     path.write_bytes(data)
@@ -417,6 +418,7 @@ def test_pairs_are_the_same_only_when_both_texts_are():
 @pytest.mark.parametrize(
     "other", ["Caf\u00e9 am  Eck", "Cafe\u0301 am Eck", "CAFÉ AM ECK", " café\tam\n eck ", "cafÉ am eck"]
 )
+@pytest.mark.fault("A13")
 def test_a_leak_is_seen_through_case_white_space_and_composition(other):
     train = [Example("unrelated", "x"), Example("Café am Eck", "x")]
     with pytest.raises(DataError) as caught:

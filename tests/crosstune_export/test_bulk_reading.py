@@ -211,8 +211,7 @@ BAD = [
     bad("A4", "byte", "t.txt", b"a\nb\xff\n", 2, "byte 0xff at offset 3 is not UTF-8. " + SAVE),
     bad("A4", "Latin-1", "t.csv", b"text\nb\xe9\n", 2, "byte 0xe9 at offset 6 is not UTF-8. " + SAVE),
     bad("A4", "UTF-16", "t.jsonl", '{"text": "a"}'.encode("utf-16"), 1, "byte 0xff at offset 0 is not UTF-8. " + SAVE),
-    bad("A7", "too few columns", "t.csv", b"text,n\na,1\nb\nc,1\n", 3, "1 columns, expected 2 (text, n). "
-        "Quote texts that hold the separator."),
+    bad("A7", "too few columns", "t.csv", b"text,n\na,1\nb\n", 3, "1 columns, expected 2 (text, n). Quote texts that hold the separator."),
     bad("A7", "too many columns", "t.csv", b"text\na, b\n", 2, "2 columns, expected 1 (text). Quote texts that hold the separator."),
     bad("A6", "open quote", "t.csv", b'text,n\na,1\n"b,2\nc,3\n', 3, UNCLOSED),
     bad("A6", "open quote before another", "t.csv", b'text,n\na,1\n"b,2\nc,3\n"d",4\n', 3, UNCLOSED),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -79,17 +81,65 @@ def test_many_threads_share_one_classifier(int8_classifier):
     wrong = []
 
     def work():
-        for _ in range(20):
+        for _ in range(5):
             for text, probs in zip(TEXTS, expected, strict=True):
                 if not np.array_equal(int8_classifier.predict_proba([text]), probs):
                     wrong.append(text)
 
-    threads = [threading.Thread(target=work) for _ in range(16)]
+    threads = [threading.Thread(target=work) for _ in range(64)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.fault("K3")
+def test_sessions_are_created_one_at_a_time(tiny_bundle_dir, monkeypatch):
+    """onnxruntime's creation is not safe to run in several threads without the interpreter's lock."""
+    import onnxruntime
+
+    inner, inside, overlaps = onnxruntime.InferenceSession, [], []
+
+    def create(*arguments, **options):
+        inside.append(1)
+        overlaps.append(len(inside) > 1)
+        time.sleep(0.01)  # gives up the interpreter's lock, so that others may come in
+        try:
+            return inner(*arguments, **options)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", create)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(Classifier.load(tiny_bundle_dir).predict_proba(TEXTS)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and all(np.array_equal(probs, found[0]) for probs in found)
+    assert overlaps == [False] * 8
+
+
+@pytest.mark.fault("K4")
+def test_the_last_reference_goes_while_another_thread_classifies(tiny_bundle_dir):
+    """There is no close(): a session lives as long as a run needs it."""
+    owner = [Classifier.load(tiny_bundle_dir)]
+    classify = owner[0].classify
+    expected = [answer.label for answer in classify(TEXTS)]
+    found = []
+    threads = [threading.Thread(target=lambda call: found.append(call(TEXTS * 20)), args=(classify,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    del classify
+    owner.clear()
+    gc.collect()
+    for thread in threads:
+        thread.join()
+    assert [[answer.label for answer in answers] for answers in found] == [expected * 20] * 4
 
 
 @pytest.mark.fault("K2")
