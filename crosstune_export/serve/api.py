@@ -84,7 +84,6 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
     )
     async def classify(request: Request) -> Response:
         """Label texts. The answer to a text does not depend on the other texts of its request."""
-        desk.texts.require_room()
         data = await read_body(request, desk.limits.max_body_bytes, desk.body_bytes)
         wanted = checked(body_model, read_json(data))
         request.scope["exchange"].texts = len(wanted.texts)

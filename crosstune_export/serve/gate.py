@@ -16,7 +16,8 @@ from crosstune_export.serve.desk import Desk
 from crosstune_export.serve.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from crosstune_export.serve.refusal import Refusal
 
-_ENDPOINTS = frozenset({"/v1/classify", "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
+_CLASSIFY = "/v1/classify"
+_ENDPOINTS = frozenset({_CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -61,6 +62,8 @@ class Gate:
         error = None
         try:
             _check_head(scope, exchange)
+            if scope["path"] == _CLASSIFY and scope["method"] == "POST":
+                self._desk.texts.require_room()  # here, before anything is spent on it
             await self._desk.app(scope, receive, named)
         except Refusal as refusal:
             await respond(refusal, exchange, named)

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -26,6 +27,8 @@ from crosstune_export.serve.protocol import TimedProtocol
 
 #: Connections that wait at the socket to be taken in.
 _BACKLOG = 2048
+#: Open files beside connections: the socket, the log, libraries.
+_OTHER_FILES = 100
 
 
 def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
@@ -49,6 +52,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     if threads < 1:
         raise UsageError(f"threads: found {threads}, expected at least 1.")
     path = Path(bundle)
+    _allow_files(limits.max_connections + _OTHER_FILES)
     desk = Desk(limits, threads)
     classifier = load_checked(path)
     desk.take(classifier, bundle_app(classifier, desk))
@@ -151,6 +155,21 @@ class BundleServer(uvicorn.Server):
     def _load(self) -> tuple[Any, Any]:
         classifier = load_checked(self._path)
         return classifier, bundle_app(classifier, self._desk)
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have so many files open: each connection is one.
+
+    Raises:
+        UsageError: The system allows fewer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise UsageError(
+            f"ulimit -n: found {hard} as the hard limit of open files, expected at least {count}. Raise it."
+        )
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:
