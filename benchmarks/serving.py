@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -300,19 +300,48 @@ def memory(bundle: Path, requests: int, warm: int) -> dict[str, object]:
 
 
 def table(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
-    """The throughput as the page shows it."""
+    """The two tables of docs/serving.md."""
     rows = ["| bundle | connections | requests/s | p50 ms | p99 ms |", "|---|---|---|---|---|"]
     for bundle, parts in report.items():
         for connections, row in parts.get("throughput", {}).items():
             figures = f"{row['requests_per_s']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f}"
             rows.append(f"| {bundle} | {connections} | {figures} |")
+    rows += ["", "| what | " + " | ".join(report) + " |", "|---" * (len(report) + 1) + "|"]
+    cells: list[tuple[str, str, Callable[..., str]]] = [
+        (
+            "p99 of accepted, 64 clients where 8 are taken, again after 100 ms, to 8 clients",
+            "overload",
+            _over("over_it"),
+        ),
+        ("the same, again at once", "overload", _over("hammered")),
+        ("refusals of both: p50, p99, worst", "overload", _refusals),
+        (
+            "p99 beside 500 clients that send a byte a second, to p99 without",
+            "slow_clients",
+            "{p99_ratio:.2f}x".format_map,
+        ),
+        ("SIGTERM under load, 32 clients", "sigterm", "{sent} sent in {trials} trials, {dropped} dropped".format_map),
+        ("resident memory", "memory", "{growth_mb:+.1f} MB from {warming_requests} to {requests} requests".format_map),
+    ]
+    for what, part, cell in cells:
+        found = [cell(parts[part]) if part in parts else "" for parts in report.values()]
+        rows.append(f"| {what} | " + " | ".join(found) + " |")
     return "\n".join(rows)
+
+
+def _over(name: str) -> Callable[..., str]:
+    return lambda row: f"{row[name]['accepted_p99_ratio']:.2f}x"
+
+
+def _refusals(row: dict[str, dict[str, float]]) -> str:
+    names = ("refusal_p50_ms", "refusal_p99_ms", "refusal_worst_ms")
+    return "; ".join(", ".join(f"{row[case][name]:.1f}" for name in names) + " ms" for case in ("over_it", "hammered"))
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", required=True)
+    parser.add_argument("--bundle", type=Path, action="append", default=[], help="none: only print the tables")
     parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)

@@ -22,7 +22,7 @@ from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
 from crosstune_export.serve.desk import Desk, load_checked
 from crosstune_export.serve.gate import Gate
-from crosstune_export.serve.limits import MAX_HEADER_BYTES, ServeLimits
+from crosstune_export.serve.limits import MAX_HEAD_BYTES, ServeLimits
 from crosstune_export.serve.protocol import TimedProtocol
 
 #: Connections that wait at the socket to be taken in.
@@ -88,7 +88,7 @@ class BundleServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 # Seconds, rounded up. The transport's own clocks are in TimedProtocol.
                 timeout_graceful_shutdown=max(1, round(desk.limits.drain_timeout_s)),
             )
@@ -193,7 +193,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _take_all(listening: socket.socket) -> Iterator[socket.socket]:
     """The connections that wait at a socket that does not block."""
-    with contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(OSError):  # none waits, or none can be taken
         while True:
             connection, _ = listening.accept()
             connection.setblocking(False)

@@ -149,6 +149,10 @@ def test_the_python_interface(base, elsewhere):
             "error: onnxscript: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
         ),
         (
+            ["crosstune-export", "serve", "desk.bundle"],
+            "error: uvicorn: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'\n",
+        ),
+        (
             ["crosstune-export", "verify", "desk.bundle", "--data", "e.jsonl", "--checkpoint", "a.ckpt"],
             "error: safetensors: not installed, expected for training. Run: pip install 'crosstune-export[train]'\n",
         ),
