@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from crosstune_export import Classifier, InputError, __version__
-from crosstune_export.serve.body import read_body, read_json
+from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.desk import Desk
 from crosstune_export.serve.refusal import Refusal
 from crosstune_export.serve.schema import (
@@ -30,7 +30,7 @@ from crosstune_export.serve.schema import (
 
 _JSON = "application/json"
 _REFUSALS = {
-    400: "The body is not strict JSON, or the request is not plain HTTP/1.1.",
+    400: "The body is not JSON or has a key twice, or the request is not plain HTTP/1.1.",
     408: "The request did not come in time; the body of this answer is empty.",
     413: "The body is too large.",
     415: "The content type is not application/json.",
@@ -83,10 +83,10 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         responses={200: {"content": {_JSON: {"example": example_answer}}}, **refusals},
     )
     async def classify(request: Request) -> Response:
-        """Label texts. The answer to a text does not depend on the other texts of its request."""
-        desk.texts.require_room()
+        """Label texts. The other texts of a request change the answer to a text by no more than rounding in float32."""
         data = await read_body(request, desk.limits.max_body_bytes, desk.body_bytes)
-        wanted = checked(body_model, read_json(data))
+        wanted = checked(body_model, data)
+        require_unique_keys(data)
         request.scope["exchange"].texts = len(wanted.texts)
         with desk.texts.hold(len(wanted.texts)):
             content = await asyncio.get_running_loop().run_in_executor(

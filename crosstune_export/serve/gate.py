@@ -13,10 +13,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from crosstune_export.serve import log
 from crosstune_export.serve.desk import Desk
-from crosstune_export.serve.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
+from crosstune_export.serve.limits import MAX_HEADERS, MAX_TARGET_BYTES
 from crosstune_export.serve.refusal import Refusal
 
-_ENDPOINTS = frozenset({"/v1/classify", "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
+_CLASSIFY = "/v1/classify"
+_ENDPOINTS = frozenset({_CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -61,6 +62,8 @@ class Gate:
         error = None
         try:
             _check_head(scope, exchange)
+            if scope["path"] == _CLASSIFY and scope["method"] == "POST":
+                self._desk.texts.require_room()  # here, before anything is spent on it
             await self._desk.app(scope, receive, named)
         except Refusal as refusal:
             await respond(refusal, exchange, named)
@@ -99,11 +102,8 @@ def _check_head(scope: Scope, exchange: Exchange) -> None:
     exchange.last = True
     if scope["http_version"] not in ("1.0", "1.1"):
         raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "protocol: expected HTTP/1.1 or HTTP/1.0.")
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-        raise Refusal(
-            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            f"headers: expected at most {MAX_HEADERS}, and {MAX_HEADER_BYTES} bytes of them.",
-        )
+    if len(headers) > MAX_HEADERS:  # their bytes are bounded by the protocol
+        raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers: expected at most {MAX_HEADERS}.")
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
         raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"target: expected at most {MAX_TARGET_BYTES} bytes.")
     names = {name for name, _ in headers}

@@ -49,7 +49,10 @@ class ServeLimits:
             )
 
 
-#: Of the head of one request; beyond, it is refused with 431 or 414, or with 400 where it comes in pieces.
+#: Headers of one request (431), bytes of its target (414), bytes of its whole head (400).
 MAX_HEADERS = 100
-MAX_HEADER_BYTES = 16 << 10
 MAX_TARGET_BYTES = 8 << 10
+MAX_HEAD_BYTES = 16 << 10
+
+#: Of the body of one request: chunks, or reads of the socket (400).
+MAX_PIECES = 4_000

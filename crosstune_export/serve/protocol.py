@@ -16,7 +16,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from crosstune_export.serve.limits import ServeLimits
+from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_PIECES, ServeLimits
 
 #: After SIGTERM an idle connection is kept this long, so that a request that is on its way is still answered.
 LINGER_S = 1.0
@@ -45,6 +45,22 @@ class Doorway:
     draining: bool = False
 
 
+class _BoundedConnection(h11.Connection):
+    """h11 that gives up on a body that comes in too many pieces: a chunk of one byte costs as much as one of a kilobyte."""
+
+    _pieces = 0
+
+    def next_event(self) -> Any:  # noqa: ANN401
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._pieces += 1
+            if self._pieces > MAX_PIECES:
+                raise h11.RemoteProtocolError("too many pieces")
+        elif isinstance(event, h11.Request):
+            self._pieces = 0
+        return event
+
+
 class TimedProtocol(H11Protocol):
     """One connection."""
 
@@ -54,6 +70,7 @@ class TimedProtocol(H11Protocol):
         self._phase = Phase.ANSWERING
         self._clock: asyncio.TimerHandle | None = None
         self._send_clock: asyncio.TimerHandle | None = None
+        self.conn = _BoundedConnection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came."""
@@ -71,6 +88,19 @@ class TimedProtocol(H11Protocol):
         if self._send_clock is not None:
             self._send_clock.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; h11 gets them in slices, or one whole read could be one enormous head."""
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + MAX_HEAD_BYTES])
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP: say so, unless the answer is out already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def handle_events(self) -> None:
         """Bytes came, or a request that waited behind another gets its turn."""

@@ -88,21 +88,28 @@ def request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel
             None,
         ),
     }
-    return create_model("ClassifyRequest", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model(
+        "ClassifyRequest", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields
+    )
 
 
-def checked(model: type[BaseModel], value: object) -> Any:  # noqa: ANN401
+def checked(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
     """A body that fits the model.
 
+    One pass of pydantic's own parser, which bounds depth and digits. The worst two megabytes cost some tenths of a second,
+    which is less than two megabytes of honest texts.
+
     Raises:
-        Refusal: 422, with the first thing that is wrong: it names the field and quotes nothing.
+        Refusal: 400 where it is not JSON, else 422 with the first thing that is wrong; it names the field and quotes nothing.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    message = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "json_invalid":
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"body: {message}.")
     if first["type"] == "extra_forbidden":  # its name is the client's
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "body: an unknown key, expected texts, top_k and threshold.")
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
-    message = first["msg"][0].lower() + first["msg"][1:]
     raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)

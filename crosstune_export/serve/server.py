@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -21,11 +22,13 @@ from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
 from crosstune_export.serve.desk import Desk, load_checked
 from crosstune_export.serve.gate import Gate
-from crosstune_export.serve.limits import MAX_HEADER_BYTES, ServeLimits
+from crosstune_export.serve.limits import MAX_HEAD_BYTES, ServeLimits
 from crosstune_export.serve.protocol import TimedProtocol
 
 #: Connections that wait at the socket to be taken in.
 _BACKLOG = 2048
+#: Open files beside connections: the socket, the log, libraries.
+_OTHER_FILES = 100
 
 
 def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
@@ -49,6 +52,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     if threads < 1:
         raise UsageError(f"threads: found {threads}, expected at least 1.")
     path = Path(bundle)
+    _allow_files(limits.max_connections + _OTHER_FILES)
     desk = Desk(limits, threads)
     classifier = load_checked(path)
     desk.take(classifier, bundle_app(classifier, desk))
@@ -84,7 +88,7 @@ class BundleServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 # Seconds, rounded up. The transport's own clocks are in TimedProtocol.
                 timeout_graceful_shutdown=max(1, round(desk.limits.drain_timeout_s)),
             )
@@ -153,6 +157,21 @@ class BundleServer(uvicorn.Server):
         return classifier, bundle_app(classifier, self._desk)
 
 
+def _allow_files(count: int) -> None:
+    """Let this process have so many files open: each connection is one.
+
+    Raises:
+        UsageError: The system allows fewer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise UsageError(
+            f"ulimit -n: found {hard} as the hard limit of open files, expected at least {count}. Raise it."
+        )
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -174,7 +193,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _take_all(listening: socket.socket) -> Iterator[socket.socket]:
     """The connections that wait at a socket that does not block."""
-    with contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(OSError):  # none waits, or none can be taken
         while True:
             connection, _ = listening.accept()
             connection.setblocking(False)

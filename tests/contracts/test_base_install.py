@@ -154,6 +154,10 @@ def test_the_python_interface(base, elsewhere):
             "error: pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[parquet]'\n",
         ),
         (
+            ["crosstune-export", "serve", "desk.bundle"],
+            "error: uvicorn: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'\n",
+        ),
+        (
             ["crosstune-export", "verify", "desk.bundle", "--data", "e.jsonl", "--checkpoint", "a.ckpt"],
             "error: safetensors: not installed, expected for training. Run: pip install 'crosstune-export[train]'\n",
         ),

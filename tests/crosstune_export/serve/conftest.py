@@ -27,7 +27,7 @@ from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.server import BundleServer
 
 #: Long enough for any machine; nothing waits for it unless something is broken.
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 def socket_to(url: str) -> socket.socket:

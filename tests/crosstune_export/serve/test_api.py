@@ -74,7 +74,7 @@ def test_pairs_of_texts(pair_bundle_dir, start_program):
     expected = classifier.classify([tuple(pair) for pair in pairs])
     assert found["answers"] == [answer.to_json(classifier.labels) for answer in expected]
     for wrong, message in (
-        (["alone"], "texts[0]: input should be a valid list."),
+        (["alone"], "texts[0]: input should be a valid array."),
         ([["alone"]], "texts[0]: list should have at least 2 items after validation, not 1."),
         ([["a", "b", "c"]], "texts[0]: list should have at most 2 items after validation, not 3."),
     ):

@@ -1,0 +1,88 @@
+"""The Dockerfile as far as it can be checked without an engine: linted, followed step by step where it installs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO_ROOT
+
+DOCKERFILE = (REPO_ROOT / "Dockerfile").read_text("utf-8")
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the wheel of hadolint is for Linux on x86-64"
+)
+def test_hadolint_has_nothing_to_say():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, REPO_ROOT / "Dockerfile"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(keyword, rest) of every instruction, continued lines joined."""
+    joined = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in joined.splitlines() if line.strip()]
+
+
+def test_it_does_not_run_as_root():
+    users = [rest for keyword, rest in instructions() if keyword == "USER"]
+    assert users
+    assert users[-1] not in ("root", "0")
+
+
+def test_what_it_copies_is_there_and_not_ignored():
+    sources = [
+        source
+        for keyword, rest in instructions()
+        if keyword == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    ]
+    assert set(sources) == {
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+        "crosstune",
+        "crosstune_export",
+        "cli",
+    }
+    ignored = (REPO_ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert ignored[0] == "*"
+    for source in sources:
+        assert (REPO_ROOT / source).exists()
+        assert f"!{source}" in ignored
+
+
+def test_its_command_line_is_one_of_ours():
+    from crosstune_cli import export_app, running
+
+    (entry,) = (json.loads(rest) for keyword, rest in instructions() if keyword == "ENTRYPOINT")
+    assert Path(entry[0]).name == "crosstune-export"
+    assert running.exit_code(export_app.app, "crosstune-export", [*entry[1:], "--help"]) == 0
+    (port,) = (rest for keyword, rest in instructions() if keyword == "EXPOSE")
+    assert entry[-1] == port
+    (health,) = (rest for keyword, rest in instructions() if keyword == "HEALTHCHECK")
+    assert f"http://127.0.0.1:{port}/ready" in health
+
+
+@pytest.mark.slow
+def test_what_its_pip_line_installs(tmp_path):
+    """Resolved, not installed: the same extras under the same constraints, and no torch among them."""
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--ignore-installed",
+         "--report", tmp_path / "report.json", "-c", REPO_ROOT / "constraints.txt", f"{REPO_ROOT}[{extras}]"],
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    names = {item["metadata"]["name"].lower().replace("_", "-") for item in report["install"]}
+    assert {"crosstune-export", "onnxruntime", "tokenizers", "fastapi", "uvicorn", "prometheus-client"} <= names
+    assert names.isdisjoint({"torch", "transformers", "onnx", "scikit-learn", "scipy", "pyarrow", "safetensors"})
