@@ -65,3 +65,6 @@ INT8_TOGETHER_TO_ALONE = 1e-2
 
 #: fp32 in onnxruntime-web against Python: WebAssembly kernels and another release sum in another order; measured 2e-7.
 WEB_TO_PYTHON = 1e-4
+
+#: Log-odds of fp32 probabilities as above: a probability that is near 0 or 1 has a large log-odds for a small difference.
+WEB_EVIDENCE = 1e-2

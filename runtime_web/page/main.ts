@@ -4,6 +4,7 @@ import { Engine, EngineError } from "./engine.js";
 import { ManyTexts } from "./many_texts.js";
 import type { BundleFacts, Source } from "./messages.js";
 import { OneText } from "./one_text.js";
+import { Reasons } from "./reasons.js";
 
 /** Where `crosstune-export web` serves its bundle. */
 const SERVED = new URL("./bundle/", document.baseURI).href;
@@ -15,8 +16,10 @@ const bar = element("loading", HTMLProgressElement);
 const servedButton = element("served", HTMLButtonElement);
 const facts = element("bundle-facts", HTMLElement);
 
-const oneText: OneText = new OneText((text, pair) => engine.ask("classify", { text, pair, threshold: oneText.threshold }), showError);
-const manyTexts = new ManyTexts((text, pair) => engine.ask("classify", { text, pair, threshold: oneText.threshold }));
+const classify = (text: string, pair: string | null) => engine.ask("classify", { text, pair, threshold: oneText.threshold });
+const reasons = new Reasons((text, pair) => engine.ask("explain", { text, pair }), showError);
+const oneText: OneText = new OneText(classify, reasons, showError);
+const manyTexts = new ManyTexts(classify);
 
 function showError(error: unknown): void {
   const ours = error instanceof EngineError && error.isOurs;

@@ -28,6 +28,14 @@ export interface Answer {
   readonly milliseconds: number;
 }
 
+/** What one word says for the most probable label: above 0 for it, below 0 against it. */
+export interface Reason {
+  readonly start: number;
+  readonly end: number;
+  readonly part: 0 | 1;
+  readonly evidence: number;
+}
+
 /** Outcome of the bundle's own samples. */
 export interface SelfTest {
   readonly samples: number;
@@ -39,6 +47,8 @@ export interface SelfTest {
 export interface Questions {
   load: { given: { source: Source }; found: BundleFacts };
   classify: { given: { text: string; pair: string | null; threshold: number | null }; found: Answer };
+  /** Null where a newer question came first. */
+  explain: { given: { text: string; pair: string | null }; found: readonly Reason[] | null };
   selftest: { given: Record<string, never>; found: SelfTest };
 }
 

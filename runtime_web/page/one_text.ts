@@ -1,6 +1,7 @@
 import { Bars } from "./bars.js";
 import { element, percent } from "./elements.js";
 import type { Answer, BundleFacts } from "./messages.js";
+import type { Reasons } from "./reasons.js";
 
 type Classify = (text: string, pair: string | null) => Promise<Answer>;
 
@@ -22,6 +23,7 @@ export class OneText {
 
   constructor(
     private readonly classify: Classify,
+    private readonly reasons: Reasons,
     private readonly onError: (error: unknown) => void,
   ) {
     for (const field of [this.text, this.pair]) field.addEventListener("input", () => void this.refresh());
@@ -58,7 +60,9 @@ export class OneText {
         const [text, pair] = [this.text.value, bundle?.textPair ? this.pair.value : null];
         const empty = bundle === undefined || (text.trim() === "" && (pair ?? "").trim() === "");
         const answer = empty ? null : await this.classify(text, pair);
-        if (bundle === this.bundle) this.show(answer);
+        if (bundle !== this.bundle) continue;
+        this.show(answer);
+        this.reasons.set(answer === null ? null : [text, pair, bundle!.labels[answer.probs.indexOf(answer.prob)]!]);
       }
     } catch (error) {
       this.onError(error);

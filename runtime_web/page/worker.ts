@@ -1,9 +1,10 @@
 // Holds the classifier, so that the page never waits for it.
 
-import { type Classifier, CrossTuneError, load } from "../src/index.js";
-import type { Answer, BundleFacts, Questions, Reply, Request, SelfTest, Source } from "./messages.js";
+import { type Classifier, CrossTuneError, load, type Text } from "../src/index.js";
+import type { Answer, BundleFacts, Questions, Reason, Reply, Request, SelfTest, Source } from "./messages.js";
 
 let classifier: Classifier | undefined;
+let explaining = new AbortController();
 
 const reply = (message: Reply): void => postMessage(message);
 
@@ -25,8 +26,10 @@ async function loadBundle(number: number, source: Source): Promise<BundleFacts> 
   };
 }
 
+const whole = (text: string, pair: string | null): Text => (pair === null ? text : [text, pair]);
+
 async function classify({ text, pair, threshold }: Questions["classify"]["given"]): Promise<Answer> {
-  const texts = [pair === null ? text : ([text, pair] as const)];
+  const texts = [whole(text, pair)];
   const started = performance.now();
   const [found] = await classifier!.classify(texts, threshold === null ? {} : { threshold });
   const milliseconds = performance.now() - started;
@@ -34,9 +37,24 @@ async function classify({ text, pair, threshold }: Questions["classify"]["given"
   return { ...found!, tokens: row.ids.length, wholeTokens: row.wholeLength, milliseconds };
 }
 
-function answer(request: Request): Promise<BundleFacts | Answer | SelfTest> {
+async function explain({ text, pair }: Questions["explain"]["given"]): Promise<readonly Reason[] | null> {
+  explaining = new AbortController();
+  const { signal } = explaining;
+  try {
+    const { prediction, words } = await classifier!.explain(whole(text, pair), { signal });
+    const best = prediction.probs.indexOf(prediction.prob);
+    return words.map(({ start, end, part, evidence }) => ({ start, end, part, evidence: evidence[best]! }));
+  } catch (error) {
+    if (signal.aborted) return null;
+    throw error;
+  }
+}
+
+function answer(request: Request): Promise<BundleFacts | Answer | SelfTest | readonly Reason[] | null> {
+  if (request.name !== "selftest") explaining.abort();
   if (request.name === "load") return loadBundle(request.number, (request.given as Questions["load"]["given"]).source);
   if (request.name === "classify") return classify(request.given as Questions["classify"]["given"]);
+  if (request.name === "explain") return explain(request.given as Questions["explain"]["given"]);
   return classifier!.selftest();
 }
 

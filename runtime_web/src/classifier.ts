@@ -1,5 +1,6 @@
 import { type BundleFiles, type BundleFolder, folderAt, folderOf, type OnProgress, readBundle } from "./bundle_files.js";
 import { InputError, UsageError } from "./errors.js";
+import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "./manifest.js";
 import { checkThreshold, decide, type Prediction } from "./prediction.js";
 import { readSelftest, type SelfTestReport } from "./selftest.js";
@@ -15,6 +16,11 @@ export interface LoadOptions {
 export interface ClassifyOptions {
   /** Probability below which no label is given; the bundle's own rule when left out. */
   readonly threshold?: number;
+}
+
+export interface ExplainOptions extends ClassifyOptions {
+  /** Ends the work early; `explain` then throws the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Labels texts with a bundle; made by `load`. */
@@ -60,6 +66,24 @@ export class Classifier {
       answers.push(decide(rule, probs, scope, row.truncated, index));
     }
     return answers;
+  }
+
+  /**
+   * Labels one text and says which of its words speak for which label. Each word is left out once, so a text of W words costs
+   * W + 1 runs of the graph.
+   *
+   * Throws InputError as `classify` does.
+   */
+  async explain(text: Text, options: ExplainOptions = {}): Promise<Explanation> {
+    const [prediction] = await this.classify([text], options);
+    const row = this.rows.row(text, 0);
+    const words: WordEvidence[] = [];
+    for (const word of this.rows.words(text)) {
+      options.signal?.throwIfAborted();
+      const { probs } = await this.session.run(without(row, word.tokens));
+      words.push({ ...word, evidence: evidence(prediction!.probs, probs) });
+    }
+    return { prediction: prediction!, words };
   }
 
   /** The ids that the graph sees for each text. Throws InputError. */

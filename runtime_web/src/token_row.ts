@@ -2,7 +2,7 @@
 
 import { InputError } from "./errors.js";
 import type { TokenLayout } from "./manifest.js";
-import type { WordPiece } from "./wordpiece.js";
+import type { PiecedWord, WordPiece } from "./wordpiece.js";
 
 /** One text, or the two texts of a pair. */
 export type Text = string | readonly [string, string];
@@ -17,6 +17,18 @@ export interface TokenRow {
   readonly wholeLength: number;
 }
 
+/** A word of the input that its row holds; what is left of it, where it is cut in two. */
+export interface Word {
+  readonly text: string;
+  /** Where it begins in its text, as JavaScript counts. */
+  readonly start: number;
+  readonly end: number;
+  /** 0, or 1 for a word of the second text of a pair. */
+  readonly part: 0 | 1;
+  /** Its first position in the row of ids, and the one after its last. */
+  readonly tokens: readonly [number, number];
+}
+
 /** Makes rows for one bundle. */
 export class RowMaker {
   constructor(
@@ -27,43 +39,67 @@ export class RowMaker {
 
   /** The row of `texts[index]`. Throws InputError where it is not what the bundle takes. */
   row(text: unknown, index: number): TokenRow {
-    if (this.textPair) {
-      if (Array.isArray(text) && text.length === 2 && typeof text[0] === "string" && typeof text[1] === "string") {
-        return this.pair(text[0], text[1]);
-      }
-      throw new InputError(`texts[${index}]: found ${kind(text)}, expected two strings: this bundle classifies pairs.`);
-    }
-    if (typeof text === "string") return this.single(text);
-    throw new InputError(`texts[${index}]: found ${kind(text)}, expected a string.`);
-  }
-
-  private single(text: string): TokenRow {
-    const { prefixIds, suffixIds, maxLengthTokens } = this.layout;
-    const [whole, cut] = limited(text, this.layout.maxTextBytes);
-    const found = this.tokenizer.ids(whole);
-    const special = prefixIds.length + suffixIds.length;
-    const ids = [...prefixIds, ...found.slice(0, maxLengthTokens - special), ...suffixIds];
-    const wholeLength = special + found.length;
-    return { ids, typeIds: new Array<number>(ids.length).fill(0), truncated: cut || wholeLength > ids.length, wholeLength };
-  }
-
-  private pair(first: string, second: string): TokenRow {
-    const { prefixIds, infixIds, suffixIds, maxLengthTokens, maxTextBytes, secondTypeId } = this.layout;
-    const [wholeFirst, firstCut] = limited(first, maxTextBytes);
-    const [wholeSecond, secondCut] = limited(second, maxTextBytes);
-    const a = this.tokenizer.ids(wholeFirst);
-    const b = this.tokenizer.ids(wholeSecond);
-    const special = prefixIds.length + infixIds.length + suffixIds.length;
-    const [keepA, keepB] = longestFirst(a.length, b.length, maxLengthTokens - special);
-    const head = [...prefixIds, ...a.slice(0, keepA), ...infixIds];
-    const tail = [...b.slice(0, keepB), ...suffixIds];
+    const { prefixIds, infixIds, suffixIds, secondTypeId } = this.layout;
+    const parts = this.parts(text, index);
+    const [first, second] = parts.map((part) => part.words.flatMap((word) => word.ids).slice(0, part.kept));
+    const head = [...prefixIds, ...first!, ...(second === undefined ? [] : infixIds)];
+    const tail = [...(second ?? []), ...suffixIds];
+    const special = head.length + tail.length - first!.length - (second?.length ?? 0);
     return {
       ids: [...head, ...tail],
-      typeIds: [...head.map(() => 0), ...tail.map(() => secondTypeId)],
-      truncated: firstCut || secondCut || keepA < a.length || keepB < b.length,
-      wholeLength: special + a.length + b.length,
+      typeIds: [...head.map(() => 0), ...tail.map(() => (second === undefined ? 0 : secondTypeId))],
+      truncated: parts.some((part) => part.cut || part.kept < part.count),
+      wholeLength: parts.reduce((sum, part) => sum + part.count, special),
     };
   }
+
+  /** The words that the row of a text holds, in its order. Throws InputError. */
+  words(text: unknown): Word[] {
+    const words: Word[] = [];
+    let at = this.layout.prefixIds.length;
+    for (const [number, part] of this.parts(text, 0).entries()) {
+      const stop = at + part.kept;
+      for (const { ids, start, end } of part.words) {
+        if (at === stop) break;
+        const tokens = [at, Math.min(stop, at + ids.length)] as const;
+        words.push({ text: part.text.slice(start, end), start, end, part: number as 0 | 1, tokens });
+        at = tokens[1];
+      }
+      at += this.layout.infixIds.length;
+    }
+    return words;
+  }
+
+  private parts(text: unknown, index: number): Part[] {
+    const { prefixIds, infixIds, suffixIds, maxLengthTokens } = this.layout;
+    const budget = maxLengthTokens - prefixIds.length - suffixIds.length;
+    if (!this.textPair) {
+      if (typeof text !== "string") throw new InputError(`texts[${index}]: found ${kind(text)}, expected a string.`);
+      const part = this.part(text);
+      return [{ ...part, kept: Math.min(part.count, budget) }];
+    }
+    if (!Array.isArray(text) || text.length !== 2 || !text.every((part) => typeof part === "string")) {
+      throw new InputError(`texts[${index}]: found ${kind(text)}, expected two strings: this bundle classifies pairs.`);
+    }
+    const [first, second] = [this.part(text[0]!), this.part(text[1]!)];
+    const kept = longestFirst(first.count, second.count, budget - infixIds.length);
+    return [{ ...first, kept: kept[0] }, { ...second, kept: kept[1] }];
+  }
+
+  private part(given: string): Omit<Part, "kept"> {
+    const [text, cut] = limited(given, this.layout.maxTextBytes);
+    const words = this.tokenizer.words(text);
+    return { text, cut, words, count: words.reduce((sum, word) => sum + word.ids.length, 0) };
+  }
+}
+
+// One text of an input: its words, how many ids they have, and how many of these are kept.
+interface Part {
+  readonly text: string;
+  readonly cut: boolean;
+  readonly words: readonly PiecedWord[];
+  readonly count: number;
+  readonly kept: number;
 }
 
 /** How many tokens of each text of a pair are kept, the longer one giving way first, as the `tokenizers` library does it. */

@@ -6,6 +6,14 @@ import { BundleContentError } from "./errors.js";
 import { Fields } from "./fields.js";
 import { describe } from "./strict_json.js";
 
+/** A word as it is split before pieces are made of it. */
+export interface PiecedWord {
+  readonly ids: readonly number[];
+  /** Where it begins in the text, as JavaScript counts. */
+  readonly start: number;
+  readonly end: number;
+}
+
 export class WordPiece {
   private readonly steps: NormalizerSteps;
   private readonly firstPieces = new Map<string, number>();
@@ -37,46 +45,53 @@ export class WordPiece {
     this.unknownId = unknownId as number;
   }
 
-  /** The ids of a text that has no unpaired surrogates, without special ids. */
-  ids(text: string): number[] {
-    const ids: number[] = [];
+  /** The words of a text that has no unpaired surrogates, each with its ids; without special ids. */
+  words(text: string): PiecedWord[] {
+    const words: PiecedWord[] = [];
     let word = "";
     let characters = 0;
+    let start = 0;
+    let end = 0;
     const endWord = (): void => {
-      if (characters > 0) this.appendWord(word, characters, ids);
+      if (characters > 0) words.push({ ids: this.pieces(word, characters), start, end });
       word = "";
       characters = 0;
     };
-    const normalizer = new BertNormalizer(this.steps, (code) => {
+    const normalizer = new BertNormalizer(this.steps, (code, from) => {
       const properties = propertiesOf(code);
       if (properties & (WHITESPACE | PUNCTUATION)) endWord();
       if (properties & WHITESPACE) return;
+      if (characters === 0) start = from;
+      end = from + (text.codePointAt(from)! > 0xffff ? 2 : 1);
       word += String.fromCodePoint(code);
       characters += 1;
       if (properties & PUNCTUATION) endWord();
     });
-    for (const character of text) normalizer.put(character.codePointAt(0)!);
+    let from = 0;
+    for (const character of text) {
+      normalizer.put(character.codePointAt(0)!, from);
+      from += character.length;
+    }
     normalizer.finish();
     endWord();
-    return ids;
+    return words;
   }
 
-  private appendWord(word: string, characters: number, ids: number[]): void {
-    const before = ids.length;
+  private pieces(word: string, characters: number): number[] {
+    if (characters > this.maxWordCharacters) return [this.unknownId];
+    const ids: number[] = [];
     let pieces = this.firstPieces;
     let start = 0;
-    while (characters <= this.maxWordCharacters && start < word.length) {
+    while (start < word.length) {
       let end = Math.min(word.length, start + this.longestPiece);
       let id: number | undefined;
       while (end > start && (id = pieces.get(word.slice(start, end))) === undefined) end -= 1;
-      if (id === undefined) break;
+      if (id === undefined) return [this.unknownId];
       ids.push(id);
       pieces = this.laterPieces;
       start = end;
     }
-    if (start === word.length) return;
-    ids.length = before;
-    ids.push(this.unknownId);
+    return ids;
   }
 }
 

@@ -16,6 +16,10 @@ const answers = {
   async tokenize({ number, texts }) {
     return loaded[number].tokenize(texts).map(({ ids, typeIds, truncated }) => [ids, typeIds, truncated]);
   },
+  async explain({ number, text }) {
+    const { prediction, words } = await loaded[number].explain(text);
+    return { label: prediction.label, words: words.map((word) => ({ ...word, evidence: Array.from(word.evidence) })) };
+  },
   async selftest({ number }) {
     return loaded[number].selftest();
   },

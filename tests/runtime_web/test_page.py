@@ -25,6 +25,7 @@ class Visit:
 
     def __init__(self, page: Page, address: str) -> None:
         self.page, self.address = page, address
+        page.set_default_timeout(120_000)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
@@ -152,6 +153,27 @@ def test_the_bundles_own_rule(visit, tiny_fp32_bundle_dir, tmp_path, python):
     expect(page.locator("#verdict-label")).to_have_text("no label")
     expect(page.locator("#verdict-why")).to_have_text(re.compile("^far from every label; the best one would be "))
     expect(page.locator("#nearness")).to_have_text(f"{scope:.2f}, line at {scope + 0.01:.2f}")
+
+
+def test_the_words_that_decide(visit, files, runtime, tiny_fp32_bundle_dir):
+    page = visit(files).open().ready().page
+    text = "my box is late again, thanks <b>"
+    page.locator("#text").fill(text)
+    page.get_by_text("Which words decide?").click()
+    expect(page.locator("#marked")).to_have_text(text)
+    found = runtime.load(tiny_fp32_bundle_dir)
+    answer, words = found.classify([text])[0], found.explain(text)["words"]
+    best = found.labels.index(answer["label"])
+    evidence = {word["text"]: word["evidence"][best] for word in words}
+    strong = [word for word, value in evidence.items() if abs(value) > max(map(abs, evidence.values())) / 4]
+    assert page.locator("#marked mark").all_inner_texts() == strong
+    assert page.locator("#marked mark.for").all_inner_texts() == [word for word in strong if evidence[word] > 0]
+    strongest = max(evidence, key=lambda word: abs(evidence[word]))
+    expect(page.locator("#figures")).to_contain_text(
+        f"the log-odds of {answer['label']} change by as much: {strongest} "
+    )
+    page.locator("#text").fill("")
+    expect(page.locator("#marked")).to_have_text("")
 
 
 LINES = [TEXT, "the money was charged", "=SUM(A1)", 'so "kind", thanks', "ΟΔΥΣΣΕΥΣ 商 😀"]
@@ -357,7 +379,9 @@ def test_anyone_can_use_it(visit, files, package, window):
     """No violation that axe finds, nothing wider than the window; with an answer, a table and an error on the page."""
     here = visit(files, **window).open().ready()
     page = here.page
-    page.locator("#text").fill("parcel " * 100)
+    page.locator("#text").fill("my box is late " * 30)
+    page.get_by_text("Which words decide?").click()
+    expect(page.locator("#marked mark").first).to_be_visible()
     page.get_by_role("textbox", name="Many texts").fill("\n".join([*LINES, "x" * 300]))
     page.locator("#run").click()
     expect(page.locator("#many-status")).to_contain_text("classified in")
@@ -378,8 +402,8 @@ def test_the_keyboard_reaches_everything(visit, files):
     expect(page.locator("#many-status")).to_contain_text("classified in")
     page.locator("#text").focus()
     reached = []
-    for _ in range(9):
+    for _ in range(10):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
     many = ["many", "run", "download-csv", "download-jsonl", "table-scroll"]
-    assert reached == ["threshold", *many, "choose-folder", "choose-files", "Licences"]
+    assert reached == ["Which words decide?", "threshold", *many, "choose-folder", "choose-files", "Licences"]
