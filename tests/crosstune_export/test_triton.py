@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def model_config_schema():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def _handlers():
+    """Running a command takes SIGTERM and the way warnings are shown."""
+    handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    warnings.showwarning = show
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +113,34 @@ def test_the_graph_answers_alike_with_these_session_options(config, repository, 
     whole = [i for i, row in enumerate(ids) if len(row) == length]
     assert whole
     assert together[whole] == pytest.approx(classifier.predict_proba([texts[i] for i in whole]), abs=1e-6)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_the_option_of_the_build_is_refused_before_any_work(tmp_path, tiny_checkpoint_dir):
+    from crosstune_cli import export_app, running
+
+    (tmp_path / "models").mkdir()
+    arguments = [
+        "build",
+        str(tiny_checkpoint_dir),
+        "--output",
+        str(tmp_path / "b"),
+        "--triton",
+        str(tmp_path / "models"),
+    ]
+    assert running.exit_code(export_app.app, "crosstune-export", arguments) == 2
+    assert running.exit_code(export_app.app, "crosstune-export", [*arguments, "--force"]) == 2  # not one of ours
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_handlers")
+def test_the_option_of_the_build(tmp_path, tiny_checkpoint_dir, capsys):
+    from crosstune_cli import export_app, running
+
+    models = tmp_path / "models"
+    arguments = ["build", str(tiny_checkpoint_dir), "--output", str(tmp_path / "my desk.bundle"), "--precision", "fp32"]
+    assert running.exit_code(export_app.app, "crosstune-export", [*arguments, "--triton", str(models)]) == 0
+    assert capsys.readouterr().out.endswith(f"{models}: model my_desk for Triton\n")
+    built = (tmp_path / "my desk.bundle" / "model.onnx").read_bytes()
+    assert (models / "my_desk" / "1" / "model.onnx").read_bytes() == built
