@@ -7,16 +7,19 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from crosstune_export.bulk.decode import ANSWER_COLUMNS, Decoded, Fields, dictionaries
 from crosstune_export.bulk.windows import import_parquet
 from crosstune_export.errors import InputError
-from crosstune_export.runtime.explanation import WordEvidence
+from crosstune_export.manifest import Json
+from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 
+#: What is said of the texts of a window.
+Answers = Sequence[Prediction | Explanation]
 OUTPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
 ROW_GROUP_ROWS = 1 << 16
 #: The start of a cell, or of a line in one, that a spreadsheet takes for a formula (OWASP, CSV injection).
@@ -51,10 +54,8 @@ class Encoder:
             return b""
         return self._lines([[*self.columns, *ANSWER_COLUMNS]])
 
-    def encode(
-        self, decoded: Decoded, answers: Sequence[Prediction], words: Sequence[Sequence[WordEvidence]] | None = None
-    ) -> bytes:
-        """The good rows of a window with their answers and, in JSON Lines, the words that speak for them.
+    def encode(self, decoded: Decoded, answers: Answers) -> bytes:
+        """The good rows of a window with their answers; in JSON Lines also with the words that speak for them.
 
         Raises:
             InputError: A value is of another type than its column in a Parquet output.
@@ -63,15 +64,10 @@ class Encoder:
             return b""
         if self.file_format == "parquet":
             return self._record_batch(decoded, answers)
-        rows = [
-            fields | self._answer(answer) for fields, answer in zip(dictionaries(decoded.carried), answers, strict=True)
-        ]
-        if words is not None:
-            pairs = any(isinstance(text, tuple) for text in decoded.texts)
-            rows = [
-                _without_words(row) | {"words": [self._word(word, answer, pairs) for word in its]}
-                for row, answer, its in zip(rows, answers, words, strict=True)
-            ]
+        rows = (
+            _with_answer(fields, answer.to_json(self.labels, self.top_k))
+            for fields, answer in zip(dictionaries(decoded.carried), answers, strict=True)
+        )
         if self.file_format == "jsonl":
             return b"".join(_json(row).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
         names = (*self.columns, *ANSWER_COLUMNS)
@@ -89,22 +85,6 @@ class Encoder:
         ]
         return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in answers)])
 
-    def _answer(self, answer: Prediction) -> Fields:
-        probs = {self.labels[i]: float(answer.probs[i]) for i in self._order(answer)}
-        return {"label": answer.label, "prob": answer.prob, "probs": probs, "truncated": answer.truncated}
-
-    def _word(self, word: WordEvidence, answer: Prediction, pairs: bool) -> Fields:
-        row: Fields = {"word": word.word, "start": word.start, "end": word.end}
-        if pairs:
-            row["of"] = ("text", "text_pair")[word.part]
-        return row | {"evidence": {self.labels[i]: round(float(word.evidence[i]), 4) for i in self._order(answer)}}
-
-    def _order(self, answer: Prediction) -> Iterator[int]:
-        if self.top_k is None:
-            yield from range(len(self.labels))
-        else:
-            yield from (-answer.probs).argsort(kind="stable")[: self.top_k]
-
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
         csv.writer(sink, delimiter="\t" if self.file_format == "tsv" else ",", lineterminator="\r\n").writerows(rows)
@@ -117,7 +97,7 @@ class Encoder:
             return _json(value)
         return _FORMULA.sub("'", value) if self.spreadsheet_safe else value
 
-    def _record_batch(self, decoded: Decoded, answers: Sequence[Prediction]) -> bytes:
+    def _record_batch(self, decoded: Decoded, answers: Answers) -> bytes:
         arrow, _ = import_parquet()
         schema = self.arrow_schema()
         names = schema.names[: -len(ANSWER_COLUMNS)]
@@ -137,9 +117,9 @@ class Encoder:
                 ]
             except arrow.ArrowException as error:
                 raise InputError(f"row {decoded.rows[0]}: {_not_the_type(error)}") from error
-        rows = [self._answer(answer) for answer in answers]
-        values = [[row[name] for row in rows] for name in ANSWER_COLUMNS]
-        values[2] = [list(probs.items()) for probs in values[2]]  # type: ignore[attr-defined]
+        rows = [answer.to_json(self.labels, self.top_k) for answer in answers]
+        values: list[list[Any]] = [[row[name] for row in rows] for name in ANSWER_COLUMNS]
+        values[2] = [list(probs.items()) for probs in values[2]]
         answered = [arrow.array(column, kind) for column, kind in zip(values, schema.types[len(names) :], strict=True)]
         return bytes(arrow.record_batch([*carried, *answered], schema=schema).serialize().to_pybytes())
 
@@ -237,9 +217,11 @@ def _not_the_type(error: Exception) -> str:
     return f"not of the type that the first rows have ({reason}). Write JSON Lines, or give every row the same type."
 
 
-def _without_words(row: Fields) -> Fields:
-    """A row whose own column of words, if it has one, makes room."""
-    return {f"input_{name}" if name == "words" else name: value for name, value in row.items()}
+def _with_answer(fields: Fields, answer: Mapping[str, Json]) -> Fields:
+    """A row and its answer; a column of the row's own that an explanation needs makes room."""
+    if "words" in answer:
+        fields = {f"input_{name}" if name == "words" else name: value for name, value in fields.items()}
+    return {**fields, **answer}
 
 
 def _json(value: object) -> str:

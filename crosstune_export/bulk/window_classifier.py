@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
-from crosstune_export.bulk.encode import Encoder
+from crosstune_export.bulk.encode import Answers, Encoder
 from crosstune_export.bulk.windows import Window
 from crosstune_export.errors import InputError
 from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
+from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.tokenization import Text
 
 
@@ -88,15 +89,13 @@ class WindowClassifier:
             InputError: A value does not fit into a Parquet output.
         """
         decoded, found = self._answered(window, decode(window, self._job.columns))
-        answers = [item.prediction for item in found]
+        answers = [item.prediction if isinstance(item, Explanation) else item for item in found]
         labels: Counter[str | None] = Counter(answer.label for answer in answers)
         sums = dict.fromkeys(labels, 0.0)
         for answer in answers:
             sums[answer.label] += answer.prob
         try:
-            encoded = self._job.encoder.encode(
-                decoded, answers, [item.words for item in found] if self._job.explain else None
-            )
+            encoded = self._job.encoder.encode(decoded, found)
         except InputError as error:
             raise InputError(f"{window.source.name}: {error}") from error
         return WindowResult(
@@ -110,14 +109,14 @@ class WindowClassifier:
             read_bytes=window.read_bytes,
         )
 
-    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, list[Explanation]]:
+    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, Answers]:
         """Answers to all texts together; where that fails, one by one, to find the text that it fails for."""
         if not decoded.texts:
             return decoded, []
         try:
             return decoded, self._classify(decoded.texts)
         except InputError:
-            answers: list[Explanation] = []
+            answers: list[Prediction | Explanation] = []
             good: list[int] = []
             bad: list[BadRow] = []
             for index, text in enumerate(decoded.texts):
@@ -129,11 +128,10 @@ class WindowClassifier:
                     bad.append(BadRow(window.source.name, decoded.rows[index], reason))
             return decoded.take(good, bad), answers
 
-    def _classify(self, texts: Sequence[Text]) -> list[Explanation]:
+    def _classify(self, texts: Sequence[Text]) -> Answers:
         job = self._job
         if job.explain:
             return [
                 self._classifier.explain(text, batch_size=job.batch_size, threshold=job.threshold) for text in texts
             ]
-        answers = self._classifier.classify(texts, batch_size=job.batch_size, threshold=job.threshold)
-        return [Explanation(answer, ()) for answer in answers]
+        return self._classifier.classify(texts, batch_size=job.batch_size, threshold=job.threshold)

@@ -147,9 +147,8 @@ class Classifier:
         answer = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
         row = self._tokenizer.rows([text])[0]
         words = self._tokenizer.words(text)
-        return Explanation(
-            answer, word_evidence(row, words, answer.probs, lambda rows: self._predict(rows, batch_size)[0])
-        )
+        found = word_evidence(row, words, answer.probs, lambda rows: self._predict(rows, batch_size)[0])
+        return Explanation(answer, found, self.manifest.text_pair)
 
     def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
         """The ids that the graph sees for each text, special ids included, not padded.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from crosstune_export.manifest import Json
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.tokenization import TokenRow, Word
 
@@ -44,10 +45,24 @@ class Explanation:
     Attributes:
         prediction: As ``Classifier.classify`` gives it.
         words: In the order of the text; words that were cut off are not among them.
+        text_pair: Whether the text is two.
     """
 
     prediction: Prediction
     words: tuple[WordEvidence, ...]
+    text_pair: bool = False
+
+    def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
+        """The answer as ``Prediction.to_json`` writes it, and the words with the evidence of the labels that it shows."""
+        shown = self.prediction.shown(top_k)
+        rows: list[Json] = []
+        for word in self.words:
+            row: dict[str, Json] = {"word": word.word, "start": word.start, "end": word.end}
+            if self.text_pair:
+                row["of"] = ("text", "text_pair")[word.part]
+            evidence: Json = {labels[i]: round(float(word.evidence[i]), 4) for i in shown}
+            rows.append(row | {"evidence": evidence})
+        return {**self.prediction.to_json(labels, top_k), "words": rows}
 
 
 def word_evidence(

@@ -38,13 +38,17 @@ class Prediction:
             labels: The classifier's labels.
             top_k: Only so many of the most probable labels in ``probs``, the best first; all in their order when None.
         """
-        order = range(len(labels)) if top_k is None else (-self.probs).argsort(kind="stable")[:top_k]
         return {
             "label": self.label,
             "prob": self.prob,
-            "probs": {labels[i]: float(self.probs[i]) for i in order},
+            "probs": {labels[i]: float(self.probs[i]) for i in self.shown(top_k)},
             "truncated": self.truncated,
         }
+
+    def shown(self, top_k: int | None) -> Sequence[int]:
+        """Columns of the labels to show: all in their order, or so many of the most probable ones."""
+        every = range(len(self.probs))
+        return every if top_k is None else sorted(every, key=lambda i: -self.probs[i])[:top_k]
 
 
 def check_threshold(threshold: float | None) -> float | None:

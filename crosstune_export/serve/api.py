@@ -11,9 +11,10 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crosstune_export import Classifier, InputError, __version__
+from crosstune_export import Classifier, Explanation, InputError, Prediction, __version__
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.desk import Desk
 from crosstune_export.serve.refusal import Refusal
@@ -57,7 +58,7 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         redirect_slashes=False,  # a redirect would be made of the client's Host header
     )
     body_model = request_model(classifier, desk.limits)
-    example, example_answer = _example(classifier)
+    example, example_answer = _example(classifier, body_model)
     body_schema = {"required": True, "content": {_JSON: {"schema": body_model.model_json_schema(), "example": example}}}
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"description": text, **({"model": ErrorAnswer} if status != 408 else {})}
@@ -87,11 +88,15 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         data = await read_body(request, desk.limits.max_body_bytes, desk.body_bytes)
         wanted = checked(body_model, data)
         require_unique_keys(data)
-        request.scope["exchange"].texts = len(wanted.texts)
-        with desk.texts.hold(len(wanted.texts)):
-            content = await asyncio.get_running_loop().run_in_executor(
-                desk.pool, _answers, classifier, wanted.texts, wanted.top_k, wanted.threshold
+        if wanted.explain and len(wanted.texts) != 1:
+            raise Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"explain: found {len(wanted.texts)} texts, expected 1: each word of it is a run.",
+                field="explain",
             )
+        request.scope["exchange"].texts = len(wanted.texts)
+        with desk.texts.hold(desk.limits.max_texts if wanted.explain else len(wanted.texts)):
+            content = await asyncio.get_running_loop().run_in_executor(desk.pool, _answers, classifier, wanted)
         answers = content["answers"]
         desk.metrics.classified(
             len(answers), sum(item["truncated"] for item in answers), sum(item["label"] is None for item in answers)
@@ -129,23 +134,26 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
     return app
 
 
-def _answers(
-    classifier: Classifier, texts: Sequence[Any], top_k: int | None, threshold: float | None
-) -> dict[str, Any]:
+def _answers(classifier: Classifier, wanted: Any) -> dict[str, Any]:  # noqa: ANN401
     """The JSON of an answer, made in a thread of the pool."""
+    found: Sequence[Prediction | Explanation]
     try:
-        found = classifier.classify(texts, threshold=threshold)
+        if wanted.explain:
+            found = [classifier.explain(text, threshold=wanted.threshold) for text in wanted.texts]
+        else:
+            found = classifier.classify(wanted.texts, threshold=wanted.threshold)
     except InputError as error:  # its message may quote the tokenizer
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
         ) from error
-    answers = [answer.to_json(classifier.labels, top_k) for answer in found]
+    answers = [answer.to_json(classifier.labels, wanted.top_k) for answer in found]
     return {"digest": classifier.manifest.digest, "answers": answers}
 
 
-def _example(classifier: Classifier) -> tuple[dict[str, Any], dict[str, Any]]:
+def _example(classifier: Classifier, body_model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A request made of two descriptions, and what this bundle really answers."""
     first, second = (entry.descriptions[0] for entry in classifier.manifest.labels[:2])
     texts = [[first, second]] if classifier.manifest.text_pair else [first, second]
     top_k = min(2, len(classifier.labels))
-    return {"texts": texts, "top_k": top_k}, _answers(classifier, texts, top_k, None)
+    example = {"texts": texts, "top_k": top_k}
+    return example, _answers(classifier, body_model.model_validate(example))

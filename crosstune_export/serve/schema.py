@@ -12,6 +12,16 @@ from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.refusal import Refusal
 
 
+class WordAnswer(BaseModel):
+    """What one word says: how much the log-odds of each label lose without it."""
+
+    word: str
+    start: int = Field(ge=0, description="Where it begins, in code points of its text.")
+    end: int = Field(ge=0, description="Where it ends.")
+    of: str | None = Field(None, description="text or text_pair; with pairs only.")
+    evidence: dict[str, float] = Field(description="By label; above 0 the word speaks for it.")
+
+
 class Answer(BaseModel):
     """What the bundle says of one text."""
 
@@ -19,6 +29,7 @@ class Answer(BaseModel):
     prob: float = Field(ge=0, le=1, description="Probability of the most probable label.")
     probs: dict[str, float] = Field(description="Probabilities by label; with top_k the most probable ones.")
     truncated: bool = Field(description="Whether the text is longer than the bundle reads.")
+    words: list[WordAnswer] | None = Field(None, description="With explain only.")
 
 
 class ClassifyAnswer(BaseModel):
@@ -87,6 +98,10 @@ def request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel
             Annotated[float, Field(ge=0, le=1, description="No label below this probability.")] | None,
             None,
         ),
+        "explain": (
+            Annotated[bool, Field(description="Also which words speak for which label; of one text a request.")],
+            False,
+        ),
     }
     return create_model(
         "ClassifyRequest", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields
@@ -110,6 +125,8 @@ def checked(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
     if first["type"] == "json_invalid":
         raise Refusal(HTTPStatus.BAD_REQUEST, f"body: {message}.")
     if first["type"] == "extra_forbidden":  # its name is the client's
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "body: an unknown key, expected texts, top_k and threshold.")
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "body: an unknown key, expected texts, top_k, threshold and explain."
+        )
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)

@@ -44,6 +44,12 @@ def test_a_text_is_answered_alike_alone_and_among_others(program):
         assert one["probs"] == pytest.approx(other["probs"], abs=1e-6)
 
 
+def test_explain(program, classifier):
+    found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2, "explain": True})[2]["answers"]
+    assert found == [classifier.explain(TEXTS[0]).to_json(classifier.labels, 2)]
+    assert [word["word"] for word in found[0]["words"]] == TEXTS[0].split()
+
+
 def test_top_k_gives_the_best_first(program, classifier):
     found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2})[2]["answers"][0]
     probs = classifier.predict_proba(TEXTS[:1])[0]
