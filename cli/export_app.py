@@ -127,8 +127,8 @@ def build(
     training, layers = result.manifest.training, result.manifest.backbone["layers_used"]
     if isinstance(before := training.get("all_layers"), dict):
         typer.echo(
-            f"  {layers} layers to keep to the budget: {100 * training['cv_accuracy']:.1f} % right on held-out folds, "
-            f"{100 * before['cv_accuracy']:.1f} % with {before['layers']}"
+            f"  {layers} of {before['layers']} layers to keep to the budget: {100 * training['cv_accuracy']:.1f} % right on "
+            f"held-out folds, {100 * before['cv_accuracy']:.1f} % with all"
         )
     if result.mobile is not None:
         typer.echo(

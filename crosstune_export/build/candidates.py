@@ -11,6 +11,7 @@ from onnxscript import ir
 from crosstune_export.build.calibrate import Activations
 from crosstune_export.build.passes import (
     centre_output,
+    drop_positions,
     fold_constants,
     fuse_encoder,
     half_precision,
@@ -78,12 +79,14 @@ class Workshop:
         traced: As torch exported it, never changed.
         heads: Attention heads of the backbone.
         hidden_size: Of the backbone.
+        max_length_tokens: The longest text.
         activations: Asked for what goes into a graph's products and comes out of it, see ``calibrate.collect``.
     """
 
     traced: ir.Model
     heads: int
     hidden_size: int
+    max_length_tokens: int
     activations: Callable[[ir.Model], Activations]
     _floats: dict[bool, tuple[ir.Model, dict[str, int]]] = field(default_factory=dict)
     _quantized: dict[tuple[bool, QuantizePlan], tuple[ir.Model, Mapping[str, int]]] = field(default_factory=dict)
@@ -127,6 +130,7 @@ class Workshop:
             if split_norms:
                 counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
             counts["fold_constants"] = fold_constants.apply(model)
+            counts["drop_positions"] = drop_positions.apply(model, self.max_length_tokens)
             counts["mean_by_product"] = mean_by_product.apply(model)
             self._floats[split_norms] = model, counts
         return self._floats[split_norms]

@@ -11,7 +11,7 @@ from onnxscript import ir
 
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.head import PriorHead
+from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.training import predict_proba
 from crosstune_export.build import candidates, verify
 from crosstune_export.build.backbone_graph import export_by_optimum, read_backbone_graph, with_features
@@ -23,11 +23,12 @@ from crosstune_export.build.runtime_target import RuntimeTarget
 from crosstune_export.build.search import Budgets, Trial, over_budget
 from crosstune_export.build.texts import halves
 from crosstune_export.build.trace import trace
+from crosstune_export.label_bank import PriorMap, with_metadata
 from crosstune_export.manifest import GraphFacts
 from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 
-#: Of what is beside the graph in a bundle, the manifest, the self-test and the card: a round figure for size budgets.
-_BESIDE_BYTES = 40_000
+#: For size budgets: the manifest and the card without descriptions, and a text of the self-test and one of its numbers.
+_BESIDE_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 8_000, 700, 16
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Laboratory:
         self.trained, self._backbone, self._tokenizer, self._texts = trained, backbone, tokenizer, texts
         self._runtime = runtime
         traced, self.exporter = _traced(config, trained, backbone, texts.texts)
-        self._workshop = Workshop(traced, backbone.head_count, backbone.hidden_size, self._activations)
+        longest = trained.tokens.max_length_tokens
+        self._workshop = Workshop(traced, backbone.head_count, backbone.hidden_size, longest, self._activations)
         self._reference = self._made(candidates.FP32)
         session = self._reference.open()
         by_torch = predict_proba(trained, backbone, texts.texts)
@@ -133,8 +135,17 @@ class Laboratory:
         if candidate.precision != "fp32":
             passes = {**passes, "half_labels": half_labels.apply(whole)}
         data = bytes(ir.serde.serialize_model(whole).SerializeToString(deterministic=True))
-        size = len(data) + len(self._backbone.tokenizer_json) + _BESIDE_BYTES
+        prior = prior_map(self.trained.head)
+        if prior is not None:
+            data = with_metadata(data, prior.metadata())
+        size = len(data) + len(self._backbone.tokenizer_json) + self._beside_bytes()
         return Trial(candidate, self._facts(encoder, candidate), data, passes, size)
+
+    def _beside_bytes(self) -> int:
+        """At most what manifest, self-test and card will take, for size budgets."""
+        labels, samples = len(self.trained.labels), len(self._texts.samples)
+        described = sum(len(text.encode()) for label in self.trained.labels for text in label.descriptions)
+        return _BESIDE_BYTES + 3 * described + samples * (_SAMPLE_BYTES + labels * _NUMBER_BYTES)
 
     def _activations(self, model: ir.Model) -> Activations:
         rows = [*self._texts.rows, *self._texts.halves]
@@ -152,6 +163,13 @@ class Laboratory:
             disabled_optimizers=candidate.disabled_optimizers,
             text_vector_size=head.feature_count(self._backbone.hidden_size),
         )
+
+
+def prior_map(head: LabelAttentionHead) -> PriorMap | None:
+    """How a description becomes a label's key, so that a finished bundle can take further labels; None for other heads."""
+    if not isinstance(head, PriorHead):
+        return None
+    return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
 
 
 def _traced(

@@ -12,7 +12,6 @@ from crosstune import __version__
 from crosstune.atomic_output import check_output, new_file
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
-from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.exit_layers import MOST_LOST, accuracy, on_fewer_layers
@@ -23,7 +22,6 @@ from crosstune_export.build.runtime_target import runtime_target
 from crosstune_export.build.search import OverBudgetError, Trial, choose, nearest_to
 from crosstune_export.build.texts import real_texts, selftest_texts
 from crosstune_export.build.write import selftest_bytes, write_bundle
-from crosstune_export.label_bank import PriorMap, with_metadata
 from crosstune_export.manifest import MANIFEST_NAME, BundleManifest, Json, LabelEntry, TokenLayout
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -179,13 +177,11 @@ def build(
         files={},
         release=config.release,
     )
-    prior = prior_map(head)
-    model = shipped.model if prior is None else with_metadata(shipped.model, prior.metadata())
-    manifest = write_bundle(target, manifest, model, backbone.tokenizer_json, selftest)
+    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
     mobile = None
     if config.target == "mobile":
         feeds = [tokenizer.batch([row]).feeds() for row in texts.samples]
-        mobile = write_mobile(target, manifest, model, feeds)
+        mobile = write_mobile(target, manifest, shipped.model, feeds)
     if config.report is not None:
         answers = labelled_answers(
             trained.labels.names, truth, lab.expected, verify.graph_probs(session, tokenizer, texts.real, 1)
@@ -233,13 +229,6 @@ def _with_fewer_layers(
         except OverBudgetError as again:
             tried += again.trials
     raise OverBudgetError(nearest_to(tried, config.budgets()) + note, tried) from error
-
-
-def prior_map(head: LabelAttentionHead) -> PriorMap | None:
-    """How a description becomes a label's key, so that a finished bundle can take further labels; None for other heads."""
-    if not isinstance(head, PriorHead):
-        return None
-    return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
 
 
 def _traded(trained: Checkpoint, shipped: Checkpoint) -> dict[str, Json]:

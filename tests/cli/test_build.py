@@ -64,6 +64,27 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     assert files_in(task.out) == []
 
 
+@pytest.mark.slow
+def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_checkpoint_dir, monkeypatch):
+    from crosstune_export.build import pipeline
+
+    monkeypatch.setattr(pipeline, "MOST_LOST", 1.0)
+    arguments = ("crosstune-export", "build", tiny_checkpoint_dir, "--precision", "int8", "--max-flips", 100)
+    whole = pipeline.build(
+        tiny_checkpoint_dir, task.out / "a.bundle", pipeline.BuildConfig("int8", max_flips_percent=100)
+    )
+    budget = (whole.shipped.size_bytes - 4000) / 1e6
+    result = run_app(*arguments, "--output", task.out / "b.bundle", "--max-size-mb", budget)
+    assert (result.code, result.err) == (0, "")
+    first, cost, *tried = result.out.splitlines()
+    assert re.fullmatch(rf"{task.out / 'b.bundle'}: int8, 0\.1 MB, 3 labels", first)
+    assert re.fullmatch(
+        r"  1 of 2 layers to keep to the budget: \d+\.\d % right on held-out folds, \d+\.\d % with all", cost
+    )
+    assert re.fullmatch(r"  tried int8: 0\.1 MB, \d+\.\d\d ms: 0\.1 MB, at most 0\.\d+ MB allowed", tried[0])
+    assert re.fullmatch(r"  tried int8, 1 of 2 layers: 0\.1 MB.*: shipped", tried[4])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,6 +98,11 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
             ("--onnxruntime", "1.13"),
             "onnxruntime: found 1.13, expected 1.14 or later: older ones lack operators of opset 18. "
             "Use a later onnxruntime.",
+        ),
+        (("--exporter", "tf"), "exporter: found 'tf', expected torch or optimum."),
+        (
+            ("--exporter", "optimum", "--backbone-onnx", "x"),
+            "exporter: optimum and backbone_onnx are both given, expected one of them.",
         ),
         (("--max-flips", "101"), "max_flips: found 101.0, expected 0 to 100 (percent)."),
         (("--max-flips", "nan"), "max_flips: found nan, expected 0 to 100 (percent)."),

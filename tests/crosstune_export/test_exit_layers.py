@@ -27,6 +27,11 @@ def whole(tmp_path_factory, tiny_checkpoint_dir):
     return build(tiny_checkpoint_dir, folder / "x.bundle", under(10**9)).shipped.size_bytes
 
 
+def test_the_estimate_is_a_little_more_than_the_bundle(tmp_path, tiny_checkpoint_dir, whole):
+    result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(whole))
+    assert 0 <= whole - result.size_bytes <= 12_000
+
+
 def test_a_budget_that_fits_changes_nothing(tmp_path, tiny_checkpoint_dir, whole):
     result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(whole))
     assert [trial.candidate.name for trial in result.trials] == ["int8"]

@@ -12,6 +12,7 @@ from crosstune.label_queries import SHARPNESS
 from crosstune_export.build.passes import (
     centre_output,
     code_embeddings,
+    drop_positions,
     fold_constants,
     half_labels,
     label_attention,
@@ -231,6 +232,41 @@ def test_quantize_embeddings():
     half_a_step = columns * np.abs(table / columns).max(1, keepdims=True) / 127 / 2
     assert (np.abs(found - table) <= half_a_step * (1 + tolerances.FIT_EXCESS)).all()
     assert (found[7] == 0).all()
+
+
+def position_model(numbers, start=0):
+    """Vectors of the positions of the tokens of a text, as many as there are ids."""
+    ids = value("ids", INT64, ["b", "t"])
+    constants = [
+        constant("table", RANDOM.normal(size=(9, 4)).astype(np.float32)),
+        constant("numbers", np.array([numbers], np.int64)),
+        *(constant(name, np.array([number], np.int64)) for name, number in (("start", start), ("axis", 1))),
+    ]
+    table, whole, first, axis = constants
+    length = ir.node("Shape", [ids], attributes={"start": 1})
+    cut = ir.node("Slice", [whole, first, length.outputs[0], axis])
+    node = ir.node("Gather", [table, cut.outputs[0]])
+    node.outputs[0].name, node.outputs[0].dtype = "y", FLOAT
+    return model_of([ids], [length, cut, node], [node.outputs[0]], constants)
+
+
+def test_drop_positions():
+    model = position_model(range(9))
+    ids = {"ids": np.ones((2, 5), np.int64)}
+    before = run(model, ids)[0]
+    assert drop_positions.apply(model, 5) == 1
+    assert model.graph.initializers["table"].shape == (5, 4)
+    assert np.array_equal(run(model, ids)[0], before)
+    assert drop_positions.apply(model, 5) == 0
+
+
+def test_drop_positions_leaves_other_tables_alone():
+    for model in (
+        position_model([0, 1, 2, 2, 4, 5, 6, 7, 8]),
+        position_model(range(9), 1),
+        gather_model(np.ones((9, 4))),
+    ):
+        assert drop_positions.apply(model, 5) == 0
 
 
 def test_code_embeddings(monkeypatch):
