@@ -28,7 +28,7 @@ p{max-width:46rem}.faint{color:var(--faint)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.93rem}
 th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td:first-child{overflow-wrap:break-word;min-width:8rem}
-th.n,td.n{text-align:right;white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
+th.n,td.n{text-align:right}td.n{white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
 .scroll{overflow-x:auto;margin:1rem 0}
 figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:46rem}
 svg{display:block;max-width:100%;min-width:34rem;height:auto}
@@ -42,7 +42,7 @@ summary{cursor:pointer;margin:.6rem 0;font-weight:600}
         for index in range(COLOURS)
     )
     + f"@media print{{:root{{color-scheme:light;{_ON_WHITE}print-color-adjust:exact;-webkit-print-color-adjust:exact}}"
-    "body{max-width:none;margin:0}h2{break-after:avoid}figure,tr{break-inside:avoid}.scroll,figure{overflow:visible}"
+    "body{max-width:none;margin:0;font-size:11px}h2{break-after:avoid}figure,tr{break-inside:avoid}.scroll,figure{overflow:visible}"
     "details::details-content{display:block;content-visibility:visible}}\n"
 )
 

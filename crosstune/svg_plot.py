@@ -10,7 +10,7 @@ from crosstune.html_page import plain, short
 
 WIDTH = 720
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 18, 52
-_BAR, _NAMES = 22, 200
+_BAR, _NAMES, _LETTER = 22, 200, 7.3  # a row of bars, room for the names of a matrix, a letter's width
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,14 @@ def bars(name: str, rows: Sequence[Bar], *, full: float | None = None) -> str:
         full: Length of the longest bar there could be; of the longest there is when None.
     """
     most = full or max((sum(length for length, _ in row.parts) for row in rows), default=0) or 1
-    figures = 24 + 7 * max((len(row.figure) for row in rows), default=0)
-    scale = (WIDTH - _NAMES - figures) / most
+    figures = 24 + _LETTER * max((len(row.figure) for row in rows), default=0)
+    names = 16 + _LETTER * max((len(short(row.name, 30)) for row in rows), default=0)
+    scale = (WIDTH - names - figures) / most
     parts = []
     for index, row in enumerate(rows):
-        top, at = index * _BAR, float(_NAMES)
+        top, at = index * _BAR, float(names)
         parts.append(
-            f'<text x="{_NAMES - 8}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 30))}'
+            f'<text x="{names - 8:.1f}" y="{top + 15}" text-anchor="end">{plain(short(row.name, 30))}'
             f"<title>{plain(row.name)}</title></text>"
         )
         for length, colour in row.parts:
@@ -170,9 +171,9 @@ def bars(name: str, rows: Sequence[Bar], *, full: float | None = None) -> str:
                 f'<rect x="{at:.1f}" y="{top + 4}" width="{scale * length:.1f}" height="14" class="f{colour}"/>'
             )
             at += scale * length
-        last = max([at, *(_NAMES + scale * place for place, _ in row.dots)])
+        last = max([at, *(names + scale * place for place, _ in row.dots)])
         parts += [
-            f'<circle cx="{_NAMES + scale * place:.1f}" cy="{top + 11}" r="4" class="f{colour}" stroke="var(--paper)"/>'
+            f'<circle cx="{names + scale * place:.1f}" cy="{top + 11}" r="4" class="f{colour}" stroke="var(--paper)"/>'
             for place, colour in row.dots
         ]
         parts.append(f'<text x="{last + 8:.1f}" y="{top + 15}">{plain(row.figure)}</text>')
@@ -193,7 +194,7 @@ def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
     for i, row in enumerate(counts):
         y = top + i * cell
         if named:
-            note = f"{short(labels[i], 23)} {i + 1}" if figured else short(labels[i], 27)
+            note = f"{short(labels[i], 22)} {i + 1}" if figured else short(labels[i], 25)
             parts.append(f'<text x="{left - 8}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{plain(note)}</text>')
         total = sum(row) or 1
         for j, count in enumerate(row):

@@ -75,8 +75,9 @@ def bundle_process(path: str) -> Iterator[Ask]:
         ResourceError: It ended before it answered.
     """
     command = [sys.executable, "-m", "crosstune_export.bench.worker"]
+    # A session of its own: Ctrl-C is for us, and the worker ends when its input does.
     with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         requests, answers = process.stdin, process.stdout

@@ -63,4 +63,7 @@ def _text(value: str | list[str]) -> str | tuple[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(0)  # nobody hears the answer any more: nothing to say, and nothing to flush
