@@ -70,11 +70,11 @@ audit: $(VENV)/.installed
 	$(BIN)/python -m pip freeze --exclude-editable >build/audit/installed.txt
 	build/audit/bin/pip-audit --no-deps --disable-pip -r build/audit/installed.txt
 
-# Python 3.12 at most: atheris has no wheels for later ones.
+# atheris has wheels for some versions of Python only, and comes into a folder of its own.
 fuzz-python: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/atheris --upgrade atheris==3.0.0
 	for target in manifest graph tokenizer archive rows examples answers; do \
-	  $(BIN)/python benchmarks/fuzz_python.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	  PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz_python.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 # SETFIT_PYTHON is the interpreter of an environment with setfit==1.2.0; without it SetFit is left out.
 DATA_ROOT ?= data

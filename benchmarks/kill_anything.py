@@ -279,7 +279,7 @@ def main() -> None:
     backbone = str(Path(arguments.backbone).resolve()) if Path(arguments.backbone).is_dir() else arguments.backbone
     picked = [job for job in jobs(backbone) if job.name in arguments.jobs.split(",")]
     import_everything()
-    draw = random.Random(arguments.seed)
+    draw, rows = random.Random(arguments.seed), {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         ready = Path(name) / "ready"
         ready.mkdir()
@@ -292,15 +292,11 @@ def main() -> None:
             steps += list(at_every_call(ready, job, arguments.every)) if arguments.every else []
             for step in progress.track(steps, description=job.name):
                 step()
-    rows = {
-        job.name: {how: dict(counts) for how, counts in job.found.items()} | {"problems": job.problems}
-        for job in picked
-    }
+            rows[job.name] = {how: dict(counts) for how, counts in job.found.items()} | {"problems": job.problems}
+            if arguments.json is not None:  # after each, for those who cannot wait
+                found = {"seed": arguments.seed, "kills": arguments.kills, "every": arguments.every, "jobs": rows}
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(json.dumps(rows, indent=1))
-    if arguments.json is not None:
-        arguments.json.write_text(
-            json.dumps({"seed": arguments.seed, "kills": arguments.kills, "jobs": rows}, indent=1) + "\n", "utf-8"
-        )
     if any(job.problems for job in picked):
         raise SystemExit(1)
 
