@@ -132,7 +132,7 @@ def temporaries(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir() if item.name.startswith("."))
 
 
-def prepare(folder: Path, train: Path, labels: Path, backbone: str) -> None:
+def prepare(folder: Path, train: Path, labels: Path, backbone: str, picked: list[str]) -> None:
     """Inputs, an old output of every job, and a ready checkpoint and bundle."""
     shutil.copy(train, folder / "train.jsonl")
     shutil.copy(labels, folder / "labels.json")
@@ -141,19 +141,18 @@ def prepare(folder: Path, train: Path, labels: Path, backbone: str) -> None:
     (folder / "out.jsonl").write_text("old\n")
     (folder / "out.zip").write_text("old\n")
     base = ["train", "--train", "train.jsonl", "--labels", "labels.json", "--backbone", backbone]
-    build = ["build", "ready.ckpt", "--precision", "fp32", "--output"]
-    for app, arguments in (
-        ("crosstune", [*base, "--output", "ready.ckpt"]),
-        ("crosstune", [*base, "--output", "out.ckpt", "--seed", "7"]),
-        ("crosstune-export", [*build, "ready.bundle"]),
-        ("crosstune-export", [*build, "out.bundle"]),
-        (
-            "crosstune-export",
-            ["labels", "rename", "out.bundle", next(iter(json.loads(labels.read_text("utf-8")))), "old"],
-        ),
-    ):
-        if wait(fork(folder, app, arguments)):
+    first = next(iter(json.loads(labels.read_text("utf-8"))))
+
+    def run(app: str, *arguments: str) -> None:
+        if wait(fork(folder, app, [*arguments])):
             raise SystemExit((folder / "said.txt").read_text("utf-8"))
+
+    run("crosstune", *base, "--output", "ready.ckpt")
+    if "train" in picked:
+        run("crosstune", *base, "--output", "out.ckpt", "--seed", "7")
+    run("crosstune-export", "build", "ready.ckpt", "--precision", "fp32", "--output", "ready.bundle")
+    shutil.copytree(folder / "ready.bundle", folder / "out.bundle")
+    run("crosstune-export", "labels", "rename", "out.bundle", first, "old")
     shutil.rmtree(folder / "cache")
     (folder / "said.txt").unlink()
 
@@ -283,7 +282,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         ready = Path(name) / "ready"
         ready.mkdir()
-        prepare(ready, arguments.train, arguments.labels, backbone)
+        prepare(ready, arguments.train, arguments.labels, backbone, [job.name for job in picked])
         for job in picked:
             undisturbed(ready, job)
             steps = [
