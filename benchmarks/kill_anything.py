@@ -79,14 +79,16 @@ def jobs(backbone: str) -> list[Job]:
     ]  # fmt: skip
 
 
-def import_everything() -> None:
+def import_everything(train_too: bool) -> None:
     """So that a fork starts where a command has read its options."""
     import onnxruntime  # noqa: F401
     from crosstune_cli import export_app, train_app  # noqa: F401
 
-    import crosstune_export.build.pipeline
     import crosstune_export.edit_labels
-    import crosstune_export.packing  # noqa: F401
+    import crosstune_export.packing
+
+    if train_too:
+        import crosstune_export.build.pipeline  # noqa: F401
 
 
 def fork(folder: Path, app: str, arguments: list[str], gate: int | None = None) -> int:
@@ -132,28 +134,30 @@ def temporaries(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir() if item.name.startswith("."))
 
 
-def prepare(folder: Path, train: Path, labels: Path, backbone: str, picked: list[str]) -> None:
-    """Inputs, an old output of every job, and a ready checkpoint and bundle."""
+def prepare(folder: Path, train: Path, labels: Path, backbone: str, bundle: Path | None) -> None:
+    """Inputs, an old output of every job, and a ready checkpoint and bundle, or a bundle that is given."""
     shutil.copy(train, folder / "train.jsonl")
     shutil.copy(labels, folder / "labels.json")
     rows = [json.loads(line)["text"] for line in train.read_text("utf-8").splitlines()]
     (folder / "texts.txt").write_text("".join(f"{' '.join(text.split())}\n" for text in rows), "utf-8")
     (folder / "out.jsonl").write_text("old\n")
     (folder / "out.zip").write_text("old\n")
-    base = ["train", "--train", "train.jsonl", "--labels", "labels.json", "--backbone", backbone]
-    first = next(iter(json.loads(labels.read_text("utf-8"))))
 
     def run(app: str, *arguments: str) -> None:
         if wait(fork(folder, app, [*arguments])):
             raise SystemExit((folder / "said.txt").read_text("utf-8"))
 
-    run("crosstune", *base, "--output", "ready.ckpt")
-    if "train" in picked:
+    if bundle is not None:
+        run("crosstune-export", "unpack", str(bundle), "--output", "ready.bundle")
+    else:
+        base = ("train", "--train", "train.jsonl", "--labels", "labels.json", "--backbone", backbone)
+        run("crosstune", *base, "--output", "ready.ckpt")
         run("crosstune", *base, "--output", "out.ckpt", "--seed", "7")
-    run("crosstune-export", "build", "ready.ckpt", "--precision", "fp32", "--output", "ready.bundle")
+        run("crosstune-export", "build", "ready.ckpt", "--precision", "fp32", "--output", "ready.bundle")
+        shutil.rmtree(folder / "cache")
     shutil.copytree(folder / "ready.bundle", folder / "out.bundle")
+    first = json.loads((folder / "out.bundle" / "manifest.json").read_bytes())["labels"][0]["name"]
     run("crosstune-export", "labels", "rename", "out.bundle", first, "old")
-    shutil.rmtree(folder / "cache")
     (folder / "said.txt").unlink()
 
 
@@ -269,6 +273,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, default=desk / "train.jsonl")
     parser.add_argument("--labels", type=Path, default=desk / "labels.json")
     parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--bundle", type=Path, help="use this bundle, and leave out train and build")
     parser.add_argument("--jobs", default="train,build,labels,classify,pack")
     parser.add_argument("--kills", type=int, default=20, help="random instants of each signal and job")
     parser.add_argument("--every", type=int, default=1, help="every so many calls; 0 leaves strace out")
@@ -276,13 +281,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     backbone = str(Path(arguments.backbone).resolve()) if Path(arguments.backbone).is_dir() else arguments.backbone
-    picked = [job for job in jobs(backbone) if job.name in arguments.jobs.split(",")]
-    import_everything()
+    names = set(arguments.jobs.split(",")) - (set() if arguments.bundle is None else {"train", "build"})
+    picked = [job for job in jobs(backbone) if job.name in names]
+    bundle = None if arguments.bundle is None else arguments.bundle.resolve()
+    import_everything(bundle is None)
     draw, rows = random.Random(arguments.seed), {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         ready = Path(name) / "ready"
         ready.mkdir()
-        prepare(ready, arguments.train, arguments.labels, backbone, [job.name for job in picked])
+        prepare(ready, arguments.train, arguments.labels, backbone, bundle)
         for job in picked:
             undisturbed(ready, job)
             steps = [
