@@ -42,7 +42,7 @@ SIGNALS = {
     "SIGINT twice": (signal.SIGINT,) * 2,
     "SIGTERM": (signal.SIGTERM,),
 }
-CODES = {"SIGKILL": {-9}, "SIGINT": {130}, "SIGINT twice": {130}, "SIGTERM": {143}}
+CODES = {"SIGKILL": {137}, "SIGINT": {130}, "SIGINT twice": {130}, "SIGTERM": {143}}
 
 
 @dataclass
@@ -112,13 +112,16 @@ def fork(folder: Path, app: str, arguments: list[str], gate: int | None = None) 
             running.run({"crosstune": train_app.app, "crosstune-export": export_app.app}[app], app)
         except SystemExit as end:
             code = int(end.code or 0)
+    except KeyboardInterrupt:  # before the program has begun
+        code = 130
     finally:
         os._exit(code)
 
 
 def wait(pid: int) -> int:
-    """Exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Exit code as a shell tells it: 128 and its number for a signal that nobody caught, as before a program has begun."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
 
 
 def digest(path: Path) -> str:
@@ -177,7 +180,8 @@ class Trial:
         job.found.setdefault(how, Counter())[f"exit {code}, {state} output{', temporary left' if left else ''}"] += 1
         wrong = []
         if code not in codes | ({0} if state == "new" else set()):
-            wrong.append(f"exit code {code}: {(self.folder / 'said.txt').read_text('utf-8', 'replace')[-200:]}")
+            said = self.folder / "said.txt"
+            wrong.append(f"exit code {code}: {said.read_text('utf-8', 'replace')[-200:] if said.exists() else ''}")
         if state == "broken":
             wrong.append("the output is neither the old nor the new one")
         if left and not may_leave:
@@ -260,7 +264,7 @@ def at_every_call(ready: Path, job: Job, step: int) -> Iterator[Callable[[], Non
         trial.judge(how, under_strace(trial, *options), codes, may_leave=may_leave)
 
     for call in calls[::step]:
-        yield lambda call=call: one(call, "signal=SIGKILL", "SIGKILL at a call", {-9}, True)
+        yield lambda call=call: one(call, "signal=SIGKILL", "SIGKILL at a call", {137}, True)
     for call in calls[::step]:
         if call[0] not in NEED_NO_ROOM:
             yield lambda call=call: one(call, "error=ENOSPC", "ENOSPC from a call", {7}, False)
