@@ -89,18 +89,18 @@ fuzz: cpp
 	$(BIN)/python runtime_cpp/fuzz/run_fuzzers.py --bundle $(FUZZ_BUNDLE) --seconds $(FUZZ_SECONDS) \
 	  --build $(CPP)/fuzz --settings "$(CPP_SETTINGS) -DCROSSTUNE_CHARACTER_TABLES=$(CPP)/release/character_tables.inc"
 
-# In environments of their own: what they bring has no place beside the project.
+# In an environment of its own. What cannot be audited fails as well; "+cpu" is no version that PyPI knows.
 audit: $(VENV)/.installed
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/python -m pip freeze --exclude-editable >build/audit/installed.txt
-	build/audit/bin/pip-audit --no-deps --disable-pip -r build/audit/installed.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' >build/audit/installed.txt
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r build/audit/installed.txt
 
-# Python 3.12 at most: atheris has no wheels for later ones.
+# atheris has wheels for some versions of Python only, and comes into a folder of its own.
 fuzz-python: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/atheris --upgrade atheris==3.0.0
 	for target in manifest graph tokenizer archive rows examples answers; do \
-	  $(BIN)/python benchmarks/fuzz_python.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	  PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz_python.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 # SETFIT_PYTHON is the interpreter of an environment with setfit==1.2.0; without it SetFit is left out.
 DATA_ROOT ?= data

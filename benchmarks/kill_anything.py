@@ -42,7 +42,7 @@ SIGNALS = {
     "SIGINT twice": (signal.SIGINT,) * 2,
     "SIGTERM": (signal.SIGTERM,),
 }
-CODES = {"SIGKILL": {-9}, "SIGINT": {130}, "SIGINT twice": {130}, "SIGTERM": {143}}
+CODES = {"SIGKILL": {137}, "SIGINT": {130}, "SIGINT twice": {130}, "SIGTERM": {143}}
 
 
 @dataclass
@@ -79,14 +79,16 @@ def jobs(backbone: str) -> list[Job]:
     ]  # fmt: skip
 
 
-def import_everything() -> None:
+def import_everything(train_too: bool) -> None:
     """So that a fork starts where a command has read its options."""
     import onnxruntime  # noqa: F401
     from crosstune_cli import export_app, train_app  # noqa: F401
 
-    import crosstune_export.build.pipeline
     import crosstune_export.edit_labels
-    import crosstune_export.packing  # noqa: F401
+    import crosstune_export.packing
+
+    if train_too:
+        import crosstune_export.build.pipeline  # noqa: F401
 
 
 def fork(folder: Path, app: str, arguments: list[str], gate: int | None = None) -> int:
@@ -110,13 +112,16 @@ def fork(folder: Path, app: str, arguments: list[str], gate: int | None = None) 
             running.run({"crosstune": train_app.app, "crosstune-export": export_app.app}[app], app)
         except SystemExit as end:
             code = int(end.code or 0)
+    except KeyboardInterrupt:  # before the program has begun
+        code = 130
     finally:
         os._exit(code)
 
 
 def wait(pid: int) -> int:
-    """Exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Exit code as a shell tells it: 128 and its number for a signal that nobody caught, as before a program has begun."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
 
 
 def digest(path: Path) -> str:
@@ -132,29 +137,30 @@ def temporaries(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir() if item.name.startswith("."))
 
 
-def prepare(folder: Path, train: Path, labels: Path, backbone: str) -> None:
-    """Inputs, an old output of every job, and a ready checkpoint and bundle."""
+def prepare(folder: Path, train: Path, labels: Path, backbone: str, bundle: Path | None) -> None:
+    """Inputs, an old output of every job, and a ready checkpoint and bundle, or a bundle that is given."""
     shutil.copy(train, folder / "train.jsonl")
     shutil.copy(labels, folder / "labels.json")
     rows = [json.loads(line)["text"] for line in train.read_text("utf-8").splitlines()]
     (folder / "texts.txt").write_text("".join(f"{' '.join(text.split())}\n" for text in rows), "utf-8")
     (folder / "out.jsonl").write_text("old\n")
     (folder / "out.zip").write_text("old\n")
-    base = ["train", "--train", "train.jsonl", "--labels", "labels.json", "--backbone", backbone]
-    build = ["build", "ready.ckpt", "--precision", "fp32", "--output"]
-    for app, arguments in (
-        ("crosstune", [*base, "--output", "ready.ckpt"]),
-        ("crosstune", [*base, "--output", "out.ckpt", "--seed", "7"]),
-        ("crosstune-export", [*build, "ready.bundle"]),
-        ("crosstune-export", [*build, "out.bundle"]),
-        (
-            "crosstune-export",
-            ["labels", "rename", "out.bundle", next(iter(json.loads(labels.read_text("utf-8")))), "old"],
-        ),
-    ):
-        if wait(fork(folder, app, arguments)):
+
+    def run(app: str, *arguments: str) -> None:
+        if wait(fork(folder, app, [*arguments])):
             raise SystemExit((folder / "said.txt").read_text("utf-8"))
-    shutil.rmtree(folder / "cache")
+
+    if bundle is not None:
+        run("crosstune-export", "unpack", str(bundle), "--output", "ready.bundle")
+    else:
+        base = ("train", "--train", "train.jsonl", "--labels", "labels.json", "--backbone", backbone)
+        run("crosstune", *base, "--output", "ready.ckpt")
+        run("crosstune", *base, "--output", "out.ckpt", "--seed", "7")
+        run("crosstune-export", "build", "ready.ckpt", "--precision", "fp32", "--output", "ready.bundle")
+        shutil.rmtree(folder / "cache")
+    shutil.copytree(folder / "ready.bundle", folder / "out.bundle")
+    first = json.loads((folder / "out.bundle" / "manifest.json").read_bytes())["labels"][0]["name"]
+    run("crosstune-export", "labels", "rename", "out.bundle", first, "old")
     (folder / "said.txt").unlink()
 
 
@@ -174,7 +180,8 @@ class Trial:
         job.found.setdefault(how, Counter())[f"exit {code}, {state} output{', temporary left' if left else ''}"] += 1
         wrong = []
         if code not in codes | ({0} if state == "new" else set()):
-            wrong.append(f"exit code {code}: {(self.folder / 'said.txt').read_text('utf-8', 'replace')[-200:]}")
+            said = self.folder / "said.txt"
+            wrong.append(f"exit code {code}: {said.read_text('utf-8', 'replace')[-200:] if said.exists() else ''}")
         if state == "broken":
             wrong.append("the output is neither the old nor the new one")
         if left and not may_leave:
@@ -257,7 +264,7 @@ def at_every_call(ready: Path, job: Job, step: int) -> Iterator[Callable[[], Non
         trial.judge(how, under_strace(trial, *options), codes, may_leave=may_leave)
 
     for call in calls[::step]:
-        yield lambda call=call: one(call, "signal=SIGKILL", "SIGKILL at a call", {-9}, True)
+        yield lambda call=call: one(call, "signal=SIGKILL", "SIGKILL at a call", {137}, True)
     for call in calls[::step]:
         if call[0] not in NEED_NO_ROOM:
             yield lambda call=call: one(call, "error=ENOSPC", "ENOSPC from a call", {7}, False)
@@ -270,6 +277,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, default=desk / "train.jsonl")
     parser.add_argument("--labels", type=Path, default=desk / "labels.json")
     parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--bundle", type=Path, help="use this bundle, and leave out train and build")
     parser.add_argument("--jobs", default="train,build,labels,classify,pack")
     parser.add_argument("--kills", type=int, default=20, help="random instants of each signal and job")
     parser.add_argument("--every", type=int, default=1, help="every so many calls; 0 leaves strace out")
@@ -277,13 +285,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     backbone = str(Path(arguments.backbone).resolve()) if Path(arguments.backbone).is_dir() else arguments.backbone
-    picked = [job for job in jobs(backbone) if job.name in arguments.jobs.split(",")]
-    import_everything()
-    draw = random.Random(arguments.seed)
+    names = set(arguments.jobs.split(",")) - (set() if arguments.bundle is None else {"train", "build"})
+    picked = [job for job in jobs(backbone) if job.name in names]
+    bundle = None if arguments.bundle is None else arguments.bundle.resolve()
+    import_everything(bundle is None)
+    draw, rows = random.Random(arguments.seed), {}
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:
         ready = Path(name) / "ready"
         ready.mkdir()
-        prepare(ready, arguments.train, arguments.labels, backbone)
+        prepare(ready, arguments.train, arguments.labels, backbone, bundle)
         for job in picked:
             undisturbed(ready, job)
             steps = [
@@ -292,15 +302,11 @@ def main() -> None:
             steps += list(at_every_call(ready, job, arguments.every)) if arguments.every else []
             for step in progress.track(steps, description=job.name):
                 step()
-    rows = {
-        job.name: {how: dict(counts) for how, counts in job.found.items()} | {"problems": job.problems}
-        for job in picked
-    }
+            rows[job.name] = {how: dict(counts) for how, counts in job.found.items()} | {"problems": job.problems}
+            if arguments.json is not None:  # after each, for those who cannot wait
+                found = {"seed": arguments.seed, "kills": arguments.kills, "every": arguments.every, "jobs": rows}
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(json.dumps(rows, indent=1))
-    if arguments.json is not None:
-        arguments.json.write_text(
-            json.dumps({"seed": arguments.seed, "kills": arguments.kills, "jobs": rows}, indent=1) + "\n", "utf-8"
-        )
     if any(job.problems for job in picked):
         raise SystemExit(1)
 

@@ -196,6 +196,8 @@ class Watch:
     """What happens while a bundle is loaded: files that are opened, graphs that reach onnxruntime."""
 
     def __init__(self, place: Path) -> None:
+        import onnxruntime  # noqa: F401 - which looks about when it is imported
+
         self.opened_outside: list[str] = []
         self.reached: list[str] = []
         self._place, self._on = os.fspath(place), False
@@ -268,13 +270,11 @@ def share(
     for seed in seeds:
         os.write(report, f"{seed}\n".encode())
         draw, path = random.Random(f"{kind} {seed}"), folder
-        contents = (
-            rehashed(good, draw)
-            if kind == "rehashed"
-            else damaged(good, other, draw)
-            if kind != "cut"
-            else _cut(good, seed)
-        )
+        contents = good
+        if kind == "cut":
+            contents = _cut(good, seed)
+        elif kind in ("damaged", "rehashed"):
+            contents = damaged(good, other, draw) if kind == "damaged" else rehashed(good, draw)
         if kind == "packed":
             path = place / "x.zip"
             path.write_bytes(_damaged_bytes(b"".join(archive_parts(good)), draw))
@@ -384,7 +384,13 @@ def main() -> None:
     good, other = (dict(read_bundle(path).contents) for path in (arguments.bundle, arguments.other))
     cuts = min(sum(len(good[name]) for name in MEMBERS[:-1]), arguments.mutations // 2)
     left = arguments.mutations - cuts
-    kinds = {"cut": cuts, "misplaced": left // 10, "damaged": left - left // 10, "rehashed": arguments.structural}
+    kinds = {
+        "good": 1,
+        "cut": cuts,
+        "misplaced": left // 10,
+        "damaged": left - left // 10,
+        "rehashed": arguments.structural,
+    }
     if arguments.library is None:
         kinds["packed"] = left // 4
         kinds["damaged"] -= left // 4
@@ -399,7 +405,7 @@ def main() -> None:
                 result = str(row["result"])
                 results[result] += 1
                 bad = result.startswith(("crash", "exception")) or row["hang"] or row["outside"] or row["reached"]
-                if bad or (result == "accepted" and kind != "rehashed"):
+                if bad or (kind != "rehashed" and (result == "accepted") != (kind == "good")):
                     wrong.append(f"{kind}: {row}"[:300])
             rows[kind] = dict(results)
             shutil.rmtree(Path(name) / "x.bundle", ignore_errors=True)

@@ -17,6 +17,9 @@ from crosstune_export.runtime.tokenizer_check import check_tokenizer
 #: One text, or the two texts of a pair.
 Text: TypeAlias = "str | tuple[str, str]"
 
+#: The library's class for a thread of its own that ended; no Exception, and exported nowhere. Others are signals.
+_PANIC = "PanicException"
+
 
 @dataclass(frozen=True)
 class TokenRow:
@@ -86,7 +89,7 @@ class TextTokenizer:
         try:
             tokenizer = Tokenizer.from_str(data.decode("utf-8"))
         except BaseException as error:  # the library panics with a class that is not an Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
                 raise
             raise BundleContentError(f"{where}: not a usable tokenizer ({error}). Build the bundle again.") from error
         tokenizer.no_padding()
@@ -110,7 +113,7 @@ class TextTokenizer:
         try:
             encodings = self._tokenizer.encode_batch_fast(parts, add_special_tokens=False)
         except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
                 raise
             raise InputError(
                 f"texts: the tokenizer failed ({error}). Classify the texts one by one to find it."
