@@ -15,7 +15,7 @@ import numpy.typing as npt
 from crosstune_export.bulk.sources import STANDARD_INPUT, Source
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import read_windows
-from crosstune_export.errors import ExportError, MissingExtraError, UsageError
+from crosstune_export.errors import ExportError, MissingExtraError, ResourceError, UsageError
 
 _Column: TypeAlias = "npt.NDArray[np.object_]"
 _BLOCK_BYTES = 1 << 18  # some windows: enough to keep many actors busy with one file
@@ -35,6 +35,7 @@ def classify_with_ray(
 
     Raises:
         MissingExtraError: Ray is not installed.
+        ResourceError: No cluster answers.
         UsageError: Standard input is among the sources.
         ExportError: As in one process.
     """
@@ -48,10 +49,15 @@ def classify_with_ray(
         raise MissingExtraError(
             "ray: not installed, expected for --engine ray. Run: pip install 'crosstune-export[ray]'"
         ) from error
-    if address is None:
-        ray.init(num_cpus=workers * job.threads, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    else:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    where = {"num_cpus": workers * job.threads, "include_dashboard": False} if address is None else {"address": address}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **where)
+    except Exception as error:  # Ray has no class of its own for it
+        reason = " ".join(str(error).split())[:160]
+        raise ResourceError(
+            f"ray: no cluster ({reason}), expected one at {address or 'this machine'}. Check --ray-address, or use --engine local."
+        ) from error
+    if address is not None:
         workers = max(1, int(ray.cluster_resources()["CPU"]) // job.threads)
     try:
         for row in _results(ray, sources, done, job, workers).iter_rows():
