@@ -62,6 +62,6 @@ export class Reasons {
       const word = (part === 0 ? text : pair!).slice(start, end);
       return `${word} ${evidence > 0 ? "+" : "−"}${Math.abs(evidence).toFixed(1)}`;
     });
-    this.figures.textContent = `Without the word, the log-odds of ${label} change by as much: ${listed.join(", ")}.`;
+    this.figures.textContent = `What the log-odds of ${label} lose without the word: ${listed.join(", ")}.`;
   }
 }

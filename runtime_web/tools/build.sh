@@ -22,5 +22,5 @@ cp ../LICENSE .
 rm -rf dist
 npm run --silent check
 npm run --silent build
-npm run --silent page -- --logLevel warn
+npm run --silent page -- --logLevel error
 gzip --best --keep --no-name ../crosstune_export/page/assets/* # sent to browsers as they are

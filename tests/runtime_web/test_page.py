@@ -170,7 +170,7 @@ def test_the_words_that_decide(visit, files, runtime, tiny_fp32_bundle_dir):
     assert page.locator("#marked mark.for").all_inner_texts() == [word for word in strong if evidence[word] > 0]
     strongest = max(evidence, key=lambda word: abs(evidence[word]))
     expect(page.locator("#figures")).to_contain_text(
-        f"the log-odds of {answer['label']} change by as much: {strongest} "
+        f"the log-odds of {answer['label']} lose without the word: {strongest} "
     )
     page.locator("#text").fill("")
     expect(page.locator("#marked")).to_have_text("")
