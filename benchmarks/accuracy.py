@@ -96,8 +96,15 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                             | {"train_seconds": outcome.seconds}
                         )
                         output.parent.mkdir(parents=True, exist_ok=True)
-                        output.write_text(json.dumps(state, indent=1) + "\n", "utf-8")
+                        output.write_text(lines(state), "utf-8")
     return state
+
+
+def lines(state: dict[str, object]) -> str:
+    """JSON with one row a line."""
+    facts = {key: value for key, value in state.items() if key != "rows"}
+    rows = ",\n ".join(json.dumps(row) for row in state["rows"])  # type: ignore[attr-defined]
+    return f'{json.dumps(facts)[:-1]}, "rows": [\n {rows}\n]}}\n'
 
 
 def main() -> None:
@@ -125,7 +132,6 @@ def main() -> None:
         row
         for row in state["rows"]  # type: ignore[attr-defined]
         if row["set"] in arguments.sets
-        and row["method"] in arguments.methods
         and row["shots"] in arguments.shots
         and row["backbone"] == Path(arguments.backbone).name
     ]

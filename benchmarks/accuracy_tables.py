@@ -129,11 +129,11 @@ def plot(rows: Sequence[Row], path: Path) -> None:
                     x, y, s=60 if front else 30, marker=mark, label=method, zorder=3 if front else 2, alpha=0.85
                 )
         panel.set_yticks(range(len(sets)), sets)
-        panel.invert_yaxis()
         panel.set_title(f"{count} shots a label")
         panel.set_xlabel("accuracy, %")
         panel.grid(alpha=0.3)
-    panels[0][0].legend(loc="lower left", fontsize=8)
+    panels[0][0].invert_yaxis()  # the axis is shared
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(SHOWN), frameon=False)
     save(figure, path)
 
 
