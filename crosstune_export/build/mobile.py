@@ -19,7 +19,7 @@ from crosstune_export.runtime.session import open_inner
 ORT_NAME, OPERATORS_NAME, REPORT_NAME = "model.ort", "required_operators.config", "README.md"
 #: Largest difference of a probability between the two formats of one graph.
 TOLERANCE = 1e-5
-#: What onnxruntime's XNNPACK provider has kernels for among the operators of an encoder, by its documentation; its wheel has no list.
+#: What we believe onnxruntime's XNNPACK provider has kernels for among the operators of an encoder; its wheel has no list.
 _XNNPACK = ("Gemm", "MatMul", "Softmax")
 
 Feeds = Mapping[str, np.ndarray]
@@ -216,8 +216,8 @@ def _report(manifest: BundleManifest, found: MobileFiles, difference: float) -> 
             "",
             "## What accelerators would take",
             "",
-            "CoreML and NNAPI by the checker that comes with onnxruntime, lengths taken as fixed; XNNPACK counted by its documented "
-            "operators, at most. Each partition is a way to the accelerator and back, so many small ones are slower than none.",
+            "CoreML and NNAPI by the checker that comes with onnxruntime, lengths taken as fixed; XNNPACK by the operators that "
+            "it is believed to have, at most. Each partition is a way to the accelerator and back, so many small ones are slower than none.",
             "",
             "| provider | nodes | partitions | operators it does not have |",
             "|---|---|---|---|",
