@@ -217,7 +217,7 @@ def _report(manifest: BundleManifest, found: MobileFiles, difference: float) -> 
             "## What accelerators would take",
             "",
             "CoreML and NNAPI by the checker that comes with onnxruntime, lengths taken as fixed; XNNPACK by the operators that "
-            "it is believed to have, at most. Each partition is a way to the accelerator and back, so many small ones are slower than none.",
+            "it is believed to have, at most. Each partition is a way to the accelerator and back: many small ones are slower than none.",
             "",
             "| provider | nodes | partitions | operators it does not have |",
             "|---|---|---|---|",
