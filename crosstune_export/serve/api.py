@@ -88,12 +88,7 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         data = await read_body(request, desk.limits.max_body_bytes, desk.body_bytes)
         wanted = checked(body_model, data)
         require_unique_keys(data)
-        if wanted.explain and len(wanted.texts) != 1:
-            raise Refusal(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"explain: found {len(wanted.texts)} texts, expected 1: each word of it is a run.",
-                field="explain",
-            )
+        _require_one_text(wanted)
         request.scope["exchange"].texts = len(wanted.texts)
         with desk.texts.hold(desk.limits.max_texts if wanted.explain else len(wanted.texts)):
             content = await asyncio.get_running_loop().run_in_executor(desk.pool, _answers, classifier, wanted)
@@ -132,6 +127,15 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         labels=[Label(name=entry.name, descriptions=list(entry.descriptions)) for entry in manifest.labels],
     )
     return app
+
+
+def _require_one_text(wanted: Any) -> None:  # noqa: ANN401
+    if wanted.explain and len(wanted.texts) != 1:
+        raise Refusal(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"explain: found {len(wanted.texts)} texts, expected 1: each word of it is a run.",
+            field="explain",
+        )
 
 
 def _answers(classifier: Classifier, wanted: Any) -> dict[str, Any]:  # noqa: ANN401
