@@ -147,7 +147,7 @@ def test_the_python_interface(base, elsewhere):
         ),
         (
             ["crosstune-export", "build", "a.ckpt", "--output", "b.bundle"],
-            "error: onnxscript: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
+            "error: torch: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
         ),
         (
             ["crosstune-export", "classify", "desk.bundle", "t.jsonl", "--output", "o.parquet"],
