@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 
 import numpy as np
+import onnx
 from onnxscript import ir
 
 from crosstune.backbone import FrozenBackbone
@@ -134,7 +135,7 @@ class Laboratory:
         whole = _with_labels(encoder, self.trained)
         if candidate.precision != "fp32":
             passes = {**passes, "half_labels": half_labels.apply(whole)}
-        data = bytes(ir.serde.serialize_model(whole).SerializeToString(deterministic=True))
+        data = _serialized(whole)
         prior = prior_map(self.trained.head)
         if prior is not None:
             data = with_metadata(data, prior.metadata())
@@ -186,6 +187,16 @@ def _traced(
         return trace(backbone, trained.head, trained.text_pair), {}
     rows = backbone.tokenize(texts, trained.tokens)
     return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
+
+
+def _serialized(model: ir.Model) -> bytes:
+    """The bytes of a model, every constant raw: exporters and onnxruntime's rules know many ways to store numbers, a bundle one."""
+    proto = ir.serde.serialize_model(model)
+    attributes = (attribute for node in proto.graph.node for attribute in node.attribute if attribute.HasField("t"))
+    for tensor in (*proto.graph.initializer, *(attribute.t for attribute in attributes)):
+        if not tensor.HasField("raw_data"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:

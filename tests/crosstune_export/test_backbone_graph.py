@@ -191,3 +191,25 @@ def test_optimum_is_an_extra(tiny_backbone):
         "optimum: not installed, expected for --exporter optimum. In an environment of its own run: "
         "pip install 'crosstune-export[optimum,cpu]'"
     )
+
+
+def test_constants_in_lists_become_raw_bytes(tmp_path, tiny_checkpoint_dir, exported):
+    """Exporters may store numbers in typed lists, which no bundle has; optimum does so with some."""
+
+    def in_lists(model):
+        attributes = [part for node in model.graph.node for part in node.attribute if part.HasField("t")]
+        tensors = [*model.graph.initializer, *(part.t for part in attributes)]
+        assert len(tensors) > 20
+        for tensor in tensors:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(
+                onnx.helper.make_tensor(tensor.name, tensor.data_type, values.shape, values.flatten().tolist())
+            )
+            assert not tensor.HasField("raw_data")
+
+    changed(exported[18], tmp_path / "lists", in_lists)
+    found = []
+    for name, source in (("raw", exported[18]), ("lists", tmp_path / "lists")):
+        build(tiny_checkpoint_dir, tmp_path / f"{name}.bundle", BuildConfig("fp32", backbone_onnx=source))
+        found.append((tmp_path / f"{name}.bundle" / "model.onnx").read_bytes())
+    assert found[0] == found[1]
