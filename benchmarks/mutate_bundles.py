@@ -192,6 +192,10 @@ def put(folder: Path, contents: Contents, now: Contents) -> None:
             now[name] = data
 
 
+#: Where the kernel says how much memory and how many processors there are.
+CONTROL_GROUPS = ("/proc/self/cgroup", "/sys/fs/cgroup/")
+
+
 class Watch:
     """What happens while a bundle is loaded: files that are opened, graphs that reach onnxruntime."""
 
@@ -206,9 +210,13 @@ class Watch:
     def _heard(self, event: str, arguments: tuple[object, ...]) -> None:
         if self._on and event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
             path = str(Path(os.fsdecode(arguments[0])).absolute())
-            if not path.startswith(
-                (self._place, sys.prefix, sys.base_prefix, os.devnull)
-            ):  # Python reads its own packages
+            own = (
+                sys.prefix,
+                sys.base_prefix,
+                os.devnull,
+                *CONTROL_GROUPS,
+            )  # Python's packages, the limits of this process
+            if not path.startswith((self._place, *own)):
                 self.opened_outside.append(path)
 
     def load(self, path: Path, text: str) -> str:
