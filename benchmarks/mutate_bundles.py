@@ -386,7 +386,7 @@ def main() -> None:
     parser.add_argument("other", type=Path)
     parser.add_argument("--mutations", type=int, default=10_000, help="without right hashes, shared among the kinds")
     parser.add_argument("--structural", type=int, default=1_000, help="with right hashes")
-    parser.add_argument("--library", help="libcrosstune to give them to, in the place of Python")
+    parser.add_argument("--libcrosstune", help="libcrosstune to give them to, in the place of Python")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     good, other = (dict(read_bundle(path).contents) for path in (arguments.bundle, arguments.other))
@@ -399,7 +399,7 @@ def main() -> None:
         "damaged": left - left // 10,
         "rehashed": arguments.structural,
     }
-    if arguments.library is None:
+    if arguments.libcrosstune is None:
         kinds["packed"] = left // 4
         kinds["damaged"] -= left // 4
     rows, wrong = {}, []
@@ -408,7 +408,7 @@ def main() -> None:
         for kind, count in kinds.items():
             results: Counter[str] = Counter()
             for row in progress.track(
-                run(Path(name), kind, count, good, other, arguments.library), count, description=kind
+                run(Path(name), kind, count, good, other, arguments.libcrosstune), count, description=kind
             ):
                 result = str(row["result"])
                 results[result] += 1
@@ -418,7 +418,7 @@ def main() -> None:
             rows[kind] = dict(results)
             shutil.rmtree(Path(name) / "x.bundle", ignore_errors=True)
     found = {
-        "runtime": "python" if arguments.library is None else "c++",
+        "runtime": "python" if arguments.libcrosstune is None else "c++",
         "mutations": kinds,
         "results": rows,
         "wrong": wrong,
