@@ -7,7 +7,7 @@ removed, added, and the same to the packed form. None may be accepted. Then as a
 the graph removed, doubled, renamed, and so on. Those may be accepted where they stay within the lists of the format; what
 reaches onnxruntime is read with the onnx package, which must find no operator beyond the lists and nothing outside the file.
 
-Runs are in forks, so that a crash is seen and counted; processor time is what counts for a hang. ``--library`` gives the same to
+Runs are in forks, so that a crash is seen and counted; processor time is what counts for a hang. ``--libcrosstune`` gives the same to
 the C++ runtime.
 """
 
