@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from multiprocessing.connection import Connection
@@ -16,7 +16,7 @@ from crosstune_export.bulk.windows import Window
 from crosstune_export.errors import ExportError, ResourceError
 
 
-def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) -> Iterator[WindowResult]:
+def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) -> Generator[WindowResult, None, None]:
     """Results in the order of the windows.
 
     Args:

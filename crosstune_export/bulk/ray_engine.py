@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ _BLOCK_BYTES = 1 << 18  # some windows: enough to keep many actors busy with one
 
 def classify_with_ray(
     sources: Sequence[Source], done: Mapping[Source, int], job: WindowJob, workers: int, address: str | None
-) -> Iterator[WindowResult]:
+) -> Generator[WindowResult, None, None]:
     """Results in the order of the windows, which are those of the local engine.
 
     Args:
@@ -59,13 +59,15 @@ def classify_with_ray(
         ) from error
     if address is not None:
         workers = max(1, int(ray.cluster_resources()["CPU"]) // job.threads)
+    rows = iter(_results(ray, sources, done, job, workers).iter_rows())
     try:
-        for row in _results(ray, sources, done, job, workers).iter_rows():
+        for row in rows:
             result = row["result"]
             if isinstance(result, ExportError):
                 raise result
             yield result
     finally:
+        del rows  # its executor must end before the cluster does, or Ray ends this process
         ray.shutdown()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain, islice
@@ -137,18 +138,20 @@ def classify_files(
     done = _skip(remaining, output.journal.windows, output.journal.digest) if isinstance(output, PartialOutput) else {}
     rows = output.journal.tally.rows if isinstance(output, PartialOutput) else 0
     total = sum(source.size_bytes for source in sources)
+    results: Generator[WindowResult, None, None]
     if options.engine == "ray":
         from crosstune_export.bulk.ray_engine import classify_with_ray
 
         results = classify_with_ray(sources, done, job, options.workers, options.ray_address)
     else:
         results = classify_windows(remaining, job, options.workers)
-    for result in results:
-        if result.bad and options.on_error == "fail":
-            raise InputError(str(result.bad[0]))
-        output.append(result)
-        rows += result.rows
-        report(rows, result.read_bytes, total)
+    with closing(results):  # at a bad row too, and not when the error is forgotten: processes wait for it
+        for result in results:
+            if result.bad and options.on_error == "fail":
+                raise InputError(str(result.bad[0]))
+            output.append(result)
+            rows += result.rows
+            report(rows, result.read_bytes, total)
     return output.finish()
 
 
