@@ -107,6 +107,14 @@ def lines(state: dict[str, object]) -> str:
     return f'{json.dumps(facts)[:-1]}, "rows": [\n {rows}\n]}}\n'
 
 
+def methods(text: str) -> list[str]:
+    """Names of methods, separated by commas."""
+    names = text.split(",")
+    if unknown := [name for name in names if name not in METHODS | ABLATIONS]:
+        raise argparse.ArgumentTypeError(f"found {unknown[0]!r}, expected some of {', '.join(METHODS | ABLATIONS)}")
+    return names
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +124,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds", default=[13, 21, 42, 87, 100], type=lambda text: [int(part) for part in text.split(",")]
     )
-    parser.add_argument("--methods", default=list(METHODS), type=lambda text: text.split(","))
+    parser.add_argument("--methods", default=list(METHODS), type=methods)
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")

@@ -8,7 +8,8 @@ Three sources of further texts:
     foreign   the same with 30 % texts of another task
     written   by a language model: give its server with --base-url and --model; answers are kept in --answers
 
-and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too.
+and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too. Where it
+is known which texts are good, those alone say how much there is to win.
 Test texts are only ever measured on; --measure pool measures on what is left of the pool, to choose settings by.
 Results are kept in a JSON file, a run that is there already is not repeated.
 A data root holds folders with train.jsonl (the pool), test.jsonl and labels.json.
@@ -147,6 +148,7 @@ def run_one(
         "dropped": result.reasons,
         "filter_seconds": seconds,
         **(shares(result, good) if good is not None else {}),
+        **({"good": measure(fit, shots, [text for text, fine in zip(texts, good) if fine], test)} if good is not None else {}),
     }
 
 
