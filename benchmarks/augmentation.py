@@ -23,6 +23,8 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ SHOTS = 16
 PLANTED = 64
 NOISE = 0.3
 USES = ("none", "all", "filtered", "filtered + gate")
+GOOD = "good alone"
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -111,8 +114,9 @@ def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
 
 def measure(fit: HeadFit, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
     """Accuracy on the test texts of a head trained on shots and further texts, which are not filtered here."""
-    unique = {example.content: example for example in (*further, *shots)}  # a shot's own label wins
-    answers = fit(tuple(unique.values()), [example.content for example in test]).argmax(1)
+    seen = {shot.content for shot in shots}  # a shot's own label wins
+    unique = {example.content: example for example in further if example.content not in seen}
+    answers = replace(fit, generated=tuple(unique.values()))(shots, [example.content for example in test]).argmax(1)
     return float((answers == np.array(fit.labels.indices(test))).mean())
 
 
@@ -141,14 +145,14 @@ def run_one(
             else by_texts
             if len(gated) == len(filtered)
             else measure(fit, shots, gated, test),
-        },
+        }
+        | ({} if good is None else {GOOD: measure(fit, shots, list(compress(texts, good)), test)}),
         "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
         "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
         "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
         "dropped": result.reasons,
         "filter_seconds": seconds,
         **(shares(result, good) if good is not None else {}),
-        **({"good": measure(fit, shots, [text for text, fine in zip(texts, good) if fine], test)} if good is not None else {}),
     }
 
 
@@ -192,11 +196,12 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
     rows = state["rows"]
     shown = []
     for source in dict.fromkeys(row["source"] for row in rows):
-        table = Table(f"{source}: accuracy, %", *USES, "lift of the last", "texts kept", box=None)
+        uses = USES if source == "written" else (*USES, GOOD)
+        table = Table(f"{source}: accuracy, %", *uses, "lift by filter + gate", "texts kept", box=None)
         means = []
         for name in dict.fromkeys(row["set"] for row in rows if row["source"] == source):
             those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
-            means.append([100 * float(np.mean([row["accuracy"][use] for row in those])) for use in USES])
+            means.append([100 * float(np.mean([row["accuracy"][use] for row in those])) for use in uses])
             kept, offered = (sum(row["texts"][use] for row in those) for use in (USES[3], USES[1]))
             table.add_row(f"{name} ({len(those)})", *_cells(means[-1]), f"{kept} of {offered}")
         table.add_row("mean", *_cells(np.mean(means, 0)), "")
@@ -220,7 +225,9 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", required=True)
-    parser.add_argument("--sets", default="sst2,cr,subj,mr,sms_spam,ag_news", type=lambda text: text.split(","))
+    parser.add_argument(
+        "--sets", default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion", type=lambda text: text.split(",")
+    )
     parser.add_argument("--seeds", default="13,42,87", type=lambda text: [int(part) for part in text.split(",")])
     parser.add_argument("--sources", default="flipped,foreign", type=lambda text: text.split(","))
     parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of the source written")

@@ -34,15 +34,22 @@ class EncodedTask:
 
     Attributes:
         labels: The classes.
-        targets: int64 (N,), class indices of the shots.
+        targets: int64 (N,), class indices of the texts.
         described: States of all descriptions, one label's after the other's.
-        shots: States of the N shots.
+        texts: States of the N texts, shots first.
+        further: How many of the last texts are not shots: learned from, but nothing is chosen or measured by them.
     """
 
     labels: LabelSet
     targets: Tensor
     described: TextStates
-    shots: TextStates
+    texts: TextStates
+    further: int = 0
+
+    @property
+    def shots(self) -> int:
+        """How many of the texts are shots."""
+        return len(self.targets) - self.further
 
 
 def depths(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
@@ -112,13 +119,13 @@ def _thresholds(task: EncodedTask, head: PriorHead, chosen: Selection, target: s
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
     if kind == "precision":
-        seen = torch.unique(task.targets)
-        gold = torch.searchsorted(seen, task.targets).cpu().numpy()
+        gold = torch.searchsorted(torch.unique(task.targets), task.targets[: task.shots]).cpu().numpy()
         return {"threshold": precision_threshold(chosen.held_out.softmax(1).cpu().numpy(), gold, float(value))}
     size, atoms = head.scope_keys.shape[1], head.scope_atoms
-    shots = cached_features(task.shots, head.spec)[:, :size].to(head.scope_keys)
-    described = _described(task, head.spec, shots.device)[:, :size]
-    return {"scope_threshold": coverage_threshold(held_out_scope(shots, task.targets, described, atoms), float(value))}
+    texts = cached_features(task.texts, head.spec)[:, :size].to(head.scope_keys)
+    described = _described(task, head.spec, texts.device)[:, :size]
+    scope = held_out_scope(texts[: task.shots], task.targets[: task.shots], described, atoms)
+    return {"scope_threshold": coverage_threshold(scope, float(value))}
 
 
 def _as_good(shallow: Selection, deep: Selection) -> bool:
@@ -134,10 +141,20 @@ def _fit_depth(
     views = default_views(depth)
     spec = spec_of(views, depth)
     seen = task_features(task, backbone, spec)
-    chosen = select(views, spec, seen.shots, task.targets, seen.labels, backbone.hidden_size, seed, progress)
+    chosen = select(
+        views,
+        spec,
+        seen.texts,
+        task.targets,
+        seen.labels,
+        backbone.hidden_size,
+        seed,
+        progress,
+        further=task.further,
+    )
     size = mean_atoms(spec) * backbone.hidden_size
     tensors = {
-        "scope_keys": scope_keys(seen.shots[:, :size], task.targets, seen.labels[:, :size], mean_atoms(spec)),
+        "scope_keys": scope_keys(seen.texts[:, :size], task.targets, seen.labels[:, :size], mean_atoms(spec)),
         "label_keys": chosen.label_keys,
         "label_bias": chosen.label_bias,
         "label_queries": seen.queries,
@@ -154,12 +171,12 @@ class TaskFeatures:
 
     Attributes:
         queries: Label queries, float32 (K, Q, D).
-        shots: float32 (N, F).
+        texts: float32 (N, F).
         labels: A label's own features: pooled states of its descriptions, weights of its queries, float32 (L, F).
     """
 
     queries: Tensor
-    shots: Tensor
+    texts: Tensor
     labels: Tensor
 
 
@@ -167,7 +184,7 @@ def task_features(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpec
     """Features of an encoded task."""
     queries, own = _label_queries(task, backbone, spec)
     described = _described(task, spec, queries.device)  # (L, A·D)
-    return TaskFeatures(queries, cached_features(task.shots, spec, queries), torch.cat([described, own], 1))
+    return TaskFeatures(queries, cached_features(task.texts, spec, queries), torch.cat([described, own], 1))
 
 
 def _described(task: EncodedTask, spec: FeatureSpec, device: torch.device) -> Tensor:

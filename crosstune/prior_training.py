@@ -23,7 +23,7 @@ def fit_prior(
         basis: float32 (N, r), the shots in an orthogonal basis of their span.
         prior: float32 (N, L), similarity to the descriptions.
         targets: int64 (N,).
-        weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1.
+        weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1, or more with further texts.
         scale: float32 (S,), at least 0.
         penalty: float32 (S,), above 0.
 
@@ -39,6 +39,7 @@ def fit_prior(
     ratio = (penalty / curvature).sqrt()
     momentum = (1 - ratio) / (1 + ratio)
     step = 1 / curvature
+    bias_step = 0.5 / weights.sum(1).clamp_min(1)
 
     theta = basis.new_zeros(rank, labels, settings)
     bias = basis.new_zeros(labels, settings)
@@ -48,7 +49,7 @@ def fit_prior(
         error = (logits.softmax(1) - gold) * shot_weight
         slope = (basis.t() @ error.reshape(count, -1)).reshape(rank, labels, settings) + penalty * ahead
         theta_next = ahead - step * slope
-        bias_next = bias_ahead - 0.5 * (error.sum(0) + 0.01 * bias_ahead)
+        bias_next = bias_ahead - bias_step * (error.sum(0) + 0.01 * bias_ahead)
         ahead = theta_next + momentum * (theta_next - theta)
         bias_ahead = bias_next + 0.5 * (bias_next - bias)
         theta, bias = theta_next, bias_next

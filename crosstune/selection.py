@@ -109,7 +109,7 @@ class Selection:
         choices: One entry a view; empty when there were no shots to choose by.
         accuracy: Held-out accuracy of the mixture on the shots, in [0, 1]; None without shots.
         loss: Its held-out cross-entropy a shot in nats; None without shots.
-        held_out: Its held-out logits float32 (N, seen labels), empty without shots.
+        held_out: Its held-out logits float32 (shots, seen labels), empty without shots.
     """
 
     label_keys: Tensor
@@ -157,35 +157,42 @@ def select(
     hidden_size: int,
     seed: int,
     progress: Progress | None = None,
+    *,
+    further: int = 0,
 ) -> Selection:
     """Fit the default head.
 
     Args:
         views: Views over ``spec``.
         spec: Of the features.
-        features: float32 (N, F) of the shots, N may be 0.
+        features: float32 (N, F) of the shots, then of further texts; N may be 0.
         targets: int64 (N,), class indices.
         label_features: float32 (L, F), a label's own features: pooled states of its description, weights of its queries.
         hidden_size: D.
         seed: Decides the folds.
         progress: Called with views done and their number.
+        further: How many of the last rows are not shots. They are learned from in every fold and never held out: they
+            resemble what the head knows, and would make every choice look better than it is.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
     """
     labels = len(label_features)
     seen = torch.unique(targets)  # sorted
-    few = len(seen) < 2
-    grid = None if few else _grid(len(targets), len(seen), hidden_size)
-    folds = None if grid is None else fold_table(targets.tolist(), grid, seed)
+    shots = len(targets) - further
+    few = len(torch.unique(targets[:shots])) < 2
+    grid = None if few else _grid(shots, len(seen), hidden_size)
+    folds = None if grid is None else fold_table(targets[:shots].tolist(), grid, seed)
     local = torch.searchsorted(seen, targets)
-    mean = features.mean(0) if len(features) else features.new_zeros(features.shape[1])
+    gold = local[:shots]
+    mean = features[:shots].mean(0) if shots else features.new_zeros(features.shape[1])
     shift = label_features.mean(0) if few else label_features[seen].mean(0)
     x_all, h_all = features - mean, label_features - shift
     parts = []
     for done, view in enumerate(views):
         columns = _columns(view, spec, hidden_size, features.shape[1]).to(features.device)
-        x, h, units = _to_units(view, x_all[:, columns], h_all[:, columns], spec, few)
+        units = _to_units(view, x_all[:shots, columns], h_all[:, columns], spec, few)
+        x, h = x_all[:, columns] * units.text, h_all[:, columns] * units.label
         part = _describe_only(h) if folds is None else _fit_view(x, h, local, seen, folds)
         parts.append((columns, units, part))
         if progress is not None:
@@ -194,11 +201,11 @@ def select(
     if folds is None:
         mixture, held_out = believed, features.new_zeros(0, 0)
     else:
-        logits = torch.stack([part.held_out for _, _, part in parts])  # (V, N, seen)
+        logits = torch.stack([part.held_out for _, _, part in parts])  # (V, shots, seen)
         spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
-        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), local, believed, MIXTURE_PULL / len(local)) / spread
+        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, MIXTURE_PULL / shots) / spread
         held_out = torch.einsum("v,vnl->nl", mixture, logits)
-        temperature = fit_temperature(held_out, local)
+        temperature = fit_temperature(held_out, gold)
         mixture, held_out = mixture / temperature, held_out / temperature
 
     keys = features.new_zeros(labels, features.shape[1])
@@ -217,11 +224,11 @@ def select(
         choices=()
         if folds is None
         else tuple(
-            ViewChoice(view, float(weight), part.scale, part.penalty, _accuracy(part.held_out, local))
+            ViewChoice(view, float(weight), part.scale, part.penalty, _accuracy(part.held_out, gold))
             for view, (_, _, part), weight in zip(views, parts, mixture, strict=True)
         ),
-        accuracy=None if folds is None else _accuracy(held_out, local),
-        loss=None if folds is None else float(torch.nn.functional.cross_entropy(held_out, local)),
+        accuracy=None if folds is None else _accuracy(held_out, gold),
+        loss=None if folds is None else float(torch.nn.functional.cross_entropy(held_out, gold)),
         held_out=held_out,
     )
 
@@ -234,13 +241,13 @@ class _Units:
     label: Tensor
 
 
-def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) -> tuple[Tensor, Tensor, _Units]:
-    """Bring a view's features to the lengths that the grid of strengths is made for."""
+def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) -> _Units:
+    """Units that bring a view's features to the lengths that the grid of strengths is made for."""
     if view.atoms:  # unit-length atoms side by side, then the whole of length 1
         rows = x.new_full((x.shape[1],), len(view.atoms) ** -0.5)
-        return x * rows, h * rows, _Units(rows, rows)
+        return _Units(rows, rows)
     if few:
-        return x, h, _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
+        return _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
     layers = x.reshape(len(x), len(spec.attention), -1)  # (N, K, Q)
     own = h.reshape(len(h), len(spec.attention), -1)
     found = torch.einsum("nkq,lkq->nlk", layers, own)
@@ -248,13 +255,12 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
     rows = per_layer.repeat_interleave(layers.shape[2])
     rows = rows * ATTENTION_LENGTH / (x * rows).square().sum(1).mean().sqrt().clamp_min(1e-6)
     deviation = ((x * rows) @ h.t()).std(unbiased=False).clamp_min(1e-9)
-    label = torch.full_like(rows, PRIOR_DEVIATION) / deviation
-    return x * rows, h * label, _Units(rows, label)
+    return _Units(rows, torch.full_like(rows, PRIOR_DEVIATION) / deviation)
 
 
 @dataclass(frozen=True)
 class Folds:
-    """A grid and, for each repeat, the fold of each shot: int64 (repeats, N)."""
+    """A grid and, for each repeat, the fold of each shot: int64 (repeats, shots)."""
 
     grid: Grid
     of_shot: Tensor
@@ -279,7 +285,7 @@ def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
 class _ViewFit:
     keys: Tensor  # (L, F_v)
     bias: Tensor  # (L,), on centred features
-    held_out: Tensor  # (N, seen labels)
+    held_out: Tensor  # (shots, seen labels)
     scale: float
     penalty: float
 
@@ -290,8 +296,8 @@ def _grid(shots: int, labels: int, hidden: int) -> Grid:
 
 
 def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds) -> _ViewFit:
-    """Fit one view: x (N, F_v) of the shots and h (L, F_v) of the labels, centred; targets in 0 .. len(seen) - 1."""
-    grid, count = folds.grid, len(x)
+    """Fit one view: x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels; targets in 0 .. len(seen) - 1."""
+    grid, count, shots = folds.grid, len(x), folds.of_shot.shape[1]
     left, size, right = torch.linalg.svd(x, full_matrices=False)
     keep = min(int((size > 1e-4 * size[0]).sum()), MAX_RANK)
     left, size, right = left[:, :keep], size[:keep], right[:keep]
@@ -300,11 +306,12 @@ def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds)
 
     strengths = [(scale, penalty) for scale in grid.scales for penalty in grid.penalties]
     scales, penalties = x.new_tensor(strengths).t()  # (G,), (G,)
-    held_out = x.new_zeros(len(strengths), count, len(seen))
+    held_out = x.new_zeros(len(strengths), shots, len(seen))
     loss = x.new_zeros(len(strengths))
     for fold in folds.of_shot.to(x.device):
-        inside = torch.stack([(fold != j).to(x.dtype) for j in range(grid.folds)])  # (folds, N)
-        inside = inside / inside.sum(1, keepdim=True)
+        inside = x.new_ones(grid.folds, count)
+        inside[:, :shots] = torch.stack([(fold != j).to(x.dtype) for j in range(grid.folds)])
+        inside = inside / inside[:, :shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
         theta, bias = fit_prior(
             basis,
             prior,
@@ -316,7 +323,7 @@ def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds)
         theta = theta.reshape(len(strengths), grid.folds, keep, -1)
         bias = bias.reshape(len(strengths), grid.folds, -1)
         for j in range(grid.folds):
-            out = fold == j
+            out = torch.nonzero(fold == j).flatten()
             logits = scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, j] + bias[:, j].unsqueeze(1)
             held_out[:, out] += logits / len(folds.of_shot)
             loss += _losses(logits, targets[out]).sum(1) / len(folds.of_shot)
@@ -326,7 +333,7 @@ def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds)
     used = torch.nonzero(share > 1e-3).flatten()
     share = share[used] / share[used].sum()
 
-    even = x.new_full((len(used), count), 1 / count)
+    even = x.new_full((len(used), count), 1 / shots)
     theta, bias = fit_prior(basis, prior, targets, even, scales[used], penalties[used])
     scale = float((share * scales[used]).sum())
     keys = scale * h

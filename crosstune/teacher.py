@@ -18,7 +18,7 @@ from crosstune.examples import Example, Text
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.labels import LabelSet
-from crosstune.training import train
+from crosstune.training import train_on
 
 FOLDS = 4
 #: Repeats of the folds: with few shots one division of them says little, with many it is enough and takes long.
@@ -119,13 +119,7 @@ class HeadFit:
             warnings.simplefilter(
                 "ignore", CrossTuneWarning
             )  # a fold may lack a label; the whole set was looked at before
-            checkpoint = train(
-                [*shots, *self.generated],
-                self.labels,
-                self.config.model_copy(update={"shots": None}),
-                backbone=self.backbone,
-                cache_path=path,
-            )
+            checkpoint = train_on(shots, self.generated, self.labels, self.config, self.backbone, cache_path=path)
         head = checkpoint.head
         with FeatureCache(path) as cache:
             states = cache.states(self.backbone, texts, cached_pools(head.spec), head.spec.attention, checkpoint.tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -89,15 +90,47 @@ def train(
     )
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
-    filtered: dict[str, Json] = {}
-    if generated:
-        from crosstune.noise_filter import filter_generated  # which trains heads itself
+    if not generated:
+        return train_on(examples, (), labels, config, backbone, cache_path=cache_path, report=report, where=where)
+    from crosstune.noise_filter import filter_generated  # which trains heads itself
 
-        result = filter_generated(
-            generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report
-        )
-        examples = (*examples, *result.kept)
-        filtered = {"generated": result.summary}
+    result = filter_generated(
+        generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report
+    )
+    checkpoint = train_on(
+        examples, result.kept, labels, config, backbone, cache_path=cache_path, report=report, where=where
+    )
+    return replace(checkpoint, summary={**checkpoint.summary, "generated": result.summary})
+
+
+def train_on(
+    shots: Sequence[Example],
+    further: Sequence[Example],
+    labels: LabelSet,
+    config: TrainConfig,
+    backbone: FrozenBackbone,
+    *,
+    cache_path: Path | None = None,
+    report: Reporter = _silent,
+    where: str = "examples",
+) -> Checkpoint:
+    """Train on shots and on further texts that are believed already, both checked; nothing is chosen by further texts.
+
+    Args:
+        shots: Real examples.
+        further: Generated texts, as the noise filter keeps them.
+        labels: The classes and their descriptions.
+        config: Settings.
+        backbone: A loaded backbone.
+        cache_path: File of cached features; the user's own when None.
+        report: Hears the progress.
+        where: What to call the examples in messages.
+
+    Raises:
+        DataError: There is nothing to train a paper head on.
+        TrainingError: The head is not finite.
+    """
+    examples = (*shots, *further)
     masked = config.head == "paper" and config.feature == "mask"
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
@@ -125,7 +158,7 @@ def train(
     head: LabelAttentionHead
     summary: dict[str, Json]
     if config.head == "default":
-        encoded = EncodedTask(labels, targets, described, states)
+        encoded = EncodedTask(labels, targets, described, states, len(further))
         with _one_thread():
             head, summary = fit_default(encoded, backbone, config, lambda done, all_: report("fit head", done, all_))
     else:
@@ -155,7 +188,6 @@ def train(
     summary |= {
         "examples": len(examples),
         "examples_sha256": examples_digest(examples),
-        **filtered,
     }
     return Checkpoint(
         head=head.cpu(),

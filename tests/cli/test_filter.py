@@ -7,6 +7,7 @@ import json
 import pytest
 
 from crosstune import TrainConfig, filter_generated, load_checkpoint, train
+from crosstune.training import train_on
 from tests.cli.conftest import files_in, jsonl
 from tests.crosstune.test_noise_filter import GENERATED
 
@@ -90,9 +91,11 @@ def test_train_with_generated_texts(
     checkpoint = load_checkpoint(task.out / "a.ckpt")
     assert checkpoint.examples == (*tiny_examples, *result.kept)
     assert checkpoint.summary["generated"] == result.summary
-    plain = train(checkpoint.examples, tiny_labels, checkpoint.config, backbone=tiny_backbone)
+    plain = train_on(tiny_examples, result.kept, tiny_labels, checkpoint.config, tiny_backbone)
     for name, tensor in checkpoint.head.tensors().items():
         assert (tensor == plain.head.tensors()[name]).all()
+    as_shots = train(checkpoint.examples, tiny_labels, checkpoint.config, backbone=tiny_backbone)
+    assert (plain.head.label_keys != as_shots.head.label_keys).any()  # nothing is chosen by generated texts
 
 
 def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbone_dir, filtered):

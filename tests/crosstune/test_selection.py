@@ -26,8 +26,8 @@ def features(random, rows):
     return torch.tensor(np.hstack([values, 0.1 * random.randn(rows, FOUND)]), dtype=torch.float32)
 
 
-def select(views, rows, targets, keys, seed, progress=None):
-    return select_head(views, SPEC, rows, targets, keys, HIDDEN, seed, progress)
+def select(views, rows, targets, keys, seed, progress=None, further=0):
+    return select_head(views, SPEC, rows, targets, keys, HIDDEN, seed, progress, further=further)
 
 
 def prior_keys(chosen, keys):
@@ -205,6 +205,19 @@ def test_shots_that_are_all_alike_give_finite_keys():
     chosen = select(VIEWS, same, torch.tensor([0, 1] * 3), keys, 13)
     assert bool(torch.isfinite(chosen.label_keys).all())
     assert bool(torch.isfinite(chosen.label_bias).all())
+
+
+def test_nothing_is_measured_on_further_texts():
+    """Shots without rhyme or reason stay so, however well the further texts can be told apart."""
+    random = np.random.RandomState(13)
+    noise = torch.tensor([0, 1] * 20)[random.permutation(40)]
+    easy, easy_targets, keys = task(13, 80, 2)
+    rows, targets = torch.cat([features(random, 40), easy]), torch.cat([noise, easy_targets])
+    together = select(default_views(2), rows, targets, keys, 13)
+    apart = select(default_views(2), rows, targets, keys, 13, further=80)
+    assert together.held_out.shape == (120, 2) and together.accuracy > 0.75
+    assert apart.held_out.shape == (40, 2) and apart.accuracy < 0.7
+    assert np.mean(probs(apart, easy).argmax(1) == easy_targets.numpy()) > 0.9  # they are learned from
 
 
 def test_progress_counts_the_views():
