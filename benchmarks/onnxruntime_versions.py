@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -94,9 +95,7 @@ def environment(python: str, requirements: tuple[str, ...], wheel: Path, folder:
 
 def versions(python: Path, folder: Path) -> dict[str, str]:
     """What is installed beside an interpreter."""
-    code = (
-        f"import json, importlib.metadata as m\nprint(json.dumps({{name: m.version(name) for name in {PACKAGES}}}))"
-    )
+    code = f"import json, importlib.metadata as m\nprint(json.dumps({{name: m.version(name) for name in {PACKAGES}}}))"
     return json.loads(run(python, "-c", code, cwd=folder).stdout)
 
 
@@ -132,7 +131,8 @@ def main() -> None:
                         }
                     rows.append(row)
                     print(json.dumps(row), flush=True)
-        found = {"compared_with": versions(Path(sys.executable), here), "environments": rows}
+        this = {"python": platform.python_version()} | versions(Path(sys.executable), here)
+    found = {"compared_with": this, "environments": rows}
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
