@@ -21,11 +21,11 @@ from crosstune_export import Classifier
 
 BUILD = Path("build/cpp/release")
 PYTHON = """
-import resource, sys
+import sys
 from crosstune_export import Classifier
 Classifier.load(sys.argv[1]).classify(["where is my parcel"])
-rss = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) * 1024
-print(rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = open("/proc/self/status").read()
+print(*(1024 * int(status.split(f"{name}:")[1].split()[0]) for name in ("VmRSS", "VmHWM")))
 """
 
 

@@ -25,15 +25,14 @@ def bench(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: latency, memory, size against accuracy.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Measure latency, text in to label out, all combinations interleaved, and cold starts and memory."""
     from crosstune.atomic_output import check_output, new_file
 
     for path, what in ((json_file, "output file"), (report_file, "report")):
         if path is not None:
-            check_output(
-                path, force=True, what=what
-            )  # replaced when it is there; but no minutes spent for what cannot be
+            check_output(path, force=force, what=what)
     from crosstune_export.bench.latency import measure
 
     with progress() as bar:

@@ -87,7 +87,7 @@ def classify(
     pretty: Annotated[
         bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
 ) -> None:
     """Label texts of any number, in the order of the input; every column of the input is carried through."""
     from crosstune_export.bulk.run import BulkOptions
@@ -121,7 +121,7 @@ def classify(
     if pretty:
         _show(read_bundle(bundle), sources, options)
     elif output is None:
-        _to_standard_output(read_bundle(bundle), sources, options, bad_rows)
+        _to_standard_output(read_bundle(bundle), sources, options, bad_rows, force=force)
     else:
         if on_error == "record" and bad_rows is None:
             bad_rows = output.with_name(f"{output.name}.bad.jsonl")
@@ -168,12 +168,14 @@ def _same_file(output: Path, source: Source) -> bool:
 
 
 def _to_standard_output(
-    bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions, bad_rows: Path | None
+    bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions, bad_rows: Path | None, *, force: bool
 ) -> None:
-    from crosstune.atomic_output import new_file
+    from crosstune.atomic_output import check_output, new_file
     from crosstune_export.bulk.output import StandardOutput
     from crosstune_export.bulk.run import classify_files
 
+    if bad_rows is not None:
+        check_output(bad_rows, force=force, what="output file")
     with _progress() as report, contextlib.ExitStack() as stack:
         bad_sink = None if bad_rows is None else stack.enter_context(new_file(bad_rows))
         tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), report)

@@ -69,10 +69,9 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
-        where = error.filename or "standard output"
-        return _complain(
-            f"{where}: cannot be written ({error.strerror}). Free some space or choose another place.", debug, 7
-        )
+        from crosstune.atomic_output import cannot_write
+
+        return _complain(str(cannot_write(error.filename or "standard output", error)), debug, 7)
     except MemoryError:
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     except Exception as error:

@@ -48,8 +48,21 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
     parent = path.parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ConfigError(f"{path}: {parent} cannot be written. Choose another place.")
+    if reason := _closed(parent):
+        raise ConfigError(f"{path}: {parent} cannot be written ({os.strerror(reason)}). Choose another place.")
+
+
+def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceError:
+    """What to say of an output that the system refuses: a place to leave, or a disk to look after.
+
+    Example:
+        >>> cannot_write("news.bundle", PermissionError(errno.EACCES, "Permission denied"))
+        ConfigError('news.bundle: cannot be written (Permission denied). Choose another place.')
+    """
+    message = f"{path}: cannot be written ({error.strerror or error})."
+    if error.errno in _WRONG_PLACE:
+        return ConfigError(f"{message} Choose another place.")
+    return ResourceError(f"{message} Free some space or choose another place.")
 
 
 @contextlib.contextmanager
@@ -59,6 +72,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     What a process that was killed has left beside ``path`` vanishes as well.
 
     Raises:
+        ConfigError: The place is one where nothing can be written.
         ResourceError: The disk refuses a write.
     """
     temporary: Path | None = None
@@ -75,10 +89,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         _swap(temporary, path)
         _sync(path.parent)
+    except ConnectionError:  # not of this output: whoever reads another one went away
+        raise
     except OSError as error:
-        raise ResourceError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another place."
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             _remove(temporary)
@@ -91,6 +105,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """A temporary file beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
 
     Raises:
+        ConfigError: The place is one where nothing can be written.
         ResourceError: The disk refuses a write.
     """
     temporary: Path | None = None
@@ -107,19 +122,32 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
+    except ConnectionError:  # not of this output: whoever reads another one went away
+        raise
     except OSError as error:
-        raise ResourceError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another place."
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
+#: Why a place will not do, however much room there is.
+_WRONG_PLACE = (
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 _SUFFIX = ".tmp"
 #: What ``tempfile`` puts between prefix and suffix.
 _RANDOM = "[a-z0-9_]{8}"
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+def _closed(folder: Path) -> int | None:
+    """Why nothing can be made in a folder, as an ``errno``."""
+    if not folder.is_dir():
+        return errno.ENOTDIR
+    if os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
 
 
 def _prefix(path: Path) -> str:

@@ -22,8 +22,8 @@ def differences(one: BundleFiles, other: BundleFiles) -> list[str]:
 
     Example:
         >>> from crosstune_export.runtime.bundle_files import read_bundle
-        >>> differences(read_bundle("a.bundle"), read_bundle("b.bundle"))  # doctest: +SKIP
-        ["label 'weather': added"]
+        >>> differences(read_bundle("a.bundle"), read_bundle("b.bundle"))[0]
+        "label 'weather': added"
     """
     before, after = one.manifest, other.manifest
     return [

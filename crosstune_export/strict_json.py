@@ -11,24 +11,41 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 def strict_json(data: bytes, where: str) -> Json:
-    """Parse JSON that has no duplicate keys, no NaN or Infinity and no absurd depth.
+    """What ``parse_strictly`` makes of a file of a bundle.
 
     Raises:
         BundleContentError: The bytes are not such JSON.
     """
-
-    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
-        found = dict(items)
-        if len(found) != len(items):
-            keys = [key for key, _ in items]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f"key {twice!r} twice")
-        return found
-
-    def constant(name: str) -> Json:
-        raise ValueError(f"number {name}")
-
     try:
-        return cast(Json, json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant))
+        return parse_strictly(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise BundleContentError(f"{where}: not valid JSON ({error}). Build the bundle again.") from error
+
+
+def parse_strictly(text: str) -> Json:
+    """Parse JSON that has no duplicate keys, no number that is not finite and no absurd depth.
+
+    Raises:
+        ValueError: The text is not such JSON.
+        RecursionError: It is too deep.
+    """
+    return cast(Json, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite))
+
+
+def _unique(items: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(items)
+    if len(found) != len(items):
+        keys = [key for key, _ in items]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return found
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"number {name}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"number {text[:40]}")
+    return value

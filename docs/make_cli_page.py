@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
+from written_page import write_or_check
 
-PAGE = Path(__file__).resolve().parent / "cli.md"
 TITLE = """# The command line
 
 This page is written by `make docs` from the programs themselves; a test fails when it falls behind.
@@ -110,20 +109,5 @@ def _prose(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def main() -> int:
-    """Write or check the page."""
-    wanted = page()
-    if sys.argv[1:] == ["--check"]:
-        if PAGE.is_file() and PAGE.read_text("utf-8") == wanted:
-            return 0
-        print("docs/cli.md: not what the command lines say. Run: make docs", file=sys.stderr)
-        return 1
-    if sys.argv[1:]:
-        print(f"make_cli_page.py: found {' '.join(sys.argv[1:])}, expected --check or nothing.", file=sys.stderr)
-        return 2
-    PAGE.write_text(wanted, "utf-8", newline="\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check("cli.md", page, "the command lines"))

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from written_page import write_or_check
+
 from crosstune.errors import ConfigError
 from crosstune.toml_files import parse_toml
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, ROWS = ROOT / "docs" / "faults.md", ROOT / "docs" / "fault_rows.toml"
+ROWS = ROOT / "docs" / "fault_rows.toml"
 TITLE = """# What can go wrong, and what then happens
 
 This page is written by `make docs` from [fault_rows.toml](fault_rows.toml) and from the tests that name its rows
@@ -80,24 +82,5 @@ def _line(name: str, row: dict[str, str], tests: list[str]) -> str:
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
-def main() -> int:
-    """Write or check the page."""
-    try:
-        wanted = page()
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if sys.argv[1:] == ["--check"]:
-        if PAGE.is_file() and PAGE.read_text("utf-8") == wanted:
-            return 0
-        print("docs/faults.md: not what the tests say. Run: make docs", file=sys.stderr)
-        return 1
-    if sys.argv[1:]:
-        print(f"make_faults_page.py: found {' '.join(sys.argv[1:])}, expected --check or nothing.", file=sys.stderr)
-        return 2
-    PAGE.write_text(wanted, "utf-8", newline="\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check("faults.md", page, "the tests"))

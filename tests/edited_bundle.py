@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from crosstune_export.manifest import digest_of, file_entry
+from tokenizers import Tokenizer
+
+from crosstune_export.manifest import digest_of, file_entry, parse_manifest
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 HEAD = '{\n  "digest": "'
 
@@ -39,6 +42,15 @@ def edited(
     edit(body)
     (target / "manifest.json").write_bytes(signed(body))
     return target
+
+
+def with_tokenizer(source: Path, target: Path, tokenizer: Tokenizer, **tokens) -> tuple[Path, TextTokenizer]:
+    """A copy of a bundle with another tokenizer and a long or given layout of tokens, and Python's own for the same."""
+    data = tokenizer.to_str().encode()
+    layout = {"max_length_tokens": 1 << 14, "prefix_ids": [1], "infix_ids": [], "suffix_ids": [2]} | tokens
+    path = edited(source, target, lambda body: body["tokens"].update(layout), {"tokenizer.json": data})
+    manifest = parse_manifest((path / "manifest.json").read_bytes(), "manifest")
+    return path, TextTokenizer(data, manifest.tokens, manifest.text_pair, "here")
 
 
 def put(*keys):

@@ -37,11 +37,6 @@ class ParityReport:
     max_difference: float
     flips: int
 
-    @property
-    def flip_rate(self) -> float:
-        """Share of texts whose label differs, in [0, 1]."""
-        return self.flips / self.texts
-
     def to_json(self) -> dict[str, Json]:
         """The figures for the manifest."""
         return {

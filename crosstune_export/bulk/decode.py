@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from crosstune_export.bulk.lines import MAX_ROW_BYTES, RawRow, parse_csv
 from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
 from crosstune_export.runtime.tokenization import Text
+from crosstune_export.strict_json import parse_strictly
 
 Fields = dict[str, object]
 #: The columns that an answer adds to a row.
@@ -147,32 +148,13 @@ def _fields(window: Window, raw: RawRow, columns: Columns) -> Fields | None:
 
 def _json_object(text: str) -> Fields:
     try:
-        row = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        row = parse_strictly(text)
     except RecursionError as error:
         raise _RowError("not valid JSON (RecursionError). Correct the line.") from error
     except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)[:80]
         raise _RowError(f"not valid JSON ({reason}). Correct the line.") from error
-    return row if isinstance(row, dict) else {}
-
-
-def _unique(items: list[tuple[str, object]]) -> Fields:
-    found = dict(items)
-    if len(found) != len(items):
-        keys = [key for key, _ in items]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice")
-    return found
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"number {name}")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"number {text[:40]}")
-    return value
+    return dict(row) if isinstance(row, dict) else {}
 
 
 def _table_row(text: str, header: Sequence[str], delimiter: str) -> Fields:

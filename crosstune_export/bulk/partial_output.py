@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from crosstune.atomic_output import check_output, new_file
+from crosstune.atomic_output import cannot_write, check_output, new_file
+from crosstune.errors import CrossTuneError
 from crosstune_export.bulk.encode import ROW_GROUP_ROWS, write_parquet
 from crosstune_export.bulk.output import bad_row_lines
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowResult
-from crosstune_export.errors import OutputExistsError, ResourceError, UsageError
+from crosstune_export.errors import OutputExistsError, UsageError
 
 _COMMIT_SECONDS = 1.0
 
@@ -112,7 +113,7 @@ class PartialOutput:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with suppress(OSError, ResourceError):
+        with suppress(OSError, CrossTuneError):
             if error is not None and self._dirty:
                 self.commit()
         kept = Journal.read(self._journal_path)
@@ -168,7 +169,7 @@ class PartialOutput:
                     sink.flush()
                     os.fsync(sink.fileno())
         except OSError as error:
-            raise self._refused(error) from error
+            raise cannot_write(self._output, error) from error
         with new_file(self._journal_path) as file:
             file.write(self.journal.to_bytes())
         self._committed_at = time.monotonic()
@@ -202,7 +203,7 @@ class PartialOutput:
                 self._bad_partial.replace(self._bad_rows)
             self._journal_path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._refused(error) from error
+            raise cannot_write(self._output, error) from error
         return self.journal.tally
 
     def _opened(self, path: Path, size_bytes: int) -> BinaryIO:
@@ -222,19 +223,14 @@ class PartialOutput:
             sink.truncate(size_bytes)
             sink.seek(0, os.SEEK_END)
         except OSError as error:
-            raise self._refused(error) from error
+            raise cannot_write(self._output, error) from error
         return sink
 
     def _write(self, sink: BinaryIO, data: bytes) -> None:
         try:
             sink.write(data)
         except OSError as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: OSError) -> ResourceError:
-        return ResourceError(
-            f"{self._output}: cannot be written ({error.strerror or error}). Free some space or choose another place."
-        )
+            raise cannot_write(self._output, error) from error
 
 
 def next_digest(before: str, window: bytes) -> str:

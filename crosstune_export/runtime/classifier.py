@@ -24,8 +24,8 @@ class Classifier:
 
     Example:
         >>> from crosstune_export import Classifier
-        >>> classifier = Classifier.load("support.bundle")  # doctest: +SKIP
-        >>> [answer.label for answer in classifier.classify(["where is my parcel?"])]  # doctest: +SKIP
+        >>> classifier = Classifier.load("support.bundle")
+        >>> [answer.label for answer in classifier.classify(["where is my parcel?"])]
         ['shipping']
     """
 

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import BundleContentError
+from crosstune_export.errors import BundleContentError, SelfTestError
 from crosstune_export.manifest import Json, strict_json
 from crosstune_export.runtime.tokenization import Text, TokenRow
 
@@ -55,6 +55,18 @@ class SelfTestReport:
     def passed(self) -> bool:
         """Whether ids are equal and probabilities within the tolerance."""
         return self.wrong_ids == 0 and self.max_difference <= self.tolerance
+
+    def check(self, where: str) -> None:
+        """Refuse the bundle where it did not pass.
+
+        Raises:
+            SelfTestError: Ids or probabilities are not as promised.
+        """
+        if not self.passed:
+            raise SelfTestError(
+                f"{where}: self-test: {self.wrong_ids} of {self.samples} samples with other ids, largest difference of a "
+                f"probability {self.max_difference:.1e}, expected 0 and at most {self.tolerance:.0e}. Build for this machine."
+            )
 
 
 def read_selftest(data: bytes, where: str) -> tuple[float, tuple[SelfTestSample, ...]]:

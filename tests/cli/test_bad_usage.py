@@ -223,7 +223,9 @@ def test_an_output_that_is_there(run_app, task, tiny_checkpoint_dir, command, wh
 def test_an_output_whose_parent_is_a_file(run_app, task):
     output = task.train / "a.ckpt"
     result = run_app("crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", output)
-    assert result == Outcome(2, "", f"error: {output}: {task.train} cannot be written. Choose another place.\n")
+    assert result == Outcome(
+        2, "", f"error: {output}: {task.train} cannot be written (Not a directory). Choose another place.\n"
+    )
 
 
 @pytest.mark.fault("C9")

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.cli.conftest import files_in
+from tests.cli.conftest import Outcome, files_in
 from tests.report_pages import read_page
 
 FIELDS = [
@@ -35,9 +35,11 @@ FIELDS = [
 
 @pytest.mark.slow
 def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bundle_dir):
+    (task.out / "b.json").write_text("old", "utf-8")
     result = run_app(
         "crosstune-export", "bench", tiny_bundle_dir, tiny_fp32_bundle_dir, "--lengths", "8,16", "--batch-sizes", "1,3",
         "--threads", "1,2", "--rounds", 3, "--json", task.out / "b.json", "--report", task.out / "b.html",
+        "--force",
     )  # fmt: skip
     assert (result.code, result.err) == (0, "")
     rows = json.loads((task.out / "b.json").read_text("utf-8"))
@@ -65,8 +67,18 @@ def test_an_output_that_cannot_be_is_known_before(run_app, task, tiny_fp32_bundl
     result = run_app("crosstune-export", "bench", tiny_fp32_bundle_dir, "--report", task.out / "file" / "b.html")
     assert (result.code, result.out) == (2, "")
     assert result.err == (
-        f"error: {task.out / 'file' / 'b.html'}: {task.out / 'file'} cannot be written. Choose another place.\n"
+        f"error: {task.out / 'file' / 'b.html'}: {task.out / 'file'} cannot be written (Not a directory). Choose another place.\n"
     )
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize(("option", "what"), [("--json", "output file"), ("--report", "report")])
+def test_a_file_that_is_there_is_kept(run_app, task, tiny_fp32_bundle_dir, option, what):
+    path = task.out / "old"
+    path.write_text("old", "utf-8")
+    message = f"error: {path}: is already there. Choose another {what}, or pass --force to replace it.\n"
+    assert run_app("crosstune-export", "bench", tiny_fp32_bundle_dir, option, path) == Outcome(2, "", message)
+    assert path.read_text("utf-8") == "old"
 
 
 @pytest.mark.parametrize(

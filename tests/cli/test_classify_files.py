@@ -150,6 +150,22 @@ def test_bad_rows_fail_or_are_skipped_or_recorded(classify, task):
     assert [row["row"] for row in json_lines((task.out / "bad.jsonl").read_text("utf-8"))] == [2, 4]
 
 
+@pytest.mark.fault("C7")
+def test_a_file_of_bad_rows_that_is_there_is_kept(classify, task):
+    (task.folder / "t.jsonl").write_bytes(BAD)
+    (task.out / "bad.jsonl").write_text("old", "utf-8")
+    options = (task.folder / "t.jsonl", "--on-error", "record", "--bad-rows", task.out / "bad.jsonl")
+    result = classify(*options)
+    assert (result.code, result.out, result.err) == (
+        2,
+        "",
+        f"error: {task.out / 'bad.jsonl'}: is already there. Choose another output file, or pass --force to replace it.\n",
+    )
+    assert (task.out / "bad.jsonl").read_text("utf-8") == "old"
+    assert classify(*options, "--force").code == 0
+    assert [row["row"] for row in json_lines((task.out / "bad.jsonl").read_text("utf-8"))] == [2, 4]
+
+
 def test_the_summary(classify, task):
     (task.folder / "t.jsonl").write_bytes(BAD + b'{"text": "%s"}\n' % (b"box " * 100))
     result = classify(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -202,10 +203,42 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path):
     path = tmp_path / "file" / "sub" / "out"
     with pytest.raises(ConfigError) as caught:
         check_output(path, force=False, what="bundle")
-    assert str(caught.value) == f"{path}: {tmp_path / 'file'} cannot be written. Choose another place."
-    with pytest.raises(ResourceError), new_folder(path):
-        pass
+    assert (
+        str(caught.value) == f"{path}: {tmp_path / 'file'} cannot be written (Not a directory). Choose another place."
+    )
+    for new in (new_folder, new_file):
+        with pytest.raises(ConfigError) as caught, new(path):
+            pass
+        assert str(caught.value) == f"{path}: cannot be written (Not a directory). Choose another place."
     assert tree(tmp_path) == {"file": b"x"}
+
+
+@pytest.mark.fault("C8")
+def test_a_folder_that_is_closed_says_why(tmp_path, monkeypatch):
+    """Root may write anywhere, so the system's answer is not asked for."""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ConfigError) as caught:
+        check_output(tmp_path / "out", force=False, what="bundle")
+    assert str(caught.value) == (
+        f"{tmp_path / 'out'}: {tmp_path} cannot be written (Permission denied). Choose another place."
+    )
+
+
+@pytest.mark.fault("C8")
+def test_a_folder_that_vanishes_is_no_full_disk(tmp_path):
+    path = tmp_path / "gone" / "out"
+    for new in (new_folder, new_file):
+        with pytest.raises(ConfigError) as caught, new(path):
+            shutil.rmtree(tmp_path / "gone")
+        assert str(caught.value) == f"{path}: cannot be written (No such file or directory). Choose another place."
+        assert tree(tmp_path) == {}
+
+
+def test_a_reader_of_something_else_that_goes_away_is_not_this_output(tmp_path):
+    for new in (new_folder, new_file):
+        with pytest.raises(BrokenPipeError), new(tmp_path / "out"):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert tree(tmp_path) == {}
 
 
 def test_a_new_output_below_folders_that_are_not_there_is_fine(tmp_path):

@@ -153,6 +153,7 @@ def test_newer_minor_version_and_unknown_fields_load():
         (b'{"a": 1, "a": 2}', "key 'a' twice"),
         (b'{"a": NaN}', "number NaN"),
         (b"[1, -Infinity]", "number -Infinity"),
+        (b"-1e999", "number -1e999"),
         (b"[" * 100_000 + b"]" * 100_000, "maximum recursion depth exceeded.*"),
         (b"9" * 5000, r"Exceeds the limit \(4300 digits\).*"),
         (b'"\xff"', "'utf-8' codec can't decode byte 0xff.*"),

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from crosstune_export.manifest import TokenLayout
-from crosstune_export.runtime.tokenization import TextTokenizer
-from tests.edited_bundle import edited
+from tests.edited_bundle import edited, with_tokenizer
 from tests.golden_texts import (
     ALL_STEPS,
     SPECIAL_TOKENS,
@@ -30,13 +28,8 @@ class Both:
     """One tokenizer on both sides: a bundle for the web, the reference for Python."""
 
     def __init__(self, runtime, bundle, folder, tokenizer: Tokenizer, **tokens) -> None:
-        data = tokenizer.to_str().encode()
-        layout = {"max_length_tokens": 1 << 14, "prefix_ids": [1], "infix_ids": [], "suffix_ids": [2]} | tokens
-        path = edited(bundle, folder, lambda body: body["tokens"].update(layout), {"tokenizer.json": data})
+        path, self.python = with_tokenizer(bundle, folder, tokenizer, **tokens)
         self.web = runtime.load(path)
-        body = json.loads((path / "manifest.json").read_bytes())
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in body["tokens"].items()}
-        self.python = TextTokenizer(data, TokenLayout(**fields), body["text_pair"], "here")
 
     def differing(self, texts: list) -> list:
         """The texts whose ids, token types or ``truncated`` are not the same."""
