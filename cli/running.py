@@ -11,13 +11,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 
 Report = Callable[[str, int, int], None]
 
-INTERRUPTED, TERMINATED = 130, 143
+#: Signals that end a command: exit code, and what is said.
+STOPS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated"), signal.SIGHUP: (129, "hung up")}
 #: Said after a signal, unless the exception carries another ``advice`` on its way out.
 _NOTHING_LEFT = "Nothing half-written was left; run the command again."
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
@@ -27,22 +28,22 @@ _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
+    stop = _Stop()
     try:
-        code = exit_code(app, name, sys.argv[1:])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        code = exit_code(app, name, sys.argv[1:], stop)
+        stop.deafen()
     except KeyboardInterrupt:  # a second signal, while the first was being answered
-        code = INTERRUPTED
-    except _TerminatedError:
-        code = TERMINATED
+        stop.deafen()
+        code = stop.code
     sys.exit(code)
 
 
-def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
+def exit_code(app: typer.Typer, name: str, arguments: list[str], stop: _Stop | None = None) -> int:
     """Run an app and return its exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _terminate)
+    stop = stop or _Stop()
+    stop.listen()
     warnings.showwarning = _show_warning
     command = typer.main.get_command(app)
     try:
@@ -51,34 +52,37 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str]) -> int:
             command.invoke(context)
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing left to say
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if _is_interrupt(error):
+            return _complain(f"{stop.word}. {getattr(error, 'advice', _NOTHING_LEFT)}", debug, stop.code)
+        return _code_of(error, debug)
+
+
+def _code_of(error: BaseException, debug: bool) -> int:
+    """Say what went wrong; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        _silence(sys.stdout)  # the reader went away: nothing left to say
         return 0
-    except (KeyboardInterrupt, typer.Abort) as error:
-        return _complain(f"interrupted. {getattr(error, 'advice', _NOTHING_LEFT)}", debug, INTERRUPTED)
-    except _TerminatedError as error:
-        return _complain(f"terminated. {getattr(error, 'advice', _NOTHING_LEFT)}", debug, TERMINATED)
-    except typer.Exit as error:
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    except _ClickError as error:
+    if isinstance(error, _ClickError):
         context = getattr(error, "ctx", None)
-        message = error.format_message()
+        message: str = error.format_message()  # type: ignore[attr-defined]
         message += "" if message.endswith((".", "?")) else "."
         hint = f" See {context.command_path} --help." if isinstance(error, _UsageError) and context else ""
         return _complain(f"{message}{hint}", debug, 2)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         from crosstune.atomic_output import cannot_write
 
         return _complain(str(cannot_write(error.filename or "standard output", error)), debug, 7)
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
-    except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if isinstance(code, int):
-            return _complain(" ".join([str(error), *filter(None, [getattr(error, "advice", "")])]), debug, code)
-        return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return _complain(" ".join([str(error), *filter(None, [getattr(error, "advice", "")])]), debug, code)
+    return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
 
 
 @contextlib.contextmanager
@@ -107,20 +111,63 @@ def _silent(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM, turned into an exception so that temporary files are removed."""
+class _Stop:
+    """What ends a command: SIGTERM and SIGHUP do what an interrupt does, which asyncio and other libraries know how to end by."""
+
+    def __init__(self) -> None:
+        self._number = signal.SIGINT
+
+    @property
+    def code(self) -> int:
+        """Exit code of the last signal."""
+        return STOPS[self._number][0]
+
+    @property
+    def word(self) -> str:
+        """What the last signal did."""
+        return STOPS[self._number][1]
+
+    def listen(self) -> None:
+        """Take the signals, but not a hangup that ``nohup`` has turned off."""
+        signal.signal(signal.SIGTERM, self._take)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._take)
+
+    def deafen(self) -> None:
+        """Take no further signal: the exit code stands."""
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self._number = signal.Signals(number)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if callable(interrupt):
+            interrupt(signal.SIGINT, frame)
+        else:  # ignored, as for what a script starts in the background
+            raise KeyboardInterrupt
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise _TerminatedError
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an interrupt is behind an error: libraries make other errors of it, or meet further ones while they end."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | typer.Abort):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _complain(message: str, debug: bool, code: int) -> int:
-    if debug and sys.exc_info()[0] is not None:
-        traceback.print_exc()
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)  # noqa: T201
+    try:
+        if debug and sys.exc_info()[0] is not None:
+            traceback.print_exc()
+        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:  # there is no room even for this line, or nobody reads it: the code still tells
+        _silence(sys.stderr)
     return code
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -79,7 +80,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     descriptor = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _begin(path)
         temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent))
         descriptor = os.open(temporary, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -94,10 +95,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        if temporary is not None:
-            _remove(temporary)
-        if descriptor >= 0:
-            os.close(descriptor)
+        try:
+            if descriptor >= 0:
+                os.close(descriptor)
+        finally:
+            if temporary is not None:
+                _remove(temporary)
 
 
 @contextlib.contextmanager
@@ -111,7 +114,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _begin(path)
         descriptor, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as stream:
@@ -139,6 +142,21 @@ _SUFFIX = ".tmp"
 #: What ``tempfile`` puts between prefix and suffix.
 _RANDOM = "[a-z0-9_]{8}"
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+#: Outputs that this process has begun: a signal may come before a temporary's name is known, or while it is removed.
+_begun: set[Path] = set()
+os.register_at_fork(after_in_child=_begun.clear)
+
+
+def _begin(path: Path) -> None:
+    _sweep(path)
+    _begun.add(path.absolute())
+
+
+@atexit.register
+def _sweep_what_was_begun() -> None:
+    for path in _begun:
+        with contextlib.suppress(OSError):
+            _sweep(path)
 
 
 def _closed(folder: Path) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,19 @@ class TinyTask:
     out: Path
 
 
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """What a command does to the signals ends with the block; it begins as in a fresh process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def run_app(capsys, one_thread) -> Callable[..., Outcome]:
     """``run_app("crosstune", "train", ...)`` in this process."""
@@ -69,14 +83,10 @@ def run_app(capsys, one_thread) -> Callable[..., Outcome]:
         from crosstune_cli import export_app, running, train_app
 
         app = {"crosstune": train_app.app, "crosstune-export": export_app.app}[name]
-        handler = signal.getsignal(signal.SIGTERM)
         capsys.readouterr()
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("always", category=CrossTuneWarning)  # every other warning stays an error
-                code = running.exit_code(app, name, [str(argument) for argument in arguments])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
+        with own_signals(), warnings.catch_warnings():
+            warnings.filterwarnings("always", category=CrossTuneWarning)  # every other warning stays an error
+            code = running.exit_code(app, name, [str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,7 +16,7 @@ from crosstune_cli import running
 
 from crosstune import CrossTuneWarning, errors
 from crosstune_export import errors as export_errors
-from tests.cli.conftest import Outcome, files_in
+from tests.cli.conftest import Outcome, files_in, own_signals
 
 
 @pytest.fixture
@@ -33,13 +35,9 @@ def run_raising(capsys):
                 raise action
             action()
 
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always")
-                code = running.exit_code(app, "app", ["go", *arguments])
-        finally:
-            signal.signal(signal.SIGTERM, handler)
+        with own_signals(), warnings.catch_warnings():
+            warnings.simplefilter("always")
+            code = running.exit_code(app, "app", ["go", *arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
@@ -145,10 +143,60 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(run_raising):
     [
         (signal.SIGINT, 130, "interrupted. Nothing half-written was left; run the command again."),
         (signal.SIGTERM, 143, "terminated. Nothing half-written was left; run the command again."),
+        (signal.SIGHUP, 129, "hung up. Nothing half-written was left; run the command again."),
     ],
 )
 def test_signals(run_raising, number, code, message):
     assert run_raising(lambda: signal.raise_signal(number)) == Outcome(code, "", f"error: {message}\n")
+
+
+class PanicException(BaseException):
+    """As native libraries in Rust raise it: no Exception."""
+
+
+@pytest.mark.fault("E1", "E3")
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("error", [RuntimeError, ImportError, errors.DataError, PanicException])
+def test_a_signal_that_a_library_makes_another_error_of(run_raising, number, code, word, error):
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error("the call failed") from None
+
+    assert run_raising(work) == Outcome(
+        code, "", f"error: {word}. Nothing half-written was left; run the command again.\n"
+    )
+
+
+def test_a_panic_without_a_signal_is_a_bug(run_raising):
+    assert run_raising(PanicException("boom")) == Outcome(
+        1, "", "error: internal error: PanicException('boom'). Run again with --debug and report it.\n"
+    )
+
+
+@pytest.mark.fault("E3")
+def test_sigterm_reaches_a_command_that_was_started_without_sigint(run_raising):
+    """``crosstune ... &`` in a script."""
+
+    def work() -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    assert run_raising(work).code == 143
+
+
+def test_nohup_is_obeyed():
+    app = typer.Typer()
+    app.command()(lambda: signal.raise_signal(signal.SIGHUP))
+    with own_signals():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert running.exit_code(app, "app", []) == 0
 
 
 @pytest.mark.parametrize("name", ["crosstune", "crosstune-export"])
@@ -167,6 +215,22 @@ def test_installed_scripts(scripts, task, tiny_fp32_bundle_dir):
     result = scripts.run("crosstune-export", "classify", bundle.name, task.folder / "t.txt", cwd=bundle.parent)
     assert (result.code, result.err) == (0, "")
     assert json.loads(result.out)["text"] == "where is it"
+
+
+@pytest.mark.fault("E5")
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+def test_no_room_for_what_is_said(scripts, tiny_fp32_bundle_dir):
+    """Where the disk that a log goes to is full, the exit code is the right one still."""
+    with Path("/dev/full").open("wb") as full:
+        for arguments, streams, code in [
+            (("inspect", "nope"), {"stderr": full}, 5),
+            (("inspect", tiny_fp32_bundle_dir), {"stdout": full}, 7),
+            (("inspect", tiny_fp32_bundle_dir), {"stdout": full, "stderr": full}, 7),
+        ]:
+            command = scripts.command("crosstune-export", *arguments)
+            assert (
+                subprocess.run(command, env=scripts.environment, check=False, timeout=120, **streams).returncode == code
+            )
 
 
 @pytest.mark.fault("E11")

@@ -15,10 +15,8 @@ from tests.runtime_web.page_fixtures import require_page
 PROGRAM = Path(sys.executable).with_name("crosstune-export")
 
 
-@pytest.mark.parametrize(
-    ("ends_with", "code", "says"), [(signal.SIGINT, 0, "ended.\n"), (signal.SIGTERM, 143, "error: terminated.")]
-)
-def test_it_says_where_it_serves_and_ends_on_a_signal(tiny_bundle_dir, ends_with, code, says):
+@pytest.mark.parametrize("ends_with", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_serves_and_ends_on_a_signal(tiny_bundle_dir, ends_with):
     require_page()
     with subprocess.Popen(
         [PROGRAM, "web", tiny_bundle_dir, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -30,8 +28,8 @@ def test_it_says_where_it_serves_and_ends_on_a_signal(tiny_bundle_dir, ends_with
         with urllib.request.urlopen(f"{address}bundle/manifest.json", timeout=60) as manifest:
             assert manifest.read() == (tiny_bundle_dir / "manifest.json").read_bytes()
         server.send_signal(ends_with)
-        assert server.wait(60) == code
-        assert server.stderr.read().decode().startswith(says)
+        assert server.wait(60) == 0
+        assert server.stderr.read().decode() == "ended.\n"
 
 
 def test_a_bad_bundle(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -305,3 +306,45 @@ def test_there_is_no_instant_without_the_old_folder_or_the_new(tmp_path):
         reader.join()
     assert seen
     assert all(seen)
+
+
+@pytest.mark.fault("E2")
+@pytest.mark.parametrize("kind", ["new_folder", "new_file"])
+@pytest.mark.parametrize("instant", ["made", "removed"])
+def test_an_interrupt_while_a_temporary_is_made_or_removed(tmp_path, kind, instant):
+    """Even then nothing is left when the process has ended."""
+    program = f"""
+import os, tempfile
+from pathlib import Path
+from crosstune import atomic_output
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+def made_and_interrupted(make):
+    def call(**kwargs):
+        make(**kwargs)
+        interrupt()
+    return call
+
+if {instant!r} == "made":
+    tempfile.mkdtemp, tempfile.mkstemp = map(made_and_interrupted, (tempfile.mkdtemp, tempfile.mkstemp))
+remove, atomic_output._remove, unlink, Path.unlink = atomic_output._remove, interrupt, Path.unlink, interrupt
+try:
+    with atomic_output.{kind}(Path("out")) as sink:
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    print(sorted(os.listdir()))
+atomic_output._remove, Path.unlink = remove, unlink
+if os.fork() == 0:
+    raise SystemExit  # what a fork does at its end is not for what its parent makes
+os.wait()
+print(sorted(os.listdir()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    before, after_fork = done.stdout.splitlines()
+    assert before == after_fork
+    assert before.startswith("['.out.")
+    assert tree(tmp_path) == {}

@@ -714,9 +714,12 @@ def test_an_answer_that_holds_the_key_is_not_kept(augment, server):
     assert ran.account["rejected"] == {"leak": 3}
 
 
-@pytest.mark.fault("E1")
-def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypatch):
-    """Ctrl-C: no further request, the answers that come within seconds are kept, exit code 130."""
+@pytest.mark.fault("E1", "E3")
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypatch, number, code, word):
+    """No further request, the answers that come within seconds are kept."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     answered = []
 
@@ -726,7 +729,7 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
         return good(request)
 
     running = server(script)
-    code = "from crosstune_cli.train_app import main; main()"
+    program = "from crosstune_cli.train_app import main; main()"
     options = [
         "--train",
         task.train,
@@ -737,18 +740,18 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
         "--base-url",
         running.base_url,
     ]
-    command = [sys.executable, "-c", code, "augment", *map(str, options), "--model", "m", "--per-label", "5000"]
+    command = [sys.executable, "-c", program, "augment", *map(str, options), "--model", "m", "--per-label", "5000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while len(answered) < 4 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         sent = time.monotonic()
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - sent < 30
-    assert (process.returncode, out) == (130, b"")
-    assert err.decode().splitlines()[-1] == "error: interrupted. Nothing half-written was left; run the command again."
+    assert (process.returncode, out) == (code, b"")
+    assert err.decode().splitlines()[-1] == f"error: {word}. Nothing half-written was left; run the command again."
     assert files_of(task.out) == ["g.answers.sqlite"]
     with contextlib.closing(sqlite3.connect(task.out / "g.answers.sqlite")) as table:
         kept = {key.hex() for (key,) in table.execute("SELECT key FROM answers")}
