@@ -13,7 +13,7 @@ from crosstune_cli.doctor_command import doctor
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.release_commands import add_release_commands
-from crosstune_cli.running import progress, run
+from crosstune_cli.running import Version, progress, run
 from crosstune_cli.serve_command import serve
 from crosstune_cli.web_command import web
 
@@ -35,7 +35,7 @@ for command in (serve, web):
 
 
 @app.callback()
-def _root() -> None:
+def _root(_: Version = False) -> None:
     """Build one ONNX graph from a checkpoint, and classify with it without torch. --debug shows tracebacks."""
 
 

@@ -10,12 +10,25 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 Report = Callable[[str, int, int], None]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"crosstune-export {metadata.version('crosstune-export')}")
+        raise typer.Exit
+
+
+#: Of both programs: they are one package.
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+]
 
 #: Signals that end a command: exit code, and what is said.
 STOPS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated"), signal.SIGHUP: (129, "hung up")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli import augment_commands
-from crosstune_cli.running import progress, run
+from crosstune_cli.running import Version, progress, run
 
 if TYPE_CHECKING:
     from crosstune.evaluation import Evaluation
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _root() -> None:
+def _root(_: Version = False) -> None:
     """Train a label attention head on a frozen backbone from a few labelled texts. --debug shows tracebacks."""
 
 

@@ -15,7 +15,7 @@ TITLE = """# The command line
 
 This page is written by `make docs` from the programs themselves; a test fails when it falls behind.
 Results go to standard output, everything for people to standard error. Exit codes are in the [README](../README.md#exit-codes).
-`--debug` goes with every command and shows the traceback of an error.
+`--debug` goes with every command and shows the traceback of an error; `--version` stands alone.
 """
 
 

@@ -279,3 +279,10 @@ def test_train_stopped_in_the_middle(scripts, task, tiny_backbone_dir, number, c
     assert (process.returncode, out) == (code, b"")
     assert err.decode() == f"error: {word}. Nothing half-written was left; run the command again.\n"
     assert files_in(task.out) == []
+
+
+@pytest.mark.parametrize("program", ["crosstune", "crosstune-export"])
+def test_the_version(run_app, program):
+    from crosstune import __version__
+
+    assert run_app(program, "--version") == Outcome(0, f"crosstune-export {__version__}\n", "")
