@@ -21,7 +21,7 @@ Report = Callable[[str, int, int], None]
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"crosstune-export {metadata.version('crosstune-export')}")
+        typer.echo(f"crosstune-export {metadata.version('crosstune-export')}")
         raise typer.Exit
 
 

@@ -119,6 +119,7 @@ SIGNATURES = {
         "Prediction.shown": "self top_k",
         "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
+        "SelfTestReport.check": "self where",
         "WordEvidence": "word start end part evidence",
     },
 }
