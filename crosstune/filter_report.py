@@ -60,8 +60,8 @@ def _verdict(result: FilterResult) -> str:
     )
     return (
         f"<p>On the real examples, held out, the head is right in <b>{without:.1f} %</b> without generated texts; {outcome}. "
-        f"The teacher is right in {100 * result.teacher_accuracy:.1f} % of them, and had to give a text's label at least "
-        f"{result.threshold:.2f}.</p>"
+        f"The teacher is right in {100 * result.teacher_accuracy:.1f} % of them. To it {100 * result.noise:.0f} % of the generated "
+        f"texts seem to be under a wrong label; it had to give a text's label at least {result.threshold:.2f}.</p>"
     )
 
 

@@ -1,8 +1,8 @@
 """The switch: which generated texts to believe, text by text, and then whether a label is better off with them.
 
 1. What can be seen without a model goes first: copies, echoes, refusals, placeholders (``screening``).
-2. A teacher fitted on the real shots only must agree with the label that a text was asked for, as surely as it is of its
-   right answers on shots that it has not seen.
+2. A teacher fitted on the real shots only must leave the label that a text was asked for twice as likely right as wrong. How
+   many labels are wrong at all is estimated from what the teacher makes of all texts.
 3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
    only where held-out accuracy does not drop and the held-out loss does not rise.
 """
@@ -33,12 +33,14 @@ DISAGREES, UNSURE, GATED = "teacher disagrees", "teacher unsure", "gate"
 #: All reasons and what they mean; the order is that in which they are looked for.
 FILTER_REASONS = {
     **REASONS,
-    DISAGREES: "the teacher gives it another label",
-    UNSURE: "the teacher is less sure than of 19 in 20 of its right held-out answers",
+    DISAGREES: "the teacher gives it another label, and surely enough",
+    UNSURE: "the teacher gives it its label, but not surely enough where so many are wrong",
     GATED: "its label is held out better without generated texts",
 }
-#: Share of the teacher's right held-out answers that it is less sure of than it has to be of a generated text.
-LEAST_SURE = 0.05
+#: How much likelier than wrong a kept label must be right.
+ODDS = 2.0
+#: The share of wrong labels is never taken to be less than this, nor more than the rest.
+LEAST_NOISE = 0.01
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class FilterResult:
     Attributes:
         judged: All texts; ``kept`` and ``dropped`` are the two parts of it.
         gates: One entry a label; empty when the gate was off or nothing had come to it.
-        threshold: The least probability that the teacher had to give, in [0, 1].
+        noise: Share of the texts at the teacher's that seem to be under a wrong label, in [0, 1].
+        threshold: The least probability that the teacher had to give to a text's label, in [0, 1].
         teacher_accuracy: Of the teacher on shots that it had not seen, in [0, 1].
         accuracy_without: Held-out accuracy of the head on the real shots, without generated texts, in [0, 1].
         accuracy_with: The same with those that entered; equal when none did.
@@ -87,6 +90,7 @@ class FilterResult:
 
     judged: tuple[Judged, ...]
     gates: tuple[LabelGate, ...]
+    noise: float
     threshold: float
     teacher_accuracy: float
     accuracy_without: float
@@ -116,6 +120,7 @@ class FilterResult:
             "offered": len(self.judged),
             "kept": len(self.kept),
             "dropped": dict(self.reasons),
+            "noise": self.noise,
             "threshold": self.threshold,
             "teacher_accuracy": self.teacher_accuracy,
             "accuracy_without": self.accuracy_without,
@@ -202,22 +207,24 @@ def filter_generated(
     contents = [item.content for item in generated]
     truth = np.array(labels.indices(shots))
     by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(report, "teacher"))
-    threshold = least_probability(by_teacher.mean(0), truth)
     probs = by_fit.mean(0)  # (M, L)
     asked = np.array(labels.indices(generated), dtype=np.int64)
+    label_probs = by_fit[:, np.arange(len(asked)), asked]  # (R * FOLDS, M)
     at_gate = [i for i, reason in enumerate(reasons) if reason is None]
+    noise = share_of_wrong(label_probs.mean(0)[at_gate], len(labels))
+    threshold = least_probability(noise, len(labels))
     for i in at_gate:
-        if probs[i].argmax() != asked[i]:
-            reasons[i] = DISAGREES
-        elif probs[i][asked[i]] < threshold:
-            reasons[i] = UNSURE
+        if probs[i][asked[i]] < threshold:
+            reasons[i] = UNSURE if probs[i].argmax() == asked[i] else DISAGREES
 
     without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
     opened = GateResult(frozenset(labels.names), (), without, 0.0)
     if gate and any(reason is None for reason in reasons):
         # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
-        passes = (by_fit.argmax(2) == asked) & (by_fit[:, np.arange(len(asked)), asked] >= threshold)  # (R * FOLDS, M)
-        offered = [[generated[i] for i in at_gate if row[i]] for row in passes]
+        least = [least_probability(share_of_wrong(row[at_gate], len(labels)), len(labels)) for row in label_probs]
+        offered = [
+            [generated[i] for i in at_gate if row[i] >= own] for row, own in zip(label_probs, least, strict=True)
+        ]
         counts = {
             name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
             for name in labels.names
@@ -234,6 +241,7 @@ def filter_generated(
     return FilterResult(
         judged=judged,
         gates=opened.gates,
+        noise=noise,
         threshold=threshold,
         teacher_accuracy=accuracy(by_teacher, truth),
         accuracy_without=accuracy(without, truth),
@@ -242,18 +250,46 @@ def filter_generated(
     )
 
 
-def least_probability(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
-    """What the teacher must give a text's label: the least of its right answers on unseen shots, one in twenty left out.
+def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
+    """The share of texts under a wrong label that makes the teacher's probabilities of their labels likeliest.
+
+    A text of label y is taken to be asked for as y with probability 1 − ε, and as any other label with ε / (L − 1). Then
+    the likelihood of ε is ``Π_m (1 − ε) p_m + ε / (L − 1) · (1 − p_m)``. Its logarithm is concave: the slope is bisected.
 
     Args:
-        held_out: float32 (N, L).
-        truth: int64 (N,).
+        label_probs: float32 (M,), the teacher's probabilities of the labels that were asked for; M may be 0.
+        labels: L, at least 2.
 
     Returns:
-        In [0, 1]; 0 when no answer was right.
+        ε, in [0.01, 0.99].
     """
-    right = held_out[np.arange(len(truth)), truth][held_out.argmax(1) == truth]
-    return float(np.quantile(right, LEAST_SURE)) if len(right) else 0.0
+    right = label_probs.astype(np.float64)
+    wrong = (1 - right) / (labels - 1)
+    low, high = LEAST_NOISE, 1 - LEAST_NOISE
+    for _ in range(20):  # to a millionth
+        noise = (low + high) / 2
+        if ((wrong - right) / ((1 - noise) * right + noise * wrong)).sum() > 0:
+            low = noise
+        else:
+            high = noise
+    return low
+
+
+def least_probability(noise: float, labels: int) -> float:
+    """What the teacher must give a text's label, so that the label is ``ODDS`` times as likely right as wrong.
+
+    Example:
+        >>> round(least_probability(0.3, 2), 2), round(least_probability(0.3, 6), 2)
+        (0.46, 0.15)
+
+    Args:
+        noise: ε, the share of texts under a wrong label, in (0, 1).
+        labels: L, at least 2.
+
+    Returns:
+        In (0, 1): ``o ε / (o ε + (1 − ε) (L − 1))`` with the odds o.
+    """
+    return ODDS * noise / (ODDS * noise + (1 - noise) * (labels - 1))
 
 
 def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:

@@ -84,7 +84,7 @@ SIGNATURES = {
         "Evaluation.to_json": "self",
         "Example": "text label text_pair line",
         "FewShotSplit": "train dev",
-        "FilterResult": "judged gates threshold teacher_accuracy accuracy_without accuracy_with evidence",
+        "FilterResult": "judged gates noise threshold teacher_accuracy accuracy_without accuracy_with evidence",
         "FilterResult.to_json": "self",
         "Label": "name descriptions",
         "LabelSet": "labels",
