@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from crosstune.atomic_output import cannot_write, check_output, new_file
-from crosstune.errors import CrossTuneError
 from crosstune_export.bulk.encode import ROW_GROUP_ROWS, write_parquet
 from crosstune_export.bulk.output import bad_row_lines
 from crosstune_export.bulk.tally import Tally
@@ -106,26 +105,26 @@ class PartialOutput:
                 check_output(path, force=force, what="output file")
         self._committed_at = 0.0
         self._dirty = False
+        self._held: list[tuple[Path, BinaryIO]] = []
 
     def __enter__(self) -> PartialOutput:
-        self._sink = self._opened(self._partial, self.journal.output_bytes)
-        self._bad_sink = None if self._bad_partial is None else self._opened(self._bad_partial, self.journal.bad_bytes)
+        try:
+            self._sink = self._opened(self._partial, self.journal.output_bytes)
+            self._bad_sink = None
+            if self._bad_partial is not None:
+                self._bad_sink = self._opened(self._bad_partial, self.journal.bad_bytes)
+        except BaseException:
+            self._release(remove=Journal.read(self._journal_path) is None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with suppress(OSError, CrossTuneError):
+        with suppress(Exception):  # the first error is the one to tell
             if error is not None and self._dirty:
                 self.commit()
         kept = Journal.read(self._journal_path)
-        for sink in (self._sink, self._bad_sink):
-            with suppress(OSError):
-                if sink is not None:
-                    sink.close()
-        if error is not None and kept is None:
-            for path in (self._partial, self._bad_partial):
-                if path is not None:
-                    path.unlink(missing_ok=True)
-        elif error is not None and kept is not None:
+        self._release(remove=error is not None and kept is None)
+        if error is not None and kept is not None:
             error.advice = (  # type: ignore[attr-defined]
                 f"{kept.tally.rows} rows are kept: the same command with --resume goes on from there."
             )
@@ -214,8 +213,8 @@ class PartialOutput:
             if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
                 sink.close()
                 raise UsageError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
+            self._held.append((path, sink))
             if os.fstat(sink.fileno()).st_size < size_bytes:
-                sink.close()
                 raise UsageError(
                     f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
                     "Start again with --force, without --resume."
@@ -225,6 +224,14 @@ class PartialOutput:
         except OSError as error:
             raise cannot_write(self._output, error) from error
         return sink
+
+    def _release(self, *, remove: bool) -> None:
+        """Close what this run holds; removed while it is held, so that it is no other run's."""
+        for path, sink in self._held:
+            with suppress(OSError):
+                if remove:
+                    path.unlink(missing_ok=True)
+                sink.close()
 
     def _write(self, sink: BinaryIO, data: bytes) -> None:
         try:
