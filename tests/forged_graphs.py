@@ -127,6 +127,16 @@ def forged(data: bytes, name: str) -> bytes:
     return model.SerializeToString()
 
 
+def failing(data: bytes) -> bytes:
+    """The graph with nothing to refuse, and probabilities that are not finite."""
+    model = ModelProto.FromString(data)
+    (last,) = (node for node in model.graph.node if "probs" in node.output)
+    last.output[0] = "right_probs"
+    model.graph.node.append(helper.make_node("Neg", ["right_probs"], ["below_zero"]))
+    model.graph.node.append(helper.make_node("Log", ["below_zero"], ["probs"]))
+    return model.SerializeToString()
+
+
 def scrambled(data: bytes, chance: random.Random, count: int) -> Iterator[bytes]:
     """The graph with some bytes changed near the beginning of one of its fields, where the structure is."""
     (graph,) = (part for part in fields(data) if part.number == 7)

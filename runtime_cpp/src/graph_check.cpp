@@ -48,17 +48,17 @@ class Message {
   Message(std::string_view bytes, const MessageRules& rules) : bytes_(bytes) {
     std::uint64_t seen = 0;
     each_field([&](const WireField& field) {
-      const auto once = rules.once.find(field.number), many = rules.many.find(field.number);
-      const bool is_once = once != rules.once.end(), is_many = many != rules.many.end();
+      const auto rule = rules.fields.find(field.number);
       const std::string number = std::to_string(field.number);
-      if (!is_once && !is_many) {
+      if (rule == rules.fields.end()) {
         const auto named = rules.named.find(field.number);
         throw WireError((named == rules.named.end() ? "an unknown field " + number : named->second) + " in " + rules.called);
       }
       const bool is_number = field.kind == WireKind::kVarint || field.kind == WireKind::kFixed32;
-      if (field.kind != (is_once ? once : many)->second && !(is_many && is_number && rules.numbers_one_a_field))
+      const bool once = rule->second.once;
+      if (field.kind != rule->second.kind && !(!once && is_number && rules.numbers_one_a_field))
         throw WireError("field " + number + " of " + rules.called + " in another form");
-      if (!is_once) return;
+      if (!once) return;
       if (seen >> field.number & 1) throw WireError("field " + number + " of " + rules.called + " twice");
       seen |= std::uint64_t{1} << field.number;
     });

@@ -13,18 +13,17 @@ std::map<std::uint32_t, std::string> texts_by_number(const JsonReader& reader, c
   return found;
 }
 
-std::map<std::uint32_t, WireKind> kinds(const JsonReader& reader, const std::string& key) {
-  static const std::map<std::string, WireKind> kKinds = {
-      {"varint", WireKind::kVarint}, {"bytes", WireKind::kBytes}, {"fixed32", WireKind::kFixed32}};
-  std::map<std::uint32_t, WireKind> found;
-  for (const auto& [number, kind] : texts_by_number(reader, key)) found[number] = kKinds.at(kind);
-  return found;
+WireKind kind_of(const std::string& name) {
+  return name == "varint" ? WireKind::kVarint : name == "fixed32" ? WireKind::kFixed32 : WireKind::kBytes;
 }
 
 MessageRules message(const JsonReader& messages, const std::string& name) {
   const JsonReader reader = messages.inner(name);
-  return {reader.text("called"), kinds(reader, "once"), kinds(reader, "many"), texts_by_number(reader, "named"),
-          reader.boolean("numbers_one_a_field")};
+  MessageRules rules{reader.text("called"), {}, texts_by_number(reader, "named"), reader.boolean("numbers_one_a_field")};
+  for (const char* list : {"once", "many"})
+    for (const auto& [number, kind] : texts_by_number(reader, list))
+      rules.fields[number] = {kind_of(kind), list == std::string_view("once")};
+  return rules;
 }
 
 GraphRules read_rules() {

@@ -10,13 +10,17 @@
 
 namespace crosstune::core {
 
+struct FieldRule {
+  WireKind kind;
+  bool once;  // at most once; such fields have numbers below 64
+};
+
 // A message of onnx.proto: its fields by number, and how each is written.
 struct MessageRules {
-  std::string called;                       // in our messages
-  std::map<std::uint32_t, WireKind> once;   // fields that stand at most once; numbers below 64
-  std::map<std::uint32_t, WireKind> many;   // fields that may repeat
-  std::map<std::uint32_t, std::string> named;  // what some fields are that are on neither list
-  bool numbers_one_a_field = false;         // whether repeated numbers may stand one a field, not packed into one
+  std::string called;  // in our messages
+  std::map<std::uint32_t, FieldRule> fields;
+  std::map<std::uint32_t, std::string> named;  // what some fields are that are not on the list
+  bool numbers_one_a_field = false;            // whether repeated numbers may stand one a field, not packed into one
 };
 
 struct GraphRules {
