@@ -51,6 +51,29 @@ def _constant(array: np.ndarray) -> Forgery:
     return lambda model: model.graph.initializer.append(numpy_helper.from_array(array, "planted"))
 
 
+def _inside(number: int, planted: bytes) -> Callable[[bytes], bytes]:
+    """Something in the first of these fields of the graph."""
+
+    def forge(data: bytes) -> bytes:
+        (graph,) = (part for part in fields(data) if part.number == 7)
+        parts = [(part.number, part.data, bytes(part.raw)) for part in fields(graph.view)]
+        first = next(index for index, (found, _, _) in enumerate(parts) if found == number)
+        changed = [
+            raw if index != first else bytes_field(number, inner + planted)
+            for index, (_, inner, raw) in enumerate(parts)
+        ]
+        return b"".join(bytes(part.raw) for part in fields(data) if part.number != 7) + bytes_field(
+            7, b"".join(changed)
+        )
+
+    return forge
+
+
+def _odd_metadata(data: bytes) -> bytes:
+    del data
+    return number_field(1, 10) + bytes_field(7, bytes_field(16, b"ai.onnx.ml")) + bytes_field(8, number_field(2, 18))
+
+
 def _no_table(model: ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type == "Gather" and node.input[1] == "input_ids":
@@ -112,6 +135,14 @@ BROKEN: Mapping[str, Callable[[bytes], bytes]] = {
     "a field of number 0": lambda data: data + b"\x00",
     "a group": lambda data: data + b"\x0b",
     "a field beyond the end": lambda data: data + b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    "metadata of a node that is none": _inside(1, bytes_field(9, b"J\x07Softmax")),
+    "metadata of a constant that is none": _inside(5, bytes_field(16, b"\xff")),
+    "metadata of a constant that is a number": _inside(5, number_field(16, 1)),
+    "metadata of a value that is none": _inside(11, bytes_field(4, b'"\x06Gather')),
+    "metadata of a graph that is none": _odd_metadata,
+    "numbers of an attribute that are none": _inside(
+        1, bytes_field(5, bytes_field(1, b"axes") + bytes_field(8, b"\xff"))
+    ),
     "a cut end": lambda data: data[:-1],
     "nothing": lambda data: b"",
     "something else": lambda data: b"not a graph",

@@ -122,8 +122,7 @@ def _checked(model: bytes, facts: GraphFacts) -> int:
         )
     if 7 not in parts:
         raise ValueError("no nodes")
-    for part in parts.get(14, ()):
-        _parts(part.view, "entry")
+    _check_entries(parts, 14)
     found = _Found()
     _check_nodes(_parts(parts[7][0].view, "graph"), found)
     if found.inputs != list(facts.inputs) or found.outputs != list(facts.outputs):
@@ -131,7 +130,14 @@ def _checked(model: bytes, facts: GraphFacts) -> int:
     return _vocabulary(found)
 
 
+def _check_entries(parts: Mapping[int, list[Field]], number: int) -> None:
+    """Metadata, of which nothing is read."""
+    for part in parts.get(number, ()):
+        _parts(part.view, "entry")
+
+
 def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
+    _check_entries(graph, 16)
     for part in graph.get(5, ()):
         name, shape = _check_tensor(part.view)
         if not name or name in found.shapes:
@@ -142,6 +148,7 @@ def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
             names.append(_check_value(part.view))
     for part in graph.get(1, ()):
         node = _parts(part.view, "node")
+        _check_entries(node, 9)
         domain, operator = _text(node, 7), _text(node, 4)
         if operator not in OPERATORS.get(_DOMAINS.get(domain, "?"), ()):
             raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
@@ -155,6 +162,8 @@ def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
 
 def _check_attribute(message: memoryview, operator: str) -> None:
     attribute = _parts(message, "attribute")
+    for part in attribute.get(8, ()):
+        numbers(part)
     if 5 in attribute:
         _check_tensor(attribute[5][0].view)
     floats = [part.value for number in (2, 7) for part in attribute.get(number, ())]
@@ -168,6 +177,7 @@ def _check_attribute(message: memoryview, operator: str) -> None:
 def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
     """Name and shape of a constant whose bytes are as many as its shape says, and finite."""
     tensor = _parts(message, "constant")
+    _check_entries(tensor, 16)
     name, kind = _text(tensor, 8), _number(tensor, 2)
     shape = tuple(size for part in tensor.get(1, ()) for size in numbers(part))
     raw = tensor[9][0].view if 9 in tensor else memoryview(b"")
@@ -194,6 +204,7 @@ def _finite(raw: memoryview, dtype: str) -> bool:
 def _check_value(message: memoryview) -> str:
     """Name of an input, an output or a value between, a tensor of any shape."""
     value = _parts(message, "value")
+    _check_entries(value, 4)
     for kind in value.get(2, ()):
         for tensor in _parts(kind.view, "type").get(1, ()):
             for shape in _parts(tensor.view, "tensor_type").get(2, ()):

@@ -37,6 +37,10 @@ std::string shown(std::string_view text, const char* quote) {
 
 std::string quoted(std::string_view text) { return shown(text, "'"); }
 
+WireError not_bytes(const WireField& field) {
+  return WireError("field " + std::to_string(field.number) + " is a number, expected bytes");
+}
+
 std::string text_of(const WireField& field) {
   if (first_invalid(field.bytes) != field.bytes.size()) throw WireError("a name that is not UTF-8");
   return std::string(field.bytes);
@@ -98,6 +102,14 @@ class Message {
   std::string_view bytes_;
 };
 
+// Metadata, of which nothing is read.
+void check_entries(const Message& message, std::uint32_t number) {
+  message.each(number, [](const WireField& field) {
+    if (field.kind != WireKind::kBytes) throw not_bytes(field);
+    Message(field.bytes, graph_rules().entry);
+  });
+}
+
 // Whether all numbers are finite; a number alone may be infinite, as what hides padding is.
 template <typename Bits>
 bool are_finite(std::string_view raw, Bits exponent) {
@@ -138,8 +150,7 @@ void append_numbers(const WireField& field, std::vector<std::uint64_t>* numbers)
     if (numbers->size() < 9) numbers->push_back(value);
   };
   if (field.kind == WireKind::kVarint) return keep(field.value);
-  if (field.kind != WireKind::kBytes)
-    throw WireError("field " + std::to_string(field.number) + " is a number, expected bytes");
+  if (field.kind != WireKind::kBytes) throw not_bytes(field);
   for (std::size_t at = 0; at < field.bytes.size();) keep(read_varint(field.bytes, &at));
 }
 
@@ -158,6 +169,7 @@ bool fits(const std::vector<std::uint64_t>& shape, std::uint64_t element_bytes, 
 // A constant whose bytes are as many as its shape says, and finite.
 Constant check_constant(std::string_view bytes) {
   const Message tensor(bytes, graph_rules().constant);
+  check_entries(tensor, 16);
   Constant constant{tensor.text(8), {}};
   const std::uint64_t kind = tensor.number(2);
   tensor.each(1, [&](const WireField& field) { append_numbers(field, &constant.shape); });
@@ -176,6 +188,8 @@ Constant check_constant(std::string_view bytes) {
 
 void check_attribute(std::string_view bytes, const std::string& op) {
   const Message attribute(bytes, graph_rules().attribute);
+  std::vector<std::uint64_t> numbers;
+  attribute.each(8, [&](const WireField& field) { append_numbers(field, &numbers); });
   if (const auto tensor = attribute.find(5)) check_constant(tensor->bytes);
   for (const std::uint32_t number : {2u, 7u}) {
     attribute.each(number, [&](const WireField& field) {
@@ -190,6 +204,7 @@ void check_attribute(std::string_view bytes, const std::string& op) {
 std::string check_value(std::string_view bytes) {
   const GraphRules& rules = graph_rules();
   const Message value(bytes, rules.value);
+  check_entries(value, 4);
   if (const auto type = value.find(2)) {
     if (const auto tensor = Message(type->bytes, rules.type).find(1)) {
       if (const auto shape = Message(tensor->bytes, rules.tensor_type).find(2)) {
@@ -210,6 +225,7 @@ struct Found {
 void check_node(std::string_view bytes, Found* found) {
   const GraphRules& rules = graph_rules();
   const Message node(bytes, rules.node);
+  check_entries(node, 9);
   const std::string domain = node.text(7), op = node.text(4);
   const auto known = rules.domains.find(domain);
   if (known == rules.domains.end() || rules.operators.at(known->second).count(op) == 0)
@@ -222,6 +238,7 @@ void check_node(std::string_view bytes, Found* found) {
 }
 
 void check_nodes(const Message& graph, Found* found) {
+  check_entries(graph, 16);
   graph.each(5, [&](const WireField& field) {
     Constant constant = check_constant(field.bytes);
     if (constant.name.empty()) throw WireError("a constant without a name");
@@ -264,7 +281,7 @@ std::uint64_t checked(std::string_view bytes, const GraphFacts& facts) {
   check_versions(model, facts);
   const auto graph = model.find(7);
   if (!graph) throw WireError("no nodes");
-  model.each(14, [&](const WireField& field) { Message(field.bytes, rules.entry); });
+  check_entries(model, 14);
   Found found;
   check_nodes(Message(graph->bytes, rules.graph), &found);
   if (found.inputs != facts.inputs || found.outputs != facts.outputs) {

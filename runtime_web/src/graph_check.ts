@@ -91,7 +91,7 @@ function checked(bytes: Uint8Array, facts: GraphFacts): number {
   checkVersions(model, facts);
   const graph = model.find(7);
   if (graph === undefined) throw new WireError("no nodes");
-  for (const entry of model.all(14)) new Message(entry.bytes, MESSAGES.entry);
+  checkEntries(model, 14);
   const found: Found = { shapes: new Map(), tables: [], inputs: [], outputs: [] };
   checkNodes(new Message(graph.bytes, MESSAGES.graph), found);
   if (!same(found.inputs, facts.inputs) || !same(found.outputs, facts.outputs)) {
@@ -122,7 +122,16 @@ function checkVersions(model: Message, facts: GraphFacts): void {
   );
 }
 
+// Metadata, of which nothing is read.
+function checkEntries(message: Message, number: number): void {
+  for (const field of message.all(number)) {
+    if (field.kind !== "bytes") throw notBytes(field);
+    new Message(field.bytes, MESSAGES.entry);
+  }
+}
+
 function checkNodes(graph: Message, found: Found): void {
+  checkEntries(graph, 16);
   for (const field of graph.all(5)) {
     const { name, shape } = checkConstant(field.bytes);
     if (name === "") throw new WireError("a constant without a name");
@@ -140,6 +149,7 @@ function checkNodes(graph: Message, found: Found): void {
 
 function checkNode(bytes: Uint8Array, found: Found): void {
   const node = new Message(bytes, MESSAGES.node);
+  checkEntries(node, 9);
   const [domain, operator] = [node.text(7), node.text(4)];
   if (!OPERATORS.get(DOMAINS.get(domain) ?? "?")?.has(operator)) {
     throw new WireError(`the operator ${quoted(operator)} of ${domain === "" ? "ai.onnx" : shown(domain).slice(0, 60)}`);
@@ -152,6 +162,7 @@ function checkNode(bytes: Uint8Array, found: Found): void {
 
 function checkAttribute(bytes: Uint8Array, operator: string): void {
   const attribute = new Message(bytes, MESSAGES.attribute);
+  for (const field of attribute.all(8)) appendNumbers(field, []);
   const tensor = attribute.find(5);
   if (tensor !== undefined) checkConstant(tensor.bytes);
   for (const number of [2, 7]) {
@@ -166,6 +177,7 @@ function checkAttribute(bytes: Uint8Array, operator: string): void {
 // Name and shape of a constant whose bytes are as many as its shape says, and finite.
 function checkConstant(bytes: Uint8Array): { name: string; shape: readonly bigint[] } {
   const tensor = new Message(bytes, MESSAGES.constant);
+  checkEntries(tensor, 16);
   const name = tensor.text(8);
   const kind = tensor.number(2);
   const shape: bigint[] = [];
@@ -185,6 +197,7 @@ function checkConstant(bytes: Uint8Array): { name: string; shape: readonly bigin
 // Name of an input, an output or a value between, a tensor of any shape.
 function checkValue(bytes: Uint8Array): string {
   const value = new Message(bytes, MESSAGES.value);
+  checkEntries(value, 4);
   const type = value.find(2);
   const tensor = type && new Message(type.bytes, MESSAGES.type).find(1);
   const shape = tensor && new Message(tensor.bytes, MESSAGES.tensor_type).find(2);
@@ -200,12 +213,16 @@ function appendNumbers(field: WireField, numbers: bigint[]): void {
     if (numbers.length < 9) numbers.push(value);
   };
   if (field.kind === "varint") return keep(field.value);
-  if (field.kind !== "bytes") throw new WireError(`field ${field.number} is a number, expected bytes`);
+  if (field.kind !== "bytes") throw notBytes(field);
   for (let at = 0; at < field.bytes.length; ) {
     const [value, next] = readVarint(field.bytes, at);
     keep(value);
     at = next;
   }
+}
+
+function notBytes(field: WireField): WireError {
+  return new WireError(`field ${field.number} is a number, expected bytes`);
 }
 
 // Whether all numbers are finite; a number alone may be infinite, as what hides padding is.
