@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from crosstune_export.errors import MissingExtraError, UsageError
-from crosstune_export.manifest import MANIFEST_NAME, digest_of, file_entry
+from crosstune_export.manifest import file_entry
 from crosstune_export.runtime.bundle_files import read_bundle
 
 #: Where ``make web`` puts the page.
@@ -52,7 +52,6 @@ def served_files(bundle: Path, page: Path = PAGE_FOLDER) -> Mapping[str, ServedF
     Raises:
         BundleError: The bundle is refused.
         MissingExtraError: The page is not built.
-        UsageError: The bundle changes while it is read.
     """
     if not (page / "index.html").is_file():
         raise MissingExtraError(
@@ -68,11 +67,7 @@ def served_files(bundle: Path, page: Path = PAGE_FOLDER) -> Mapping[str, ServedF
             data = gzipped.read_bytes() if gzipped.is_file() else None
             files[f"/{name}"] = _served(path.name, path.read_bytes(), data, cache)
     files["/"] = files.pop("/index.html")
-    contents = read_bundle(bundle)
-    manifest = (bundle / MANIFEST_NAME).read_bytes()
-    if digest_of(manifest) != contents.manifest.digest:
-        raise UsageError(f"{bundle}: changed while it was read, expected it at rest. Run the command again.")
-    for name, data in {MANIFEST_NAME: manifest, **contents.contents}.items():
+    for name, data in read_bundle(bundle).contents.items():
         files[f"/bundle/{name}"] = _served(name, data, None, "no-cache")
     return files
 

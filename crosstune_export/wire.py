@@ -122,6 +122,8 @@ def varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
+            if value >> 64:
+                raise ValueError(f"a number beyond 64 bits before byte {at}")
             return value, at
 
 

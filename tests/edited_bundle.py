@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -72,3 +73,18 @@ def drop(*keys):
         del body[keys[-1]]
 
     return edit
+
+
+def changed_archives(data: bytes, chance: random.Random, count: int) -> Iterator[bytes]:
+    """A packed bundle with one bit flipped, among others in every part that is not a member; cut short; longer."""
+    ends = [*range(0, 120, 7), *range(len(data) - 420, len(data), 11)]
+    for place in [*ends, *(chance.randrange(len(data)) for _ in range(count))]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chance.randrange(8)
+        yield bytes(flipped)
+    for length in [0, 1, 29, 42, 43, 44, len(data) - 1, *(chance.randrange(len(data)) for _ in range(count // 4))]:
+        yield data[:length]
+    yield from (data + b"\0", b"\0" + data, data + data)
+    large = bytearray(data)
+    large[18:26] = (0xFFFFFFFF).to_bytes(4, "little") * 2
+    yield bytes(large)

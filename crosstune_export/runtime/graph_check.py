@@ -2,14 +2,17 @@
 
 A graph is a program: onnxruntime opens other files for some of them, runs loops, and loads code by name. A right digest does
 not say who wrote it. So every field, operator and constant of ``model.onnx`` is looked at here, in its bytes, without the onnx
-package; what is not on the lists of this file is refused, not skipped.
+package; what is not on the lists of ``graph_rules.json`` is refused, not skipped. The C++ and the web runtime read the same
+lists, and say the same of a graph.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,53 +20,45 @@ from crosstune_export.errors import BundleContentError
 from crosstune_export.manifest import GraphFacts
 from crosstune_export.wire import BYTES, FIXED32, VARINT, Field, fields, numbers
 
-_ONNX = (
-    "Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv Cos CumSum DequantizeLinear Div Einsum Equal Erf "
-    "Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual HardSigmoid HardSwish "
-    "Identity IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log MatMul MatMulInteger Max Min Mod Mul Neg Not "
-    "OneHot Or Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Softmax Softplus "
-    "Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor"
-)
-_MICROSOFT = (
-    "Attention BiasGelu DequantizeLinear DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedMatMul Gelu "
-    "MatMulIntegerToFloat MultiHeadAttention QAttention QGemm QLinearAdd QLinearMul QLinearSigmoid QLinearSoftmax "
-    "QuantizeLinear QuickGelu SkipLayerNormalization SimplifiedLayerNormalization SkipSimplifiedLayerNormalization"
-)
-#: What a build writes, and what torch writes for the encoders of transformers, by domain. No control flow, no sequences, no
-#: strings, nothing random, nothing that opens a file.
-OPERATORS: Mapping[str, frozenset[str]] = {
-    "": frozenset(_ONNX.split()),
-    "com.microsoft": frozenset(_MICROSOFT.split()),
-}
-_DOMAINS = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft"}
-#: Bytes of an element by the number of its type in onnx.proto.
-_SIZES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 
-#: Field numbers of onnx.proto and how each is written: those that stand at most once, and those that may repeat.
-_Schema: TypeAlias = "tuple[Mapping[int, int], Mapping[int, int]]"
-_MODEL: _Schema = ({1: VARINT, 2: BYTES, 3: BYTES, 5: VARINT, 7: BYTES}, {8: BYTES, 14: BYTES})
-_OPSET: _Schema = ({1: BYTES, 2: VARINT}, {})
-_ENTRY: _Schema = ({1: BYTES, 2: BYTES}, {})
-_GRAPH: _Schema = ({2: BYTES, 10: BYTES}, {1: BYTES, 5: BYTES, 11: BYTES, 12: BYTES, 13: BYTES, 16: BYTES})
-_NODE: _Schema = ({3: BYTES, 4: BYTES, 6: BYTES, 7: BYTES}, {1: BYTES, 2: BYTES, 5: BYTES, 9: BYTES})
-_ATTRIBUTE: _Schema = (
-    {1: BYTES, 2: FIXED32, 3: VARINT, 4: BYTES, 5: BYTES, 13: BYTES, 20: VARINT},
-    {7: BYTES, 8: BYTES, 9: BYTES},
-)
-_TENSOR: _Schema = ({2: VARINT, 8: BYTES, 9: BYTES, 12: BYTES}, {1: BYTES, 16: BYTES})
-_VALUE: _Schema = ({1: BYTES, 2: BYTES, 3: BYTES}, {4: BYTES})
-_TYPE: _Schema = ({1: BYTES, 6: BYTES}, {})
-_TENSOR_TYPE: _Schema = ({1: VARINT, 2: BYTES}, {})
-_SHAPE: _Schema = ({}, {1: BYTES})
-_DIMENSION: _Schema = ({1: VARINT, 2: BYTES, 3: BYTES}, {})
-_NAMES = {
-    "a model": {20: "training code", 25: "a function"},
-    "a graph": {15: "a sparse constant"},
-    "an attribute": {6: "a graph of its own", 11: "graphs of its own", 21: "a reference", 22: "a sparse constant"},
-    "a constant": {13: "external data", 14: "external data", 6: "strings"},
-}
+
+@dataclass(frozen=True)
+class _Message:
+    """A message of onnx.proto: its fields by number, and how each is written.
+
+    Attributes:
+        called: What messages of ours call it.
+        once: Fields that stand at most once.
+        many: Fields that may repeat.
+        named: What some fields are that are on neither list.
+        numbers_one_a_field: Whether repeated numbers may stand one a field, not packed into one.
+    """
+
+    called: str
+    once: Mapping[int, int]
+    many: Mapping[int, int]
+    named: Mapping[int, str]
+    numbers_one_a_field: bool
+
+
+def _read_message(body: dict[str, Any]) -> _Message:
+    def kinds(listed: dict[str, str]) -> dict[int, int]:
+        return {int(number): _KINDS[kind] for number, kind in listed.items()}
+
+    named = {int(number): name for number, name in body["named"].items()}
+    return _Message(body["called"], kinds(body["once"]), kinds(body["many"]), named, body["numbers_one_a_field"])
+
+
+_KINDS = {"varint": VARINT, "bytes": BYTES, "fixed32": FIXED32}
+_RULES = json.loads(Path(__file__).with_name("graph_rules.json").read_bytes())
+#: What a build writes, and what torch writes for the encoders of transformers, by domain. No control flow, no sequences, no
+#: strings, nothing random, nothing that opens a file.
+OPERATORS: Mapping[str, frozenset[str]] = {domain: frozenset(names) for domain, names in _RULES["operators"].items()}
+_DOMAINS: Mapping[str, str] = _RULES["domains"]
+#: Bytes of an element by the number of its type in onnx.proto.
+_SIZES: Mapping[int, int] = {int(kind): size for kind, size in _RULES["element_bytes"].items()}
+_MESSAGES = {name: _read_message(body) for name, body in _RULES["messages"].items()}
 
 
 @dataclass
@@ -93,7 +88,7 @@ def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
     """
     try:
         return _checked(model, facts)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BundleContentError(
             f"{where}: the graph has {error}, expected only what a build writes. Do not use it; build the bundle again."
         ) from error
@@ -101,42 +96,48 @@ def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
 
 def constants(model: bytes) -> dict[str, tuple[tuple[int, ...], memoryview]]:
     """Shape and bytes of each constant of a graph that ``check_graph`` lets pass, by name; views, nothing is copied."""
-    graph = _parts(_parts(model, _MODEL, "a model")[7][0].view, _GRAPH, "a graph")
+    graph = _parts(_parts(model, "model")[7][0].view, "graph")
     found = {}
     for part in graph.get(5, ()):
         name, shape = _check_tensor(part.view)
-        found[name] = shape, _parts(part.view, _TENSOR, "a constant")[9][0].view
+        found[name] = shape, _parts(part.view, "constant")[9][0].view
     return found
 
 
 def _checked(model: bytes, facts: GraphFacts) -> int:
-    parts = _parts(model, _MODEL, "a model")
+    parts = _parts(model, "model")
     opsets = {}
     for part in parts.get(8, ()):
-        inner = _parts(part.view, _OPSET, "an opset")
+        inner = _parts(part.view, "opset")
         domain = _DOMAINS.get(_text(inner, 1))
         if domain is None:
             raise ValueError(f"the domain {_text(inner, 1)!r:.60}")
         if domain in opsets:
             raise ValueError(f"the domain {_text(inner, 1)!r} twice")
         opsets[domain] = _number(inner, 2)
-    if opsets.get("") != facts.opset or _number(parts, 1) != facts.ir_version:
+    if opsets.get("", 0) != facts.opset or _number(parts, 1) != facts.ir_version:
         raise ValueError(
-            f"opset {opsets.get('')} and IR version {_number(parts, 1)} where the manifest says "
+            f"opset {opsets.get('', 0)} and IR version {_number(parts, 1)} where the manifest says "
             f"{facts.opset} and {facts.ir_version}"
         )
     if 7 not in parts:
         raise ValueError("no nodes")
-    for part in parts.get(14, ()):
-        _parts(part.view, _ENTRY, "metadata")
+    _check_entries(parts, 14)
     found = _Found()
-    _check_nodes(_parts(parts[7][0].view, _GRAPH, "a graph"), found)
+    _check_nodes(_parts(parts[7][0].view, "graph"), found)
     if found.inputs != list(facts.inputs) or found.outputs != list(facts.outputs):
         raise ValueError(f"inputs {found.inputs} and outputs {found.outputs} unlike the manifest"[:200])
     return _vocabulary(found)
 
 
+def _check_entries(parts: Mapping[int, list[Field]], number: int) -> None:
+    """Metadata, of which nothing is read."""
+    for part in parts.get(number, ()):
+        _parts(part.view, "entry")
+
+
 def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
+    _check_entries(graph, 16)
     for part in graph.get(5, ()):
         name, shape = _check_tensor(part.view)
         if not name or name in found.shapes:
@@ -146,31 +147,37 @@ def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
         for part in graph.get(number, ()):
             names.append(_check_value(part.view))
     for part in graph.get(1, ()):
-        node = _parts(part.view, _NODE, "a node")
+        node = _parts(part.view, "node")
+        _check_entries(node, 9)
         domain, operator = _text(node, 7), _text(node, 4)
         if operator not in OPERATORS.get(_DOMAINS.get(domain, "?"), ()):
             raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
         for attribute in node.get(5, ()):
             _check_attribute(attribute.view, operator)
         if operator == "Gather":
-            inputs = [str(value.view, "utf-8") for value in node.get(1, ())]
+            inputs = [_decoded(value) for value in node.get(1, ())]
             if len(inputs) == 2:
                 found.gathers.append((inputs[0], inputs[1]))
 
 
 def _check_attribute(message: memoryview, operator: str) -> None:
-    attribute = _parts(message, _ATTRIBUTE, "an attribute")
+    attribute = _parts(message, "attribute")
+    for part in attribute.get(8, ()):
+        numbers(part)
     if 5 in attribute:
         _check_tensor(attribute[5][0].view)
     floats = [part.value for number in (2, 7) for part in attribute.get(number, ())]
     for value in floats:
+        if isinstance(value, memoryview) and len(value) % 4:
+            raise ValueError(f"an attribute of {operator} that is cut short")
         if isinstance(value, memoryview) and not _finite(value, "<f4"):
             raise ValueError(f"an attribute of {operator} that is not finite")
 
 
 def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
     """Name and shape of a constant whose bytes are as many as its shape says, and finite."""
-    tensor = _parts(message, _TENSOR, "a constant")
+    tensor = _parts(message, "constant")
+    _check_entries(tensor, 16)
     name, kind = _text(tensor, 8), _number(tensor, 2)
     shape = tuple(size for part in tensor.get(1, ()) for size in numbers(part))
     raw = tensor[9][0].view if 9 in tensor else memoryview(b"")
@@ -196,12 +203,13 @@ def _finite(raw: memoryview, dtype: str) -> bool:
 
 def _check_value(message: memoryview) -> str:
     """Name of an input, an output or a value between, a tensor of any shape."""
-    value = _parts(message, _VALUE, "a value")
+    value = _parts(message, "value")
+    _check_entries(value, 4)
     for kind in value.get(2, ()):
-        for tensor in _parts(kind.view, _TYPE, "a type").get(1, ()):
-            for shape in _parts(tensor.view, _TENSOR_TYPE, "a type").get(2, ()):
-                for dimension in _parts(shape.view, _SHAPE, "a shape").get(1, ()):
-                    _parts(dimension.view, _DIMENSION, "a shape")
+        for tensor in _parts(kind.view, "type").get(1, ()):
+            for shape in _parts(tensor.view, "tensor_type").get(2, ()):
+                for dimension in _parts(shape.view, "shape").get(1, ()):
+                    _parts(dimension.view, "dimension")
     return _text(value, 1)
 
 
@@ -216,27 +224,34 @@ def _vocabulary(found: _Found) -> int:
     return min(rows)
 
 
-def _parts(message: bytes | memoryview, schema: _Schema, what: str) -> dict[int, list[Field]]:
-    """The fields of a message by number; only those of the schema, written as it says, single ones once."""
-    once, many = schema
+def _parts(message: bytes | memoryview, name: str) -> dict[int, list[Field]]:
+    """The fields of a message by number; only those of its list, written as it says, single ones once."""
+    rules = _MESSAGES[name]
     found: dict[int, list[Field]] = {}
     for part in fields(message):
-        kind = once.get(part.number, many.get(part.number))
+        kind = rules.once.get(part.number, rules.many.get(part.number))
         if kind is None:
-            name = _NAMES.get(what, {}).get(part.number, f"an unknown field {part.number}")
-            raise ValueError(f"{name} in {what}")
+            known = rules.named.get(part.number, f"an unknown field {part.number}")
+            raise ValueError(f"{known} in {rules.called}")
         if part.kind != kind and not (
-            part.number in many and part.kind in (VARINT, FIXED32) and what in ("an attribute", "a constant")
+            part.number in rules.many and part.kind in (VARINT, FIXED32) and rules.numbers_one_a_field
         ):
-            raise ValueError(f"field {part.number} of {what} in another form")
-        if part.number in once and part.number in found:
-            raise ValueError(f"field {part.number} of {what} twice")
+            raise ValueError(f"field {part.number} of {rules.called} in another form")
+        if part.number in rules.once and part.number in found:
+            raise ValueError(f"field {part.number} of {rules.called} twice")
         found.setdefault(part.number, []).append(part)
     return found
 
 
 def _text(parts: Mapping[int, list[Field]], number: int) -> str:
-    return str(parts[number][0].view, "utf-8") if number in parts else ""
+    return _decoded(parts[number][0]) if number in parts else ""
+
+
+def _decoded(part: Field) -> str:
+    try:
+        return str(part.view, "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError("a name that is not UTF-8") from error
 
 
 def _number(parts: Mapping[int, list[Field]], number: int) -> int:

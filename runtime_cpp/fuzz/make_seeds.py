@@ -9,7 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
+
 from crosstune_export.build.probes import PROBES
+from crosstune_export.runtime.archive import MEMBERS, archive_parts
 
 #: Most tokens of the vocabulary that are kept, so that an input is quick to mutate.
 SMALL = 400
@@ -37,6 +41,16 @@ def bundle_seed(manifest: dict[str, object], selftest: bytes, tokenizer: bytes, 
     return bytes([odd]) + b"".join(map(piece, (rest, b"# card", b"graph", selftest, tokenizer)))
 
 
+def small_graph(data: bytes) -> bytes:
+    """The graph with two numbers a side in the place of each larger constant."""
+    model = onnx.load_from_string(data)
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) > SMALL:
+            few = np.zeros((2,) * len(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(few, tensor.name))
+    return model.SerializeToString()
+
+
 def rest_of(manifest: dict[str, object]) -> bytes:
     """What stands in a manifest after its digest."""
     body = {key: value for key, value in manifest.items() if key != "digest"}
@@ -58,6 +72,8 @@ def main() -> None:
     seeds = {
         "manifest": [rest_of(manifest)],
         "tokenizer": [small + b"\0" + text.encode() for text in PROBES[:4]],
+        "archive": [b"".join(archive_parts(dict.fromkeys(MEMBERS, text.encode()))) for text in PROBES[:4]],
+        "graph": [small_graph((arguments.bundle / "model.onnx").read_bytes())],
         "text": [text.encode() for text in PROBES],
         "bundle": [bundle_seed(manifest, short, small, odd) for odd in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)],
     }

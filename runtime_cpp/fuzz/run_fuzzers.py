@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TARGETS = ("manifest", "bundle", "tokenizer", "text")
+TARGETS = ("manifest", "archive", "graph", "bundle", "tokenizer", "text")
 HERE = Path(__file__).resolve().parent
 
 

@@ -89,7 +89,7 @@ CROSSTUNE_API crosstune_status crosstune_options_set_onnxruntime(crosstune_optio
 /* Probability, in [0, 1], below which no label is given. Default: what the bundle says. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threshold(crosstune_options *options, double threshold);
 
-/* Reads a bundle folder, checks every byte of it and makes it ready. `options` may be NULL. */
+/* Reads a bundle, a folder or the one file that crosstune-export pack makes of it, checks every byte and makes it ready. `options` may be NULL. */
 CROSSTUNE_API crosstune_status crosstune_classifier_create(const char *bundle, const crosstune_options *options,
                                                            crosstune_classifier **classifier);
 CROSSTUNE_API void crosstune_classifier_destroy(crosstune_classifier *classifier);

@@ -1,21 +1,12 @@
 // The files of a bundle in memory, every byte checked against the manifest.
 #pragma once
 
-#include <memory>
 #include <string>
-#include <string_view>
 
+#include "file_bytes.hpp"
 #include "manifest.hpp"
 
 namespace crosstune::core {
-
-// Bytes of one file, not zeroed before they are read.
-struct FileBytes {
-  std::unique_ptr<char[]> data;
-  std::size_t size = 0;
-
-  std::string_view view() const { return {data.get(), size}; }
-};
 
 struct BundleFiles {
   std::string path;
@@ -25,7 +16,8 @@ struct BundleFiles {
   std::string where(const char* name) const { return path + "/" + name; }
 };
 
-// Reads a bundle folder: its five files and no other, none through a link, each once, hashes before contents.
+// Reads a bundle: a folder with its five files and no other, none through a link, or the one file that crosstune-export pack
+// makes of it. Each is read once, hashes before contents.
 // Throws Failure (CROSSTUNE_BUNDLE).
 BundleFiles read_bundle(const std::string& path);
 

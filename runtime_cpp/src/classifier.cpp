@@ -23,6 +23,11 @@ Classifier::Classifier(BundleFiles files, const LoadOptions& options)
                                                options.threads, files_.manifest.labels.size())),
       threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
       process_(getpid()) {
+  const std::int64_t largest = rows_.largest_id();
+  if (static_cast<std::uint64_t>(largest) >= session_->vocabulary_size()) {
+    throw refused(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", the graph knows " +
+                  std::to_string(session_->vocabulary_size()) + " ids. Build the bundle again.");
+  }
   files_.model = {};  // onnxruntime has what it needs
   files_.tokenizer = {};
 }

@@ -86,7 +86,7 @@ GraphFacts read_graph(const JsonReader& reader) {
   facts.inputs = reader.texts("inputs");
   facts.outputs = reader.texts("outputs");
   facts.opset = reader.integer("opset", 1, 1000);
-  reader.integer("ir_version", 1, 1000);
+  facts.ir_version = reader.integer("ir_version", 1, 1000);
   facts.min_onnxruntime = reader.text("min_onnxruntime");
   facts.disabled_optimizers = reader.texts("disabled_optimizers");
   facts.session_config = read_session_config(reader);
@@ -129,6 +129,12 @@ std::map<std::string, FileEntry> read_files(const JsonReader& reader) {
 }
 
 }  // namespace
+
+std::uint64_t max_bytes_of(std::string_view name) {
+  for (const FileLimit& file : kFiles)
+    if (file.name == name) return file.max_bytes;
+  throw Failure(CROSSTUNE_BUG, std::string(name) + ": no file of a bundle, expected one.");
+}
 
 Manifest parse_manifest(std::string_view bytes, const std::string& where) {
   Manifest manifest;

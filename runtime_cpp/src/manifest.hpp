@@ -31,6 +31,9 @@ inline constexpr std::array<FileLimit, 5> kFiles = {{
     {kTokenizerName, std::uint64_t{64} << 20},
 }};
 
+// The limit of one of these files.
+std::uint64_t max_bytes_of(std::string_view name);
+
 // How ids are laid out around a text.
 struct TokenLayout {
   std::size_t max_length_tokens;  // special ids included
@@ -42,7 +45,7 @@ struct TokenLayout {
 struct GraphFacts {
   std::vector<std::string> inputs;   // input_ids, attention_mask and perhaps token_type_ids
   std::vector<std::string> outputs;  // probs, text_vector and perhaps scope
-  std::int64_t opset;
+  std::int64_t opset, ir_version;
   std::string min_onnxruntime;
   std::vector<std::string> disabled_optimizers;
   std::map<std::string, std::string> session_config;

@@ -4,11 +4,13 @@
 #include <vector>
 
 #include "error.hpp"
+#include "graph_check.hpp"
+#include "utf8.hpp"
 
 namespace crosstune::core {
 namespace {
 
-// One line of onnxruntime's message, at most 200 bytes of it.
+// One line of onnxruntime's message, at most 200 bytes of it; names of a graph in it may be no UTF-8.
 std::string one_line(const char* message) {
   std::string line;
   for (const char* c = message; *c != '\0' && line.size() < 200; ++c) {
@@ -16,7 +18,9 @@ std::string one_line(const char* message) {
     if (!space) line += *c;
     else if (!line.empty() && line.back() != ' ') line += ' ';
   }
-  return line;
+  std::string buffer;
+  bool cut = false;
+  return std::string(repaired(line, 200, &buffer, &cut));
 }
 
 std::string joined(const std::vector<std::string>& parts, char separator) {
@@ -70,6 +74,7 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
     throw refused(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
                   "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
   }
+  vocabulary_size_ = check_graph(model, graph, where);
   OrtMemoryInfo* memory = nullptr;
   check(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory), where);
   memory_.reset(memory);

@@ -19,6 +19,9 @@ class Session {
   Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
           int threads, std::size_t label_count);
 
+  // Every id of a row must be below.
+  std::uint64_t vocabulary_size() const { return vocabulary_size_; }
+
   // Runs one row. `probs` takes L floats, `scope` one where the graph gives it. Safe in many threads at once.
   // Throws Failure.
   void run(const TokenRow& row, float* probs, float* scope) const;
@@ -39,6 +42,7 @@ class Session {
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtSession> session_;
   std::size_t label_count_;
+  std::uint64_t vocabulary_size_ = 0;
   bool has_types_, has_scope_;
 };
 

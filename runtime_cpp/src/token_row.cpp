@@ -35,6 +35,13 @@ std::vector<std::int32_t> RowMaker::ids_of(std::string_view text, std::size_t en
   return ids;
 }
 
+std::int32_t RowMaker::largest_id() const {
+  std::int32_t largest = tokenizer_->largest_id();
+  for (const auto* ids : {&layout_.prefix_ids, &layout_.infix_ids, &layout_.suffix_ids})
+    for (const std::int32_t id : *ids) largest = std::max(largest, id);
+  return largest;
+}
+
 TokenRow RowMaker::single(std::string_view text) const {
   const std::size_t budget = layout_.max_length_tokens - layout_.prefix_ids.size() - layout_.suffix_ids.size();
   bool cut = false;

@@ -26,6 +26,9 @@ class RowMaker {
   RowMaker(std::unique_ptr<const Tokenizer> tokenizer, const TokenLayout& layout)
       : tokenizer_(std::move(tokenizer)), layout_(layout) {}
 
+  // The largest id that a row can hold.
+  std::int32_t largest_id() const;
+
   TokenRow single(std::string_view text) const;
   TokenRow pair(std::string_view first, std::string_view second) const;
 

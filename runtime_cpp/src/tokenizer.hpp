@@ -18,6 +18,9 @@ class Tokenizer {
   // Appends the ids of `text`, without special tokens; a special token spelled out in it is ordinary text. May stop as soon
   // as more than `enough` ids are there. `text` is UTF-8. Safe in many threads at once.
   virtual void append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const = 0;
+
+  // The largest id that it can give.
+  virtual std::int32_t largest_id() const = 0;
 };
 
 // Reads the format of the `tokenizers` library. Throws Failure (CROSSTUNE_BUNDLE) for a file that is broken or whose

@@ -1,5 +1,6 @@
 #include "wordpiece.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "utf8.hpp"
@@ -30,6 +31,7 @@ WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps)
   const JsonObject& vocabulary = model.object("vocab");
   for (const auto& [token, json] : vocabulary) {
     const std::int32_t id = id_in(model, token, json);
+    largest_id_ = std::max(largest_id_, id);
     if (token.size() > kLongestPiece)
       throw model.bad("vocab", "one with a token of " + std::to_string(token.size()) + " bytes", "at most 512");
     if (!token.empty()) first_pieces_.add(token, id);

@@ -14,6 +14,7 @@ class WordPiece : public Tokenizer {
   WordPiece(const JsonReader& model, const NormalizerSteps& steps);
 
   void append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const override;
+  std::int32_t largest_id() const override { return largest_id_; }
 
  private:
   class Words;
@@ -22,7 +23,7 @@ class WordPiece : public Tokenizer {
 
   NormalizerSteps steps_;
   std::size_t max_word_characters_;
-  std::int32_t unknown_id_;
+  std::int32_t unknown_id_, largest_id_ = 0;
   PrefixTable first_pieces_, later_pieces_;
   std::uint8_t ascii_[128];  // what becomes of an ASCII character, see kWordEnds and below in wordpiece.cpp
 };

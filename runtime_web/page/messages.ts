@@ -1,6 +1,6 @@
 // What the page and its worker say to each other.
 
-/** What to load: the address of a bundle's folder, or files that a person chose. */
+/** What to load: the address of a bundle, or files that a person chose. */
 export type Source = string | readonly File[];
 
 /** What the page shows of a bundle. */

@@ -1,7 +1,10 @@
 // Reads the files of a bundle once each, and hands out only bytes whose hashes are right.
 
-import { BundleFetchError, BundleIntegrityError } from "./errors.js";
+import { ArchiveReader, MEMBERS } from "./archive.js";
+import { BundleIntegrityError } from "./errors.js";
+import { fetched, tooLarge } from "./fetching.js";
 import { type Manifest, MANIFEST_NAME, MODEL_NAME, parseManifest, SELFTEST_NAME, SIZE_LIMITS, TOKENIZER_NAME } from "./manifest.js";
+import { packedBlob, type PackedBundle } from "./packed_bundle.js";
 import { type Bytes, sha256 } from "./sha256.js";
 
 /** Where the files of a bundle are. */
@@ -28,7 +31,31 @@ export interface BundleFiles {
 export type OnProgress = (receivedBytes: number, totalBytes: number) => void;
 
 /** Reads and checks a bundle. Throws BundleError. */
-export async function readBundle(folder: BundleFolder, onProgress: OnProgress = () => {}): Promise<BundleFiles> {
+export async function readBundle(source: BundleFolder | PackedBundle, onProgress: OnProgress = () => {}): Promise<BundleFiles> {
+  return "place" in source ? again((fresh) => readPacked(source, fresh, onProgress)) : readFolder(source, onProgress);
+}
+
+async function readPacked(packed: PackedBundle, fresh: boolean, onProgress: OnProgress): Promise<BundleFiles> {
+  let received = 0;
+  const bytes = await packed.whole(fresh, (count, total) => {
+    received += count;
+    if (total > 0) onProgress(received, total);
+  });
+  const where = (name: string): string => `${packed.place}/${name}`;
+  const archive = new ArchiveReader(bytes, packed.place);
+  const manifest = await parseManifest(archive.read(MANIFEST_NAME), where(MANIFEST_NAME));
+  const contents = new Map<string, Bytes>();
+  for (const name of MEMBERS.slice(1)) {
+    const data = archive.read(name);
+    const expected = manifest.files.get(name)!;
+    await check(data, expected.sizeBytes, expected.sha256, where(name));
+    contents.set(name, name === MODEL_NAME ? data : data.slice()); // what is kept must not hold the whole archive
+  }
+  archive.finish();
+  return filesOf(where, manifest, contents);
+}
+
+async function readFolder(folder: BundleFolder, onProgress: OnProgress): Promise<BundleFiles> {
   const readManifest = async (fresh: boolean): Promise<Manifest> => {
     const bytes = await folder.read(MANIFEST_NAME, SIZE_LIMITS.get(MANIFEST_NAME)!, fresh, () => {});
     return parseManifest(bytes, folder.where(MANIFEST_NAME));
@@ -56,13 +83,12 @@ export async function readBundle(folder: BundleFolder, onProgress: OnProgress = 
       }),
     ),
   );
-  return {
-    where: (name) => folder.where(name),
-    manifest,
-    model: contents.get(MODEL_NAME)!,
-    tokenizer: contents.get(TOKENIZER_NAME)!,
-    selftest: contents.get(SELFTEST_NAME)!,
-  };
+  return filesOf((name) => folder.where(name), manifest, contents);
+}
+
+function filesOf(where: (name: string) => string, manifest: Manifest, contents: ReadonlyMap<string, Bytes>): BundleFiles {
+  const [model, tokenizer, selftest] = [contents.get(MODEL_NAME)!, contents.get(TOKENIZER_NAME)!, contents.get(SELFTEST_NAME)!];
+  return { where, manifest, model, tokenizer, selftest };
 }
 
 // A cache may have kept a file of another build: what is not as built is read once more, past the cache.
@@ -87,10 +113,7 @@ async function check(bytes: Bytes, sizeBytes: number, hash: string, where: strin
   }
 }
 
-/** A refusal of a file that is too large. */
-export function tooLarge(where: string, size: string, limit: number): BundleIntegrityError {
-  return new BundleIntegrityError(`${where}: ${size}, expected at most ${limit}. Build the bundle again.`);
-}
+const EXPECTED = "the file of a bundle. Check the address, and that all five files are there.";
 
 /** A bundle on a server, by the address of its folder. */
 export function folderAt(address: URL): BundleFolder {
@@ -99,51 +122,17 @@ export function folderAt(address: URL): BundleFolder {
   const urlOf = (name: string): string => new URL(name + folder.search, folder).href;
   return {
     where: urlOf,
-    async read(name, limit, fresh, received) {
-      const where = urlOf(name);
-      const unreachable = (error: unknown): BundleFetchError =>
-        new BundleFetchError(`${where}: cannot be fetched (${String(error)}). Check the address and the network.`, { cause: error });
-      let response: Response;
-      try {
-        response = await fetch(where, fresh ? { cache: "reload" } : {});
-      } catch (error) {
-        throw unreachable(error);
-      }
-      if (!response.ok || response.body === null) {
-        throw new BundleFetchError(
-          `${where}: the server answers ${response.status}, expected the file of a bundle. Check the address, and that all five files are there.`,
-        );
-      }
-      const type = response.headers.get("Content-Type") ?? "";
-      if (type.startsWith("text/html")) {
-        await response.body.cancel();
-        throw new BundleFetchError(
-          `${where}: the server sends an HTML page, expected the file of a bundle. Check the address, and that all five files are there.`,
-        );
-      }
-      const parts: Bytes[] = [];
-      let size = 0;
-      const reader = response.body.getReader();
-      for (;;) {
-        const part = await reader.read().catch((error: unknown) => {
-          throw unreachable(error);
-        });
-        if (part.done) break;
-        size += part.value.length;
-        if (size > limit) {
-          await reader.cancel();
-          throw tooLarge(where, `more than ${limit} bytes`, limit);
-        }
-        parts.push(part.value);
-        received(part.value.length);
-      }
-      return joined(parts, size);
-    },
+    read: (name, limit, fresh, received) => fetched(urlOf(name), EXPECTED, limit, fresh, received),
   };
 }
 
-/** A bundle of files that a person chose or dropped. Throws BundleIntegrityError unless they are the five of a bundle. */
-export function folderOf(files: readonly File[]): BundleFolder {
+/**
+ * A bundle of files that a person chose or dropped: its five files, or the packed one alone. Throws BundleIntegrityError for
+ * anything else.
+ */
+export function bundleOf(files: readonly File[]): BundleFolder | PackedBundle {
+  const [only] = files;
+  if (files.length === 1 && !SIZE_LIMITS.has(only!.name)) return packedBlob(only!);
   const byName = new Map(files.map((file) => [file.name, file]));
   const first = files[0]?.webkitRelativePath.split("/")[0];
   const where = (name: string): string => (first ? `${first}/${name}` : name);
@@ -170,14 +159,4 @@ export function folderOf(files: readonly File[]): BundleFolder {
       }
     },
   };
-}
-
-function joined(parts: readonly Bytes[], size: number): Bytes {
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -1,7 +1,8 @@
-import { type BundleFiles, type BundleFolder, folderAt, folderOf, type OnProgress, readBundle } from "./bundle_files.js";
-import { InputError, UsageError } from "./errors.js";
+import { type BundleFiles, type BundleFolder, bundleOf, folderAt, type OnProgress, readBundle } from "./bundle_files.js";
+import { BundleContentError, InputError, UsageError } from "./errors.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "./manifest.js";
+import { packedAt, packedBlob, type PackedBundle, packedBytes } from "./packed_bundle.js";
 import { checkThreshold, decide, type Prediction } from "./prediction.js";
 import { readSelftest, type SelfTestReport } from "./selftest.js";
 import { GraphSession } from "./session.js";
@@ -31,11 +32,17 @@ export class Classifier {
     private readonly session: GraphSession,
   ) {}
 
-  /** Reads a bundle from a folder of any kind, checks every byte of it, and makes it ready. Throws BundleError or PlatformError. */
-  static async open(folder: BundleFolder, options: LoadOptions = {}): Promise<Classifier> {
-    const { where, manifest, selftest, tokenizer, model } = await readBundle(folder, options.onProgress);
+  /** Reads a bundle of any kind, checks every byte of it, and makes it ready. Throws BundleError or PlatformError. */
+  static async open(source: BundleFolder | PackedBundle, options: LoadOptions = {}): Promise<Classifier> {
+    const { where, manifest, selftest, tokenizer, model } = await readBundle(source, options.onProgress);
     const rows = new RowMaker(readTokenizer(tokenizer, where(TOKENIZER_NAME)), manifest.tokens, manifest.textPair);
     const session = await GraphSession.open(model, manifest, where(MODEL_NAME));
+    if (rows.largestId >= session.vocabularySize) {
+      await session.release();
+      throw new BundleContentError(
+        `${where(TOKENIZER_NAME)}: has the id ${rows.largestId}, the graph knows ${session.vocabularySize} ids. Build the bundle again.`,
+      );
+    }
     return new Classifier({ where, manifest, selftest }, rows, session);
   }
 
@@ -115,23 +122,36 @@ export class Classifier {
   }
 }
 
+/** Where a bundle is: an address, the files that a person chose or dropped, or a packed bundle in memory. */
+export type Source = string | URL | readonly File[] | Blob | ArrayBuffer | Uint8Array;
+
 /**
- * Loads a bundle from the address of its folder, or from files that a person chose or dropped.
+ * Loads a bundle: from the address of its folder, or of its packed form where the path ends in `.zip`; from its five files or the
+ * packed one, as a person chose or dropped them; from the bytes of the packed form.
  *
  *     const classifier = await load("/support.bundle/");
  *     const [answer] = await classifier.classify(["my thermostat is stuck on the logo"]);
  *
  * Throws BundleError where the bundle is refused (the message says which file and why), PlatformError where the browser lacks
- * what is needed, UsageError where `source` is neither.
+ * what is needed, UsageError where `source` is none of these.
  */
-export async function load(source: string | URL | readonly File[], options: LoadOptions = {}): Promise<Classifier> {
-  return Classifier.open(Array.isArray(source) ? folderOf(source) : folderAt(addressOf(source as string | URL)), options);
+export async function load(source: Source, options: LoadOptions = {}): Promise<Classifier> {
+  return Classifier.open(bundleAt(source), options);
+}
+
+function bundleAt(source: Source): BundleFolder | PackedBundle {
+  if (Array.isArray(source)) return bundleOf(source);
+  if (source instanceof Blob) return packedBlob(source);
+  if (source instanceof ArrayBuffer) return packedBytes(new Uint8Array(source.slice(0))); // a copy, which nobody changes
+  if (source instanceof Uint8Array) return packedBytes(source.slice());
+  const address = addressOf(source as string | URL);
+  return address.pathname.endsWith(".zip") ? packedAt(address) : folderAt(address);
 }
 
 function addressOf(source: string | URL): URL {
   const base = (globalThis as { location?: Location }).location?.href;
   if (!URL.canParse(String(source), base)) {
-    throw new UsageError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle's folder.`);
+    throw new UsageError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle.`);
   }
   return new URL(source, base);
 }

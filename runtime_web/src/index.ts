@@ -1,4 +1,4 @@
-export { type ClassifyOptions, type Classifier, type ExplainOptions, load, type LoadOptions } from "./classifier.js";
+export { type ClassifyOptions, type Classifier, type ExplainOptions, load, type LoadOptions, type Source } from "./classifier.js";
 export * from "./errors.js";
 export type { Explanation, WordEvidence } from "./explanation.js";
 export type { GraphFacts, LabelEntry, Manifest, TokenLayout } from "./manifest.js";

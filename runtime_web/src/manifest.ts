@@ -9,6 +9,7 @@ export const MANIFEST_NAME = "manifest.json";
 export const MODEL_NAME = "model.onnx";
 export const TOKENIZER_NAME = "tokenizer.json";
 export const SELFTEST_NAME = "selftest.json";
+export const CARD_NAME = "README.md";
 
 /** The files of a bundle and the size in bytes above which each is refused unread. */
 export const SIZE_LIMITS: ReadonlyMap<string, number> = new Map([
@@ -16,7 +17,7 @@ export const SIZE_LIMITS: ReadonlyMap<string, number> = new Map([
   [MODEL_NAME, 2 ** 31 - 1],
   [TOKENIZER_NAME, 2 ** 26],
   [SELFTEST_NAME, 2 ** 24],
-  ["README.md", 2 ** 20],
+  [CARD_NAME, 2 ** 20],
 ]);
 
 /** A label and the sentences that describe it, at least one. */
@@ -40,6 +41,8 @@ export interface GraphFacts {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly precision: string;
+  readonly opset: number;
+  readonly irVersion: number;
   readonly minOnnxruntime: string;
   readonly disabledOptimizers: readonly string[];
 }
@@ -165,6 +168,8 @@ function readGraph(fields: Fields): GraphFacts {
     inputs,
     outputs,
     precision: fields.text("precision"),
+    opset: fields.integer("opset", 1, 1000),
+    irVersion: fields.integer("ir_version", 1, 1000),
     minOnnxruntime: fields.text("min_onnxruntime"),
     disabledOptimizers: fields.texts("disabled_optimizers"),
   };

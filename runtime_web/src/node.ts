@@ -1,27 +1,43 @@
-// What Node gets: the same, and bundles in folders of this machine.
+// What Node gets: the same, and bundles of this machine.
 
-import { constants } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BundleFolder, tooLarge } from "./bundle_files.js";
-import { Classifier, load as loadAnywhere, type LoadOptions } from "./classifier.js";
+import { LARGEST_ARCHIVE } from "./archive.js";
+import type { BundleFolder } from "./bundle_files.js";
+import { Classifier, load as loadAnywhere, type LoadOptions, type Source } from "./classifier.js";
 import { BundleIntegrityError } from "./errors.js";
+import { tooLarge } from "./fetching.js";
 import { SIZE_LIMITS } from "./manifest.js";
+import type { PackedBundle } from "./packed_bundle.js";
+import type { Bytes } from "./sha256.js";
 
 export * from "./index.js";
 
-/** As in the browser; a `file:` address or a path is a folder of this machine. */
-export async function load(source: string | URL | readonly File[], options: LoadOptions = {}): Promise<Classifier> {
-  if (Array.isArray(source)) return loadAnywhere(source, options);
-  const address = source as string | URL;
-  const protocol = URL.canParse(String(address)) ? new URL(address).protocol : "path:";
-  if (protocol === "http:" || protocol === "https:") return loadAnywhere(address, options);
-  return Classifier.open(await folderOnDisk(protocol === "file:" ? fileURLToPath(address) : String(address)), options);
+/** As in the browser; a `file:` address or a path is a folder or a packed bundle of this machine. */
+export async function load(source: Source, options: LoadOptions = {}): Promise<Classifier> {
+  if (typeof source !== "string" && !(source instanceof URL)) return loadAnywhere(source, options);
+  const protocol = URL.canParse(String(source)) ? new URL(source).protocol : "path:";
+  if (protocol === "http:" || protocol === "https:") return loadAnywhere(source, options);
+  const path = protocol === "file:" ? fileURLToPath(source) : String(source);
+  const status = await stat(path).catch(() => undefined);
+  return Classifier.open(status?.isFile() ? packedOnDisk(path) : await folderOnDisk(path, status), options);
 }
 
-async function folderOnDisk(path: string): Promise<BundleFolder> {
-  const status = await stat(path).catch(() => undefined);
+// A link to the file is followed: field updates switch one, and what it leads to is checked as ever.
+function packedOnDisk(path: string): PackedBundle {
+  return {
+    place: path,
+    async whole(_fresh, received) {
+      const bytes = await readRegular(path, 0, LARGEST_ARCHIVE);
+      received(bytes.length, bytes.length);
+      return bytes;
+    },
+  };
+}
+
+async function folderOnDisk(path: string, status: Stats | undefined): Promise<BundleFolder> {
   if (!status?.isDirectory()) {
     const what = status === undefined ? "nothing" : "a file";
     throw new BundleIntegrityError(`${path}: found ${what}, expected a bundle folder. Build one with crosstune-export build.`);
@@ -41,23 +57,26 @@ async function folderOnDisk(path: string): Promise<BundleFolder> {
   return {
     where: (name) => join(path, name),
     async read(name, limit, _fresh, received) {
-      const where = join(path, name);
-      const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
-      const file = await open(where, flags).catch((error: NodeJS.ErrnoException) => {
-        throw new BundleIntegrityError(`${where}: cannot be opened (${error.code}), expected a regular file. Copy or build the bundle again.`, {
-          cause: error,
-        });
-      });
-      try {
-        const status = await file.stat();
-        if (!status.isFile()) throw new BundleIntegrityError(`${where}: not a regular file. Copy or build the bundle again.`);
-        if (status.size > limit) throw tooLarge(where, `${status.size} bytes`, limit);
-        const bytes = new Uint8Array(await file.readFile());
-        received(bytes.length);
-        return bytes;
-      } finally {
-        await file.close();
-      }
+      const bytes = await readRegular(join(path, name), constants.O_NOFOLLOW ?? 0, limit);
+      received(bytes.length);
+      return bytes;
     },
   };
+}
+
+// The whole of a regular file, without waiting for a pipe.
+async function readRegular(where: string, flags: number, limit: number): Promise<Bytes> {
+  const file = await open(where, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | flags).catch((error: NodeJS.ErrnoException) => {
+    throw new BundleIntegrityError(`${where}: cannot be opened (${error.code}), expected a regular file. Copy or build the bundle again.`, {
+      cause: error,
+    });
+  });
+  try {
+    const status = await file.stat();
+    if (!status.isFile()) throw new BundleIntegrityError(`${where}: not a regular file. Copy or build the bundle again.`);
+    if (status.size > limit) throw tooLarge(where, `${status.size} bytes`, limit);
+    return new Uint8Array(await file.readFile());
+  } finally {
+    await file.close();
+  }
 }

@@ -2,6 +2,7 @@
 
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
 import { BundleContentError, BundleVersionError, PlatformError } from "./errors.js";
+import { checkGraph } from "./graph_check.js";
 import type { GraphFacts, Manifest } from "./manifest.js";
 import type { Bytes } from "./sha256.js";
 import type { TokenRow } from "./token_row.js";
@@ -29,6 +30,8 @@ export class GraphSession {
   private constructor(
     private readonly inner: InferenceSession,
     private readonly facts: GraphFacts,
+    /** Every id of a row must be below. */
+    readonly vocabularySize: number,
   ) {}
 
   /** Builds a session from the bytes of a graph. Throws BundleError or PlatformError. */
@@ -43,6 +46,7 @@ export class GraphSession {
         `${where}: needs onnxruntime >= ${facts.minOnnxruntime}, found onnxruntime-web ${version}. Upgrade crosstune-web.`,
       );
     }
+    const vocabularySize = checkGraph(model, facts, where);
     env.wasm.numThreads = 1; // best for one short text, and needs no isolated page
     env.logLevel = "fatal"; // what onnxruntime has to say comes as an exception
     const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
@@ -60,7 +64,7 @@ export class GraphSession {
       await inner.release();
       throw error;
     }
-    return new GraphSession(inner, facts);
+    return new GraphSession(inner, facts, vocabularySize);
   }
 
   /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */

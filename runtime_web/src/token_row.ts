@@ -37,6 +37,12 @@ export class RowMaker {
     private readonly textPair: boolean,
   ) {}
 
+  /** The largest id that a row can hold. */
+  get largestId(): number {
+    const { prefixIds, infixIds, suffixIds } = this.layout;
+    return [...prefixIds, ...infixIds, ...suffixIds].reduce((largest, id) => Math.max(largest, id), this.tokenizer.largestId);
+  }
+
   /** The row of `texts[index]`. Throws InputError where it is not what the bundle takes. */
   row(text: unknown, index: number): TokenRow {
     const { prefixIds, infixIds, suffixIds, secondTypeId } = this.layout;

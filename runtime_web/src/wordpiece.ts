@@ -21,6 +21,8 @@ export class WordPiece {
   private readonly longestPiece: number; // in UTF-16 units
   private readonly maxWordCharacters: number;
   private readonly unknownId: number;
+  /** The largest id that a text can have. */
+  readonly largestId: number;
 
   /** Reads the `model` and the `normalizer` of a `tokenizer.json`. Throws BundleContentError. */
   constructor(model: Fields, normalizer: Fields) {
@@ -28,6 +30,7 @@ export class WordPiece {
     this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 2 ** 30);
     const prefix = model.text("continuing_subword_prefix");
     let longest = 0;
+    let largestId = 0;
     for (const [token, id] of model.table("vocab")) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
         throw model.bad("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
@@ -37,8 +40,10 @@ export class WordPiece {
         this.laterPieces.set(token.slice(prefix.length), id as number);
       }
       longest = Math.max(longest, token.length);
+      largestId = Math.max(largestId, id as number);
     }
     this.longestPiece = longest;
+    this.largestId = largestId;
     const unknown = model.text("unk_token");
     const unknownId = model.table("vocab").get(unknown);
     if (unknownId === undefined) throw model.bad("unk_token", describe(unknown), "a token of the vocabulary");

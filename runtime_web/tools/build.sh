@@ -18,6 +18,8 @@ if [ ! -e src/character_tables.ts ] || ! "$python" -c 'import sys, tokenizers
 sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/character_tables.ts").read(400))'; then
   "$python" ../runtime_cpp/tools/make_character_tables.py src/character_tables.ts
 fi
+printf '// crosstune_export/runtime/graph_rules.json, put here by tools/build.sh. Do not edit.\nexport const GRAPH_RULES = %s;\n' \
+  "$(cat ../crosstune_export/runtime/graph_rules.json)" >src/graph_rules.ts
 cp ../LICENSE .
 rm -rf dist
 npm run --silent check

@@ -188,7 +188,7 @@ def test_two_readers_cannot_see_two_graphs(model, files, refused):
 
 
 def test_not_a_model_at_all(refused):
-    assert refused(b"") == "opset None and IR version 0 where the manifest says 18 and 10"
+    assert refused(b"") == "opset 0 and IR version 0 where the manifest says 18 and 10"
     assert refused(b"\x0b") == "wire type 3 at byte 0"
 
 

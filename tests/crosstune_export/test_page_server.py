@@ -8,6 +8,7 @@ import http.client
 import pytest
 
 from crosstune_export import BundleIntegrityError, MissingExtraError, UsageError
+from crosstune_export.packing import pack
 from crosstune_export.page_server import make_server, served_files
 from tests.runtime_web.page_fixtures import serving
 
@@ -45,6 +46,11 @@ def test_the_page_and_the_five_files(ask, tiny_bundle_dir):
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     for path in tiny_bundle_dir.iterdir():
         assert ask(f"/bundle/{path.name}")[1] == path.read_bytes()
+
+
+def test_a_packed_bundle_is_served_as_its_files(tiny_bundle_dir, page, tmp_path):
+    pack(tiny_bundle_dir, tmp_path / "x.zip")
+    assert served_files(tmp_path / "x.zip", page) == served_files(tiny_bundle_dir, page)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,23 @@
 // Answers questions about bundles, one JSON object a line, with the crosstune-web that is installed beside this file.
 
 import { createInterface } from "node:readline";
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { load } from "crosstune-web";
 
 const loaded = [];
+const bytes = (path) => new Uint8Array(readFileSync(path));
+/** What `load` is given for a file. */
+const forms = {
+  path: (source) => source,
+  bytes,
+  buffer: (path) => bytes(path).buffer,
+  blob: (path) => new Blob([bytes(path)]),
+  files: (path) => [new File([bytes(path)], basename(path))],
+};
 const answers = {
-  async load({ source }) {
-    const classifier = await load(source);
+  async load({ source, form }) {
+    const classifier = await load(forms[form](source));
     return { number: loaded.push(classifier) - 1, labels: classifier.labels, digest: classifier.manifest.digest };
   },
   async classify({ number, texts, threshold }) {

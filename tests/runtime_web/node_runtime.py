@@ -64,8 +64,9 @@ class NodeRuntime:
             raise WebError(answer["error"], answer["message"])
         return answer["found"]
 
-    def load(self, source: object) -> Loaded:
-        return Loaded(self, self.ask("load", source=str(source)))
+    def load(self, source: object, form: str = "path") -> Loaded:
+        """Load from a path or an address; ``form`` is what ``load`` gets of a file: bytes, buffer, blob, files."""
+        return Loaded(self, self.ask("load", source=str(source), form=form))
 
     def close(self) -> None:
         self._process.stdin.close()

@@ -10,6 +10,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.edited_bundle import edited
+from tests.forged_graphs import failing
 from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import OTHER_ONNXRUNTIME, WEB_TO_PYTHON
 
@@ -119,10 +120,8 @@ def test_labels_named_as_javascript_names_its_own(runtime, tiny_fp32_bundle_dir,
 
 
 def test_a_row_that_is_not_finite_is_an_error(runtime, tiny_fp32_bundle_dir, tmp_path):
-    model = onnx.load_from_string((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
-    bias = next(value for value in model.graph.initializer if value.name == "label_bias")
-    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(bias.dims, np.nan, np.float32), "label_bias"))
-    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model.SerializeToString()})
+    model = failing((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
     with pytest.raises(WebError) as caught:
         runtime.load(path).classify(["a", "b"])
     assert caught.value.name == "InputError"

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from crosstune_export import Classifier
+from crosstune_export.packing import pack
 from crosstune_export.page_server import ServedFile, served_files
 from tests.edited_bundle import edited
 from tests.runtime_web.page_fixtures import axe_source, serving
@@ -311,7 +312,7 @@ def test_a_folder_that_a_person_chooses(visit, files, tiny_paper_bundle_dir, tmp
     )
 
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose its five files").click()
+        page.get_by_role("button", name="Choose its files").click()
     chooser.value.set_files([tmp_path / "mine.bundle" / "manifest.json"])
     assert (
         here.refusal()
@@ -330,6 +331,26 @@ def drop(page: Page, *paths) -> None:
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+
+
+def test_the_packed_file_that_a_person_chooses_or_drops(visit, files, tiny_paper_bundle_dir, tmp_path):
+    packed = tmp_path / "mine.bundle.zip"
+    digest = pack(tiny_paper_bundle_dir, packed).manifest.digest
+    here = visit(files).open().ready()
+    with here.page.expect_file_chooser() as chooser:
+        here.page.get_by_role("button", name="Choose its files").click()
+    chooser.value.set_files([packed])
+    expect(here.page.locator("#bundle-facts")).to_contain_text(digest[:12])
+    here.page.get_by_role("button", name="Back to the served one").click()
+    expect(here.page.locator("#bundle-facts")).not_to_contain_text(digest[:12])
+    drop(here.page, packed)
+    expect(here.page.locator("#bundle-facts")).to_contain_text(digest[:12])
+    (tmp_path / "notes.txt").write_text("no bundle", "utf-8")
+    drop(here.page, tmp_path / "notes.txt")
+    assert here.refusal() == (
+        "notes.txt: no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again."
+    )
+    expect(here.page.locator("#bundle-facts")).to_contain_text(digest[:12])  # the one before stays
 
 
 def test_a_folder_that_a_person_drops(visit, files, tiny_paper_bundle_dir, tmp_path):

@@ -27,7 +27,7 @@ public final class Classifier implements AutoCloseable {
   private long handle;
 
   /**
-   * Reads a bundle folder and checks every byte of it.
+   * Reads a bundle, a folder or the one file that crosstune-export pack makes of it, and checks every byte of it.
    *
    * @param bundle path of the folder, for example of files that were copied out of the app's assets
    * @param onnxruntime file name of the library, or null: found as crosstune.h says

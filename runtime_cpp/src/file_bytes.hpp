@@ -1,0 +1,16 @@
+// Bytes of one file, not zeroed before they are read.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+namespace crosstune::core {
+
+struct FileBytes {
+  std::unique_ptr<char[]> data;
+  std::size_t size = 0;
+
+  std::string_view view() const { return {data.get(), size}; }
+};
+
+}  // namespace crosstune::core
