@@ -4,7 +4,7 @@
 2. A teacher fitted on the real shots only must leave the label that a text was asked for twice as likely right as wrong. How
    many labels are wrong at all is estimated from what the teacher makes of all texts.
 3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
-   only where held-out accuracy does not drop and the held-out loss does not rise.
+   only where held-out accuracy does not drop and the loss does not rise; what luck explains is no drop.
 """
 
 from __future__ import annotations
