@@ -9,6 +9,8 @@ Example:
 
 from __future__ import annotations
 
+import os
+
 from crosstune_export.errors import (
     BundleContentError,
     BundleError,
@@ -32,6 +34,9 @@ from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.selftest import SelfTestReport
 
 __version__ = "0.1.0"
+
+# onnxruntime tells its makers how it is used unless this stands in the environment when it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BundleContentError",

@@ -57,6 +57,8 @@ const OnnxRuntime& open_onnxruntime(const std::string& file) {
   static std::mutex& mutex = *new std::mutex;  // both outlive every thread that might still run at exit
   static auto& opened = *new std::map<void*, std::unique_ptr<const OnnxRuntime>>;
   const std::lock_guard<std::mutex> lock(mutex);
+  // It tells its makers how it is used unless this stands in the environment when it is opened; 0: what stands there stays.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   std::string tried;
   for (const std::string& name : candidates(file)) {
     void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +96,15 @@ def test_onnxruntime_missing(tiny_bundle_dir):
     assert done.stdout == (
         "onnxruntime: not installed, expected for classifying. Run: pip install 'crosstune-export[cpu]' (or '[gpu]' for CUDA).\n"
     )
+
+
+def test_onnxruntime_keeps_nothing_to_tell_its_makers(tiny_bundle_dir, tmp_path):
+    code = f"from crosstune_export import Classifier; Classifier.load({str(tiny_bundle_dir)!r}).classify(['a box'])"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment | {"HOME": str(tmp_path)})
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.fault("G9", "I2")

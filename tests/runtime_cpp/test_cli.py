@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import numpy as np
@@ -28,6 +29,18 @@ def test_rows_are_those_of_the_contract(run, tiny_fp32_bundle_dir, tiny_other_te
         assert list(row["probs"]) == list(python.labels)
         assert np.abs(np.subtract(list(row["probs"].values()), answer.probs)).max() <= CPP_TO_PYTHON
         assert np.float32(row["prob"]) == np.float32(max(row["probs"].values()))
+
+
+def test_onnxruntime_keeps_nothing_to_tell_its_makers(program, tiny_fp32_bundle_dir, tmp_path):
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    command = [program, str(tiny_fp32_bundle_dir)]
+    done = subprocess.run(
+        command, input=b"a box\n", capture_output=True, check=True, env=environment | {"HOME": str(tmp_path)}
+    )
+    assert json.loads(done.stdout)["text"] == "a box"
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
