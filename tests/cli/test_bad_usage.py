@@ -300,7 +300,7 @@ def test_a_missing_extra_names_the_pip_line(
         arguments=[part.format(**places) for part in command],
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=scripts.environment, capture_output=True, timeout=120, check=False
+        [sys.executable, "-c", code], env=scripts.environment, capture_output=True, timeout=300, check=False
     )
     assert Outcome(done.returncode, done.stdout.decode(), done.stderr.decode()) == Outcome(2, "", f"error: {message}\n")
     assert files_in(task.out) == []

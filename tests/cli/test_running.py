@@ -229,7 +229,7 @@ def test_no_room_for_what_is_said(scripts, tiny_fp32_bundle_dir):
         ]:
             command = scripts.command("crosstune-export", *arguments)
             assert (
-                subprocess.run(command, env=scripts.environment, check=False, timeout=120, **streams).returncode == code
+                subprocess.run(command, env=scripts.environment, check=False, timeout=300, **streams).returncode == code
             )
 
 
@@ -274,7 +274,7 @@ def test_train_stopped_in_the_middle(scripts, task, tiny_backbone_dir, number, c
         assert process.poll() is None, "the run was to be in the middle of its epochs"
         process.send_signal(number)
         sent = time.monotonic()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert time.monotonic() - sent < 10
     assert (process.returncode, out) == (code, b"")
     assert err.decode() == f"error: {word}. Nothing half-written was left; run the command again.\n"

@@ -23,9 +23,9 @@ def test_it_says_where_it_serves_and_ends_on_a_signal(tiny_bundle_dir, ends_with
     ) as server:
         address = server.stdout.readline().decode().strip()
         assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(address, timeout=60) as page:
+        with urllib.request.urlopen(address, timeout=300) as page:
             assert b"<title>CrossTune</title>" in page.read()
-        with urllib.request.urlopen(f"{address}bundle/manifest.json", timeout=60) as manifest:
+        with urllib.request.urlopen(f"{address}bundle/manifest.json", timeout=300) as manifest:
             assert manifest.read() == (tiny_bundle_dir / "manifest.json").read_bytes()
         server.send_signal(ends_with)
         assert server.wait(60) == 0
@@ -34,7 +34,7 @@ def test_it_says_where_it_serves_and_ends_on_a_signal(tiny_bundle_dir, ends_with
 
 def test_a_bad_bundle(tmp_path):
     require_page()
-    done = subprocess.run([PROGRAM, "web", tmp_path / "none"], capture_output=True, check=False, timeout=60)
+    done = subprocess.run([PROGRAM, "web", tmp_path / "none"], capture_output=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (5, b"")
     assert done.stderr.decode() == (
         f"error: {tmp_path}/none: found nothing, expected a bundle folder. Build one with crosstune-export build.\n"

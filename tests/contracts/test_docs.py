@@ -19,7 +19,7 @@ README = REPO_ROOT / "README.md"
 def make_page(*arguments: str, columns: str, script=REPO_ROOT / "docs" / "make_cli_page.py"):
     return subprocess.run(
         [sys.executable, script, *arguments], env=os.environ | {"COLUMNS": columns, "TERM": "xterm"},
-        capture_output=True, check=False, timeout=60,
+        capture_output=True, check=False, timeout=300,
     )  # fmt: skip
 
 

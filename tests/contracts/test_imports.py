@@ -21,7 +21,7 @@ def loaded(code: str, *arguments: str) -> set[str]:
     wrapped = f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n{_indented(code)}\n{REPORT}"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", wrapped, *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=False, timeout=60,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=False, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stderr.decode()) == (0, "")
     return set(json.loads(done.stdout))

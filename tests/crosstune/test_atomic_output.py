@@ -342,7 +342,7 @@ os.wait()
 print(sorted(os.listdir()))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True
     )
     before, after_fork = done.stdout.splitlines()
     assert before == after_fork

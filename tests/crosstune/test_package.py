@@ -15,7 +15,7 @@ MODULES = ["crosstune", *(module.name for module in pkgutil.walk_packages(crosst
 def python(code, *args):
     """Run code in an interpreter of its own; its stdout."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *args], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "error", "-c", code, *args], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -29,7 +29,7 @@ def ask(tiny_bundle_dir, page):
 
         def ask(path: str, method: str = "GET", **headers: str):
             connection = http.client.HTTPConnection(
-                "127.0.0.1", int(address.rstrip("/").rpartition(":")[2]), timeout=60
+                "127.0.0.1", int(address.rstrip("/").rpartition(":")[2]), timeout=300
             )
             connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()

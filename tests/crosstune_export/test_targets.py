@@ -67,7 +67,7 @@ def test_the_oldest_onnxruntime_gives_the_same_answers(tmp_path, tiny_bundle_dir
     done = subprocess.run(
         [sys.executable, "-c", code, tiny_bundle_dir, tiny_fp32_bundle_dir],
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{repo_root}"},
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     version, found = json.loads(done.stdout.splitlines()[-1])
     assert version == OLDEST

@@ -148,7 +148,7 @@ def test_a_forked_process_must_load_its_own(tiny_fp32_bundle_dir):
     runtime = wheel_library()
     done = subprocess.run(
         [sys.executable, "-c", FORKED, built("libcrosstune.so"), tiny_fp32_bundle_dir, runtime],
-        cwd=REPO_ROOT, capture_output=True, check=False, timeout=120,
+        cwd=REPO_ROOT, capture_output=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.stderr.decode() == ""
     assert done.stdout.decode() == (
@@ -180,7 +180,7 @@ def test_find_package_and_the_example(installed, tiny_fp32_bundle_dir, tmp_path)
     for name in ("classify", "classify-static"):
         done = subprocess.run(
             [tmp_path / name, tiny_fp32_bundle_dir], input=b"where is my parcel\nthanks, great work\n",
-            capture_output=True, check=False, timeout=60, env=os.environ | {"CROSSTUNE_ONNXRUNTIME": wheel_library()},
+            capture_output=True, check=False, timeout=300, env=os.environ | {"CROSSTUNE_ONNXRUNTIME": wheel_library()},
         )  # fmt: skip
         answers = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel", "thanks, great work"])
         assert done.stdout.decode() == "".join(f"{answer.label}\t{answer.prob:.4f}\n" for answer in answers)

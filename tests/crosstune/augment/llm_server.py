@@ -177,12 +177,12 @@ class LlmServer:
     def wait_for(self, count: int) -> None:
         """Wait until so many requests have come in all."""
         with self._lock:
-            assert self._lock.wait_for(lambda: len(self.requests) >= count, timeout=120)
+            assert self._lock.wait_for(lambda: len(self.requests) >= count, timeout=300)
 
     def settle(self) -> None:
         """Wait until nothing is being answered."""
         with self._lock:
-            assert self._lock.wait_for(lambda: not self._at_once, timeout=60)
+            assert self._lock.wait_for(lambda: not self._at_once, timeout=300)
 
     def close(self) -> None:
         self._closing.set()

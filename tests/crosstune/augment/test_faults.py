@@ -748,7 +748,7 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
             time.sleep(0.02)
         process.send_signal(number)
         sent = time.monotonic()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert time.monotonic() - sent < 30
     assert (process.returncode, out) == (code, b"")
     assert err.decode().splitlines()[-1] == f"error: {word}. Nothing half-written was left; run the command again."
