@@ -217,6 +217,13 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
     return [*shown, table]
 
 
+def markdown(table: Table) -> str:
+    """The same table for a page of the documentation."""
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
 def _cells(accuracy: Sequence[float]) -> list[str]:
     return [*(f"{value:.1f}" for value in accuracy), f"{accuracy[3] - accuracy[0]:+.1f}"]
 
@@ -241,12 +248,16 @@ def main() -> None:
     )
     parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
     parser.add_argument("--output", default="out/augmentation.json")
+    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
     arguments = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CrossTuneWarning)
         state = run(arguments)
-    for table in tables(state):
+    shown = tables(state)
+    for table in shown:
         Console(width=200).print(table)
+    if arguments.markdown:
+        Path(arguments.markdown).write_text("\n".join(map(markdown, shown)), "utf-8")
 
 
 if __name__ == "__main__":

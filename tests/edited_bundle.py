@@ -8,6 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from crosstune_export.manifest import digest_of, file_entry, parse_manifest
@@ -48,10 +51,29 @@ def edited(
 def with_tokenizer(source: Path, target: Path, tokenizer: Tokenizer, **tokens) -> tuple[Path, TextTokenizer]:
     """A copy of a bundle with another tokenizer and a long or given layout of tokens, and Python's own for the same."""
     data = tokenizer.to_str().encode()
+    ids = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
     layout = {"max_length_tokens": 1 << 14, "prefix_ids": [1], "infix_ids": [], "suffix_ids": [2]} | tokens
-    path = edited(source, target, lambda body: body["tokens"].update(layout), {"tokenizer.json": data})
+    path = edited(
+        source,
+        target,
+        lambda body: body["tokens"].update(layout),
+        {"tokenizer.json": data, "model.onnx": with_rows((source / "model.onnx").read_bytes(), ids)},
+    )
     manifest = parse_manifest((path / "manifest.json").read_bytes(), "manifest")
     return path, TextTokenizer(data, manifest.tokens, manifest.text_pair, "here")
+
+
+def with_rows(model: bytes, rows: int) -> bytes:
+    """The same graph with so many words or more in every table that input_ids pick from; those that are new are zero."""
+    graph = onnx.load_from_string(model)
+    tables = {node.input[0] for node in graph.graph.node if node.op_type == "Gather" and node.input[1] == "input_ids"}
+    for tensor in graph.graph.initializer:
+        if tensor.name in tables:
+            words = numpy_helper.to_array(tensor)
+            grown = np.zeros((max(rows, len(words)), *words.shape[1:]), words.dtype)
+            grown[: len(words)] = words
+            tensor.CopyFrom(numpy_helper.from_array(grown, tensor.name))
+    return graph.SerializeToString()
 
 
 def put(*keys):
