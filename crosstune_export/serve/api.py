@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from crosstune_export import Classifier, Explanation, InputError, Prediction, __version__
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.desk import Desk
+from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.refusal import Refusal
 from crosstune_export.serve.schema import (
     ClassifyAnswer,
@@ -58,7 +59,7 @@ def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
         redirect_slashes=False,  # a redirect would be made of the client's Host header
     )
     body_model = request_model(classifier, desk.limits)
-    example, example_answer = _example(classifier, body_model)
+    example, example_answer = _example(classifier, body_model, desk.limits)
     body_schema = {"required": True, "content": {_JSON: {"schema": body_model.model_json_schema(), "example": example}}}
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"description": text, **({"model": ErrorAnswer} if status != 408 else {})}
@@ -154,10 +155,12 @@ def _answers(classifier: Classifier, wanted: Any) -> dict[str, Any]:  # noqa: AN
     return {"digest": classifier.manifest.digest, "answers": answers}
 
 
-def _example(classifier: Classifier, body_model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A request made of two descriptions, and what this bundle really answers."""
-    first, second = (entry.descriptions[0] for entry in classifier.manifest.labels[:2])
-    texts = [[first, second]] if classifier.manifest.text_pair else [first, second]
+def _example(
+    classifier: Classifier, body_model: type[BaseModel], limits: ServeLimits
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A request made of two descriptions, as far as the limits allow, and what this bundle really answers."""
+    first, second = (entry.descriptions[0][: limits.max_characters] for entry in classifier.manifest.labels[:2])
+    texts: list[Any] = [[first, second]] if classifier.manifest.text_pair else [first, second]
     top_k = min(2, len(classifier.labels))
-    example = {"texts": texts, "top_k": top_k}
+    example = {"texts": texts[: limits.max_texts], "top_k": top_k}
     return example, _answers(classifier, body_model.model_validate(example))

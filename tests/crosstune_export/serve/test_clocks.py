@@ -112,6 +112,14 @@ def test_slow_clients_do_not_hurt_the_others(in_thread):
             connection.close()
 
 
+def test_the_page_s_example_keeps_to_the_narrowest_limits(in_thread):
+    server = in_thread(max_texts=1, max_characters=5)
+    page = ask(server.url, "GET", "/openapi.json")[2]
+    example = page["paths"]["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert [len(text) for text in example["texts"]] == [5]
+    assert ask(server.url, "POST", "/v1/classify", example)[0] == 200
+
+
 @pytest.mark.fault("J4")
 def test_more_than_is_accepted_is_refused_at_once(in_thread, clients):
     server = in_thread(max_pending_texts=4, max_texts=3)
