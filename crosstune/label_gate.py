@@ -1,7 +1,7 @@
 """The gate: which labels' generated texts make held-out answers on the real examples no worse, as far as these can tell.
 
 With 16 real texts a label one answer more or less is a matter of luck, and a gate that closes at each closes half the time on texts
-that do good. So a fall counts when it is larger than its standard error.
+that do good. So a fall counts when it is more than luck explains.
 """
 
 from __future__ import annotations

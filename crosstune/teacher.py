@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 
 from crosstune.backbone import FrozenBackbone
 from crosstune.config import TrainConfig
-from crosstune.errors import CrossTuneWarning
 from crosstune.examples import Example, Text
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
@@ -115,11 +113,7 @@ class HeadFit:
     def __call__(self, shots: Sequence[Example], texts: Sequence[Text]) -> Probs:
         """Fit on shots and answer texts: float32 (N, L)."""
         path = self.cache_path or default_cache_path()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", CrossTuneWarning
-            )  # a fold may lack a label; the whole set was looked at before
-            checkpoint = train_on(shots, self.generated, self.labels, self.config, self.backbone, cache_path=path)
+        checkpoint = train_on(shots, self.generated, self.labels, self.config, self.backbone, cache_path=path)
         head = checkpoint.head
         with FeatureCache(path) as cache:
             states = cache.states(self.backbone, texts, cached_pools(head.spec), head.spec.attention, checkpoint.tokens)

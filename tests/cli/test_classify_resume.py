@@ -197,28 +197,20 @@ def test_a_full_disk(classify, task):
     assert (task.out / "cut.jsonl").read_bytes() == (task.out / "whole.jsonl").read_bytes()
 
 
-@pytest.mark.fault("E6")
-def test_a_place_for_bad_rows_that_cannot_be_written(classify, task):
-    """The partial output is open by then, and goes again."""
-    (task.out / "a.jsonl.bad.jsonl.partial").mkdir()
+@pytest.mark.fault("E5", "E6")
+@pytest.mark.parametrize(
+    ("taken", "named"),
+    [
+        ("a.jsonl.bad.jsonl.partial", "a.jsonl"),  # the partial output is open by then, and goes again
+        ("a.jsonl.partial.json", "a.jsonl.partial.json"),  # without a journal nothing can be taken up again
+    ],
+)
+def test_a_place_beside_the_output_that_cannot_be_written(classify, task, taken, named):
+    (task.out / taken).mkdir()
     result = classify("--output", task.out / "a.jsonl")
-    assert (result.code, result.err) == (
-        2,
-        f"error: {task.out / 'a.jsonl'}: cannot be written (Is a directory). Choose another place.\n",
-    )
-    assert files_in(task.out) == ["a.jsonl.bad.jsonl.partial"]
-
-
-@pytest.mark.fault("E5")
-def test_a_journal_that_cannot_be_written(classify, task):
-    """Without one nothing can be taken up again, and nothing is left."""
-    (task.out / "a.jsonl.partial.json").mkdir()
-    result = classify("--output", task.out / "a.jsonl")
-    assert (result.code, result.err) == (
-        2,
-        f"error: {task.out / 'a.jsonl.partial.json'}: cannot be written (Is a directory). Choose another place.\n",
-    )
-    assert files_in(task.out) == ["a.jsonl.partial.json"]
+    message = f"error: {task.out / named}: cannot be written (Is a directory). Choose another place.\n"
+    assert (result.code, result.err) == (2, message)
+    assert files_in(task.out) == [taken]
 
 
 def test_a_partial_output_that_was_cut(classify, stopped):
