@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -89,28 +93,62 @@ def export(
         names: Of the inputs, nested ones in a row.
         outputs: Names of the outputs.
         shapes: Which axes of which argument are dynamic, nested as ``example`` is.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came meanwhile, whatever torch made of it.
     """
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    with _heard(), _without_chatter():
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            external_data=False,
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            verbose=False,
+        )
+        model: ir.Model = program.model
+        return model
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Leave the block with an interrupt that came inside it.
+
+    torch meets one inside its C++ callbacks, makes a ``TypeError`` of it and exports in another way, which gives another graph.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, take)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                example,
-                dynamo=True,
-                external_data=False,
-                input_names=list(names),
-                output_names=list(outputs),
-                dynamic_shapes=shapes,
-                opset_version=OPSET,
-                verbose=False,
-            )
-            model: ir.Model = program.model
-            return model
+            yield
     finally:
-        log.setLevel(level)
+        logging.disable(level)
 
 
 def strip(model: ir.Model) -> None:

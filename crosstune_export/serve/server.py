@@ -23,10 +23,9 @@ from crosstune_export.serve.api import bundle_app
 from crosstune_export.serve.desk import Desk, load_checked
 from crosstune_export.serve.gate import Gate
 from crosstune_export.serve.limits import MAX_HEAD_BYTES, ServeLimits
+from crosstune_export.serve.listening import HANDSHAKE_S, listen, take_all, turn_away
 from crosstune_export.serve.protocol import TimedProtocol
 
-#: Connections that wait at the socket to be taken in.
-_BACKLOG = 2048
 #: Open files beside connections: the socket, the log, libraries.
 _OTHER_FILES = 100
 
@@ -56,7 +55,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     desk = Desk(limits, threads)
     classifier = load_checked(path)
     desk.take(classifier, bundle_app(classifier, desk))
-    with _listen(host, port) as listening, _library_log():
+    with listen(host, port) as listening, _library_log():
         server = BundleServer(desk, path)
         address, port = listening.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
@@ -118,8 +117,11 @@ class BundleServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is accepted, then end."""
-        waiting = [connection for listening in sockets or [] for connection in _take_all(listening)]
-        for server in self.servers:  # at once: what the system accepts after the last look would be reset
+        for listening in sockets or []:
+            turn_away(listening)
+        await asyncio.sleep(HANDSHAKE_S)
+        waiting = [connection for listening in sockets or [] for connection in take_all(listening)]
+        for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
         for connection in waiting:
@@ -170,34 +172,6 @@ def _allow_files(count: int) -> None:
         )
     if soft != resource.RLIM_INFINITY and soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-        return listening
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UsageError(
-            f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
-        ) from error
-
-
-def _take_all(listening: socket.socket) -> Iterator[socket.socket]:
-    """The connections that wait at a socket that does not block."""
-    with contextlib.suppress(OSError):  # none waits, or none can be taken
-        while True:
-            connection, _ = listening.accept()
-            connection.setblocking(False)
-            yield connection
 
 
 @contextlib.contextmanager

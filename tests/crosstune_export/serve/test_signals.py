@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from http.client import HTTPConnection
@@ -16,6 +17,7 @@ import pytest
 
 from crosstune_export import Classifier, UsageError
 from crosstune_export.serve.limits import ServeLimits
+from crosstune_export.serve.listening import listen, take_all, turn_away
 from tests.crosstune_export.serve.conftest import PATIENCE_S, answer_on, ask, post, read_all, socket_to
 
 
@@ -77,6 +79,25 @@ def test_sigterm_under_load(start_program, tiny_bundle_dir, clients):
     assert server.end() == 0
     assert all(sent == answered for sent, answered in outcomes), outcomes
     assert json.loads(server.lines[-1]) | {"at": None} == {"at": None, "event": "stopped", "dropped": 0}
+
+
+@pytest.mark.fault("J6")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters what comes to a socket")
+def test_nobody_is_reset_between_the_last_look_and_the_close():
+    with listen("127.0.0.1", 0) as listening:
+        address = listening.getsockname()
+        with socket.create_connection(address[:2]) as inside:
+            turn_away(listening)
+            inside.sendall(b"hello")  # who is inside is heard
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address[:2], timeout=0.2)
+            listening.setblocking(False)
+            (taken,) = take_all(listening)
+            with taken:
+                taken.setblocking(True)
+                assert taken.recv(5) == b"hello"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address[:2])
 
 
 @pytest.mark.fault("J6")
