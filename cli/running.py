@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
     stop = _Stop()
+    sys.unraisablehook = stop.come_again
     try:
         code = exit_code(app, name, sys.argv[1:], stop)
         stop.deafen()
@@ -150,6 +152,14 @@ class _Stop:
         """Take no further signal: the exit code stands."""
         for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
+
+    def come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """What Python can raise nowhere, as in a ``__del__``, it would print and forget; a signal comes again a moment later."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            again = (threading.main_thread().ident, self._number)
+            threading.Timer(0.01, signal.pthread_kill, again).start()
+        else:
+            sys.__unraisablehook__(unraisable)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._number = signal.Signals(number)

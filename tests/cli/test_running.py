@@ -177,6 +177,34 @@ def test_a_panic_without_a_signal_is_a_bug(run_raising):
     )
 
 
+@pytest.mark.fault("E1", "E3")
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_that_meets_a_finaliser(number, code, word):
+    """Python itself prints what a ``__del__`` raises, and goes on."""
+    program = f"""
+import signal, time, typer
+from cli.running import run
+
+class Gone:
+    def __del__(self):
+        signal.raise_signal({int(number)})
+
+app = typer.Typer()
+
+@app.command()
+def work():
+    Gone()
+    time.sleep(60)
+
+run(app, "app")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
+    end = "Nothing half-written was left; run the command again."
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", f"error: {word}. {end}\n")
+
+
 @pytest.mark.fault("E3")
 def test_sigterm_reaches_a_command_that_was_started_without_sigint(run_raising):
     """``crosstune ... &`` in a script."""
