@@ -125,7 +125,7 @@ def without(task: Task, *, prior: bool = True, queries: bool = True) -> Outcome:
     used = tuple(view for view in views if queries or view.atoms)
     started = time.perf_counter()
     own = seen.labels if prior else torch.zeros_like(seen.labels)
-    chosen = select(used, spec, seen.texts, targets, own, task.backbone.hidden_size, task.seed)
+    chosen = select(used, spec, seen.texts, targets, own, task.backbone.hidden_size, task.seed, found=seen.found)
     seconds = time.perf_counter() - started
     features = cached_features(task.states, spec, seen.queries)
     return unsure((features @ chosen.label_keys.t() + chosen.label_bias).softmax(1).numpy(), seconds)

@@ -108,7 +108,7 @@ class Disturber:
         counts: Counter[str] = Counter()
         calls = []
         for line in lines:
-            found = re.match(rf"{lines[0].split()[0]} +(\w+)\((\d*)", line)  # strace counts the calls of each thread
+            found = re.match(rf"{trial.pid} +(\w+)\((\d*)", line)  # strace counts the calls of each thread
             if found:
                 counts[found[1]] += 1
                 if found[1] != "write" or int(found[2]) > 2:

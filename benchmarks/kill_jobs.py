@@ -181,7 +181,8 @@ class Trial:
 
     def start(self, gate: Path | None = None) -> int:
         """Begin; returns the process id."""
-        return self.warm.start(self.folder, self.job.app, self.job.arguments, gate=gate)
+        self.pid = self.warm.start(self.folder, self.job.app, self.job.arguments, gate=gate)
+        return self.pid
 
     def learn(self, names: Path) -> None:
         """Run undisturbed: the old outputs, the new ones, all files afterwards, and how long it takes."""
@@ -218,8 +219,8 @@ class Trial:
         ]
         state = now[0] if len(set(now)) == 1 else "in part new"
         left = _names(self.folder) - self.before - job.files - {"tmp/.ses"}  # that of onnxruntime
-        if code == 7:  # what a cache holds is in its log where the disk has no room to put it in its place
-            left = {name for name in left if not name.endswith((".sqlite-wal", ".sqlite-shm"))}
+        if how.startswith("E"):  # what a cache holds is in its log where the disk does not let it be put in its place
+            left = {name for name in left if not re.search(r"\.sqlite-(wal|shm|journal)$", name)}
         job.found.setdefault(how, Counter())[f"exit {code}, {state}{', something left' if left else ''}"] += 1
         if code not in codes | ({0} if state == "new" else set()):
             wrong.append(f"exit code {code}")
@@ -238,7 +239,7 @@ class Trial:
         )
         if snapshot not in job.verified and not (wrong := wrong + self._run_again(now)):
             job.verified.add(snapshot)
-        job.problems += [f"{how}: {what}: {said[-300:]}" for what in wrong]
+        job.problems += [f"{how}: {what}: {said[-900:]}" for what in wrong]
         self.end()
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,8 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
     stop = _Stop()
     sys.unraisablehook = stop.come_again
+    if "--debug" not in sys.argv:
+        logging.lastResort = logging.NullHandler()  # what libraries log without being asked to
     try:
         code = exit_code(app, name, sys.argv[1:], stop)
         stop.deafen()
@@ -155,7 +158,7 @@ class _Stop:
 
     def come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
         """What Python can raise nowhere, as in a ``__del__``, it would print and forget; a signal comes again a moment later."""
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        if _is_interrupt(unraisable.exc_value):
             again = (threading.main_thread().ident, self._number)
             threading.Timer(0.01, signal.pthread_kill, again).start()
         else:
@@ -173,7 +176,9 @@ class _Stop:
 def _is_interrupt(error: BaseException | None) -> bool:
     """Whether an interrupt is behind an error: libraries make other errors of it, or meet further ones while they end."""
     while error is not None:
-        if isinstance(error, KeyboardInterrupt | typer.Abort):
+        if isinstance(error, KeyboardInterrupt | typer.Abort) or any(
+            map(_is_interrupt, getattr(error, "exceptions", ()))
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

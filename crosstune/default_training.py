@@ -18,7 +18,8 @@ from crosstune.head import PriorHead, mean_atoms
 from crosstune.label_queries import choose_queries, query_weights
 from crosstune.labels import LabelSet
 from crosstune.pooling import FeatureSpec, pooled_features
-from crosstune.selection import Selection, default_views, select, spec_of
+from crosstune.query_training import QueryLearner
+from crosstune.selection import Found, Selection, default_views, select, spec_of
 from crosstune.text_files import Json
 
 Progress = Callable[[int, int], None]
@@ -151,6 +152,7 @@ def _fit_depth(
         seed,
         progress,
         further=task.further,
+        found=seen.found,
     )
     size = mean_atoms(spec) * backbone.hidden_size
     tensors = {
@@ -170,21 +172,29 @@ class TaskFeatures:
     """What the default head is fitted to.
 
     Attributes:
-        queries: Label queries, float32 (K, Q, D).
+        queries: Label queries, taught by all texts, float32 (K, Q, D).
         texts: float32 (N, F).
         labels: A label's own features: pooled states of its descriptions, weights of its queries, float32 (L, F).
+        found: What queries find that only some texts have taught, as ``select`` wants it; None where they are as described.
     """
 
     queries: Tensor
     texts: Tensor
     labels: Tensor
+    found: Found | None
 
 
 def task_features(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpec) -> TaskFeatures:
     """Features of an encoded task."""
     queries, own = _label_queries(task, backbone, spec)
     described = _described(task, spec, queries.device)  # (L, A·D)
-    return TaskFeatures(queries, cached_features(task.texts, spec, queries), torch.cat([described, own], 1))
+    labels = torch.cat([described, own], 1)
+    found = None
+    if len(torch.unique(task.targets[: task.shots])) > 1:
+        learner = QueryLearner(task.texts, spec, task.targets, queries, own)
+        if learner.steps:
+            queries, found = learner.learn(torch.arange(len(task.targets), device=queries.device)), learner.found
+    return TaskFeatures(queries, cached_features(task.texts, spec, queries), labels, found)
 
 
 def _described(task: EncodedTask, spec: FeatureSpec, device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 #: Multiplies the cosines inside the softmax over tokens: 0 would be a plain mean, ∞ the nearest token alone.
-SHARPNESS = 8.0
+SHARPNESS = 16.0
 #: Queries a label: the tokens of its descriptions that are least like any token of other labels' descriptions.
 QUERIES_A_LABEL = 8
 

@@ -7,7 +7,7 @@ fitted on the held-out logits. Everything is linear in the features, so the resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from crosstune.pooling import POOLS, Atom, FeatureSpec
 from crosstune.prior_training import STEPS, fit_mixture, fit_prior, fit_temperature
 
 Progress = Callable[[int, int], None]
+Found = Callable[[Tensor], Tensor]
 
 #: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
 LIKELIHOOD_POWER = 1.0
@@ -145,7 +146,7 @@ def spec_of(views: Sequence[View], depth: int) -> FeatureSpec:
 
 def attention_layers(depth: int) -> tuple[int, ...]:
     """Layers of the first ``depth`` whose tokens the label queries attend to."""
-    return tuple(sorted({max(0, depth - 2), depth}))
+    return tuple(sorted({depth // 3, 2 * depth // 3, depth}))
 
 
 def select(
@@ -159,6 +160,7 @@ def select(
     progress: Progress | None = None,
     *,
     further: int = 0,
+    found: Found | None = None,
 ) -> Selection:
     """Fit the default head.
 
@@ -173,6 +175,8 @@ def select(
         progress: Called with views done and their number.
         further: How many of the last rows are not shots. They are learned from in every fold and never held out: they
             resemble what the head knows, and would make every choice look better than it is.
+        found: Where the label queries were learned: what those that some rows have taught find in all, int64 (n,) to
+            float32 (N, K·Q). Held-out shots must be seen by queries that they have not taught.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
@@ -193,7 +197,16 @@ def select(
         columns = _columns(view, spec, hidden_size, features.shape[1]).to(features.device)
         units = _to_units(view, x_all[:shots, columns], h_all[:, columns], spec, few)
         x, h = x_all[:, columns] * units.text, h_all[:, columns] * units.label
-        part = _describe_only(h) if folds is None else _fit_view(x, h, local, seen, folds)
+        if folds is None:
+            part = _describe_only(h)
+        else:
+            task = _Task(local, seen, folds)
+            predicted = (
+                _predict(x, h, task)
+                if view.atoms or found is None
+                else _predict_taught(view, spec, found, h_all[:, columns], task)
+            )
+            part = _fit_view(x, h, task, predicted)
         parts.append((columns, units, part))
         if progress is not None:
             progress(done + 1, len(views))
@@ -295,55 +308,121 @@ def _grid(shots: int, labels: int, hidden: int) -> Grid:
     return next((grid for grid in GRIDS if grid.settings * work <= WORK_BUDGET), GRIDS[-1])
 
 
-def _fit_view(x: Tensor, h: Tensor, targets: Tensor, seen: Tensor, folds: Folds) -> _ViewFit:
-    """Fit one view: x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels; targets in 0 .. len(seen) - 1."""
-    grid, count, shots = folds.grid, len(x), folds.of_shot.shape[1]
+@dataclass(frozen=True)
+class _Task:
+    targets: Tensor  # (N,), in 0 .. len(seen) - 1
+    seen: Tensor  # the labels that have texts
+    folds: Folds
+
+    @property
+    def shots(self) -> int:
+        return self.folds.of_shot.shape[1]
+
+    @property
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """Scales and penalties of the grid, (G,) each."""
+        pairs = [(scale, penalty) for scale in self.folds.grid.scales for penalty in self.folds.grid.penalties]
+        scales, penalties = torch.tensor(pairs, device=self.targets.device).t()
+        return scales, penalties
+
+    def taught_by(self, repeat: int, fold: int) -> Tensor:
+        """Which texts are not held out, (N,): further ones never are."""
+        inside = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
+        inside[: self.shots] = (self.folds.of_shot[repeat] != fold).to(inside.device)
+        return inside
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    held_out: Tensor  # (G, shots, seen labels), the mean over repeats
+    loss: Tensor  # (G,), summed over shots
+
+
+def _predict(x: Tensor, h: Tensor, task: _Task) -> _Predicted:
+    """What every strength says of shots that it was not fitted to: x (N, F_v) of the texts and h (L, F_v) of the labels."""
+    every = range(task.folds.grid.folds)
+    repeats = range(len(task.folds.of_shot))
+    return _gather(task, len(repeats), (part for repeat in repeats for part in _held_out(x, h, task, repeat, every)))
+
+
+def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, task: _Task) -> _Predicted:
+    """The same by label queries that only the other shots have taught; of one repeat, since teaching takes longest."""
+
+    def parts() -> Iterator[tuple[Tensor, Tensor]]:
+        for fold in range(task.folds.grid.folds):
+            x = found(torch.nonzero(task.taught_by(0, fold)).flatten())
+            x = x - x[: task.shots].mean(0)
+            units = _to_units(view, x[: task.shots], own, spec, few=False)
+            yield from _held_out(x * units.text, own * units.label, task, 0, [fold])
+
+    return _gather(task, 1, parts())
+
+
+def _gather(task: _Task, repeats: int, parts: Iterable[tuple[Tensor, Tensor]]) -> _Predicted:
+    settings = task.folds.grid.settings // (task.folds.grid.folds * task.folds.grid.repeats)
+    held_out = torch.zeros(settings, task.shots, len(task.seen), device=task.targets.device)
+    loss = held_out.new_zeros(settings)
+    for out, logits in parts:
+        held_out[:, out] += logits / repeats
+        loss += _losses(logits, task.targets[out]).sum(1) / repeats
+    return _Predicted(held_out, loss)
+
+
+def _held_out(x: Tensor, h: Tensor, task: _Task, repeat: int, which: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of some folds: its shots, and their logits (G, n, seen labels) by fits to the other texts."""
+    scales, penalties = task.strengths
+    basis, _ = _principal(x)
+    prior = x @ h[task.seen].t()  # (N, seen)
+    inside = torch.stack([task.taught_by(repeat, fold) for fold in which]).to(x.dtype)
+    inside = inside / inside[:, : task.shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
+    theta, bias = fit_prior(
+        basis,
+        prior,
+        task.targets,
+        inside.repeat(len(scales), 1),
+        scales.repeat_interleave(len(which)),
+        penalties.repeat_interleave(len(which)),
+    )
+    theta = theta.reshape(len(scales), len(which), basis.shape[1], -1)
+    bias = bias.reshape(len(scales), len(which), -1)
+    for place, fold in enumerate(which):
+        out = torch.nonzero(task.folds.of_shot[repeat].to(x.device) == fold).flatten()
+        yield (
+            out,
+            scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, place] + bias[:, place].unsqueeze(1),
+        )
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A basis (N, r) of the span of the texts, and what leads back from it, (r, F_v)."""
     left, size, right = torch.linalg.svd(x, full_matrices=False)
     keep = min(int((size > 1e-4 * size[0]).sum()), MAX_RANK)
-    left, size, right = left[:, :keep], size[:keep], right[:keep]
-    basis = left * size  # (N, r)
-    prior = x @ h[seen].t()  # (N, seen)
+    return left[:, :keep] * size[:keep], right[:keep]
 
-    strengths = [(scale, penalty) for scale in grid.scales for penalty in grid.penalties]
-    scales, penalties = x.new_tensor(strengths).t()  # (G,), (G,)
-    held_out = x.new_zeros(len(strengths), shots, len(seen))
-    loss = x.new_zeros(len(strengths))
-    for fold in folds.of_shot.to(x.device):
-        inside = x.new_ones(grid.folds, count)
-        inside[:, :shots] = torch.stack([(fold != j).to(x.dtype) for j in range(grid.folds)])
-        inside = inside / inside[:, :shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
-        theta, bias = fit_prior(
-            basis,
-            prior,
-            targets,
-            inside.repeat(len(strengths), 1),
-            scales.repeat_interleave(grid.folds),
-            penalties.repeat_interleave(grid.folds),
-        )
-        theta = theta.reshape(len(strengths), grid.folds, keep, -1)
-        bias = bias.reshape(len(strengths), grid.folds, -1)
-        for j in range(grid.folds):
-            out = torch.nonzero(fold == j).flatten()
-            logits = scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, j] + bias[:, j].unsqueeze(1)
-            held_out[:, out] += logits / len(folds.of_shot)
-            loss += _losses(logits, targets[out]).sum(1) / len(folds.of_shot)
+
+def _fit_view(x: Tensor, h: Tensor, task: _Task, predicted: _Predicted) -> _ViewFit:
+    """Fit one view to all texts, x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels."""
+    basis, right = _principal(x)
+    prior = x @ h[task.seen].t()  # (N, seen)
+    scales, penalties = task.strengths
+    loss = predicted.loss
     middle, width = PENALTY_BELIEF
     belief = -((penalties.log10() - middle) / width).square() / 2
     share = (belief - (loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
     used = torch.nonzero(share > 1e-3).flatten()
     share = share[used] / share[used].sum()
 
-    even = x.new_full((len(used), count), 1 / shots)
-    theta, bias = fit_prior(basis, prior, targets, even, scales[used], penalties[used])
+    even = x.new_full((len(used), len(x)), 1 / task.shots)
+    theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used])
     scale = float((share * scales[used]).sum())
     keys = scale * h
-    keys[seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
+    keys[task.seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
     label_bias = x.new_zeros(len(h))
-    label_bias[seen] = torch.einsum("g,gl->l", share, bias)
+    label_bias[task.seen] = torch.einsum("g,gl->l", share, bias)
     return _ViewFit(
         keys=keys,
         bias=label_bias,
-        held_out=torch.einsum("g,gnl->nl", share, held_out[used]),
+        held_out=torch.einsum("g,gnl->nl", share, predicted.held_out[used]),
         scale=scale,
         penalty=float(torch.exp((share * penalties[used].log()).sum())),
     )
