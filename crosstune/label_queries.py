@@ -49,7 +49,7 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
 
     Returns:
         Queries float32 (K, Q, D), of length 1, and the label of each, int64 (Q,). A label gets ``QUERIES_A_LABEL`` of them,
-        fewer where its sentences have fewer tokens.
+        fewer where its sentences have fewer tokens. Which, is decided in all layers but the lowest.
     """
     tokens = [torch.cat([torch.nn.functional.normalize(part, dim=-1) for part in parts], 1) for parts in descriptions]
     owner = torch.cat([torch.full((part.shape[1],), y) for y, part in enumerate(tokens)]).to(tokens[0].device)
@@ -58,7 +58,8 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
     for label in range(len(tokens)):
         own, others = torch.nonzero(owner == label).flatten(), pool[:, owner != label]
         if len(own) > QUERIES_A_LABEL and others.shape[1]:
-            nearest = (pool[:, own] @ others.transpose(1, 2)).amax(2).mean(0)  # (tokens of the label,)
+            upper = slice(min(1, len(pool) - 1), None)
+            nearest = (pool[upper, own] @ others[upper].transpose(1, 2)).amax(2).mean(0)  # (tokens of the label,)
             own = own[torch.argsort(nearest, stable=True)[:QUERIES_A_LABEL]].sort().values
         chosen.append(own[:QUERIES_A_LABEL])
     at = torch.cat(chosen)
@@ -66,6 +67,11 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
 
 
 def query_weights(owner: Tensor, labels: int, layers: int) -> Tensor:
-    """A label's own features: the mean of what its queries find, float32 (L, K·Q), 0 elsewhere."""
+    """A label's own features: the mean of what its queries find, float32 (L, K·Q), 0 elsewhere.
+
+    The lowest of several layers counts nothing: that a text has a word of a description in it is for the shots to value.
+    """
     own = torch.nn.functional.one_hot(owner, labels).to(torch.float32).t()  # (L, Q)
-    return (own / own.sum(1, keepdim=True).clamp_min(1)).repeat(1, layers)
+    weights = (own / own.sum(1, keepdim=True).clamp_min(1)).repeat(1, layers)
+    weights[:, : len(owner) * (layers > 1)] = 0
+    return weights

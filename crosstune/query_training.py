@@ -70,7 +70,7 @@ class QueryLearner:
         """
         seen, targets = torch.unique(self._targets[rows], return_inverse=True)
         states, mask, start = list(self._states[:, rows]), self._mask[rows], self._queries
-        taught = (self._own[seen].reshape(len(seen), len(start), -1) != 0).any(0).unsqueeze(2)  # (K, Q, 1)
+        taught = (self._own[seen].reshape(-1, start.shape[1]) != 0).any(0).unsqueeze(1)  # (Q, 1)
         with torch.no_grad():
             found = attention_features(states, mask, start)
             mean = found.mean(0)

@@ -262,9 +262,9 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
     if few:
         return _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
     layers = x.reshape(len(x), len(spec.attention), -1)  # (N, K, Q)
-    own = h.reshape(len(h), len(spec.attention), -1)
-    found = torch.einsum("nkq,lkq->nlk", layers, own)
-    per_layer = 1 / found.flatten(0, 1).std(0, unbiased=False).clamp_min(1e-6)  # (K,), so that every layer counts alike
+    per_layer = (
+        layers.square().mean((0, 2)).sqrt().clamp_min(1e-6).reciprocal()
+    )  # (K,), so that every layer counts alike
     rows = per_layer.repeat_interleave(layers.shape[2])
     rows = rows * ATTENTION_LENGTH / (x * rows).square().sum(1).mean().sqrt().clamp_min(1e-6)
     deviation = ((x * rows) @ h.t()).std(unbiased=False).clamp_min(1e-9)

@@ -72,7 +72,7 @@ def test_int8(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_examples):
     nodes = onnx.load(tiny_bundle_dir / "model.onnx").graph.node
     kinds = [node.op_type for node in nodes]
     assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QAttention")) == (6, 2)  # three products a layer
-    head = {"label_queries_0_float", "label_queries_1_float", "scope_keys_float"}
+    head = {"scope_keys_float", *(f"label_queries_{layer}_float" for layer in range(3))}
     float_products = [node.input[1] for node in nodes if node.op_type == "MatMul"]
     assert head < set(float_products)
     assert len(float_products) == len(head) + 1  # the mean over tokens
