@@ -396,7 +396,7 @@ def _held_out(x: Tensor, h: Tensor, task: _Task, repeat: int, which: Sequence[in
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
     """A basis (N, r) of the span of the texts, and what leads back from it, (r, F_v)."""
     left, size, right = torch.linalg.svd(x, full_matrices=False)
-    keep = min(int((size > 1e-4 * size[0]).sum()), MAX_RANK)
+    keep = min(max(1, int((size > 1e-4 * size[0]).sum())), MAX_RANK)
     return left[:, :keep] * size[:keep], right[:keep]
 
 
