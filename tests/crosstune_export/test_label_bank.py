@@ -152,6 +152,7 @@ def test_numbers_in_half_stay_in_half(tmp_path, tiny_bundle_dir):
         "label_keys",
         "label_queries_0",
         "label_queries_1",
+        "label_queries_2",
         "scope_keys",
     }
     add_label(bundle, "weather", ["rain and sun"])
