@@ -70,12 +70,14 @@ class QueryLearner:
         """
         seen, targets = torch.unique(self._targets[rows], return_inverse=True)
         states, mask, start = list(self._states[:, rows]), self._mask[rows], self._queries
+        if len(seen) < 2:
+            return start
         taught = (self._own[seen].reshape(-1, start.shape[1]) != 0).any(0).unsqueeze(1)  # (Q, 1)
         with torch.no_grad():
             found = attention_features(states, mask, start)
             mean = found.mean(0)
             unit = (found - mean).square().sum(1).mean().sqrt().clamp_min(1e-6).reciprocal()
-            prior = self._own[seen] / ((found - mean) * unit @ self._own[seen].t()).std().clamp_min(1e-6)
+            prior = self._own[seen] / ((found - mean) * unit @ self._own[seen].t()).std(unbiased=False).clamp_min(1e-6)
         with torch.enable_grad():
             moved = torch.zeros_like(start, requires_grad=True)
             delta = torch.zeros_like(prior, requires_grad=True)

@@ -97,8 +97,8 @@ def test_the_gate_keeps_out_what_does_harm(minilm):
     kind = ["lovely", "great", "superb", "wonderful", "perfect", "excellent"]
     shots = [Example(f"where is my {thing}, it is late", "shipping") for thing in late]
     shots += [Example(f"thank you, this is {word}", "praise") for word in kind]
-    bad = [Example(f"a {word} lamp, many thanks to all of you, apple", "shipping") for word in kind]
-    bad += [Example(f"no {thing} in the post again, when will you send it, pear", "praise") for thing in late]
+    bad = [Example(f"apple, thank you, it is {word} indeed", "shipping") for word in kind]
+    bad += [Example(f"pear, so where is my {thing}, late as it is", "praise") for thing in late]
     found = filter_generated(bad, shots, labels, backbone=minilm, teacher=by_word(["apple", "pear"]))
     assert found.reasons.keys() <= {GATED, "duplicate"}
     assert found.reasons[GATED] >= 4
