@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from crosstune import Checkpoint, LabelSet, TrainConfig, train
+from crosstune import Checkpoint, LabelSet, TrainConfig, query_training, train
 from crosstune.backbone import FrozenBackbone
 from crosstune.default_training import EncodedTask, task_features
 from crosstune.examples import Example, example_line
@@ -131,6 +132,12 @@ def without(task: Task, *, prior: bool = True, queries: bool = True) -> Outcome:
     return unsure((features @ chosen.label_keys.t() + chosen.label_bias).softmax(1).numpy(), seconds)
 
 
+def untaught(task: Task) -> Outcome:
+    """The default head whose label queries stay as the descriptions have them."""
+    with patch.object(query_training, "WORK_BUDGET", 0):
+        return without(task)
+
+
 def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
     """Fit a scikit-learn classifier on cached features of the shots; without probabilities answers count as sure."""
     states = encode(task.backbone, task.shots)
@@ -194,6 +201,7 @@ METHODS: dict[str, Method] = {
 #: Parts taken out or numbers changed, one at a time.
 ABLATIONS: dict[str, Method] = {
     "no prior": lambda task: without(task, prior=False),
+    "queries not taught": untaught,
     "no label queries": lambda task: without(task, queries=False),
     "one layer less": lambda task: head(
         task, task.labels, task.shots, default(layers=task.backbone.layer_count - 1)(task)

@@ -7,23 +7,29 @@ fitted on the held-out logits. Everything is linear in the features, so the resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crosstune.pooling import POOLS, Atom, FeatureSpec
-from crosstune.prior_training import STEPS, fit_mixture, fit_prior, fit_temperature
+from crosstune.prior_training import fit_mixture, fit_temperature
+from crosstune.view_fitting import (
+    FoldedTask,
+    Predicted,
+    ViewFit,
+    affordable_grid,
+    fit_view,
+    fold_table,
+    gather,
+    held_out_logits,
+    predict,
+)
 
 Progress = Callable[[int, int], None]
 Found = Callable[[Tensor], Tensor]
 
-#: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
-LIKELIHOOD_POWER = 1.0
-#: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
-PENALTY_BELIEF = (-1.5, 0.7)
 #: Pull of the views' weights to what was believed of them, in shots.
 MIXTURE_PULL = 2.0
 #: A view's logits are brought to this standard deviation before they are mixed.
@@ -47,34 +53,6 @@ class View:
     name: str
     atoms: tuple[Atom, ...]
     weight: float
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Strengths to try, and how often and into how many folds the shots are split."""
-
-    scales: tuple[float, ...]
-    penalties: tuple[float, ...]
-    folds: int
-    repeats: int
-
-    @property
-    def settings(self) -> int:
-        """How many fits a view takes."""
-        return len(self.scales) * len(self.penalties) * self.folds * self.repeats
-
-
-#: From thorough to quick; the first whose work fits the budget is used.
-GRIDS = (
-    Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
-    Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=5, repeats=1),
-    Grid((20, 60), (3e-6, 3e-5, 3e-4), folds=3, repeats=1),
-    Grid((20,), (3e-6, 3e-5, 3e-4), folds=2, repeats=1),
-)
-#: Multiplications that choosing the strengths of one view may take.
-WORK_BUDGET = 6e10
-#: Largest rank of the features of a view; beyond it only their principal directions are fitted.
-MAX_RANK = 256
 
 
 @dataclass(frozen=True)
@@ -185,7 +163,7 @@ def select(
     seen = torch.unique(targets)  # sorted
     shots = len(targets) - further
     few = len(torch.unique(targets[:shots])) < 2
-    grid = None if few else _grid(shots, len(seen), hidden_size)
+    grid = None if few else affordable_grid(shots, len(seen), hidden_size)
     folds = None if grid is None else fold_table(targets[:shots].tolist(), grid, seed)
     local = torch.searchsorted(seen, targets)
     gold = local[:shots]
@@ -200,13 +178,13 @@ def select(
         if folds is None:
             part = _describe_only(h)
         else:
-            task = _Task(local, seen, folds)
+            task = FoldedTask(local, seen, folds)
             predicted = (
-                _predict(x, h, task)
+                predict(x, h, task)
                 if view.atoms or found is None
                 else _predict_taught(view, spec, found, h_all[:, columns], task)
             )
-            part = _fit_view(x, h, task, predicted)
+            part = fit_view(x, h, task, predicted)
         parts.append((columns, units, part))
         if progress is not None:
             progress(done + 1, len(views))
@@ -271,81 +249,7 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
     return _Units(rows, torch.full_like(rows, PRIOR_DEVIATION) / deviation)
 
 
-@dataclass(frozen=True)
-class Folds:
-    """A grid and, for each repeat, the fold of each shot: int64 (repeats, shots)."""
-
-    grid: Grid
-    of_shot: Tensor
-
-
-def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
-    """Stratified folds: the shots of each class are dealt out in turn, in an order that the seed decides."""
-    repeats = []
-    for repeat in range(grid.repeats):
-        random = np.random.RandomState((seed + 7919 * repeat) % (1 << 32))
-        fold = np.zeros(len(targets), np.int64)
-        dealt = 0
-        for label in dict.fromkeys(targets):  # as they appear: the order of the label file must not matter
-            members = np.flatnonzero(np.asarray(targets) == label)
-            fold[random.permutation(members)] = (np.arange(len(members)) + dealt) % grid.folds
-            dealt += len(members)
-        repeats.append(torch.from_numpy(fold))
-    return Folds(grid, torch.stack(repeats))
-
-
-@dataclass(frozen=True)
-class _ViewFit:
-    keys: Tensor  # (L, F_v)
-    bias: Tensor  # (L,), on centred features
-    held_out: Tensor  # (shots, seen labels)
-    scale: float
-    penalty: float
-
-
-def _grid(shots: int, labels: int, hidden: int) -> Grid:
-    work = 4.0 * STEPS * shots * min(shots, MAX_RANK, 3 * hidden) * labels
-    return next((grid for grid in GRIDS if grid.settings * work <= WORK_BUDGET), GRIDS[-1])
-
-
-@dataclass(frozen=True)
-class _Task:
-    targets: Tensor  # (N,), in 0 .. len(seen) - 1
-    seen: Tensor  # the labels that have texts
-    folds: Folds
-
-    @property
-    def shots(self) -> int:
-        return self.folds.of_shot.shape[1]
-
-    @property
-    def strengths(self) -> tuple[Tensor, Tensor]:
-        """Scales and penalties of the grid, (G,) each."""
-        pairs = [(scale, penalty) for scale in self.folds.grid.scales for penalty in self.folds.grid.penalties]
-        scales, penalties = torch.tensor(pairs, device=self.targets.device).t()
-        return scales, penalties
-
-    def taught_by(self, repeat: int, fold: int) -> Tensor:
-        """Which texts are not held out, (N,): further ones never are."""
-        inside = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
-        inside[: self.shots] = (self.folds.of_shot[repeat] != fold).to(inside.device)
-        return inside
-
-
-@dataclass(frozen=True)
-class _Predicted:
-    held_out: Tensor  # (G, shots, seen labels), the mean over repeats
-    loss: Tensor  # (G,), summed over shots
-
-
-def _predict(x: Tensor, h: Tensor, task: _Task) -> _Predicted:
-    """What every strength says of shots that it was not fitted to: x (N, F_v) of the texts and h (L, F_v) of the labels."""
-    every = range(task.folds.grid.folds)
-    repeats = range(len(task.folds.of_shot))
-    return _gather(task, len(repeats), (part for repeat in repeats for part in _held_out(x, h, task, repeat, every)))
-
-
-def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, task: _Task) -> _Predicted:
+def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, task: FoldedTask) -> Predicted:
     """The same by label queries that only the other shots have taught; of one repeat, since teaching takes longest."""
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
@@ -353,95 +257,20 @@ def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, ta
             x = found(torch.nonzero(task.taught_by(0, fold)).flatten())
             x = x - x[: task.shots].mean(0)
             units = _to_units(view, x[: task.shots], own, spec, few=False)
-            yield from _held_out(x * units.text, own * units.label, task, 0, [fold])
+            yield from held_out_logits(x * units.text, own * units.label, task, 0, [fold])
 
-    return _gather(task, 1, parts())
-
-
-def _gather(task: _Task, repeats: int, parts: Iterable[tuple[Tensor, Tensor]]) -> _Predicted:
-    settings = task.folds.grid.settings // (task.folds.grid.folds * task.folds.grid.repeats)
-    held_out = torch.zeros(settings, task.shots, len(task.seen), device=task.targets.device)
-    loss = held_out.new_zeros(settings)
-    for out, logits in parts:
-        held_out[:, out] += logits / repeats
-        loss += _losses(logits, task.targets[out]).sum(1) / repeats
-    return _Predicted(held_out, loss)
+    return gather(task, 1, parts())
 
 
-def _held_out(x: Tensor, h: Tensor, task: _Task, repeat: int, which: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of some folds: its shots, and their logits (G, n, seen labels) by fits to the other texts."""
-    scales, penalties = task.strengths
-    basis, _ = _principal(x)
-    prior = x @ h[task.seen].t()  # (N, seen)
-    inside = torch.stack([task.taught_by(repeat, fold) for fold in which]).to(x.dtype)
-    inside = inside / inside[:, : task.shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
-    theta, bias = fit_prior(
-        basis,
-        prior,
-        task.targets,
-        inside.repeat(len(scales), 1),
-        scales.repeat_interleave(len(which)),
-        penalties.repeat_interleave(len(which)),
-    )
-    theta = theta.reshape(len(scales), len(which), basis.shape[1], -1)
-    bias = bias.reshape(len(scales), len(which), -1)
-    for place, fold in enumerate(which):
-        out = torch.nonzero(task.folds.of_shot[repeat].to(x.device) == fold).flatten()
-        yield (
-            out,
-            scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, place] + bias[:, place].unsqueeze(1),
-        )
-
-
-def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """A basis (N, r) of the span of the texts, and what leads back from it, (r, F_v)."""
-    left, size, right = torch.linalg.svd(x, full_matrices=False)
-    keep = min(max(1, int((size > 1e-4 * size[0]).sum())), MAX_RANK)
-    return left[:, :keep] * size[:keep], right[:keep]
-
-
-def _fit_view(x: Tensor, h: Tensor, task: _Task, predicted: _Predicted) -> _ViewFit:
-    """Fit one view to all texts, x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels."""
-    basis, right = _principal(x)
-    prior = x @ h[task.seen].t()  # (N, seen)
-    scales, penalties = task.strengths
-    loss = predicted.loss
-    middle, width = PENALTY_BELIEF
-    belief = -((penalties.log10() - middle) / width).square() / 2
-    share = (belief - (loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
-    used = torch.nonzero(share > 1e-3).flatten()
-    share = share[used] / share[used].sum()
-
-    even = x.new_full((len(used), len(x)), 1 / task.shots)
-    theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used])
-    scale = float((share * scales[used]).sum())
-    keys = scale * h
-    keys[task.seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
-    label_bias = x.new_zeros(len(h))
-    label_bias[task.seen] = torch.einsum("g,gl->l", share, bias)
-    return _ViewFit(
-        keys=keys,
-        bias=label_bias,
-        held_out=torch.einsum("g,gnl->nl", share, predicted.held_out[used]),
-        scale=scale,
-        penalty=float(torch.exp((share * penalties[used].log()).sum())),
-    )
-
-
-def _describe_only(h: Tensor) -> _ViewFit:
+def _describe_only(h: Tensor) -> ViewFit:
     """A view without shots to learn from: cosine to the centred descriptions."""
-    return _ViewFit(ZERO_SHOT_SCALE * h, h.new_zeros(len(h)), h.new_zeros(0, 0), ZERO_SHOT_SCALE, 0.0)
+    return ViewFit(ZERO_SHOT_SCALE * h, h.new_zeros(len(h)), h.new_zeros(0, 0), ZERO_SHOT_SCALE, 0.0)
 
 
 def _columns(view: View, spec: FeatureSpec, hidden: int, features: int) -> Tensor:
     if not view.atoms:
         return torch.arange(spec.size(hidden), features)
     return torch.cat([torch.arange(hidden) + hidden * spec.atoms.index(atom) for atom in view.atoms])
-
-
-def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each shot under each setting: logits (G, n, L) to (G, n)."""
-    return -logits.log_softmax(-1).gather(2, targets.reshape(1, -1, 1).expand(len(logits), -1, 1)).squeeze(2)
 
 
 def _accuracy(logits: Tensor, targets: Tensor) -> float:

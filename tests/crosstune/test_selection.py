@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.pooling import Atom
-from crosstune.selection import GRIDS, ZERO_SHOT_SCALE, Grid, default_views, fold_table, spec_of
+from crosstune.selection import ZERO_SHOT_SCALE, default_views, spec_of
 from crosstune.selection import select as select_head
+from crosstune.view_fitting import GRIDS, Grid, fold_table
 from tests.tolerances import FIT_TOGETHER, PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
 
 HIDDEN = 6
