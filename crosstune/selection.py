@@ -167,6 +167,7 @@ def select(
     folds = None if grid is None else fold_table(targets[:shots].tolist(), grid, seed)
     local = torch.searchsorted(seen, targets)
     gold = local[:shots]
+    task = None if folds is None else FoldedTask(local, seen, folds)
     mean = features[:shots].mean(0) if shots else features.new_zeros(features.shape[1])
     shift = label_features.mean(0) if few else label_features[seen].mean(0)
     x_all, h_all = features - mean, label_features - shift
@@ -175,10 +176,9 @@ def select(
         columns = _columns(view, spec, hidden_size, features.shape[1]).to(features.device)
         units = _to_units(view, x_all[:shots, columns], h_all[:, columns], spec, few)
         x, h = x_all[:, columns] * units.text, h_all[:, columns] * units.label
-        if folds is None:
+        if task is None:
             part = _describe_only(h)
         else:
-            task = FoldedTask(local, seen, folds)
             predicted = (
                 predict(x, h, task)
                 if view.atoms or found is None
@@ -240,9 +240,7 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
     if few:
         return _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
     layers = x.reshape(len(x), len(spec.attention), -1)  # (N, K, Q)
-    per_layer = (
-        layers.square().mean((0, 2)).sqrt().clamp_min(1e-6).reciprocal()
-    )  # (K,), so that every layer counts alike
+    per_layer = layers.square().mean((0, 2)).sqrt().clamp_min(1e-6).reciprocal()  # (K,): every layer counts alike
     rows = per_layer.repeat_interleave(layers.shape[2])
     rows = rows * ATTENTION_LENGTH / (x * rows).square().sum(1).mean().sqrt().clamp_min(1e-6)
     deviation = ((x * rows) @ h.t()).std(unbiased=False).clamp_min(1e-9)
@@ -250,7 +248,7 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
 
 
 def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, task: FoldedTask) -> Predicted:
-    """The same by label queries that only the other shots have taught; of one repeat, since teaching takes longest."""
+    """``predict``, with each fold seen by label queries that only the others have taught; one repeat, since teaching is slow."""
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         for fold in range(task.folds.grid.folds):
