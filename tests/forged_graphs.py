@@ -69,6 +69,16 @@ def _inside(number: int, planted: bytes) -> Callable[[bytes], bytes]:
     return forge
 
 
+def _odd_dimension(data: bytes) -> bytes:
+    """A value whose dimension has a name that is not UTF-8."""
+    (graph,) = (part for part in fields(data) if part.number == 7)
+    shape = bytes_field(2, bytes_field(1, bytes_field(2, b"\xff")))
+    value = bytes_field(13, bytes_field(1, b"v") + bytes_field(2, bytes_field(1, number_field(1, 1) + shape)))
+    return b"".join(bytes(part.raw) for part in fields(data) if part.number != 7) + bytes_field(
+        7, bytes(graph.view) + value
+    )
+
+
 def _odd_metadata(data: bytes) -> bytes:
     del data
     return number_field(1, 10) + bytes_field(7, bytes_field(16, b"ai.onnx.ml")) + bytes_field(8, number_field(2, 18))
@@ -130,6 +140,7 @@ BROKEN: Mapping[str, Callable[[bytes], bytes]] = {
     "a field of no list": lambda data: data + bytes_field(99, b"x"),
     "training code": lambda data: data + bytes_field(20, b""),
     "a name that is not UTF-8": lambda data: data + bytes_field(8, bytes_field(1, b"\xff")),
+    "a dimension whose name is not UTF-8": _odd_dimension,
     "a number beyond 64 bits": lambda data: data + b"\x28" + b"\xff" * 9 + b"\x7f",
     "a number without an end": lambda data: data + b"\x28" + b"\xff" * 10,
     "a field of number 0": lambda data: data + b"\x00",

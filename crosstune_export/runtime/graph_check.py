@@ -209,7 +209,7 @@ def _check_value(message: memoryview) -> str:
         for tensor in _parts(kind.view, "type").get(1, ()):
             for shape in _parts(tensor.view, "tensor_type").get(2, ()):
                 for dimension in _parts(shape.view, "shape").get(1, ()):
-                    _parts(dimension.view, "dimension")
+                    _text(_parts(dimension.view, "dimension"), 2)  # onnxruntime's Python decodes it
     return _text(value, 1)
 
 

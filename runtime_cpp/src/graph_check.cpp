@@ -208,7 +208,7 @@ std::string check_value(std::string_view bytes) {
   if (const auto type = value.find(2)) {
     if (const auto tensor = Message(type->bytes, rules.type).find(1)) {
       if (const auto shape = Message(tensor->bytes, rules.tensor_type).find(2)) {
-        Message(shape->bytes, rules.shape).each(1, [&](const WireField& field) { Message(field.bytes, rules.dimension); });
+        Message(shape->bytes, rules.shape).each(1, [&](const WireField& field) { Message(field.bytes, rules.dimension).text(2); });
       }
     }
   }

@@ -202,7 +202,7 @@ function checkValue(bytes: Uint8Array): string {
   const tensor = type && new Message(type.bytes, MESSAGES.type).find(1);
   const shape = tensor && new Message(tensor.bytes, MESSAGES.tensor_type).find(2);
   if (shape !== undefined) {
-    for (const field of new Message(shape.bytes, MESSAGES.shape).all(1)) new Message(field.bytes, MESSAGES.dimension);
+    for (const field of new Message(shape.bytes, MESSAGES.shape).all(1)) new Message(field.bytes, MESSAGES.dimension).text(2);
   }
   return value.text(1);
 }

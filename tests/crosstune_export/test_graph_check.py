@@ -15,6 +15,7 @@ from crosstune_export import BundleContentError
 from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.graph_check import OPERATORS, check_graph
 from crosstune_export.wire import bytes_field, number_field
+from tests.forged_graphs import BROKEN
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,11 @@ def test_two_readers_cannot_see_two_graphs(model, files, refused):
     assert refused(data + bytes_field(99, b"x")) == "an unknown field 99 in a model"
     model.graph.initializer.append(model.graph.initializer[0])
     assert refused(model) == f"the constant {model.graph.initializer[0].name!r} twice"
+
+
+@pytest.mark.parametrize("name", ["a name that is not UTF-8", "a dimension whose name is not UTF-8"])
+def test_names_that_are_not_utf8(files, refused, name):
+    assert refused(BROKEN[name](files.model)) == "a name that is not UTF-8"
 
 
 def test_not_a_model_at_all(refused):
