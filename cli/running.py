@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -159,10 +160,15 @@ class _Stop:
     def come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
         """What Python can raise nowhere, as in a ``__del__``, it would print and forget; a signal comes again a moment later."""
         if _is_interrupt(unraisable.exc_value):
-            again = (threading.main_thread().ident, self._number)
-            threading.Timer(0.01, signal.pthread_kill, again).start()
+            threading.Thread(target=self._again, daemon=True).start()
         else:
             sys.__unraisablehook__(unraisable)
+
+    def _again(self) -> None:
+        main = threading.main_thread().ident or 0
+        while any(frame.f_code is _Stop.come_again.__code__ for frame in _frames(main)):
+            time.sleep(0.01)  # inside that hook it would be forgotten once more
+        signal.pthread_kill(main, self._number)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._number = signal.Signals(number)
@@ -171,6 +177,14 @@ class _Stop:
             interrupt(signal.SIGINT, frame)
         else:  # ignored, as for what a script starts in the background
             raise KeyboardInterrupt
+
+
+def _frames(thread: int) -> Iterator[FrameType]:
+    """Where a thread is, the innermost first."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

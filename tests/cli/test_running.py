@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -150,6 +151,17 @@ def test_signals(run_raising, number, code, message):
     assert run_raising(lambda: signal.raise_signal(number)) == Outcome(code, "", f"error: {message}\n")
 
 
+@pytest.mark.fault("E1", "E3")
+@pytest.mark.parametrize("program", ["crosstune", "crosstune-export"])
+def test_an_interrupt_while_the_program_is_imported(tmp_path, program):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n", "utf-8")
+    command = [Path(sys.executable).with_name(program), "--version"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    message = "error: interrupted. Nothing half-written was left; run the command again.\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", message)
+
+
 class PanicException(BaseException):
     """As native libraries in Rust raise it: no Exception."""
 
@@ -181,11 +193,15 @@ def test_a_panic_without_a_signal_is_a_bug(run_raising):
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_that_meets_a_finaliser(number, code, word):
-    """Python itself prints what a ``__del__`` raises, and goes on."""
+@pytest.mark.parametrize("busy_s", [0.0, 0.3], ids=["idle", "busy"])
+def test_a_signal_that_meets_a_finaliser(number, code, word, busy_s):
+    """Python itself prints what a ``__del__`` raises, and goes on. On a busy machine a thread takes its time to start."""
     program = f"""
-import signal, time, typer
+import signal, threading, time, typer
 from cli.running import run
+
+start = threading.Thread.start
+threading.Thread.start = lambda thread: (start(thread), time.sleep({busy_s}))
 
 class Gone:
     def __del__(self):
