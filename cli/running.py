@@ -181,7 +181,7 @@ class _Stop:
 
 def _frames(thread: int) -> Iterator[FrameType]:
     """Where a thread is, the innermost first."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001
+    frame = sys._current_frames().get(thread)
     while frame is not None:
         yield frame
         frame = frame.f_back
