@@ -44,9 +44,10 @@ _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
-    stop = _Stop()
+    debug = "--debug" in sys.argv
+    stop = _Stop(debug)
     sys.unraisablehook = stop.come_again
-    if "--debug" not in sys.argv:
+    if not debug:
         logging.lastResort = logging.NullHandler()  # what libraries log without being asked to
     try:
         code = exit_code(app, name, sys.argv[1:], stop)
@@ -61,7 +62,7 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str], stop: _Stop | N
     """Run an app and return its exit code."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    stop = stop or _Stop()
+    stop = stop or _Stop(debug)
     stop.listen()
     warnings.showwarning = _show_warning
     command = typer.main.get_command(app)
@@ -133,8 +134,8 @@ def _silent(stage: str, done: int, total: int) -> None:
 class _Stop:
     """What ends a command: SIGTERM and SIGHUP do what an interrupt does, which asyncio and other libraries know how to end by."""
 
-    def __init__(self) -> None:
-        self._number = signal.SIGINT
+    def __init__(self, debug: bool) -> None:
+        self._number, self._debug = signal.SIGINT, debug
 
     @property
     def code(self) -> int:
@@ -158,10 +159,13 @@ class _Stop:
             signal.signal(number, signal.SIG_IGN)
 
     def come_again(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """What Python can raise nowhere, as in a ``__del__``, it would print and forget; a signal comes again a moment later."""
+        """What Python can raise nowhere, as in a ``__del__``, it would print and forget; a signal comes again a moment later.
+
+        All else, such as what a library's half-made objects raise behind an interrupt, is printed with ``--debug``.
+        """
         if _is_interrupt(unraisable.exc_value):
             threading.Thread(target=self._again, daemon=True).start()
-        else:
+        elif self._debug:
             sys.__unraisablehook__(unraisable)
 
     def _again(self) -> None:

@@ -221,6 +221,32 @@ run(app, "app")
     assert (result.returncode, result.stdout, result.stderr) == (code, "", f"error: {word}. {end}\n")
 
 
+def test_what_a_finaliser_raises_is_for_debug():
+    """As a library's half-made object does behind an interrupt."""
+    program = """
+import typer
+from cli.running import run
+
+class Gone:
+    def __del__(self):
+        raise AttributeError("half made")
+
+app = typer.Typer()
+
+@app.command()
+def work():
+    Gone()
+
+run(app, "app")
+"""
+    quiet, loud = (
+        subprocess.run([sys.executable, "-c", program, *more], capture_output=True, text=True, check=False)
+        for more in ((), ("--debug",))
+    )
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert loud.returncode == 0 and "AttributeError: half made" in loud.stderr
+
+
 @pytest.mark.fault("E3")
 def test_sigterm_reaches_a_command_that_was_started_without_sigint(run_raising):
     """``crosstune ... &`` in a script."""
