@@ -112,7 +112,6 @@ class FeatureCache:
         head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools), list(layers)])
         keys = [_key(head, text) for text in texts]
         rows = backbone.tokenize(texts, spec)
-        done = 0
         for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
             inside = (len(layers), len(row.ids), backbone.hidden_size)
             data = self._stored(key)
@@ -122,19 +121,14 @@ class FeatureCache:
                 kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
                 data = pooled.tobytes() + b"".join(states.tobytes() for states in kept)
                 self._store(key, data)
-                done += 1
-                if done % 256 == 0:
-                    self._commit()
             found.pooled[i] = np.frombuffer(data, np.float32, found.pooled[i].size).reshape(shape)
             found.tokens.append(np.frombuffer(data, np.float16, offset=found.pooled[i].nbytes).reshape(inside))
             if progress is not None:
                 progress(i + 1, len(texts))
-        self._commit()
         return found
 
     def close(self) -> None:
-        """Write what is left and close the file."""
-        self._commit()
+        """Close the file."""
         self._table.close()
 
     def __enter__(self) -> FeatureCache:
@@ -164,14 +158,15 @@ class FeatureCache:
 
     @staticmethod
     def _create(target: str) -> sqlite3.Connection:
-        table = sqlite3.connect(target, timeout=60)
+        table = sqlite3.connect(
+            target, timeout=60, isolation_level=None
+        )  # nobody waits for a lock while a text is encoded
         try:
             table.execute("PRAGMA journal_mode = WAL")
             table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
             table.execute(
                 "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, states BLOB NOT NULL) WITHOUT ROWID"
             )
-            table.commit()
             columns = [column[1] for column in table.execute("PRAGMA table_info(features)")]
             if columns != ["key", "states"]:
                 raise sqlite3.DatabaseError(f"columns {columns}")
@@ -197,10 +192,6 @@ class FeatureCache:
     def _store(self, key: bytes, states: bytes) -> None:
         with self._guard():
             self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
-
-    def _commit(self) -> None:
-        with self._guard():
-            self._table.commit()
 
     @contextlib.contextmanager
     def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202

@@ -1,5 +1,6 @@
 """The feature cache: a hit is the miss's bytes, and a bad file never stops or changes the work."""
 
+import contextlib
 import sqlite3
 
 import numpy as np
@@ -119,6 +120,22 @@ def test_the_mask_pool_reads_the_templates_mask(tiny_backbone):
     expected = [state[0, place].numpy() for state in tiny_backbone.forward([row]).states]
     np.testing.assert_array_equal(pooled[0, 0], expected)
     assert "mask" in POOLS
+
+
+def test_another_process_can_write_while_texts_are_encoded(tmp_path, tiny_backbone):
+    """A lock that is held over the encoding of many texts makes every other training on the machine fail."""
+    path = tmp_path / "f.sqlite"
+
+    class Busy(Counting):
+        def forward(self, rows):
+            with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+                other.execute("INSERT INTO features VALUES (?, ?)", (bytes([self.encoded]), b""))
+            return super().forward(rows)
+
+    with FeatureCache(path) as cache:
+        cache.pooled(Busy(tiny_backbone), TEXTS, POOLED)
+    with contextlib.closing(sqlite3.connect(path)) as table:
+        assert table.execute("SELECT count(*) FROM features").fetchone() == (2 * len(TEXTS),)
 
 
 def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
