@@ -71,7 +71,7 @@ def train(
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.atomic_output import check_output
-    from crosstune.examples import check_no_leak, read_examples, read_rows
+    from crosstune.examples import check_held_out, read_examples, read_rows
     from crosstune.labels import check_labels, read_labels
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
@@ -85,7 +85,7 @@ def train(
         if path is not None:
             held_out[path] = read_examples(path)
             check_labels(held_out[path], label_set, str(path))
-            check_no_leak((*examples, *further), held_out[path], str(path))
+            check_held_out((*examples, *further), held_out[path], str(path))
 
     from crosstune import load_config
     from crosstune import train as train_head
@@ -158,13 +158,13 @@ def evaluate(
     if report_file is not None:
         check_output(report_file, force=force, what="report")
     from crosstune import load_checkpoint, read_examples
-    from crosstune.examples import check_no_leak
+    from crosstune.examples import check_held_out
     from crosstune.labels import check_labels
 
     trained = load_checkpoint(checkpoint)
     rows = read_examples(data)
     check_labels(rows, trained.labels, str(data))
-    check_no_leak(trained.examples, rows, str(data))
+    check_held_out(trained.examples, rows, str(data))
     from crosstune.evaluation import evaluate as score
     from crosstune.training import predict_with_scope
 

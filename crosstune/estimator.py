@@ -68,7 +68,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             label_descriptions: Label name to its description or descriptions; the names themselves when None.
 
         Raises:
-            DataError: The lengths differ, a label has no description, or a text stands under two labels.
+            DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.
             ConfigError: A setting is out of range.
             BackboneError: The backbone cannot be loaded.
         """
@@ -109,8 +109,14 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Sequence[Text]) -> npt.NDArray[np.float32]:
-        """Class probabilities of N texts, float32 (N, L)."""
+        """Class probabilities of N texts, float32 (N, L).
+
+        Raises:
+            DataError: One string is given, whose characters would be taken for texts.
+        """
         check_is_fitted(self, "checkpoint_")
+        if isinstance(X, str):
+            raise DataError("predict: found one string, expected a list of texts.")
         return predict_proba(self.checkpoint_, self._backbone, list(X))
 
     def predict(self, X: Sequence[Text]) -> npt.NDArray[np.str_]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstune.errors import CrossTuneWarning, DataError
-from crosstune.examples import Example
+from crosstune.examples import INVISIBLE, Example
 from crosstune.text_files import Json, parse_json, read_text
 
 
@@ -138,9 +138,9 @@ def _check(labels: Sequence[Label], where: str) -> None:
         raise DataError(f"{where}: {len(labels)} labels, expected at least 2. Add labels with descriptions.")
     folded: dict[str, str] = {}
     for label in labels:
-        if not label.name.strip():
+        if INVISIBLE.fullmatch(label.name):
             raise DataError(f"{where}: a label's name is {label.name!r}, expected visible characters. Name it.")
-        if not label.descriptions or not all(text.strip() for text in label.descriptions):
+        if not label.descriptions or any(map(INVISIBLE.fullmatch, label.descriptions)):
             raise DataError(f"{where}: the description of {label.name!r} is empty, expected a sentence. Write one.")
         key = unicodedata.normalize("NFC", label.name).casefold().strip()
         if key in folded:

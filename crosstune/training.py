@@ -17,7 +17,7 @@ from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.default_training import EncodedTask, depths, fit_default
 from crosstune.errors import ConfigError, DataError, TrainingError
-from crosstune.examples import Example, examples_digest, without_duplicates
+from crosstune.examples import Example, check_fields, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.head import LabelAttentionHead, PriorHead
@@ -73,12 +73,15 @@ def train(
         where: What to call the examples in messages.
 
     Raises:
-        DataError: An example's label is unknown, a text stands under two labels, or pairs and single texts are mixed.
+        DataError: An example's label is unknown, a text stands under two labels or holds what no file can, or pairs and single
+            texts are mixed.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
         ConfigError: More layers are asked for than the backbone has.
     """
     config = config or TrainConfig()
+    check_fields(examples, where)
+    check_fields(generated, "generated")
     examples = without_duplicates(examples, where)
     if config.shots is not None:
         examples = few_shot_split(examples, config.shots, config.seed).train

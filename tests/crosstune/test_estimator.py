@@ -125,6 +125,12 @@ def test_features_are_cached_where_it_is_told(tmp_path, tiny_backbone_dir, texts
     assert path.is_file()
 
 
+def test_one_string_is_not_taken_for_many_texts(fitted):
+    with pytest.raises(DataError) as caught:
+        fitted.predict("where is it")
+    assert str(caught.value) == "predict: found one string, expected a list of texts."
+
+
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "save"])
 def test_it_must_be_fitted_first(tmp_path, call):
     with pytest.raises(NotFittedError):
@@ -149,6 +155,8 @@ def refused(error_class, X, y, described=None, **parameters):
         (["a", ()], ["x", "y"], "fit: item 1 is () labelled 'y', expected strings."),
         ([("a", "b", "c")], ["x"], "fit: item 0 is ('a', 'b', 'c') labelled 'x', expected strings."),
         ([("a", 3)], ["x"], "fit: item 0 is ('a', 3) labelled 'x', expected strings."),
+        (["a", "b\ud83d"], ["x", "y"], "fit:2: text has the unpaired surrogate U+D83D at position 1. Remove it."),
+        (["a", " "], ["x", "y"], "fit:2: text is empty, expected visible characters. Remove the row or fill it in."),
         (["a", "b"], ["x", "x"], "labels: 1 labels, expected at least 2. Add labels with descriptions."),
     ],
 )

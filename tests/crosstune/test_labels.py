@@ -61,7 +61,7 @@ def test_an_empty_name_is_refused(tmp_path, name):
     assert refused(path) == f"{path}: a label's name is {name!r}, expected visible characters. Name it."
 
 
-@pytest.mark.parametrize("description", ["", "  ", ["fine", " "]])
+@pytest.mark.parametrize("description", ["", "  ", ["fine", " "], "\u200b"])
 def test_an_empty_description_is_refused(tmp_path, description):
     path = write(tmp_path / "l.json", {**TWO, "other": description})
     assert refused(path) == f"{path}: the description of 'other' is empty, expected a sentence. Write one."
