@@ -157,7 +157,7 @@ def _risk(answers: Answers) -> list[str]:
     if answers.scope is not None:
         curves.append(("nearest to a label first", answers.scope, answers.scope_threshold, "scope", 1))
     found = [risk_coverage(scores, answers.right) for _, scores, *_ in curves]
-    highest = max(float(risk[coverage >= min(0.05, 1)].max()) for coverage, risk in found)
+    highest = max(float(risk[coverage >= 0.05].max()) for coverage, risk in found)
     plot = Plot(
         "risk and coverage",
         Axis("share of texts answered", 0, 1, percent=True),

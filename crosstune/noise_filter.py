@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -293,7 +294,7 @@ def least_probability(noise: float, labels: int) -> float:
 
 
 def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
-    counts = {shot.label: sum(other.label == shot.label for other in shots) for shot in shots}
+    counts = Counter(shot.label for shot in shots)
     if sum(n >= 2 for n in counts.values()) < 2:
         raise DataError(
             f"{where}: the real examples have {len(counts)} labels with {len(shots)} texts, expected two labels with two texts "
