@@ -55,7 +55,9 @@ def table(rows: Sequence[Row], title: str) -> Table:
     for figure, digits in FIGURES.items():
         known = [name for name in sets if any(row["set"] == name and figure in row for row in rows)]
         if known:
-            shown.add_row(f"{figure}, mean", *(mean_over_sets(cells, known, method, figure, digits) for method in methods))
+            shown.add_row(
+                f"{figure}, mean", *(mean_over_sets(cells, known, method, figure, digits) for method in methods)
+            )
     return shown
 
 

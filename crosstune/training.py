@@ -22,6 +22,7 @@ from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.labels import LabelSet, check_labels
+from crosstune.look_alikes import check_look_alikes
 from crosstune.paper_training import fit_paper
 from crosstune.pooling import Atom, FeatureSpec
 from crosstune.sampling import few_shot_split
@@ -73,8 +74,8 @@ def train(
         where: What to call the examples in messages.
 
     Raises:
-        DataError: An example's label is unknown, a text stands under two labels or holds what no file can, or pairs and single
-            texts are mixed.
+        DataError: An example's label is unknown, a text stands under two labels or holds what no file can, pairs and single
+            texts are mixed, or all texts are the same to the backbone.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
         ConfigError: More layers are asked for than the backbone has.
@@ -93,6 +94,7 @@ def train(
     )
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
+    check_look_alikes(examples, backbone, where)
     if not generated:
         return train_on(examples, (), labels, config, backbone, cache_path=cache_path, report=report, where=where)
     from crosstune.noise_filter import filter_generated  # which trains heads itself
