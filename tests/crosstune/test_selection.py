@@ -164,7 +164,9 @@ def test_what_all_texts_have_in_common_says_nothing_about_a_label():
 def test_too_few_shots_leave_the_descriptions(targets):
     random = np.random.RandomState(5)
     keys = features(random, 3)
-    rows = keys[targets] + 0.3 * features(random, len(targets))  # of one label: their mean must not be taken from all texts
+    rows = keys[targets] + 0.3 * features(
+        random, len(targets)
+    )  # of one label: their mean must not be taken from all texts
     chosen = select(VIEWS, rows, torch.tensor(targets, dtype=torch.int64), keys, 13)
     assert chosen.choices == ()
     assert chosen.accuracy is None
