@@ -1,6 +1,7 @@
 """The scikit-learn estimator: the same training behind sklearn's own protocol."""
 
 import inspect
+import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpoint is
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_che
 from crosstune.config import TrainConfig
 from crosstune.errors import BackboneError, ConfigError, OutputExistsError
 from crosstune.training import predict_proba
+from tests.conftest import make_tiny_backbone
 from tests.tolerances import ROW_SUM
 
 
@@ -105,6 +107,27 @@ def test_cross_validation_works(tiny_backbone_dir, texts, names):
     model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
     scores = cross_val_score(model, np.array(texts), np.array(names), cv=2)
     assert scores.shape == (2,)
+
+
+def test_a_pickle_holds_no_backbone_and_answers_the_same(fitted, tiny_other_texts):
+    """As joblib makes one of every estimator that it sends to or gets back from a process."""
+    data = pickle.dumps(fitted)
+    assert len(data) < 400_000
+    np.testing.assert_array_equal(
+        pickle.loads(data).predict_proba(tiny_other_texts),
+        fitted.predict_proba(tiny_other_texts),
+    )
+    assert not hasattr(pickle.loads(pickle.dumps(CrossTuneClassifier())), "checkpoint_")
+
+
+def test_a_fit_that_fails_leaves_the_one_before(tmp_path, tiny_backbone_dir, texts, names, descriptions):
+    """A head must not meet the hidden states of another backbone."""
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
+    before = model.fit(texts, names, descriptions).predict_proba(texts)
+    model.set_params(backbone=str(make_tiny_backbone(tmp_path / "other", seed=7)))
+    with pytest.raises(DataError):
+        model.fit([*texts, "new"], [*names, "unknown"], descriptions)
+    np.testing.assert_array_equal(model.predict_proba(texts), before)
 
 
 def test_it_saves_the_checkpoint(tmp_path, fitted, tiny_other_texts):
