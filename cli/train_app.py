@@ -52,14 +52,15 @@ def train(
     layers: Annotated[
         str | None,
         typer.Option(
-            "--layers", help="Use the first layers only: a number, or auto for what held-out shots do not miss."
+            "--layers",
+            help="Of the default head, its first layers only: a number, or auto for what held-out shots do not miss.",
         ),
     ] = None,
     abstain_at: Annotated[
         str | None,
         typer.Option(
             "--abstain-at",
-            help="Give no label to texts far from all labels (coverage=0.95) or unsure ones (precision=0.9).",
+            help="Of the default head, no label for texts far from all (coverage=0.95) or unsure ones (precision=0.9).",
         ),
     ] = None,
     max_length_tokens: Annotated[int | None, typer.Option("--max-length", help="Longer texts are cut.")] = None,
