@@ -174,17 +174,22 @@ def evaluate(
     with progress() as report:
         probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, report=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
-    if report_file is not None:
-        from crosstune.evaluation_report import Answers, report_page
+    from crosstune.evaluation_report import Answers, report_page
 
-        answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
+    answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
+    coverage, right = answers.coverage, answers.accuracy_answered
+    if report_file is not None:
         page = report_page(answers, data.name, f"the {trained.head.kind} head of {checkpoint.name}")
         with new_file(report_file) as sink:
             sink.write(page.encode("utf-8"))
     if json_output:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        abstaining = {} if coverage is None else {"coverage": coverage, "accuracy_answered": right}
+        typer.echo(json.dumps(result.to_json() | abstaining, ensure_ascii=False))
     else:
         _show(result)
+        if coverage is not None:
+            of_them = "" if right is None else f", {100 * right:.1f} % of them the right one"
+            typer.echo(f"with its thresholds {100 * coverage:.1f} % of the texts get a label{of_them}")
 
 
 def _show(result: Evaluation) -> None:

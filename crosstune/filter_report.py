@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosstune.html_page import figure, folded, html_page, legend, plain, table
+from crosstune.html_page import figure, folded, html_page, legend, plain, short, table
 from crosstune.label_gate import LabelGate
 from crosstune.noise_filter import FILTER_REASONS, FilterResult, Judged
 from crosstune.svg_plot import Axis, Bar, Plot, bars
 
 BINS = 20
+#: Of a text in the tables.
+CHARACTERS = 500
 KEPT, DROPPED = 0, 1
 
 
@@ -110,7 +112,7 @@ def _decision(gate: LabelGate) -> str:
 def _texts(title: str, items: Sequence[Judged]) -> str:
     rows = (
         [
-            item.example.text,
+            short(item.example.text, CHARACTERS),
             item.example.label,
             item.teacher_label,
             f"{item.teacher_prob:.2f}",
