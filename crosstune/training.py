@@ -140,7 +140,7 @@ def train_on(
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
     text_spec, label_spec = _specs(config, backbone.layer_count)
-    layers = _token_layers(config, backbone.layer_count)
+    layers = token_layers(config, backbone.layer_count)
     with FeatureCache(cache_path or default_cache_path()) as cache:
         described = cache.states(
             backbone,
@@ -282,7 +282,7 @@ def _specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, FeatureS
     return spec, spec
 
 
-def _token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
+def token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
     """Layers whose token states are kept: those that label queries may attend to, at any depth that is tried."""
     if config.head != "default":
         return ()

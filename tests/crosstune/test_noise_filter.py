@@ -162,6 +162,26 @@ def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(
     assert [gate.enters for gate in opened.gates] == [enters, False]
 
 
+@pytest.mark.parametrize("layers", [None, 1, "auto"])
+def test_a_text_is_encoded_once_however_often_it_is_fitted_and_asked(
+    layers, tmp_path, tiny_backbone, tiny_examples, tiny_labels
+):
+    class Counting:
+        encoded = 0
+
+        def forward(self, rows):
+            Counting.encoded += len(rows)
+            return tiny_backbone.forward(rows)
+
+        def __getattr__(self, name):
+            return getattr(tiny_backbone, name)
+
+    fit = HeadFit(tiny_labels, TrainConfig(layers=layers), Counting(), tmp_path / "f.sqlite")
+    for shots, asked in ((tiny_examples[::2], tiny_examples[1::2]), (tiny_examples[1::2], tiny_examples[::2])):
+        fit(shots, [example.text for example in asked])
+    assert Counting.encoded == len(tiny_labels) + len(tiny_examples)
+
+
 @hypothesis.given(st.lists(st.sampled_from("abc"), min_size=4, max_size=40), st.integers(0, 1 << 32 - 1))
 def test_folds_are_even_for_each_label(names, seed):
     folds = Folds.deal([Example(f"text {i}", name) for i, name in enumerate(names)], seed)
