@@ -26,12 +26,22 @@ Progress = Callable[[int, int], None]
 
 
 def default_cache_path() -> Path:
-    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder."""
-    if "CROSSTUNE_CACHE" in os.environ:
-        return Path(os.environ["CROSSTUNE_CACHE"]) / "features.sqlite"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "crosstune" / "features.sqlite"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "crosstune" / "features.sqlite"
+    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder; an empty variable counts as none.
+
+    Raises:
+        ResourceError: There is neither.
+    """
+    if folder := os.environ.get("CROSSTUNE_CACHE"):
+        return Path(folder) / "features.sqlite"
+    if sys.platform != "darwin" and (folder := os.environ.get("XDG_CACHE_HOME")):
+        return Path(folder) / "crosstune" / "features.sqlite"
+    try:
+        home = Path.home()
+    except RuntimeError as error:  # as for a user of a container that has only a number
+        raise ResourceError(
+            "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+        ) from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "crosstune" / "features.sqlite"
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,8 @@ def test_a_full_disk_is_a_resource_error(tmp_path, tiny_backbone, monkeypatch):
         ("darwin", {"CROSSTUNE_CACHE": "/somewhere"}, "/somewhere/features.sqlite"),
         ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/crosstune/features.sqlite"),
         ("linux", {"HOME": "/home/ann"}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "CROSSTUNE_CACHE": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "XDG_CACHE_HOME": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
         ("darwin", {"HOME": "/Users/ann"}, "/Users/ann/Library/Caches/crosstune/features.sqlite"),
     ],
 )
@@ -238,3 +240,14 @@ def test_where_the_cache_is(monkeypatch, platform, environment, expected):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
     assert default_cache_path().as_posix() == expected
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    for name in ("CROSSTUNE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(ResourceError) as caught:
+        default_cache_path()
+    assert str(caught.value) == (
+        "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+    )
