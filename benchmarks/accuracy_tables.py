@@ -43,7 +43,7 @@ def accuracies(rows: Mapping[int, Row]) -> list[float]:
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
-    """Mean accuracy (± standard deviation over seeds) by set and method, the mean over sets, and the other figures."""
+    """Mean accuracy (± standard deviation over seeds) by set and method, and below the means over sets, also of other figures."""
     cells, sets, methods = cells_of(rows), names(rows, "set"), [m for m in names(rows, "method") if m != "setfit"]
     shown = Table(title, *methods, box=None)
     for name in sets:
@@ -53,11 +53,22 @@ def table(rows: Sequence[Row], title: str) -> Table:
     means = {method: np.mean([np.mean(accuracies(cells[name, method])) for name in sets]) for method in whole}
     shown.add_row("mean", *(f"{means[method]:.1f}" if method in means else "" for method in methods))
     for figure, digits in FIGURES.items():
-        found = [
-            [float(row[figure]) for row in rows if row["method"] == method and figure in row] for method in methods
-        ]
-        shown.add_row(f"{figure}, mean", *(f"{np.mean(v):.{digits}f}" if v else "" for v in found))
+        known = [name for name in sets if any(row["set"] == name and figure in row for row in rows)]
+        if known:
+            shown.add_row(
+                f"{figure}, mean", *(mean_over_sets(cells, known, method, figure, digits) for method in methods)
+            )
     return shown
+
+
+def mean_over_sets(
+    cells: Mapping[tuple[str, str], Mapping[int, Row]], sets: Sequence[str], method: str, figure: str, digits: int
+) -> str:
+    """A figure's mean over sets, of each its mean over seeds; nothing where the method has not run on all of them."""
+    if not all((name, method) in cells for name in sets):
+        return ""
+    means = [np.mean([float(row[figure]) for row in cells[name, method].values()]) for name in sets]
+    return f"{np.mean(means):.{digits}f}"
 
 
 def paired(rows: Sequence[Row], title: str, ours: str = "default", theirs: str = "setfit") -> Table:

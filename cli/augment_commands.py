@@ -175,7 +175,8 @@ def filter_texts(
         f"{output}: {len(texts)} texts = {len(result.kept)} kept + {len(result.dropped)} dropped"
         + (f" ({reasons})" if reasons else "")
     )
+    measured = result.accuracy_with
+    with_them = "with those kept not measured" if measured is None else f"{100 * measured:.1f} % with those kept"
     typer.echo(
-        f"real examples, held out: {100 * result.accuracy_without:.1f} % right without generated texts, "
-        f"{100 * result.accuracy_with:.1f} % with those kept"
+        f"real examples, held out: {100 * result.accuracy_without:.1f} % right without generated texts, {with_them}"
     )

@@ -52,14 +52,15 @@ def train(
     layers: Annotated[
         str | None,
         typer.Option(
-            "--layers", help="Use the first layers only: a number, or auto for what held-out shots do not miss."
+            "--layers",
+            help="Of the default head, its first layers only: a number, or auto for what held-out shots do not miss.",
         ),
     ] = None,
     abstain_at: Annotated[
         str | None,
         typer.Option(
             "--abstain-at",
-            help="Give no label to texts far from all labels (coverage=0.95) or unsure ones (precision=0.9).",
+            help="Of the default head, no label for texts far from all (coverage=0.95) or unsure ones (precision=0.9).",
         ),
     ] = None,
     max_length_tokens: Annotated[int | None, typer.Option("--max-length", help="Longer texts are cut.")] = None,
@@ -71,7 +72,7 @@ def train(
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.atomic_output import check_output
-    from crosstune.examples import check_no_leak, read_examples, read_rows
+    from crosstune.examples import check_held_out, read_examples, read_rows
     from crosstune.labels import check_labels, read_labels
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
@@ -85,7 +86,7 @@ def train(
         if path is not None:
             held_out[path] = read_examples(path)
             check_labels(held_out[path], label_set, str(path))
-            check_no_leak((*examples, *further), held_out[path], str(path))
+            check_held_out((*examples, *further), held_out[path], str(path))
 
     from crosstune import load_config
     from crosstune import train as train_head
@@ -158,13 +159,13 @@ def evaluate(
     if report_file is not None:
         check_output(report_file, force=force, what="report")
     from crosstune import load_checkpoint, read_examples
-    from crosstune.examples import check_no_leak
+    from crosstune.examples import check_held_out
     from crosstune.labels import check_labels
 
     trained = load_checkpoint(checkpoint)
     rows = read_examples(data)
     check_labels(rows, trained.labels, str(data))
-    check_no_leak(trained.examples, rows, str(data))
+    check_held_out(trained.examples, rows, str(data))
     from crosstune.evaluation import evaluate as score
     from crosstune.training import predict_with_scope
 
@@ -173,17 +174,22 @@ def evaluate(
     with progress() as report:
         probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, report=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
-    if report_file is not None:
-        from crosstune.evaluation_report import Answers, report_page
+    from crosstune.evaluation_report import Answers, report_page
 
-        answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
+    answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
+    coverage, right = answers.coverage, answers.accuracy_answered
+    if report_file is not None:
         page = report_page(answers, data.name, f"the {trained.head.kind} head of {checkpoint.name}")
         with new_file(report_file) as sink:
             sink.write(page.encode("utf-8"))
     if json_output:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        abstaining = {} if coverage is None else {"coverage": coverage, "accuracy_answered": right}
+        typer.echo(json.dumps(result.to_json() | abstaining, ensure_ascii=False))
     else:
         _show(result)
+        if coverage is not None:
+            of_them = "" if right is None else f", {100 * right:.1f} % of them the right one"
+            typer.echo(f"with its thresholds {100 * coverage:.1f} % of the texts get a label{of_them}")
 
 
 def _show(result: Evaluation) -> None:

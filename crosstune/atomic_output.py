@@ -25,7 +25,7 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
         path: The output.
         force: Whether an existing output may be replaced.
         what: What to call it in messages.
-        owned_marker: For a folder: the file that shows what it is; a folder without it is never replaced.
+        owned_marker: For a folder: the file that shows what it is; a folder without it is never replaced, nor is any by a file.
 
     Raises:
         OutputExistsError: It is there and ``force`` is off, or it is not such an output.
@@ -42,6 +42,10 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
     if there:
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
+        if owned_marker is None and path.is_dir():
+            raise OutputExistsError(
+                f"{path}: is a folder, --force will not replace it by a file. Choose another {what}."
+            )
         if owned_marker is not None and not (path / owned_marker).is_file():
             raise OutputExistsError(
                 f"{path}: is not a {what} (no {owned_marker}), --force will not replace it. Remove it yourself."

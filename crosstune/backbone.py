@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class FrozenBackbone:
         """What transformers is to load: a folder, or the hub id as it stands."""
         if name in PACKAGED:
             return str(packaged_folder(name))
-        folder = Path(name).expanduser()
+        folder = Path(os.path.expanduser(name))  # noqa: PTH111 - the other refuses the name of an unknown user
         if folder.is_dir():
             check_folder(folder)
             return str(folder)
@@ -185,7 +186,7 @@ class FrozenBackbone:
 
         Raises:
             BackboneError: The backbone has no mask token.
-            ConfigError: The template does not hold ``{text}`` once, followed by ``{mask}`` once.
+            ConfigError: The template does not hold ``{text}`` once, followed by ``{mask}`` once, or leaves no room for a text.
         """
         before, found, after = template.partition("{text}")
         lead, masked, tail = after.partition("{mask}")
@@ -193,14 +194,14 @@ class FrozenBackbone:
             raise ConfigError(f"template: found {template!r}, expected {{text}} and after it {{mask}}, once each.")
         if self._mask_id is None:
             raise BackboneError(f"{self.name}: has no mask token, expected one for a template. Use another feature.")
-        return TokenSpec(
-            prefix_ids=self.tokens.prefix_ids + self._plain_ids(before),
-            infix_ids=self.tokens.infix_ids,
-            suffix_ids=(*self._plain_ids(lead), self._mask_id, *self._plain_ids(tail), *self.tokens.suffix_ids),
-            pad_id=self.tokens.pad_id,
-            second_type_id=self.tokens.second_type_id,
-            max_length_tokens=self.tokens.max_length_tokens,
-        )
+        prefix_ids = self.tokens.prefix_ids + self._plain_ids(before)
+        suffix_ids = (*self._plain_ids(lead), self._mask_id, *self._plain_ids(tail), *self.tokens.suffix_ids)
+        around, most = len(prefix_ids + self.tokens.infix_ids + suffix_ids), self.tokens.max_length_tokens
+        if around + 2 > most:  # a token of each text of a pair
+            raise ConfigError(
+                f"template: has {around} tokens, expected at most {most - 2}: a row has {most}, and a text needs some. Shorten it."
+            )
+        return replace(self.tokens, prefix_ids=prefix_ids, suffix_ids=suffix_ids)
 
     def pool_positions(self, tokens: TokenSpec) -> PoolPositions:
         """Where the text's first token and the template's mask stand in rows of a layout."""

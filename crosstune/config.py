@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crosstune.errors import ConfigError, DataError
 from crosstune.text_files import read_text
@@ -35,14 +36,13 @@ class TrainConfig(BaseModel):
     )
     shots: int | None = Field(None, ge=1, description="examples a label to draw from the training file; all when none")
     seed: int = Field(13, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
-    layers: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+    layers: int | Literal["auto"] | None = Field(
         None,
         description="of the default head: use the first layers only; auto leaves out what held-out shots do not miss",
     )
     max_length_tokens: int | None = Field(None, ge=8, description="longer texts are cut; the backbone's own when none")
     abstain_at: str | None = Field(
         None,
-        pattern=r"^(coverage|precision)=(0\.\d+|1|1\.0+)$",
         description="of the default head, when to give no label: coverage=0.95 keeps that share of texts like the shots and "
         "leaves out what is far from all labels; precision=0.9 leaves out unsure texts, so that so many answers are right",
     )
@@ -55,10 +55,29 @@ class TrainConfig(BaseModel):
     epochs: int = Field(200, ge=1, le=100_000, description="passes over the shots of the paper head")
     learning_rate: float = Field(1e-2, gt=0, lt=1, allow_inf_nan=False, description="of the paper head")
 
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _depth(cls, value: object) -> object:
+        if value is None or value == "auto" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError("expected auto or a number of layers, at least 1")
+
+    @field_validator("abstain_at")
+    @classmethod
+    def _share(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"(coverage|precision)=(0\.[0-9]*[1-9][0-9]*|1|1\.0+)", value):
+            return value
+        raise ValueError("expected such as coverage=0.95 or precision=0.9, above 0 and at most 1")
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.head == "default" and self.feature != "mean":
             raise ValueError(f"feature {self.feature} goes with head paper; the default head chooses its own")
+        if self.template != DEFAULT_TEMPLATE and self.feature != "mask":
+            raise ValueError("template goes with head paper and feature mask; nothing else reads it")
+        for name in ("layers", "abstain_at"):
+            if self.head == "paper" and getattr(self, name) is not None:
+                raise ValueError(f"{name} {getattr(self, name)} goes with head default; the paper head has none")
         return self
 
 

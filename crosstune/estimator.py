@@ -23,6 +23,8 @@ from crosstune.training import predict_proba, train
 class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Few-shot text classifier on a frozen backbone.
 
+    A pickle of it holds no backbone, which is loaded again when it is used; ``save`` writes what a build takes.
+
     Example:
         >>> model = CrossTuneClassifier(backbone="minilm")
         >>> _ = model.fit(
@@ -68,7 +70,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             label_descriptions: Label name to its description or descriptions; the names themselves when None.
 
         Raises:
-            DataError: The lengths differ, a label has no description, or a text stands under two labels.
+            DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.
             ConfigError: A setting is out of range.
             BackboneError: The backbone cannot be loaded.
         """
@@ -94,23 +96,33 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)
             for i, (text, label) in enumerate(zip(X, map(str, y), strict=True), 1)
         ]
-        self._backbone = FrozenBackbone.load(
-            self.backbone, device=self.device, max_length_tokens=self.max_length_tokens
-        )
+        backbone = FrozenBackbone.load(self.backbone, device=self.device, max_length_tokens=self.max_length_tokens)
         self.checkpoint_: Checkpoint = train(
             examples,
             LabelSet.from_mapping(described),
             config,
-            backbone=self._backbone,
+            backbone=backbone,
             cache_path=Path(self.cache_path) if self.cache_path else None,
             where="fit",
         )
+        self._backbone: FrozenBackbone | None = backbone
         self.classes_ = np.array(self.checkpoint_.labels.names)
         return self
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_backbone": None}  # its hooks cannot be pickled, and it is large
+
     def predict_proba(self, X: Sequence[Text]) -> npt.NDArray[np.float32]:
-        """Class probabilities of N texts, float32 (N, L)."""
+        """Class probabilities of N texts, float32 (N, L).
+
+        Raises:
+            DataError: One string is given, whose characters would be taken for texts.
+        """
         check_is_fitted(self, "checkpoint_")
+        if isinstance(X, str):
+            raise DataError("predict: found one string, expected a list of texts.")
+        if self._backbone is None:
+            self._backbone = self.checkpoint_.load_backbone(device=self.device)
         return predict_proba(self.checkpoint_, self._backbone, list(X))
 
     def predict(self, X: Sequence[Text]) -> npt.NDArray[np.str_]:

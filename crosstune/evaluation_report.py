@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from crosstune.evaluation import ECE_BINS, Evaluation, evaluate, reliability, risk_coverage, wilson
 from crosstune.examples import Example
-from crosstune.html_page import figure, html_page, legend, plain, table
+from crosstune.html_page import figure, html_page, legend, plain, short, table
 from crosstune.svg_plot import Axis, Bar, Plot, bars, matrix
 
-#: Rows of the tables of mistakes.
-SHOWN = 25
+#: Rows of the tables of mistakes, and characters of a text in them.
+SHOWN, CHARACTERS = 25, 500
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,19 @@ class Answers:
         if self.scope is not None and self.scope_threshold is not None:
             given &= self.scope.astype(np.float64) >= self.scope_threshold
         return given
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the texts that get a label, in [0, 1]; None where there is no threshold, and all do."""
+        if self.threshold is None and self.scope_threshold is None:
+            return None
+        return float(self.answered.mean())
+
+    @property
+    def accuracy_answered(self) -> float | None:
+        """Share of the texts that get a label that get the right one, in [0, 1]; None where none does."""
+        given = self.answered
+        return float(self.right[given].mean()) if given.any() else None
 
 
 def report_page(answers: Answers, name: str, model: str) -> str:
@@ -157,7 +170,7 @@ def _risk(answers: Answers) -> list[str]:
     if answers.scope is not None:
         curves.append(("nearest to a label first", answers.scope, answers.scope_threshold, "scope", 1))
     found = [risk_coverage(scores, answers.right) for _, scores, *_ in curves]
-    highest = max(float(risk[coverage >= min(0.05, 1)].max()) for coverage, risk in found)
+    highest = max(float(risk[coverage >= 0.05].max()) for coverage, risk in found)
     plot = Plot(
         "risk and coverage",
         Axis("share of texts answered", 0, 1, percent=True),
@@ -175,18 +188,17 @@ def _risk(answers: Answers) -> list[str]:
     scope_note = ""
     if answers.scope is not None:
         scope_note = " Scope is for texts that belong to no label; all of these belong to one."
-    given = answers.answered
-    if given.any() and not given.all():
-        share, wrong = float(given.mean()), float((~answers.right[given]).mean())
-        plot.dot(share, min(wrong, plot.y.high), 4, radius=6, title=f"{100 * wrong:.1f} % wrong")
+    share, right = answers.coverage, answers.accuracy_answered
+    if share is None:
+        verdict = "This classifier has no threshold: it always gives a label. Train with --abstain-at to set one."
+    elif right is None or share == 1:
+        verdict = f"With its thresholds the classifier answers {'all' if share else 'none'} of these texts."
+    else:
+        plot.dot(share, min(1 - right, plot.y.high), 4, radius=6, title=f"{100 * (1 - right):.1f} % wrong")
         verdict = (
             f"With its thresholds the classifier answers {100 * share:.1f} % of the texts (red dot) and is right in "
-            f"{100 * (1 - wrong):.1f} % of them."
+            f"{100 * right:.1f} % of them."
         )
-    elif answers.threshold is None and answers.scope_threshold is None:
-        verdict = "This classifier has no threshold: it always gives a label. Train with --abstain-at to set one."
-    else:
-        verdict = f"With its thresholds the classifier answers {'all' if given.all() else 'none'} of these texts."
     return [
         f"<p>{plain(verdict)}</p>",
         legend([(title, colour) for title, *_, colour in curves]),
@@ -203,7 +215,7 @@ def _mistakes(answers: Answers) -> str:
     rows = []
     for at in order:
         example = answers.examples[at]
-        text = example.text if example.text_pair is None else f"{example.text} | {example.text_pair}"
+        text = short(" | ".join(filter(None, (example.text, example.text_pair))), CHARACTERS)
         said = answers.labels[int(answers.probs[at].argmax())]
         gave = answers.probs[at, answers.labels.index(example.label)]
         rows.append([text, example.label, said, f"{top[at]:.2f}", f"{gave:.2f}", "" if answers.answered[at] else "yes"])

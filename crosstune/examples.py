@@ -23,8 +23,10 @@ from crosstune.text_files import parse_json, read_bytes, read_text
 Text: TypeAlias = "str | tuple[str, str]"
 
 MAX_FIELD_CHARACTERS = 1 << 20
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad]*")
+#: Characters that no text may hold: controls, and the halves of a pair of which the other is missing.
+FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+#: Texts that nobody can see.
+INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad]*")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[Example, ...]:
     return tuple(examples)
 
 
+def check_fields(examples: Iterable[Example], where: str) -> None:
+    """Refuse fields that are empty, too long, or hold what no file can: of examples that come from memory.
+
+    Raises:
+        DataError: There is such a field; the message names the example's line.
+    """
+    for example in examples:
+        for name, value in (("text", example.text), ("label", example.label), ("text_pair", example.text_pair)):
+            if value is not None:
+                _check_field(value, name, f"{where}:{example.line}")
+
+
 def without_duplicates(examples: Iterable[Example], where: str) -> tuple[Example, ...]:
     """Keep each text once.
 
@@ -127,12 +141,17 @@ def without_duplicates(examples: Iterable[Example], where: str) -> tuple[Example
     return tuple(first.values())
 
 
-def check_no_leak(train: Sequence[Example], other: Sequence[Example], where: str) -> None:
-    """Refuse to measure on texts that were trained on (compared after NFC, case folding and white space).
+def check_held_out(train: Sequence[Example], other: Sequence[Example], where: str) -> None:
+    """Refuse to measure on texts that were trained on (compared after NFC, case folding and white space), or of another kind.
 
     Raises:
-        DataError: At least one text stands in both.
+        DataError: At least one text stands in both, or some are pairs where those trained on are not, or the other way round.
     """
+    single = {example.text_pair is None for example in train}
+    odd = next((example for example in other if single and (example.text_pair is None) not in single), None)
+    if odd is not None:
+        found, expected = ("a pair", "single texts") if odd.text_pair is not None else ("a single text", "pairs")
+        raise DataError(f"{where}:{odd.line}: {found}, expected {expected} as in training. Give the same kind.")
     seen = {_folded(example) for example in train}
     leaked = [example for example in other if _folded(example) in seen]
     if leaked:
@@ -179,19 +198,12 @@ def _check_field(value: str, name: str, where: str) -> None:
         raise DataError(
             f"{where}: {name} has {len(value)} characters, expected at most {MAX_FIELD_CHARACTERS}. Shorten or split it."
         )
-    if _INVISIBLE.fullmatch(value):
+    if INVISIBLE.fullmatch(value):
         raise DataError(f"{where}: {name} is empty, expected visible characters. Remove the row or fill it in.")
-    control = _CONTROL.search(value)
-    if control:
-        raise DataError(
-            f"{where}: {name} has the control character U+{ord(control[0]):04X} at position {control.start()}. Remove it."
-        )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where}: {name} has the unpaired surrogate U+{ord(value[error.start]):04X} at position {error.start}. Remove it."
-        ) from error
+    found = FORBIDDEN.search(value)
+    if found:
+        what = "control character" if found[0] < "\x80" else "unpaired surrogate"
+        raise DataError(f"{where}: {name} has the {what} U+{ord(found[0]):04X} at position {found.start()}. Remove it.")
 
 
 def _jsonl_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:

@@ -26,12 +26,22 @@ Progress = Callable[[int, int], None]
 
 
 def default_cache_path() -> Path:
-    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder."""
-    if "CROSSTUNE_CACHE" in os.environ:
-        return Path(os.environ["CROSSTUNE_CACHE"]) / "features.sqlite"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "crosstune" / "features.sqlite"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "crosstune" / "features.sqlite"
+    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder; an empty variable counts as none.
+
+    Raises:
+        ResourceError: There is neither.
+    """
+    if folder := os.environ.get("CROSSTUNE_CACHE"):
+        return Path(folder) / "features.sqlite"
+    if sys.platform != "darwin" and (folder := os.environ.get("XDG_CACHE_HOME")):
+        return Path(folder) / "crosstune" / "features.sqlite"
+    try:
+        home = Path.home()
+    except RuntimeError as error:  # as for a user of a container that has only a number
+        raise ResourceError(
+            "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+        ) from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "crosstune" / "features.sqlite"
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,6 @@ class FeatureCache:
         head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools), list(layers)])
         keys = [_key(head, text) for text in texts]
         rows = backbone.tokenize(texts, spec)
-        done = 0
         for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
             inside = (len(layers), len(row.ids), backbone.hidden_size)
             data = self._stored(key)
@@ -122,19 +131,14 @@ class FeatureCache:
                 kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
                 data = pooled.tobytes() + b"".join(states.tobytes() for states in kept)
                 self._store(key, data)
-                done += 1
-                if done % 256 == 0:
-                    self._commit()
             found.pooled[i] = np.frombuffer(data, np.float32, found.pooled[i].size).reshape(shape)
             found.tokens.append(np.frombuffer(data, np.float16, offset=found.pooled[i].nbytes).reshape(inside))
             if progress is not None:
                 progress(i + 1, len(texts))
-        self._commit()
         return found
 
     def close(self) -> None:
-        """Write what is left and close the file."""
-        self._commit()
+        """Close the file."""
         self._table.close()
 
     def __enter__(self) -> FeatureCache:
@@ -164,14 +168,15 @@ class FeatureCache:
 
     @staticmethod
     def _create(target: str) -> sqlite3.Connection:
-        table = sqlite3.connect(target, timeout=60)
+        table = sqlite3.connect(
+            target, timeout=60, isolation_level=None
+        )  # nobody waits for a lock while a text is encoded
         try:
             table.execute("PRAGMA journal_mode = WAL")
             table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
             table.execute(
                 "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, states BLOB NOT NULL) WITHOUT ROWID"
             )
-            table.commit()
             columns = [column[1] for column in table.execute("PRAGMA table_info(features)")]
             if columns != ["key", "states"]:
                 raise sqlite3.DatabaseError(f"columns {columns}")
@@ -197,10 +202,6 @@ class FeatureCache:
     def _store(self, key: bytes, states: bytes) -> None:
         with self._guard():
             self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
-
-    def _commit(self) -> None:
-        with self._guard():
-            self._table.commit()
 
     @contextlib.contextmanager
     def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202

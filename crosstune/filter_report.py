@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crosstune.html_page import figure, folded, html_page, legend, plain, table
+from crosstune.html_page import figure, folded, html_page, legend, plain, short, table
 from crosstune.label_gate import LabelGate
 from crosstune.noise_filter import FILTER_REASONS, FilterResult, Judged
 from crosstune.svg_plot import Axis, Bar, Plot, bars
 
 BINS = 20
+#: Of a text in the tables.
+CHARACTERS = 500
 KEPT, DROPPED = 0, 1
 
 
@@ -52,14 +54,15 @@ def report_page(result: FilterResult, name: str) -> str:
 
 
 def _verdict(result: FilterResult) -> str:
-    without, with_ = 100 * result.accuracy_without, 100 * result.accuracy_with
-    outcome = (
-        f"with the kept texts it is <b>{with_:.1f} %</b>"
-        if any(gate.enters for gate in result.gates)
-        else "no label enters"
-    )
+    if result.accuracy_with is None:
+        outcome = "with the kept texts it was not measured, since the gate was off"
+    elif any(gate.enters for gate in result.gates):
+        outcome = f"with the kept texts it is <b>{100 * result.accuracy_with:.1f} %</b>"
+    else:
+        outcome = "no label enters"
     return (
-        f"<p>On the real examples, held out, the head is right in <b>{without:.1f} %</b> without generated texts; {outcome}. "
+        f"<p>On the real examples, held out, the head is right in <b>{100 * result.accuracy_without:.1f} %</b> without generated "
+        f"texts; {outcome}. "
         f"The teacher is right in {100 * result.teacher_accuracy:.1f} % of them. To it {100 * result.noise:.0f} % of the generated "
         f"texts seem to be under a wrong label; it had to give a text's label at least {result.threshold:.2f}.</p>"
     )
@@ -109,7 +112,7 @@ def _decision(gate: LabelGate) -> str:
 def _texts(title: str, items: Sequence[Judged]) -> str:
     rows = (
         [
-            item.example.text,
+            short(item.example.text, CHARACTERS),
             item.example.label,
             item.teacher_label,
             f"{item.teacher_prob:.2f}",

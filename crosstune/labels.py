@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstune.errors import CrossTuneWarning, DataError
-from crosstune.examples import Example
+from crosstune.examples import INVISIBLE, Example
 from crosstune.text_files import Json, parse_json, read_text
 
 
@@ -44,9 +44,7 @@ class LabelSet:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str | Sequence[str]]) -> LabelSet:
         """Labels from ``name -> description`` or ``name -> [description, ...]``."""
-        labels = cls(
-            tuple(Label(name, (value,) if isinstance(value, str) else tuple(value)) for name, value in mapping.items())
-        )
+        labels = cls(tuple(_label(name, value, "labels") for name, value in mapping.items()))
         _warn(labels.labels, "labels")
         return labels
 
@@ -88,15 +86,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelSet:
         raise DataError(
             f"{source}: found {type(body).__name__}, expected an object of label and description. Correct it."
         )
-    labels = []
-    for name, value in body.items():
-        descriptions = value if isinstance(value, list) else [value]
-        texts = [item for item in descriptions if isinstance(item, str)]
-        if not texts or len(texts) != len(descriptions):
-            raise DataError(
-                f"{source}: the description of {name!r} is {value!r:.80}, expected a sentence or a list of them. Correct it."
-            )
-        labels.append(Label(name, tuple(texts)))
+    labels = [_label(name, value, str(source)) for name, value in body.items()]
     _check(labels, str(source))
     _warn(labels, str(source))
     return LabelSet(tuple(labels))
@@ -133,14 +123,24 @@ def check_labels(
             )
 
 
+def _label(name: str, value: object, where: str) -> Label:
+    descriptions = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
+    texts = tuple(item for item in descriptions if isinstance(item, str))
+    if not texts or len(texts) != len(descriptions):
+        raise DataError(
+            f"{where}: the description of {name!r} is {value!r:.80}, expected a sentence or a list of them. Correct it."
+        )
+    return Label(name, texts)
+
+
 def _check(labels: Sequence[Label], where: str) -> None:
     if len(labels) < 2:
         raise DataError(f"{where}: {len(labels)} labels, expected at least 2. Add labels with descriptions.")
     folded: dict[str, str] = {}
     for label in labels:
-        if not label.name.strip():
+        if not isinstance(label.name, str) or INVISIBLE.fullmatch(label.name):
             raise DataError(f"{where}: a label's name is {label.name!r}, expected visible characters. Name it.")
-        if not label.descriptions or not all(text.strip() for text in label.descriptions):
+        if not label.descriptions or any(map(INVISIBLE.fullmatch, label.descriptions)):
             raise DataError(f"{where}: the description of {label.name!r} is empty, expected a sentence. Write one.")
         key = unicodedata.normalize("NFC", label.name).casefold().strip()
         if key in folded:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +85,7 @@ class FilterResult:
         threshold: The least probability that the teacher had to give to a text's label, in [0, 1].
         teacher_accuracy: Of the teacher on shots that it had not seen, in [0, 1].
         accuracy_without: Held-out accuracy of the head on the real shots, without generated texts, in [0, 1].
-        accuracy_with: The same with those that entered; equal when none did.
+        accuracy_with: The same with those that entered; equal when none did, None when the gate was off and nobody looked.
         evidence: By how many of its standard errors the held-out loss on real shots fell with the texts that knocked last.
     """
 
@@ -94,7 +95,7 @@ class FilterResult:
     threshold: float
     teacher_accuracy: float
     accuracy_without: float
-    accuracy_with: float
+    accuracy_with: float | None
     evidence: float
 
     @property
@@ -217,7 +218,7 @@ def filter_generated(
         if probs[i][asked[i]] < threshold:
             reasons[i] = UNSURE if probs[i].argmax() == asked[i] else DISAGREES
 
-    without = by_teacher if teacher is None or not gate else folds.held_out(shots, head)[0]
+    without = by_teacher if teacher is None else folds.held_out(shots, head)[0]
     opened = GateResult(frozenset(labels.names), (), without, 0.0)
     if gate and any(reason is None for reason in reasons):
         # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
@@ -245,7 +246,7 @@ def filter_generated(
         threshold=threshold,
         teacher_accuracy=accuracy(by_teacher, truth),
         accuracy_without=accuracy(without, truth),
-        accuracy_with=accuracy(opened.held_out, truth),
+        accuracy_with=accuracy(opened.held_out, truth) if gate else None,
         evidence=opened.evidence,
     )
 
@@ -293,7 +294,7 @@ def least_probability(noise: float, labels: int) -> float:
 
 
 def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
-    counts = {shot.label: sum(other.label == shot.label for other in shots) for shot in shots}
+    counts = Counter(shot.label for shot in shots)
     if sum(n >= 2 for n in counts.values()) < 2:
         raise DataError(
             f"{where}: the real examples have {len(counts)} labels with {len(shots)} texts, expected two labels with two texts "

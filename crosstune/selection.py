@@ -168,7 +168,8 @@ def select(
     local = torch.searchsorted(seen, targets)
     gold = local[:shots]
     task = None if folds is None else FoldedTask(local, seen, folds)
-    mean = features[:shots].mean(0) if shots else features.new_zeros(features.shape[1])
+    # The mean of one label's shots would be what that label's texts have in common, and they are to be known by it.
+    mean = features.new_zeros(features.shape[1]) if few else features[:shots].mean(0)
     shift = label_features.mean(0) if few else label_features[seen].mean(0)
     x_all, h_all = features - mean, label_features - shift
     parts = []

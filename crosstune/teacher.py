@@ -16,7 +16,7 @@ from crosstune.examples import Example, Text
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.labels import LabelSet
-from crosstune.training import train_on
+from crosstune.training import token_layers, train_on
 
 FOLDS = 4
 #: Repeats of the folds: with few shots one division of them says little, with many it is enough and takes long.
@@ -116,6 +116,7 @@ class HeadFit:
         checkpoint = train_on(shots, self.generated, self.labels, self.config, self.backbone, cache_path=path)
         head = checkpoint.head
         with FeatureCache(path) as cache:
-            states = cache.states(self.backbone, texts, cached_pools(head.spec), head.spec.attention, checkpoint.tokens)
+            layers = token_layers(self.config, self.backbone.layer_count)  # as in training: the shots are there already
+            states = cache.states(self.backbone, texts, cached_pools(head.spec), layers, checkpoint.tokens)
         with torch.inference_mode():
             return head.probs(cached_features(states, head.spec, head.queries)).numpy()

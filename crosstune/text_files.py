@@ -63,6 +63,9 @@ def parse_json(text: str, where: str) -> Json:
     except RecursionError as error:
         raise DataError(f"{where}: not valid JSON (nested too deeply). Correct the line.") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno}). Correct the line.") from error
+        line = f":{error.lineno}" if "\n" in text else ""
+        raise DataError(
+            f"{where}{line}: not valid JSON ({error.msg} at column {error.colno}). Correct the line."
+        ) from error
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({str(error)[:80]}). Correct the line.") from error

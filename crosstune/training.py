@@ -17,11 +17,12 @@ from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.default_training import EncodedTask, depths, fit_default
 from crosstune.errors import ConfigError, DataError, TrainingError
-from crosstune.examples import Example, examples_digest, without_duplicates
+from crosstune.examples import Example, check_fields, examples_digest, without_duplicates
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.head import LabelAttentionHead, PriorHead
 from crosstune.labels import LabelSet, check_labels
+from crosstune.look_alikes import check_look_alikes
 from crosstune.paper_training import fit_paper
 from crosstune.pooling import Atom, FeatureSpec
 from crosstune.sampling import few_shot_split
@@ -73,12 +74,15 @@ def train(
         where: What to call the examples in messages.
 
     Raises:
-        DataError: An example's label is unknown, a text stands under two labels, or pairs and single texts are mixed.
+        DataError: An example's label is unknown, a text stands under two labels or holds what no file can, pairs and single
+            texts are mixed, or all texts are the same to the backbone.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
         ConfigError: More layers are asked for than the backbone has.
     """
     config = config or TrainConfig()
+    check_fields(examples, where)
+    check_fields(generated, "generated")
     examples = without_duplicates(examples, where)
     if config.shots is not None:
         examples = few_shot_split(examples, config.shots, config.seed).train
@@ -90,6 +94,7 @@ def train(
     )
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
+    check_look_alikes(examples, backbone, where)
     if not generated:
         return train_on(examples, (), labels, config, backbone, cache_path=cache_path, report=report, where=where)
     from crosstune.noise_filter import filter_generated  # which trains heads itself
@@ -135,7 +140,7 @@ def train_on(
     tokens = backbone.with_template(config.template) if masked else backbone.tokens
     positions = backbone.pool_positions(tokens)
     text_spec, label_spec = _specs(config, backbone.layer_count)
-    layers = _token_layers(config, backbone.layer_count)
+    layers = token_layers(config, backbone.layer_count)
     with FeatureCache(cache_path or default_cache_path()) as cache:
         described = cache.states(
             backbone,
@@ -277,7 +282,7 @@ def _specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, FeatureS
     return spec, spec
 
 
-def _token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
+def token_layers(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
     """Layers whose token states are kept: those that label queries may attend to, at any depth that is tried."""
     if config.head != "default":
         return ()

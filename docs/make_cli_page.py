@@ -83,7 +83,7 @@ def _place(argument: Any) -> str:
 
 
 def _spelled(option: Any) -> str:
-    name = max(option.opts, key=len)
+    name = "/".join(max(names, key=len) for names in (option.opts, option.secondary_opts) if names)
     return name if option.is_flag else f"{name} {_kind(option)}"
 
 
@@ -96,6 +96,8 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     default = parameter.default
+    if getattr(parameter, "secondary_opts", []):
+        return f"`{max(parameter.opts if default else parameter.secondary_opts, key=len)}`"
     if default is None or default is False:
         return ""
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -17,7 +17,7 @@ from crosstune.augment.generator import Generator, Limits, Tally
 from crosstune.augment.plan import AugmentPlan, GenerationRequest
 from crosstune.augment.prompts import canary, instructions
 from crosstune.errors import GenerationError, RefusedLabelError
-from crosstune.examples import Example
+from crosstune.examples import FORBIDDEN, Example
 from crosstune.labels import LabelSet
 from crosstune.screening import Screen
 
@@ -205,8 +205,8 @@ def _collect(
         texts, reason = _texts(answer)
         ledger.surplus += max(0, len(texts) - request.asked)
         for text in texts[: request.asked]:
-            example = Example(" ".join(text.split()), request.label)
-            against = screen.reason(example.text)
+            example = Example(FORBIDDEN.sub("\ufffd", " ".join(text.split())), request.label)
+            against = UNREADABLE if "\ufffd" in example.text else screen.reason(example.text)
             counts[against or "kept"] += 1
             if against is None:
                 ledger.kept.append(example)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.conftest import files_in, jsonl
+from tests.cli.conftest import Outcome, files_in, jsonl
 
 GOOD = b'{"text": "where is it", "label": "shipping"}\n'
 LONG = "x" * ((1 << 20) + 1)
@@ -312,6 +312,12 @@ BAD_LABELS = [
     ),
     pytest.param(
         "l.json",
+        b'{\n "a": "one",\n "b": two\n}',
+        "{f}:3: not valid JSON (Expecting value at column 7). Correct the line.",
+        id="bad JSON in the third line",
+    ),
+    pytest.param(
+        "l.json",
         b'{"a": "one", " ": "two"}',
         "{f}: a label's name is ' ', expected visible characters. Name it.",
         id="empty name",
@@ -385,6 +391,22 @@ def test_evaluate_refuses_training_texts(run_app, task, tiny_checkpoint_dir):
         f"error: {task.test}:2: the text 'i love it' is also a training text (1 such rows). "
         "Remove them from one of the files.\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--dev", "--test"])
+def test_pairs_are_not_measured_on_a_head_for_single_texts(
+    run_app, task, tiny_backbone_dir, tiny_checkpoint_dir, option
+):
+    task.test.write_text('{"text": "a new text", "text_pair": "and another", "label": "praise"}\n', "utf-8")
+    expected = Outcome(
+        3, "", f"error: {task.test}:1: a pair, expected single texts as in training. Give the same kind.\n"
+    )
+    assert run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test) == expected
+    assert expected == run_app(
+        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
+        "--backbone", tiny_backbone_dir, option, task.test,
+    )  # fmt: skip
+    assert files_in(task.out) == []
 
 
 @pytest.mark.fault("B8")

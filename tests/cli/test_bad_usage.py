@@ -129,6 +129,22 @@ def test_settings_in_a_file(refused, task, content, message):
             ("--head", "paper", "--feature", "mask", "--template", "no places"),
             "template: found 'no places', expected {{text}} and after it {{mask}}, once each.",
         ),
+        (
+            ("--head", "paper", "--feature", "mask", "--template", "word " * 70 + "{text} {mask}"),
+            "template: has 284 tokens, expected at most 62: a row has 64, and a text needs some. Shorten it.",
+        ),
+        (
+            ("--layers", "some"),
+            "config: layers is 'some', expected auto or a number of layers, at least 1. Correct the setting.",
+        ),
+        (
+            ("--head", "paper", "--layers", "1"),
+            "config: layers 1 goes with head default; the paper head has none. Correct the setting.",
+        ),
+        (
+            ("--head", "paper", "--abstain-at", "coverage=0.9"),
+            "config: abstain_at coverage=0.9 goes with head default; the paper head has none. Correct the setting.",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from crosstune import evaluate, load_checkpoint, read_examples
-from crosstune.training import predict_proba
-from tests.cli.conftest import files_in
+from crosstune.training import predict_proba, predict_with_scope
+from tests.cli.conftest import files_in, jsonl
 from tests.conftest import make_tiny_backbone
 from tests.report_pages import read_page
 
@@ -52,6 +52,32 @@ def test_table(run_app, task, tiny_checkpoint_dir, expected):
     assert lines[7] == ["true", "\\", "answer", "0", "1", "2"]
     for index, line in enumerate(lines[8:]):
         assert line[2:] == [str(count) if count else "." for count in expected.confusion[index]]
+
+
+@pytest.mark.parametrize("target", ["coverage=0.8", "precision=0.95"])
+def test_what_abstaining_buys(run_app, task, tiny_backbone_dir, target):
+    """What the command says is what its thresholds do to the answers of Python."""
+    run_app(
+        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
+        "--backbone", tiny_backbone_dir, "--abstain-at", target,
+    )  # fmt: skip
+    task.test.write_bytes(
+        jsonl([("zebra", "praise"), ("why was my card charged", "billing"), ("i love it so", "praise")])
+    )
+    checkpoint, rows = load_checkpoint(task.out / "a.ckpt"), read_examples(task.test)
+    probs, scope = predict_with_scope(checkpoint, checkpoint.load_backbone(device="cpu"), [row.content for row in rows])
+    given = probs.max(1) >= (checkpoint.threshold or 0)
+    given &= scope >= (checkpoint.scope_threshold or 0)
+    right = probs.argmax(1) == np.array(checkpoint.labels.indices(rows))
+    assert given.any()
+    assert not given.all()
+    command = ("crosstune", "evaluate", task.out / "a.ckpt", "--data", task.test)
+    found = json.loads(run_app(*command, "--json").out)
+    assert (found["coverage"], found["accuracy_answered"]) == (given.mean(), right[given].mean())
+    assert run_app(*command).out.splitlines()[-1] == (
+        f"with its thresholds {100 * given.mean():.1f} % of the texts get a label, {100 * right[given].mean():.1f} % of them "
+        "the right one"
+    )
 
 
 def test_the_report_says_what_the_command_says(run_app, task, tiny_checkpoint_dir, expected):

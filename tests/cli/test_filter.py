@@ -109,9 +109,13 @@ def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbo
 
 
 def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
-    ran = filtered("--no-gate", teacher=tiny_backbone_dir)
+    ran = filtered("--no-gate", teacher=tiny_backbone_dir, report=task.out / "r.html")
     assert (ran.code, ran.err) == (0, "")
     found = json.loads((task.out / "kept.filter.json").read_text("utf-8"))
     assert found["gates"] == []
+    assert found["accuracy_with"] is None
+    assert ran.out.endswith(" % right without generated texts, with those kept not measured\n")
+    page = (task.out / "r.html").read_text("utf-8")
+    assert "with the kept texts it was not measured, since the gate was off. " in page
     assert len(found["texts"]) == 11
     assert {row["reason"] for row in found["texts"]} >= {"placeholder", "duplicate"}

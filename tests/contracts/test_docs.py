@@ -41,6 +41,18 @@ def test_a_page_that_fell_behind_is_seen(tmp_path):
     assert (tmp_path / "cli.md").read_bytes() == (REPO_ROOT / "docs" / "cli.md").read_bytes()
 
 
+def test_every_spelling_of_an_option_is_on_the_page():
+    import typer
+    from crosstune_cli import export_app, train_app
+
+    page = (REPO_ROOT / "docs" / "cli.md").read_text("utf-8")
+    commands = [*(typer.main.get_command(app).commands for app in (train_app.app, export_app.app))]
+    options = [option for group in commands for command in group.values() for option in command.params]
+    spellings = {name for option in options for name in (*option.opts, *option.secondary_opts) if name.startswith("--")}
+    assert {"--gate", "--no-gate"} < spellings
+    assert [name for name in sorted(spellings - {"--help"}) if not re.search(rf"[`/]{name}[ `/]", page)] == []
+
+
 def test_the_page_of_faults_is_up_to_date():
     done = make_page("--check", columns="80", script=REPO_ROOT / "docs" / "make_faults_page.py")
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")

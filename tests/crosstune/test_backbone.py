@@ -341,7 +341,7 @@ def test_a_weight_that_is_missing_is_refused_and_not_made_up(copied):
     )
 
 
-@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "a/b/c"])
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "a/b/c", "~nobody-of-this-name/a/b"])
 def test_a_path_that_is_no_folder_is_refused(name):
     assert refused(name) == (
         f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id."

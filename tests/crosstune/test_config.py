@@ -86,8 +86,17 @@ def test_an_unknown_key_that_is_near_nothing_lists_all(tmp_path):
         ("backbone = 3", "backbone is 3, input should be a valid string"),
         ('feature = "mask"', "feature mask goes with head paper; the default head chooses its own"),
         ('feature = "max"', "feature max goes with head paper; the default head chooses its own"),
+        ('template = "{text} {mask}"', "template goes with head paper and feature mask; nothing else reads it"),
+        ('head = "paper"\ntemplate = "{text} {mask}"', "template goes with head paper and feature mask; nothing else reads it"),
+        ('head = "paper"\nlayers = 3', "layers 3 goes with head default; the paper head has none"),
+        ('head = "paper"\nlayers = "auto"', "layers auto goes with head default; the paper head has none"),
+        ('head = "paper"\nabstain_at = "coverage=0.9"', "abstain_at coverage=0.9 goes with head default; the paper head has none"),
+        *((f"layers = {value}", f"layers is {found}, expected auto or a number of layers, at least 1")
+          for value, found in [("0", "0"), ("-1", "-1"), ("true", "True"), ("2.0", "2.0"), ('"two"', "'two'")]),
+        *((f'abstain_at = "{value}"', f"abstain_at is '{value}', expected such as coverage=0.95 or precision=0.9, above 0 and at most 1")
+          for value in [".95", "coverage=.95", "coverage=0", "coverage=0.00", "precision=1.1", "recall=0.9", "coverage=0.9 "]),
     ],
-)
+)  # fmt: skip
 def test_a_value_of_the_wrong_type_or_range_is_refused(tmp_path, line, problem):
     path = toml(tmp_path, line)
     assert refused(path) == f"{path}: {problem}. Correct the setting."

@@ -1,6 +1,7 @@
 """The scikit-learn estimator: the same training behind sklearn's own protocol."""
 
 import inspect
+import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpoint is
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_che
 from crosstune.config import TrainConfig
 from crosstune.errors import BackboneError, ConfigError, OutputExistsError
 from crosstune.training import predict_proba
+from tests.conftest import make_tiny_backbone
 from tests.tolerances import ROW_SUM
 
 
@@ -107,6 +109,27 @@ def test_cross_validation_works(tiny_backbone_dir, texts, names):
     assert scores.shape == (2,)
 
 
+def test_a_pickle_holds_no_backbone_and_answers_the_same(fitted, tiny_other_texts):
+    """As joblib makes one of every estimator that it sends to or gets back from a process."""
+    data = pickle.dumps(fitted)
+    assert len(data) < 400_000
+    np.testing.assert_array_equal(
+        pickle.loads(data).predict_proba(tiny_other_texts),
+        fitted.predict_proba(tiny_other_texts),
+    )
+    assert not hasattr(pickle.loads(pickle.dumps(CrossTuneClassifier())), "checkpoint_")
+
+
+def test_a_fit_that_fails_leaves_the_one_before(tmp_path, tiny_backbone_dir, texts, names, descriptions):
+    """A head must not meet the hidden states of another backbone."""
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
+    before = model.fit(texts, names, descriptions).predict_proba(texts)
+    model.set_params(backbone=str(make_tiny_backbone(tmp_path / "other", seed=7)))
+    with pytest.raises(DataError):
+        model.fit([*texts, "new"], [*names, "unknown"], descriptions)
+    np.testing.assert_array_equal(model.predict_proba(texts), before)
+
+
 def test_it_saves_the_checkpoint(tmp_path, fitted, tiny_other_texts):
     fitted.save(tmp_path / "c")
     checkpoint = load_checkpoint(tmp_path / "c")
@@ -123,6 +146,12 @@ def test_features_are_cached_where_it_is_told(tmp_path, tiny_backbone_dir, texts
         texts, names
     )
     assert path.is_file()
+
+
+def test_one_string_is_not_taken_for_many_texts(fitted):
+    with pytest.raises(DataError) as caught:
+        fitted.predict("where is it")
+    assert str(caught.value) == "predict: found one string, expected a list of texts."
 
 
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "save"])
@@ -149,6 +178,8 @@ def refused(error_class, X, y, described=None, **parameters):
         (["a", ()], ["x", "y"], "fit: item 1 is () labelled 'y', expected strings."),
         ([("a", "b", "c")], ["x"], "fit: item 0 is ('a', 'b', 'c') labelled 'x', expected strings."),
         ([("a", 3)], ["x"], "fit: item 0 is ('a', 3) labelled 'x', expected strings."),
+        (["a", "b\ud83d"], ["x", "y"], "fit:2: text has the unpaired surrogate U+D83D at position 1. Remove it."),
+        (["a", " "], ["x", "y"], "fit:2: text is empty, expected visible characters. Remove the row or fill it in."),
         (["a", "b"], ["x", "x"], "labels: 1 labels, expected at least 2. Add labels with descriptions."),
     ],
 )

@@ -35,6 +35,12 @@ def test_every_part_is_there():
     assert f"{SHOWN} of {len(wrong)} mistakes." in page.pieces
 
 
+def test_a_long_text_is_cut():
+    probs = np.array([[0.1, 0.9, 0.0]], np.float32)
+    page = read_page(report_page(Answers([Example("x" * 9999, LABELS[0])], LABELS, probs), "t", "m"))
+    assert "x" * 499 + "…" in page.pieces
+
+
 def test_thresholds_are_marked_and_obeyed():
     scope = np.linspace(0, 1, 80, dtype=np.float32)
     answers = answers_of(80, threshold=0.6, scope=scope, scope_threshold=0.5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from crosstune import CrossTuneWarning, DataError, Example, read_examples
-from crosstune.examples import MAX_FIELD_CHARACTERS, check_no_leak, example_line, examples_digest, without_duplicates
+from crosstune.examples import MAX_FIELD_CHARACTERS, check_held_out, example_line, examples_digest, without_duplicates
 
 ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 ROWS = [
@@ -422,7 +422,7 @@ def test_pairs_are_the_same_only_when_both_texts_are():
 def test_a_leak_is_seen_through_case_white_space_and_composition(other):
     train = [Example("unrelated", "x"), Example("Café am Eck", "x")]
     with pytest.raises(DataError) as caught:
-        check_no_leak(train, [Example("fine", "x", line=1), Example(other, "y", line=2)], "test.jsonl")
+        check_held_out(train, [Example("fine", "x", line=1), Example(other, "y", line=2)], "test.jsonl")
     assert str(caught.value) == (
         f"test.jsonl:2: the text {other!r} is also a training text (1 such rows). Remove them from one of the files."
     )
@@ -430,9 +430,21 @@ def test_a_leak_is_seen_through_case_white_space_and_composition(other):
 
 def test_other_texts_are_no_leak():
     train = [Example("a b", "x"), Example("p", "x", "q"), Example("step 1", "x")]
-    check_no_leak(
+    check_held_out(
         train, [Example("ab", "x"), Example("q", "x", "p"), Example("p", "x"), Example("step ①", "x")], "test"
     )
+
+
+def test_texts_of_another_kind_are_refused():
+    single, pair = [Example("a b", "x", line=1)], [Example("c d", "x", "e", line=3)]
+    for train, other, message in [
+        (single, pair, "dev:3: a pair, expected single texts as in training. Give the same kind."),
+        (pair, single, "dev:1: a single text, expected pairs as in training. Give the same kind."),
+    ]:
+        with pytest.raises(DataError) as caught:
+            check_held_out(train, other, "dev")
+        assert str(caught.value) == message
+        check_held_out([], other, "dev")
 
 
 @pytest.mark.fault("A13")
@@ -444,10 +456,10 @@ def test_the_leak_check_counts_like_a_plain_comparison(texts, other):
     leaked = [text for text in other if plain(text) in {plain(text) for text in texts}]
     rows = [Example(text, "x", line=line) for line, text in enumerate(other, 1)]
     if not leaked:
-        check_no_leak([Example(text, "x") for text in texts], rows, "test")
+        check_held_out([Example(text, "x") for text in texts], rows, "test")
         return
     with pytest.raises(DataError) as caught:
-        check_no_leak([Example(text, "x") for text in texts], rows, "test")
+        check_held_out([Example(text, "x") for text in texts], rows, "test")
     assert str(caught.value) == (
         f"test:{other.index(leaked[0]) + 1}: the text {leaked[0]!r} is also a training text ({len(leaked)} such rows). "
         "Remove them from one of the files."
@@ -469,4 +481,4 @@ def test_the_example_data_reads_without_a_warning(support_desk):
         warnings.simplefilter("error")
         train, test = read_examples(support_desk.train), read_examples(support_desk.test)
     assert (len(train), len(test)) == (128, 216)
-    check_no_leak(train, test, "test.jsonl")
+    check_held_out(train, test, "test.jsonl")

@@ -1,5 +1,6 @@
 """The feature cache: a hit is the miss's bytes, and a bad file never stops or changes the work."""
 
+import contextlib
 import sqlite3
 
 import numpy as np
@@ -121,6 +122,22 @@ def test_the_mask_pool_reads_the_templates_mask(tiny_backbone):
     assert "mask" in POOLS
 
 
+def test_another_process_can_write_while_texts_are_encoded(tmp_path, tiny_backbone):
+    """A lock that is held over the encoding of many texts makes every other training on the machine fail."""
+    path = tmp_path / "f.sqlite"
+
+    class Busy(Counting):
+        def forward(self, rows):
+            with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+                other.execute("INSERT INTO features VALUES (?, ?)", (bytes([self.encoded]), b""))
+            return super().forward(rows)
+
+    with FeatureCache(path) as cache:
+        cache.pooled(Busy(tiny_backbone), TEXTS, POOLED)
+    with contextlib.closing(sqlite3.connect(path)) as table:
+        assert table.execute("SELECT count(*) FROM features").fetchone() == (2 * len(TEXTS),)
+
+
 def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
     heard = []
     with FeatureCache(None) as cache:
@@ -211,6 +228,8 @@ def test_a_full_disk_is_a_resource_error(tmp_path, tiny_backbone, monkeypatch):
         ("darwin", {"CROSSTUNE_CACHE": "/somewhere"}, "/somewhere/features.sqlite"),
         ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/crosstune/features.sqlite"),
         ("linux", {"HOME": "/home/ann"}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "CROSSTUNE_CACHE": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "XDG_CACHE_HOME": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
         ("darwin", {"HOME": "/Users/ann"}, "/Users/ann/Library/Caches/crosstune/features.sqlite"),
     ],
 )
@@ -221,3 +240,14 @@ def test_where_the_cache_is(monkeypatch, platform, environment, expected):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
     assert default_cache_path().as_posix() == expected
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    for name in ("CROSSTUNE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(ResourceError) as caught:
+        default_cache_path()
+    assert str(caught.value) == (
+        "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+    )

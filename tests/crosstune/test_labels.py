@@ -61,7 +61,7 @@ def test_an_empty_name_is_refused(tmp_path, name):
     assert refused(path) == f"{path}: a label's name is {name!r}, expected visible characters. Name it."
 
 
-@pytest.mark.parametrize("description", ["", "  ", ["fine", " "]])
+@pytest.mark.parametrize("description", ["", "  ", ["fine", " "], "\u200b"])
 def test_an_empty_description_is_refused(tmp_path, description):
     path = write(tmp_path / "l.json", {**TWO, "other": description})
     assert refused(path) == f"{path}: the description of 'other' is empty, expected a sentence. Write one."
@@ -70,9 +70,17 @@ def test_an_empty_description_is_refused(tmp_path, description):
 @pytest.mark.parametrize("description", [None, 3, True, [], ["fine", 3], {"text": "x"}, [["nested"]]])
 def test_a_description_that_is_no_sentence_is_refused(tmp_path, description):
     path = write(tmp_path / "l.json", {**TWO, "other": description})
-    assert refused(path) == (
-        f"{path}: the description of 'other' is {description!r}, expected a sentence or a list of them. Correct it."
-    )
+    problem = f"the description of 'other' is {description!r}, expected a sentence or a list of them. Correct it."
+    assert refused(path) == f"{path}: {problem}"
+    with pytest.raises(DataError) as caught:
+        LabelSet.from_mapping({**TWO, "other": description})
+    assert str(caught.value) == f"labels: {problem}"
+
+
+def test_a_name_that_is_a_number_is_refused():
+    with pytest.raises(DataError) as caught:
+        LabelSet.from_mapping({**TWO, 1: "a description"})
+    assert str(caught.value) == "labels: a label's name is 1, expected visible characters. Name it."
 
 
 def test_a_file_that_holds_no_object_is_refused(tmp_path):

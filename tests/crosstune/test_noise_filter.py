@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generated, train
 from crosstune.filter_report import report_page
-from crosstune.label_gate import open_gate
+from crosstune.label_gate import accuracy, open_gate
 from crosstune.noise_filter import DISAGREES, FILTER_REASONS, GATED, UNSURE, least_probability, share_of_wrong
 from crosstune.teacher import FOLDS, Folds, HeadFit
 from tests.report_pages import read_page
@@ -86,7 +86,12 @@ def test_a_teacher_of_one_s_own(tiny_backbone, tiny_backbone_dir, tiny_examples,
     assert [item.teacher_label for item in found.judged] == said
     assert [item.reason for item in found.judged[1:3]] == [None, DISAGREES]
     assert found.gates == ()
-    assert found.accuracy_with == found.accuracy_without
+    assert found.accuracy_with is None
+    truth = np.array(tiny_labels.indices(tiny_examples))
+    held_out, _ = Folds.deal(tiny_examples, config.seed).held_out(
+        tiny_examples, HeadFit(tiny_labels, config, tiny_backbone)
+    )
+    assert found.accuracy_without == accuracy(held_out, truth), "of the head, whoever the teacher is"
 
 
 @pytest.mark.slow
@@ -155,6 +160,26 @@ def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(
     )
     assert opened.entering == ({"a"} if enters else set())
     assert [gate.enters for gate in opened.gates] == [enters, False]
+
+
+@pytest.mark.parametrize("layers", [None, 1, "auto"])
+def test_a_text_is_encoded_once_however_often_it_is_fitted_and_asked(
+    layers, tmp_path, tiny_backbone, tiny_examples, tiny_labels
+):
+    class Counting:
+        encoded = 0
+
+        def forward(self, rows):
+            Counting.encoded += len(rows)
+            return tiny_backbone.forward(rows)
+
+        def __getattr__(self, name):
+            return getattr(tiny_backbone, name)
+
+    fit = HeadFit(tiny_labels, TrainConfig(layers=layers), Counting(), tmp_path / "f.sqlite")
+    for shots, asked in ((tiny_examples[::2], tiny_examples[1::2]), (tiny_examples[1::2], tiny_examples[::2])):
+        fit(shots, [example.text for example in asked])
+    assert Counting.encoded == len(tiny_labels) + len(tiny_examples)
 
 
 @hypothesis.given(st.lists(st.sampled_from("abc"), min_size=4, max_size=40), st.integers(0, 1 << 32 - 1))

@@ -390,6 +390,23 @@ def test_d13_what_is_wrong_with_single_texts(augment, server):
     assert {row["reason"] for row in ran.account["dropped"]} == set(ran.account["rejected"]) - {"missing"}
 
 
+@pytest.mark.fault("D13")
+def test_d13_characters_that_no_file_can_hold(augment, server):
+    """Half an emoji is an answer that small models give; the run must not end by it, nor leave a file that nobody reads."""
+    texts = ["my lantern \ud83d is late", "a \x00 lantern", "\x7f", "a lantern \ufffd", "where is my lantern 😀"]
+    running = server(lambda number, request: completion(json.dumps({"texts": texts})) if not number else good(request))
+    ran = augment(running, concurrency=1)
+    assert ran.code == 0
+    assert ran.account["by_label"]["shipping"] == {"unreadable": 4, "kept": 1}
+    assert [row["text"] for row in ran.account["dropped"]] == [
+        "my lantern � is late",
+        "a � lantern",
+        "�",
+        "a lantern �",
+    ]
+    assert ran.kept[0]["text"] == "where is my lantern 😀"
+
+
 INJECTIONS = [
     f"{start} {what}"
     for start in (
