@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,13 +137,15 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
         raise InputError(
             f"{source.name}:{row.line}: not a header ({error}). Name the columns in the first line."
         ) from error
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{source.name}:{row.line}: column {twice!r} stands there more than once. Name each column differently."
-        )
+    _check_columns(f"{source.name}:{row.line}", names)
     _check_column(source, names, text_column)
     return tuple(names)
+
+
+def _check_columns(where: str, names: list[str]) -> None:
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise InputError(f"{where}: column {twice!r} stands there more than once. Name each column differently.")
 
 
 def _check_column(source: Source, names: list[str], text_column: str) -> None:
