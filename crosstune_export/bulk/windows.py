@@ -162,9 +162,12 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
         raise InputError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
     try:
         with parquet.ParquetFile(source.path) as file:
-            _check_column(source, file.schema_arrow.names, text_column)
+            names = list(file.schema_arrow.names)
+            _check_columns(source.name, names)
+            _check_column(source, names, text_column)
             first_row, total = 1, max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=WINDOW_ROWS):
+            for stored in file.iter_batches(batch_size=WINDOW_ROWS):
+                batch = _without_dictionaries(stored)
                 sink = arrow.BufferOutputStream()
                 with arrow.ipc.new_stream(sink, batch.schema) as writer:
                     writer.write_batch(batch)
@@ -174,6 +177,16 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error
+
+
+def _without_dictionaries(batch: Any) -> Any:  # noqa: ANN401
+    """The same values, each spelled out: a batch that is written by itself has no place for a dictionary."""
+    arrow, _ = import_parquet()
+    for index, field in enumerate(batch.schema):
+        if arrow.types.is_dictionary(field.type):
+            kind = field.type.value_type
+            batch = batch.set_column(index, field.with_type(kind), batch.column(index).cast(kind))
+    return batch
 
 
 def import_parquet() -> tuple[Any, Any]:
