@@ -80,6 +80,21 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
     return BundleFiles(place, manifest, contents)
 
 
+def read_manifest(path: str | os.PathLike[str]) -> BundleManifest:
+    """What a bundle says of itself, without a look at its other files.
+
+    Raises:
+        BundleError: There is no manifest that could be read.
+    """
+    place = Path(path)
+    if place.is_file():
+        with _open_regular(place.resolve()) as stream:
+            data = ArchiveReader(stream, str(place)).read(MANIFEST_NAME)
+    else:
+        data = _read(place, MANIFEST_NAME)
+    return parse_manifest(data, str(place / MANIFEST_NAME))
+
+
 def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> None:
     """Refuse an output inside a bundle's folder, which no reader would take any more.
 
