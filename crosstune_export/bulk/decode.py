@@ -217,16 +217,15 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
         try:
             row = {name: fields.get(name, "") for name in names}
             text = _text(row, columns)
-            order = list(_carried(row, columns))
+            _carried(row, columns)
         except _RowError as error:
             row_id = fields.get(columns.row_id) if columns.row_id else None
             bad.append(BadRow(window.source.name, window.first_row + index, str(error), row_id))
             continue
         texts.append(text)
         good.append(index)
-    carried = batch.rename_columns([output_name(name) for name in names])
-    if good:
-        carried = carried.select(order)
+    first = sorted(names, key=lambda name: name != columns.row_id)
+    carried = batch.select(first).rename_columns([output_name(name) for name in first])
     if len(good) < batch.num_rows:
         carried = carried.take(arrow.array(good, arrow.int32()))
     return Decoded(texts, [window.first_row + index for index in good], carried, tuple(bad))

@@ -34,8 +34,8 @@ class Window:
 
     Attributes:
         source: Where they are from.
-        header: Column names of a CSV or TSV file, else empty.
-        rows: Raw rows; empty for Parquet.
+        header: Column names of a CSV or TSV file, or of a Parquet file without rows, else empty.
+        rows: Raw rows; empty for Parquet, and for a table that has none: its one window holds the header.
         batch: An Arrow IPC stream with one record batch, for Parquet, else empty.
         first_row: Number of the first row of ``batch``, from 1.
         read_bytes: How far reading had come in all sources, compressed bytes where one is compressed; for progress only.
@@ -47,6 +47,11 @@ class Window:
     batch: bytes = b""
     first_row: int = 1
     read_bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no rows."""
+        return not (self.rows or self.batch)
 
     def digest(self) -> bytes:
         """SHA-256 of everything in it but ``read_bytes``."""
@@ -80,14 +85,14 @@ def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Ite
             rows = csv_records(rows, delimiter_of(source))
             header = _header(source, next(rows, None), text_column)
         kept: list[RawRow] = []
-        size = 0
+        size, alone = 0, bool(header)
         for row in rows:
             kept.append(row)
             size += len(row.data)
             if len(kept) == WINDOW_ROWS or size >= WINDOW_BYTES:
                 yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
-                kept, size = [], 0
-        if kept:
+                kept, size, alone = [], 0, False
+        if kept or alone:
             yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
 
 
@@ -174,6 +179,8 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
                 done = before_bytes + source.size_bytes * (first_row + batch.num_rows) // total
                 yield Window(source, batch=sink.getvalue().to_pybytes(), first_row=first_row, read_bytes=done)
                 first_row += batch.num_rows
+            if first_row == 1:
+                yield Window(source, tuple(names), read_bytes=before_bytes + source.size_bytes)
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error

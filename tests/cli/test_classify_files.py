@@ -247,10 +247,23 @@ def test_nothing_to_classify(classify, task, ending):
     result = classify(task.folder / "t.csv", "--output", task.out / f"a.{ending}")
     assert (result.code, result.err.startswith("0 rows, 0 truncated")) == (0, True)
     if ending == "parquet":
-        assert parquet.read_table(task.out / "a.parquet").schema.names == ANSWER
+        assert parquet.read_table(task.out / "a.parquet").schema.names == ["text", "n", *ANSWER]
+        again = classify(task.out / "a.parquet", "--format", "csv", "--id-column", "n")
+        assert (again.code, again.out) == (
+            0, "n,text,input_label,input_prob,input_probs,input_truncated,label,prob,probs,truncated\n",
+        )  # fmt: skip
     else:
-        expected = {"jsonl": "", "csv": "label,prob,probs,truncated\n"}[ending]
+        expected = {"jsonl": "", "csv": "text,n,label,prob,probs,truncated\n"}[ending]
         assert (task.out / f"a.{ending}").read_text("utf-8") == expected
+
+
+def test_a_table_without_rows_before_one_that_has_some(classify, task):
+    """The columns of the output are those of the first rows."""
+    (task.folder / "a.csv").write_bytes(b"text\n")
+    (task.folder / "b.csv").write_bytes(b"text,n\nthanks,1\n")
+    result = classify(task.folder / "a.csv", task.folder / "b.csv", "--format", "csv")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[0] == "text,n,label,prob,probs,truncated"
 
 
 def test_a_first_window_of_bad_rows(classify, task):
