@@ -29,10 +29,13 @@ def bench(
 ) -> None:
     """Measure latency, text in to label out, all combinations interleaved, and cold starts and memory."""
     from crosstune.atomic_output import check_output, new_file
+    from crosstune_export.runtime.bundle_files import require_outside
 
     for path, what in ((json_file, "output file"), (report_file, "report")):
         if path is not None:
             check_output(path, force=force, what=what)
+            for bundle in bundles:
+                require_outside(path, bundle, what)
     from crosstune_export.bench.latency import measure
 
     with progress() as bar:
@@ -59,7 +62,7 @@ def _show(rows: Sequence[LatencyRow]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 130, markup=False, emoji=False)  # names are just names
     calls = Table("bundle", box=None)
     for name in ("tokens", "batch", "threads", "p50 ms", "p90", "p95", "p99", "p99.9", "CPU ms/text", "texts/s"):
         calls.add_column(name, justify="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,19 +113,16 @@ def classify(
         engine=engine,
         ray_address=ray_address,
     )
-    _check(options, output, bad_rows, resume)
+    _check(options, output, bad_rows, resume, pretty)
+    if on_error == "record" and bad_rows is None and output is not None:
+        bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], input_format)
-    if output is not None and output.exists() and any(_same_file(output, source) for source in sources):
-        from crosstune_export import UsageError
-
-        raise UsageError(f"{output}: is both input and output. Choose another output file.")
+    _check_places(bundle, sources, output, bad_rows)
     if pretty:
         _show(read_bundle(bundle), sources, options)
     elif output is None:
         _to_standard_output(read_bundle(bundle), sources, options, bad_rows, force=force)
     else:
-        if on_error == "record" and bad_rows is None:
-            bad_rows = output.with_name(f"{output.name}.bad.jsonl")
         _to_file(read_bundle(bundle), sources, options, output, bad_rows, resume=resume, force=force)
 
 
@@ -142,9 +140,9 @@ def _output_format(file_format: str, output: Path | None) -> str:
     return ending if ending in OUTPUT_FORMATS else "jsonl"
 
 
-def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool) -> None:
+def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
     from crosstune_export import UsageError
-    from crosstune_export.bulk.run import ENGINES, ON_ERROR
+    from crosstune_export.bulk.run import ENGINES, ON_ERROR, BulkOptions
 
     for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
         if value not in known:
@@ -157,14 +155,39 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         raise UsageError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
     if bad_rows is not None and options.on_error != "record":
         raise UsageError("--bad-rows: goes with --on-error record.")
+    if options.threshold is not None and math.isnan(options.threshold):
+        raise UsageError("threshold: found nan, expected a probability from 0 to 1.")
+    if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
+        raise UsageError(f"--spreadsheet-safe: goes with CSV and TSV, found {options.file_format}. Give --format csv.")
+    if pretty:
+        plain = BulkOptions()
+        others = {
+            "--output": output is not None,
+            "--format": options.file_format != plain.file_format,
+            "--on-error": options.on_error != plain.on_error,
+            "--top-k": options.top_k is not None,
+            "--id-column": options.id_column is not None,
+            "--engine": options.engine != plain.engine,
+        }
+        for name in (name for name, given in others.items() if given):
+            raise UsageError(f"--pretty: a table for people, which does not go with {name}. Leave one of them out.")
     if options.explain and options.file_format != "jsonl":
         raise UsageError(f"--explain: goes with JSON Lines, found {options.file_format}. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
         raise UsageError("--ray-address: goes with --engine ray.")
 
 
-def _same_file(output: Path, source: Source) -> bool:
-    return source.path != "-" and output.samefile(source.path)
+def _check_places(bundle: Path, sources: Sequence[Source], output: Path | None, bad_rows: Path | None) -> None:
+    from crosstune_export import UsageError
+    from crosstune_export.runtime.bundle_files import require_outside
+
+    places = [path for path in (output, bad_rows) if path is not None]
+    for path in places:
+        require_outside(path, bundle, "output file")
+        if path.exists() and any(source.path != "-" and path.samefile(source.path) for source in sources):
+            raise UsageError(f"{path}: is both input and output. Choose another output file.")
+    if len({path.absolute() for path in places}) < len(places):
+        raise UsageError(f"{bad_rows}: is --output and --bad-rows. Give each a file of its own.")
 
 
 def _to_standard_output(

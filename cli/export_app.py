@@ -112,7 +112,7 @@ def build(
         release=release,
     )
     if triton is not None:
-        check_repository(triton, force=force)
+        check_repository(triton, output, force=force)
     with progress() as report:
         result = build_bundle(
             checkpoint,
@@ -204,6 +204,12 @@ def verify(
     from crosstune.training import predict_proba
 
     trained = load_checkpoint(checkpoint)
+    if (trained.labels.names, trained.text_pair) != (classifier.labels, manifest.text_pair):
+        raise UsageError(
+            f"verify: {bundle} labels {_described(classifier.labels, manifest.text_pair)}, {checkpoint} "
+            f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
+            "Give what the bundle was built from; one whose labels were edited has no such checkpoint."
+        )
     texts = [example.content for example in read_examples(data)]
     with progress() as bar:
         expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, report=bar)
@@ -217,6 +223,10 @@ def verify(
         raise GateError(
             f"{bundle}: differs from {checkpoint} by {difference:.1e}, expected at most 1e-4. Build it again."
         )
+
+
+def _described(labels: tuple[str, ...], text_pair: bool) -> str:
+    return f"{'pairs' if text_pair else 'texts'} as {', '.join(labels)}"
 
 
 @app.command()
@@ -239,11 +249,13 @@ def inspect(
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],
         "digest": manifest.digest,
+        "release": manifest.release,
         **{
             key: body[key]
             for key in (
                 "name",
                 "format_version",
+                "text_pair",
                 "head",
                 "training",
                 "quality",

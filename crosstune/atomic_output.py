@@ -39,7 +39,11 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be a {what} ({reason}). Choose another name.") from error
+    if owned_marker is not None:
+        _require_name(path)
     if there:
+        if owned_marker is None and path.is_dir():
+            raise OutputExistsError(f"{path}: is a folder, expected a file. Choose another {what}.")
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
         if owned_marker is None and path.is_dir():
@@ -80,6 +84,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         ConfigError: The place is one where nothing can be written.
         ResourceError: The disk refuses a write.
     """
+    _require_name(path)
     temporary: Path | None = None
     descriptor = -1
     try:
@@ -149,6 +154,13 @@ _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 #: Outputs that this process has begun: a signal may come before a temporary's name is known, or while it is removed.
 _begun: set[Path] = set()
 os.register_at_fork(after_in_child=_begun.clear)
+
+
+def _require_name(folder: Path) -> None:
+    if folder.name in ("", ".."):
+        raise ConfigError(
+            f"{folder}: is a folder seen from inside, which cannot be exchanged. Go outside and give its name."
+        )
 
 
 def _begin(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -51,8 +52,8 @@ def parse_json(text: str, where: str) -> Json:
     def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(items)
         if len(found) != len(items):
-            keys = [key for key, _ in items]
-            raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+            times = Counter(key for key, _ in items)
+            raise ValueError(f"key {next(key for key in times if times[key] > 1)!r} twice")
         return found
 
     def constant(name: str) -> Json:

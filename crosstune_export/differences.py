@@ -10,7 +10,7 @@ from dataclasses import asdict
 import numpy as np
 
 from crosstune_export.errors import InputError
-from crosstune_export.manifest import BundleManifest, Json
+from crosstune_export.manifest import TOKENIZER_NAME, BundleManifest, Json
 from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.graph_check import constants
@@ -30,11 +30,7 @@ def differences(one: BundleFiles, other: BundleFiles) -> list[str]:
         *_of_labels(before, after),
         *_of_tables("", _facts(before), _facts(after)),
         *_of_constants(one.model, other.model),
-        *(
-            f"{name}: other bytes"
-            for name in ("tokenizer.json",)
-            if before.files[name].sha256 != after.files[name].sha256
-        ),
+        *([f"{TOKENIZER_NAME}: other bytes"] if one.tokenizer != other.tokenizer else []),
     ]
 
 
@@ -75,6 +71,7 @@ def _facts(manifest: BundleManifest) -> dict[str, Json]:
         "threshold": manifest.threshold,
         "scope_threshold": manifest.scope_threshold,
         "release": manifest.release,
+        "text_pair": manifest.text_pair,
         "tokens": json.loads(json.dumps(asdict(manifest.tokens))),
         "graph": json.loads(json.dumps(asdict(manifest.graph))),
         "backbone": dict(manifest.backbone),

@@ -191,7 +191,7 @@ def memory(graph_bytes: int) -> Finding:
             "memory",
             PROBLEM,
             found,
-            "Raise the limit of memory, or build a smaller bundle (int8, --layers).",
+            "Raise the limit of memory, or build a smaller bundle (build --precision int8, --max-size-mb).",
             details,
             7,
         )

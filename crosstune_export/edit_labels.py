@@ -58,11 +58,12 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
         prior = _prior(state, path)
         described = describe(descriptions)
         key, bias = prior.key(described)
+        scope = state.bank.scope
         bank = LabelBank(
             np.concatenate([state.bank.keys, key.reshape(1, 1, -1)], 1),
             np.concatenate([state.bank.bias, bias.reshape(1, 1)], 1),
             prior,
-            _scope_with(state.bank.scope, described),
+            None if scope is None else np.column_stack([scope, _scope_key(scope, described)]),
         )
         return _State((*state.labels, _entry(state, name, descriptions)), bank)
 
@@ -70,21 +71,24 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
 
 
 def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[str]) -> BundleManifest:
-    """Exchange the descriptions of a label; what its shots taught stays on top.
+    """Exchange the descriptions of a label; what its shots taught stays on top, its part of the scope too.
 
     Args, Returns and Raises as for ``add_label``; ``name`` is a label that is there.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
         at, prior = state.index(name), _prior(state, path)
-        old_key, old_bias = prior.key(describe(state.labels[at].descriptions))
-        new_key, new_bias = prior.key(describe(descriptions))
-        keys, bias = state.bank.keys.copy(), state.bank.bias.copy()
+        old, new = describe(state.labels[at].descriptions), describe(descriptions)
+        (old_key, old_bias), (new_key, new_bias) = prior.key(old), prior.key(new)
+        keys, bias, scope = state.bank.keys.copy(), state.bank.bias.copy(), state.bank.scope
         keys[0, at] += new_key - old_key
         bias[0, at] += new_bias - old_bias
+        if scope is not None and _same_direction(scope[:, at], old[: len(scope)]):  # no shots: it is the description's
+            scope = scope.copy()
+            scope[:, at] = _scope_key(scope, new)
         labels = list(state.labels)
         labels[at] = LabelEntry(name, tuple(descriptions))
-        return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias))
+        return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias, scope=scope))
 
     _check_descriptions(descriptions)
     return _edited(path, edit, f"describe {name}")
@@ -170,13 +174,18 @@ def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokeni
     return selftest_bytes(manifest.graph.precision, texts, rows, probs)
 
 
-def _scope_with(scope: Floats | None, described: Floats) -> Floats | None:
-    """Scope keys (S, L) with a column for a label of these features (F,): as long as the others, in its own direction."""
-    if scope is None:
-        return None
+def _scope_key(scope: Floats, described: Floats) -> Floats:
+    """The column (S,) of a label of these features (F,) for scope keys (S, L): as long as they are, in its own direction."""
     column = described[: len(scope)]
     length = np.linalg.norm(scope, axis=0).mean() / np.linalg.norm(column)
-    return np.column_stack([scope, (column * length).astype(np.float32)])
+    key: Floats = (column * length).astype(np.float32)
+    return key
+
+
+def _same_direction(one: Floats, other: Floats) -> bool:
+    """But for the rounding of float16, in which a bundle may keep one of them."""
+    wide, wider = one.astype(np.float64), other.astype(np.float64)
+    return bool(wide @ wider >= (1 - 1e-6) * np.linalg.norm(wide) * np.linalg.norm(wider))
 
 
 def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:

@@ -8,7 +8,7 @@ from pathlib import Path
 from crosstune.atomic_output import check_output, new_file, new_folder
 from crosstune_export.manifest import MANIFEST_NAME
 from crosstune_export.runtime.archive import archive_parts
-from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
+from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle, require_outside
 
 
 def pack(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, force: bool = False) -> BundleFiles:
@@ -25,10 +25,12 @@ def pack(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, forc
     Raises:
         BundleError: The bundle is refused.
         OutputExistsError: ``output`` is there and ``force`` is off.
+        UsageError: ``output`` is inside the bundle.
         ResourceError: The disk refuses a write.
     """
     target = Path(output)
     check_output(target, force=force, what="packed bundle")
+    require_outside(target, bundle, "packed bundle")
     files = read_bundle(bundle)
     with new_file(target) as sink:
         for part in archive_parts(files.contents):

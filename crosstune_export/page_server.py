@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mimetypes
+import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -79,8 +81,9 @@ def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> Thread
         UsageError: The address is not to be had.
     """
     handler = type("Handler", (_Handler,), {"files": files})
+    kind = _Server6 if ":" in host else _Server
     try:
-        return ThreadingHTTPServer((host, port), handler)
+        return kind((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
@@ -93,6 +96,17 @@ def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -
     guessed = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     charset = "; charset=utf-8" if guessed.startswith("text/") else ""
     return ServedFile(data, gzipped, guessed + charset, f'"{file_entry(data).sha256[:32]}"', cache_control)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away before all is sent is nothing to report."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from crosstune.atomic_output import check_output, new_file
 from crosstune_export.errors import MissingExtraError, SignatureError, UsageError
-from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.runtime.bundle_files import read_bundle, require_outside
 
 
 def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, *, force: bool = False) -> Path:
@@ -34,13 +34,14 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
 
     Raises:
         BundleError: The bundle is refused.
-        UsageError: The key cannot be used.
+        UsageError: The key cannot be used, or ``output`` is inside the bundle.
         MissingExtraError: model-signing is not installed.
         OutputExistsError: ``output`` is there and ``force`` is off.
         ResourceError: The disk refuses a write.
     """
     target = signature_path(bundle) if output is None else output
     check_output(target, force=force, what="signature")
+    require_outside(target, bundle, "signature")
     signing = _library("signing")
     password = os.environ.get("CROSSTUNE_KEY_PASSWORD")
     with _as_folder(bundle) as (folder, made):
@@ -113,6 +114,8 @@ def check_release(bundle: str | os.PathLike[str], least: int) -> None:
 def signature_path(bundle: str | os.PathLike[str]) -> Path:
     """Where the signature of a bundle stands when nobody says otherwise."""
     path = Path(bundle)
+    if path.name in ("", ".."):  # a folder seen from inside
+        path = path.resolve()
     return path.with_name(f"{path.name}.sig")
 
 

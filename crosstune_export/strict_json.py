@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TypeAlias, cast
 
 from crosstune_export.errors import BundleContentError
@@ -35,8 +36,8 @@ def parse_strictly(text: str) -> Json:
 def _unique(items: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(items)
     if len(found) != len(items):
-        keys = [key for key, _ in items]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        times = Counter(key for key, _ in items)
+        raise ValueError(f"key {next(key for key in times if times[key] > 1)!r} twice")
     return found
 
 

@@ -23,6 +23,7 @@ from crosstune_export.build.search import OverBudgetError, Trial, choose, neares
 from crosstune_export.build.texts import real_texts, selftest_texts
 from crosstune_export.build.write import selftest_bytes, write_bundle
 from crosstune_export.manifest import MANIFEST_NAME, BundleManifest, Json, LabelEntry, TokenLayout
+from crosstune_export.runtime.bundle_files import require_outside
 from crosstune_export.runtime.tokenization import TextTokenizer
 
 __all__ = ["BuildConfig", "BuildResult", "build"]
@@ -93,6 +94,7 @@ def build(
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
     if config.report is not None:
         check_output(config.report, force=force, what="report")
+        require_outside(config.report, target, "report")
     if config.target == "mobile":
         check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
     steps = iter(range(len(STAGES)))

@@ -13,21 +13,23 @@ from pathlib import Path
 
 from crosstune.atomic_output import check_output, new_folder
 from crosstune_export.manifest import BundleManifest
-from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.runtime.bundle_files import read_bundle, require_outside
 
 #: The file that shows that a folder is a repository of ours, which --force may replace.
 NOTES_NAME = "crosstune.md"
 _MAX_BATCH_SIZE = 32
 
 
-def check_repository(path: Path, *, force: bool) -> None:
-    """Refuse a folder that must not be replaced, before any work is done.
+def check_repository(path: Path, bundle: Path, *, force: bool) -> None:
+    """Refuse a folder that must not be replaced or is inside the bundle, before any work is done.
 
     Raises:
         OutputExistsError: It is there and ``force`` is off, or it is no repository of ours.
         ConfigError: Its name cannot be used, or its parent folder cannot be written.
+        UsageError: It is inside the bundle's folder.
     """
     check_output(path, force=force, what="Triton repository", owned_marker=NOTES_NAME)
+    require_outside(path, bundle, "Triton repository")
 
 
 def write_repository(bundle: str | os.PathLike[str], path: Path) -> str:

@@ -120,6 +120,9 @@ def decode(window: Window, columns: Columns) -> Decoded:
     return Decoded(texts, rows, carried, tuple(bad))
 
 
+_NOT_WHOLE = "a value that is not what its column says, such as text that is not UTF-8. Write the file anew."
+
+
 class _RowError(Exception):
     """What is wrong with one row."""
 
@@ -203,23 +206,44 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
     names = list(batch.schema.names)
     needed = {name for name in (columns.text, "text_pair", columns.row_id) if name in names}
     texts, good, bad = [], [], []
-    for index, fields in enumerate(batch.select([name for name in names if name in needed]).to_pylist()):
+    whole = _whole_rows(batch)
+    readable = batch if len(whole) == batch.num_rows else batch.take(arrow.array(whole, arrow.int32()))
+    rows = dict(zip(whole, readable.select([name for name in names if name in needed]).to_pylist(), strict=True))
+    for index in range(batch.num_rows):
+        if index not in rows:
+            bad.append(BadRow(window.source.name, window.first_row + index, _NOT_WHOLE))
+            continue
+        fields = rows[index]
         try:
             row = {name: fields.get(name, "") for name in names}
             text = _text(row, columns)
-            order = list(_carried(row, columns))
+            _carried(row, columns)
         except _RowError as error:
             row_id = fields.get(columns.row_id) if columns.row_id else None
             bad.append(BadRow(window.source.name, window.first_row + index, str(error), row_id))
             continue
         texts.append(text)
         good.append(index)
-    carried = batch.rename_columns([output_name(name) for name in names])
-    if good:
-        carried = carried.select(order)
+    first = sorted(names, key=lambda name: name != columns.row_id)
+    carried = batch.select(first).rename_columns([output_name(name) for name in first])
     if len(good) < batch.num_rows:
         carried = carried.take(arrow.array(good, arrow.int32()))
     return Decoded(texts, [window.first_row + index for index in good], carried, tuple(bad))
+
+
+def _whole_rows(batch: Any) -> list[int]:  # noqa: ANN401
+    """The rows of which Arrow finds nothing wrong, text that is not UTF-8 above all."""
+    arrow, _ = import_parquet()
+
+    def sound(part: Any) -> bool:  # noqa: ANN401
+        try:
+            part.validate(full=True)
+        except arrow.ArrowInvalid:
+            return False
+        return True
+
+    every = list(range(batch.num_rows))
+    return every if sound(batch) else [i for i in every if sound(batch.take(arrow.array([i], arrow.int32())))]
 
 
 def dictionaries(carried: Any) -> Iterator[Fields]:  # noqa: ANN401
@@ -227,13 +251,24 @@ def dictionaries(carried: Any) -> Iterator[Fields]:  # noqa: ANN401
     if isinstance(carried, list):
         yield from carried
         return
-    arrow, _ = import_parquet()
     columns = []
     for column in carried.columns:
-        kind = column.type
-        if arrow.types.is_temporal(kind) or arrow.types.is_decimal(kind):
-            columns.append(column.cast(arrow.string()).to_pylist())  # Python's own types lose nanoseconds
-        else:
-            columns.append(column.to_pylist())
+        kind = _in_words(column.type)
+        columns.append((column if kind == column.type else column.cast(kind)).to_pylist())
     for values in zip(*columns, strict=True):
         yield dict(zip(carried.schema.names, values, strict=True))
+
+
+def _in_words(kind: Any) -> Any:  # noqa: ANN401
+    """An Arrow type with text in the place of dates, times and decimals, at any depth: Python's own lose nanoseconds."""
+    arrow, _ = import_parquet()
+    types = arrow.types
+    if types.is_temporal(kind) or types.is_decimal(kind):
+        return arrow.string()
+    if types.is_map(kind):
+        return arrow.map_(_in_words(kind.key_type), _in_words(kind.item_type))
+    if types.is_struct(kind):
+        return arrow.struct([field.with_type(_in_words(field.type)) for field in kind])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return arrow.large_list(_in_words(kind.value_type))
+    return kind

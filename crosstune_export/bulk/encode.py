@@ -22,6 +22,8 @@ from crosstune_export.runtime.prediction import Prediction
 Answers = Sequence[Prediction | Explanation]
 OUTPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
 ROW_GROUP_ROWS = 1 << 16
+#: The columns of an input that make room for the words of an explanation.
+_WORDS = re.compile("(input_)*words")
 #: The start of a cell, or of a line in one, that a spreadsheet takes for a formula (OWASP, CSV injection).
 _FORMULA = re.compile(r"(?:^|(?<=[\r\n]))(?=[ \u00a0]*[=+\-@\t\r])")
 
@@ -52,7 +54,7 @@ class Encoder:
             return bytes(self.arrow_schema().serialize().to_pybytes())
         if self.file_format == "jsonl":
             return b""
-        return self._lines([[*self.columns, *ANSWER_COLUMNS]])
+        return self._lines([[self._cell(name) for name in (*self.columns, *ANSWER_COLUMNS)]])
 
     def encode(self, decoded: Decoded, answers: Answers) -> bytes:
         """The good rows of a window with their answers; in JSON Lines also with the words that speak for them.
@@ -91,8 +93,10 @@ class Encoder:
         return _whole("".join(sink.lines)).encode("utf-8")
 
     def _cell(self, value: object) -> str:
-        if value is None:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return ""
+        if isinstance(value, bytes):
+            return _plain(value)
         if not isinstance(value, str):
             return _json(value)
         return _FORMULA.sub("'", value) if self.spreadsheet_safe else value
@@ -218,9 +222,9 @@ def _not_the_type(error: Exception) -> str:
 
 
 def _with_answer(fields: Fields, answer: Mapping[str, Json]) -> Fields:
-    """A row and its answer; a column of the row's own that an explanation needs makes room."""
+    """A row and its answer; the row's own columns of that name make room."""
     if "words" in answer:
-        fields = {f"input_{name}" if name == "words" else name: value for name, value in fields.items()}
+        fields = {f"input_{name}" if _WORDS.fullmatch(name) else name: value for name, value in fields.items()}
     return {**fields, **answer}
 
 
@@ -238,7 +242,7 @@ def _plain(value: object) -> str:
 def _without_nan(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

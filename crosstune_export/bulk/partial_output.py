@@ -113,6 +113,8 @@ class PartialOutput:
             self._bad_sink = None
             if self._bad_partial is not None:
                 self._bad_sink = self._opened(self._bad_partial, self.journal.bad_bytes)
+            if self.journal.windows == 0:
+                self._forget()
         except BaseException:
             self._release(remove=Journal.read(self._journal_path) is None)
             raise
@@ -224,6 +226,13 @@ class PartialOutput:
         except OSError as error:
             raise cannot_write(self._output, error) from error
         return sink
+
+    def _forget(self) -> None:
+        """Remove the journal of an earlier run, whose files are empty now."""
+        try:
+            self._journal_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self._journal_path, error) from error
 
     def _release(self, *, remove: bool) -> None:
         """Close what this run holds; removed while it is held, so that it is no other run's."""

@@ -111,12 +111,14 @@ def classify_files(
     """
     columns = Columns(options.text_column, files.manifest.text_pair, options.id_column)
     windows = _all_windows(sources, options.text_column)
-    first = next(windows, None)
+    begun = _to_the_first_rows(windows)
+    first = begun[-1] if begun and not begun[-1].empty else next(iter(begun), None)
+    names = () if first is None else first.header or (options.text_column,)
     encoder = make_encoder(
         options.file_format,
         files.manifest.label_names,
         [] if first is None else decode(first, columns).carried,
-        [] if first is None else [output_name(name) for name in first.header or (options.text_column,)],
+        [output_name(name) for name in sorted(names, key=lambda name: name != options.id_column)],
         top_k=options.top_k,
         spreadsheet_safe=options.spreadsheet_safe,
     )
@@ -134,7 +136,7 @@ def classify_files(
         options.explain,
     )
     output.begin(encoder.header())
-    remaining = windows if first is None else chain([first], windows)
+    remaining = chain(begun, windows)
     done = _skip(remaining, output.journal.windows, output.journal.digest) if isinstance(output, PartialOutput) else {}
     rows = output.journal.tally.rows if isinstance(output, PartialOutput) else 0
     total = sum(source.size_bytes for source in sources)
@@ -160,6 +162,16 @@ def _all_windows(sources: Sequence[Source], text_column: str) -> Iterator[Window
     for source in sources:
         yield from read_windows(source, text_column, before)
         before += source.size_bytes
+
+
+def _to_the_first_rows(windows: Iterator[Window]) -> list[Window]:
+    """The windows up to the first that has rows: tables without rows have one that has none."""
+    begun = []
+    for window in windows:
+        begun.append(window)
+        if not window.empty:
+            break
+    return begun
 
 
 def _skip(windows: Iterator[Window], count: int, digest: str) -> dict[Source, int]:

@@ -83,7 +83,7 @@ def find_sources(names: Sequence[str], file_format: str = "auto") -> tuple[Sourc
 
 def _files(name: str) -> list[str]:
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 -- Path.is_dir raises where a folder above is closed or a name too long
         found = [str(inner) for inner in sorted(path.rglob("*")) if _is_data(inner.relative_to(path), inner)]
         if not found:
             raise InputError(
@@ -91,7 +91,7 @@ def _files(name: str) -> list[str]:
                 "Check the folder."
             )
         return found
-    if not path.exists() and glob.has_magic(name):
+    if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 -- as above
         matches = glob.glob(name, recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute pattern
         found = sorted(item for item in matches if Path(item).is_file())
         if not found:

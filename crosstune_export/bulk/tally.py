@@ -41,11 +41,18 @@ class Tally:
 
     @classmethod
     def from_json(cls, body: dict[str, object]) -> Tally:
-        """From ``to_json``."""
+        """From ``to_json``.
+
+        Raises:
+            KeyError: It is something else.
+            TypeError: It is something else.
+            ValueError: It is something else.
+        """
         rows, bad, truncated, labels = (body[name] for name in ("rows", "bad", "truncated", "labels"))
-        assert (
+        if not (
             isinstance(rows, int) and isinstance(bad, int) and isinstance(truncated, int) and isinstance(labels, list)
-        )
+        ):
+            raise TypeError("not a tally")
         return cls(rows, bad, truncated, {label: (times, total) for label, times, total in labels})
 
     def lines(self) -> list[str]:

@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class Window:
 
     Attributes:
         source: Where they are from.
-        header: Column names of a CSV or TSV file, else empty.
-        rows: Raw rows; empty for Parquet.
+        header: Column names of a CSV or TSV file, or of a Parquet file without rows, else empty.
+        rows: Raw rows; empty for Parquet, and for a table that has none: its one window holds the header.
         batch: An Arrow IPC stream with one record batch, for Parquet, else empty.
         first_row: Number of the first row of ``batch``, from 1.
         read_bytes: How far reading had come in all sources, compressed bytes where one is compressed; for progress only.
@@ -46,6 +47,11 @@ class Window:
     batch: bytes = b""
     first_row: int = 1
     read_bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no rows."""
+        return not (self.rows or self.batch)
 
     def digest(self) -> bytes:
         """SHA-256 of everything in it but ``read_bytes``."""
@@ -79,14 +85,14 @@ def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Ite
             rows = csv_records(rows, delimiter_of(source))
             header = _header(source, next(rows, None), text_column)
         kept: list[RawRow] = []
-        size = 0
+        size, alone = 0, bool(header)
         for row in rows:
             kept.append(row)
             size += len(row.data)
             if len(kept) == WINDOW_ROWS or size >= WINDOW_BYTES:
                 yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
-                kept, size = [], 0
-        if kept:
+                kept, size, alone = [], 0, False
+        if kept or alone:
             yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
 
 
@@ -136,13 +142,15 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
         raise InputError(
             f"{source.name}:{row.line}: not a header ({error}). Name the columns in the first line."
         ) from error
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{source.name}:{row.line}: column {twice!r} stands there more than once. Name each column differently."
-        )
+    _check_columns(f"{source.name}:{row.line}", names)
     _check_column(source, names, text_column)
     return tuple(names)
+
+
+def _check_columns(where: str, names: list[str]) -> None:
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise InputError(f"{where}: column {twice!r} stands there more than once. Name each column differently.")
 
 
 def _check_column(source: Source, names: list[str], text_column: str) -> None:
@@ -159,18 +167,33 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
         raise InputError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
     try:
         with parquet.ParquetFile(source.path) as file:
-            _check_column(source, file.schema_arrow.names, text_column)
+            names = list(file.schema_arrow.names)
+            _check_columns(source.name, names)
+            _check_column(source, names, text_column)
             first_row, total = 1, max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=WINDOW_ROWS):
+            for stored in file.iter_batches(batch_size=WINDOW_ROWS):
+                batch = _without_dictionaries(stored)
                 sink = arrow.BufferOutputStream()
                 with arrow.ipc.new_stream(sink, batch.schema) as writer:
                     writer.write_batch(batch)
                 done = before_bytes + source.size_bytes * (first_row + batch.num_rows) // total
                 yield Window(source, batch=sink.getvalue().to_pybytes(), first_row=first_row, read_bytes=done)
                 first_row += batch.num_rows
+            if first_row == 1:
+                yield Window(source, tuple(names), read_bytes=before_bytes + source.size_bytes)
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error
+
+
+def _without_dictionaries(batch: Any) -> Any:  # noqa: ANN401
+    """The same values, each spelled out: a batch that is written by itself has no place for a dictionary."""
+    arrow, _ = import_parquet()
+    for index, field in enumerate(batch.schema):
+        if arrow.types.is_dictionary(field.type):
+            kind = field.type.value_type
+            batch = batch.set_column(index, field.with_type(kind), batch.column(index).cast(kind))
+    return batch
 
 
 def import_parquet() -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from crosstune_export.errors import BundleIntegrityError
+from crosstune_export.errors import BundleIntegrityError, UsageError
 from crosstune_export.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
@@ -63,16 +63,53 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
         BundleContentError: The manifest's fields are not usable.
     """
     place = Path(path)
-    if place.is_file():
-        return _read_packed(place)
-    check_format(place)
-    _check_names(place)
+    try:
+        if place.is_file():
+            return _read_packed(place)
+        check_format(place)
+        _check_names(place)
+    except OSError as error:  # a folder that is closed to us, a name that is too long
+        raise BundleIntegrityError(
+            f"{place}: cannot be read ({error.strerror}), expected a bundle folder. Check the path and who may read it."
+        ) from error
     contents = {MANIFEST_NAME: _read(place, MANIFEST_NAME)}
     manifest = parse_manifest(contents[MANIFEST_NAME], str(place / MANIFEST_NAME))
     for name, expected in manifest.files.items():
         contents[name] = _read(place, name)
         _check_entry(contents[name], expected, place / name)
     return BundleFiles(place, manifest, contents)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> BundleManifest:
+    """What a bundle says of itself, without a look at its other files.
+
+    Raises:
+        BundleError: There is no manifest that could be read.
+    """
+    place = Path(path)
+    if place.is_file():
+        with _open_regular(place.resolve()) as stream:
+            data = ArchiveReader(stream, str(place)).read(MANIFEST_NAME)
+    else:
+        data = _read(place, MANIFEST_NAME)
+    return parse_manifest(data, str(place / MANIFEST_NAME))
+
+
+def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> None:
+    """Refuse an output inside a bundle's folder, which no reader would take any more.
+
+    Args:
+        output: The output.
+        bundle: The bundle's folder, there or not yet.
+        what: What to call the output in messages.
+
+    Raises:
+        UsageError: It is inside.
+    """
+    if Path(bundle).resolve() in output.resolve().parents:
+        raise UsageError(
+            f"{output}: is inside the bundle {bundle}, which holds its five files alone. Choose another {what}."
+        )
 
 
 def _read_packed(path: Path) -> BundleFiles:

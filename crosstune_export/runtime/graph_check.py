@@ -9,6 +9,7 @@ lists, and say the same of a graph.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,10 +184,7 @@ def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
     raw = tensor[9][0].view if 9 in tensor else memoryview(b"")
     if kind not in _SIZES:
         raise ValueError(f"the constant {name!r:.60} of type {kind}")
-    count = 1
-    for size in shape:
-        count *= size
-    if len(shape) > 8 or count * _SIZES[kind] != len(raw):
+    if len(shape) > 8 or math.prod(shape) * _SIZES[kind] != len(raw):
         raise ValueError(f"{len(raw)} bytes for the constant {name!r:.60} of shape {shape[:8]}")
     if kind in _FLOATS and not _finite(raw, _FLOATS[kind]):
         raise ValueError(f"numbers in the constant {name!r:.60} that are not finite")

@@ -158,7 +158,7 @@ def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> str:
     there = "less than that" if left is None else f"{left / 1e6:.0f} MB"
     return (
         f"{where}: memory: found {there} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
-        "Raise the limit, or build a smaller bundle (int8, --layers)."
+        "Raise the limit, or build a smaller bundle (build --precision int8, --max-size-mb)."
     )
 
 

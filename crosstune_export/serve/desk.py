@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from crosstune_export import Classifier, ExportError
-from crosstune_export.manifest import MANIFEST_NAME, parse_manifest
+from crosstune_export.runtime.bundle_files import read_manifest
 from crosstune_export.serve.admission import Admission
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.metrics import Metrics
@@ -55,6 +55,6 @@ def load_checked(path: str | os.PathLike[str]) -> Classifier:
 
 def _claimed_digest(path: Path) -> str | None:
     try:
-        return parse_manifest((path / MANIFEST_NAME).read_bytes(), "manifest").digest
+        return read_manifest(path).digest
     except (OSError, ExportError):
         return None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import os
 import resource
 import signal
@@ -88,8 +89,8 @@ class BundleServer(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-                # Seconds, rounded up. The transport's own clocks are in TimedProtocol.
-                timeout_graceful_shutdown=max(1, round(desk.limits.drain_timeout_s)),
+                # Whole seconds. The transport's own clocks are in TimedProtocol.
+                timeout_graceful_shutdown=math.ceil(desk.limits.drain_timeout_s),
             )
         )
         self._desk, self._path = desk, path

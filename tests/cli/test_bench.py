@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 
 import pytest
 
@@ -36,8 +37,9 @@ FIELDS = [
 @pytest.mark.slow
 def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bundle_dir):
     (task.out / "b.json").write_text("old", "utf-8")
+    int8 = shutil.copytree(tiny_bundle_dir, task.folder / "a[v2].bundle")  # brackets are no markup
     result = run_app(
-        "crosstune-export", "bench", tiny_bundle_dir, tiny_fp32_bundle_dir, "--lengths", "8,16", "--batch-sizes", "1,3",
+        "crosstune-export", "bench", int8, tiny_fp32_bundle_dir, "--lengths", "8,16", "--batch-sizes", "1,3",
         "--threads", "1,2", "--rounds", 3, "--json", task.out / "b.json", "--report", task.out / "b.html",
         "--force",
     )  # fmt: skip
@@ -45,7 +47,7 @@ def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bun
     rows = json.loads((task.out / "b.json").read_text("utf-8"))
     assert [list(row) for row in rows] == [FIELDS] * 16
     found = {(row["bundle"], row["threads"], row["length_tokens"], row["batch_size"]) for row in rows}
-    assert found == set(itertools.product((tiny_bundle_dir.name, tiny_fp32_bundle_dir.name), (1, 2), (8, 16), (1, 3)))
+    assert found == set(itertools.product((int8.name, tiny_fp32_bundle_dir.name), (1, 2), (8, 16), (1, 3)))
     for row in rows:
         assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p95_ms"] <= row["p99_ms"] <= row["p99_9_ms"]
         assert row["texts_per_s"] == pytest.approx(1e3 * row["batch_size"] / row["mean_ms"])

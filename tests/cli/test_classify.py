@@ -205,6 +205,13 @@ def test_explain(classify, task, tiny_fp32_bundle_dir, expected):
                 assert value == pytest.approx(word.evidence[classifier.labels.index(label)], abs=1e-3)
 
 
+def test_explain_carries_columns_that_are_called_words(classify, task):
+    (task.folder / "t.jsonl").write_text('{"words": 1, "input_words": 2, "text": "thanks"}\n', "utf-8")
+    (row,) = json_lines(classify(task.folder / "t.jsonl", "--explain").out)
+    assert (row["input_words"], row["input_input_words"]) == (1, 2)
+    assert [word["word"] for word in row["words"]] == ["thanks"]
+
+
 def test_explain_for_people(classify, task, tiny_fp32_bundle_dir):
     text = "where is my parcel"
     (task.folder / "t.txt").write_text(text, "utf-8")

@@ -104,6 +104,47 @@ def test_parquet_types_go_through(classify, task):
     )  # fmt: skip
 
 
+def test_parquet_values_that_json_or_a_batch_has_no_word_for(classify, task):
+    table = pa.table(
+        {
+            "text": ["where is it", "thanks"],
+            "times": pa.array([[1], []], pa.list_(pa.timestamp("ns"))),
+            "map": pa.array([[("a", float("nan"))], None], pa.map_(pa.string(), pa.float64())),
+            "kind": pa.array(["new", "old"]).dictionary_encode(),  # what pandas makes of a categorical column
+            "raw": pa.array([b"\xff\x00", None], pa.binary()),
+            "size": [float("inf"), 1.0],
+        }
+    )
+    parquet.write_table(table, task.folder / "t.parquet")
+    first, second = json_lines(classify(task.folder / "t.parquet").out)
+    assert list(first)[: len(table.schema)] == table.schema.names
+    assert [first[name] for name in table.schema.names] == [
+        "where is it", ["1970-01-01 00:00:00.000000001"], [["a", None]], "new", "/wA=", None,
+    ]  # fmt: skip
+    assert [second[name] for name in table.schema.names] == ["thanks", [], None, "old", None, 1.0]
+    _, line, _ = csv.reader(io.StringIO(classify(task.folder / "t.parquet", "--format", "csv").out))
+    assert line[3:6] == ["new", "/wA=", ""]
+    assert classify(task.folder / "t.parquet", "--output", task.out / "a.parquet").code == 0
+    written = parquet.read_table(task.out / "a.parquet").select(table.schema.names)
+    assert written.column("kind").to_pylist() == ["new", "old"]
+    assert written.schema.field("times").type == table.schema.field("times").type
+
+
+@pytest.mark.fault("A4")
+@pytest.mark.parametrize("column", ["text", "other"])
+def test_parquet_text_that_is_not_utf_8_costs_its_row(classify, task, column):
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 2, 3, 4))
+    broken = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(b"a\xffbc")])
+    path = task.folder / "t.parquet"
+    parquet.write_table(pa.table({"text": ["x", "y", "z"], "other": ["x", "y", "z"]} | {column: broken}), path)
+    reason = "a value that is not what its column says, such as text that is not UTF-8. Write the file anew."
+    result = classify(path)
+    assert (result.code, result.err) == (3, f"error: {path}:1: {reason}\n")
+    result = classify(path, "--on-error", "skip")
+    assert (result.code, result.err) == (0, "2 rows, 1 bad row left out, 0 truncated\n")
+    assert [row[column] for row in json_lines(result.out)] == ["b", "c"]
+
+
 def test_folders_patterns_gzip_and_standard_input(classify, task, rows, monkeypatch):
     lines = (task.folder / "t.jsonl").read_bytes().splitlines(keepends=True)
     parts = task.folder / "parts"
@@ -206,10 +247,23 @@ def test_nothing_to_classify(classify, task, ending):
     result = classify(task.folder / "t.csv", "--output", task.out / f"a.{ending}")
     assert (result.code, result.err.startswith("0 rows, 0 truncated")) == (0, True)
     if ending == "parquet":
-        assert parquet.read_table(task.out / "a.parquet").schema.names == ANSWER
+        assert parquet.read_table(task.out / "a.parquet").schema.names == ["text", "n", *ANSWER]
+        again = classify(task.out / "a.parquet", "--format", "csv", "--id-column", "n")
+        assert (again.code, again.out) == (
+            0, "n,text,input_label,input_prob,input_probs,input_truncated,label,prob,probs,truncated\n",
+        )  # fmt: skip
     else:
-        expected = {"jsonl": "", "csv": "label,prob,probs,truncated\n"}[ending]
+        expected = {"jsonl": "", "csv": "text,n,label,prob,probs,truncated\n"}[ending]
         assert (task.out / f"a.{ending}").read_text("utf-8") == expected
+
+
+def test_a_table_without_rows_before_one_that_has_some(classify, task):
+    """The columns of the output are those of the first rows."""
+    (task.folder / "a.csv").write_bytes(b"text\n")
+    (task.folder / "b.csv").write_bytes(b"text,n\nthanks,1\n")
+    result = classify(task.folder / "a.csv", task.folder / "b.csv", "--format", "csv")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[0] == "text,n,label,prob,probs,truncated"
 
 
 def test_a_first_window_of_bad_rows(classify, task):
@@ -240,6 +294,8 @@ def test_spreadsheets(classify, task):
     assert texts("--spreadsheet-safe") == [
         "'=1+1", "'+1", "'-1", "'@x", "' \u00a0=1", "'\t=1", "'\r'=1", "a\n'=1", "a,=1", "plain", "a=1", "'-",
     ]  # fmt: skip
+    path.write_text('{"text": "a", "=1+1": "b"}\n', "utf-8")
+    assert classify(path, "--format", "csv", "--spreadsheet-safe").out.startswith("text,'=1+1,label,")
 
 
 @pytest.mark.fault("H5")
@@ -279,6 +335,10 @@ def test_a_bad_row_in_another_process(scripts, task, tiny_fp32_bundle_dir):
         (["--output", "a.jsonl.gz"], "a.jsonl.gz: a compressed output, expected a plain one. Compress it afterwards."),
         (["--on-error", "record"], "--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows."),
         (["--bad-rows", "b.jsonl"], "--bad-rows: goes with --on-error record."),
+        (["--threshold", "nan"], "threshold: found nan, expected a probability from 0 to 1."),
+        (["--spreadsheet-safe"], "--spreadsheet-safe: goes with CSV and TSV, found jsonl. Give --format csv."),
+        (["--pretty", "--output", "a.jsonl"], "--pretty: a table for people, which does not go with --output. Leave one of them out."),
+        (["--pretty", "--on-error", "skip"], "--pretty: a table for people, which does not go with --on-error. Leave one of them out."),
         (["--ray-address", "auto"], "--ray-address: goes with --engine ray."),
         (["--engine", "ray"], "--engine ray: standard input cannot be read by other processes. Give files."),
     ],
@@ -296,6 +356,26 @@ def test_an_output_that_is_its_input(classify, task, rows):
         2, f"error: {task.folder / 't.jsonl'}: is both input and output. Choose another output file.\n",
     )  # fmt: skip
     assert (task.folder / "t.jsonl").read_bytes() == before
+
+
+def test_bad_rows_that_would_replace_something_else(classify, task, rows):
+    source, out = task.folder / "t.jsonl", task.out / "a.jsonl"
+    before = source.read_bytes()
+    result = classify(source, "--output", out, "--on-error", "record", "--bad-rows", source, "--force")
+    assert (result.code, result.err) == (
+        2, f"error: {source}: is both input and output. Choose another output file.\n",
+    )  # fmt: skip
+    assert source.read_bytes() == before
+    result = classify(source, "--output", out, "--on-error", "record", "--bad-rows", out)
+    assert (result.code, result.err) == (2, f"error: {out}: is --output and --bad-rows. Give each a file of its own.\n")
+
+
+def test_an_output_that_is_a_folder(classify, task, rows):
+    result = classify(task.folder / "t.jsonl", "--output", task.out, "--force")
+    assert (result.code, result.err) == (
+        2, f"error: {task.out}: is a folder, expected a file. Choose another output file.\n",
+    )  # fmt: skip
+    assert files_in(task.folder) == ["labels.json", "out", "t.jsonl", "test.jsonl", "train.jsonl"]
 
 
 @pytest.mark.fault("I1")

@@ -116,6 +116,13 @@ def test_an_interrupted_run_is_not_lost_by_accident(classify, stopped):
     assert files_in(stopped.parent) == ["a.jsonl", "a.jsonl.bad.jsonl"]
 
 
+def test_what_was_kept_is_gone_once_a_run_starts_again(run_app, bundle, stopped, source):
+    source.write_bytes(b"nope\n")
+    result = run_app("crosstune-export", "classify", bundle, source, "--output", stopped, "--force")
+    assert (result.code, result.err) == (3, f"error: {source}:1: not valid JSON (Expecting value). Correct the line.\n")
+    assert not {"a.jsonl.partial", "a.jsonl.partial.json"} & set(files_in(stopped.parent))
+
+
 @pytest.mark.fault("C11")
 def test_resume_with_other_options(classify, stopped):
     result = classify("--output", stopped, "--resume", "--top-k", 1, "--batch-size", 4)

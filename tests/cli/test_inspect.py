@@ -29,6 +29,7 @@ def test_json(run_app, tiny_bundle_dir, tiny_checkpoint_dir):
     assert found["size_bytes"] == sum(entry.size_bytes for entry in manifest.files.values())
     assert set(found["files"]) == {"README.md", "model.onnx", "selftest.json", "tokenizer.json"}
     assert found["training"]["examples"] == 18
+    assert (found["text_pair"], found["release"]) == (False, 0)
 
 
 def test_lines_for_people(run_app, tiny_bundle_dir):

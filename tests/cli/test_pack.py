@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+from crosstune_export.signing import signature_path
 from tests.cli.conftest import files_in
 
 
@@ -45,3 +47,33 @@ def test_what_is_refused_writes_nothing(run_app, task, tiny_bundle_dir):
         f"error: {packed}: other bytes behind its members, expected their directory alone. Copy or pack the bundle again.\n"
     )
     assert files_in(task.out) == ["tiny.zip"]
+
+
+def test_an_output_inside_the_bundle(run_app, task, tiny_bundle_dir, monkeypatch):
+    """A file more, and no reader would take the bundle."""
+    shutil.copytree(tiny_bundle_dir, task.out / "a.bundle")
+    monkeypatch.chdir(task.out / "a.bundle")
+    for line, what in (
+        (("pack", ".", "--output", "a.zip"), "packed bundle"),
+        (("sign", ".", "--key", "key.pem", "--output", "./a.zip"), "signature"),
+        (("classify", ".", task.train, "--output", "a.zip"), "output file"),
+        (("bench", ".", "--json", "a.zip"), "output file"),
+    ):
+        done = run_app("crosstune-export", *line)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == (
+            f"error: a.zip: is inside the bundle ., which holds its five files alone. Choose another {what}.\n"
+        )
+    assert files_in(task.out / "a.bundle") == files_in(tiny_bundle_dir)
+
+
+def test_a_bundle_seen_from_inside(run_app, task, tiny_bundle_dir, monkeypatch):
+    shutil.copytree(tiny_bundle_dir, task.out / "a.bundle")
+    monkeypatch.chdir(task.out / "a.bundle")
+    assert run_app("crosstune-export", "labels", "list", ".").code == 0
+    done = run_app("crosstune-export", "labels", "rename", ".", "praise", "thanks")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: .: is a folder seen from inside, which cannot be exchanged. Go outside and give its name.\n"
+    )
+    assert signature_path(".") == task.out / "a.bundle.sig"

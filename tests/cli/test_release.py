@@ -176,6 +176,7 @@ def test_diff_of_pairs_and_single_texts(run_app, tiny_fp32_bundle_dir, bundle, t
     texts = tmp_path / "texts.txt"
     texts.write_text("where is my parcel\n", "utf-8")
     done = run_app("crosstune-export", "diff", tiny_fp32_bundle_dir, bundle, "--data", texts)
+    assert done.out == "text_pair: false -> true\n"
     assert (done.code, done.err) == (
         3,
         "error: diff: one bundle takes pairs and the other single texts, expected the same of both.\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -30,6 +31,19 @@ def test_against_the_checkpoint(run_app, task, tiny_fp32_bundle_dir, tiny_checkp
     assert (result.code, result.err) == (0, "")
     last = result.out.splitlines()[-1]
     assert re.fullmatch(r"checkpoint: 0 of 3 labels differ, largest difference of a probability \d\.\de-\d\d", last)
+
+
+def test_a_checkpoint_of_other_labels(run_app, task, tiny_bundle_dir, tiny_checkpoint_dir):
+    bundle = task.out / "edited.bundle"
+    shutil.copytree(tiny_bundle_dir, bundle)
+    run_app("crosstune-export", "labels", "add", bundle, "weather", "rain and sun")
+    result = run_app("crosstune-export", "verify", bundle, "--data", task.test, "--checkpoint", tiny_checkpoint_dir)
+    assert (result.code, result.err) == (
+        2,
+        f"error: verify: {bundle} labels texts as shipping, billing, praise, weather, {tiny_checkpoint_dir} texts as "
+        "shipping, billing, praise, expected the same. Give what the bundle was built from; one whose labels were edited "
+        "has no such checkpoint.\n",
+    )
 
 
 def test_another_checkpoint_fails_the_gate(run_app, task, tiny_fp32_bundle_dir, tiny_paper_checkpoint_dir):

@@ -76,6 +76,7 @@ def test_sources_that_are_not_there(tmp_path, monkeypatch):
     endings = ".jsonl, .ndjson, .csv, .tsv, .parquet, .txt"
     for names, message in (
         (["t.csv"], "t.csv: cannot be read (No such file or directory), expected a file. Check the path."),
+        (["x" * 300], f"{'x' * 300}: cannot be read (File name too long), expected a file. Check the path."),
         (["a\0b"], "a\0b: cannot be read (embedded null byte), expected a file. Check the path."),
         (
             ["empty"],
@@ -387,3 +388,11 @@ def test_not_parquet(tmp_path):
     with pytest.raises(InputError) as caught:
         list(read_windows(Source(str(path), "parquet"), "text"))
     assert re.fullmatch(rf"{path}: not a Parquet file \(.+\)\. Check the format\.", str(caught.value))
+
+
+def test_a_column_of_parquet_twice(tmp_path):
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "n", "n"]), path)
+    with pytest.raises(InputError) as caught:
+        list(read_windows(Source(str(path), "parquet"), "text"))
+    assert str(caught.value) == f"{path}: column 'n' stands there more than once. Name each column differently."

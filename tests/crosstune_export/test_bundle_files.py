@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -211,4 +212,25 @@ def test_too_large(bundle, name):
     refused(
         bundle,
         f"{bundle / name}: {SIZE_LIMITS[name] + 1} bytes, expected at most {SIZE_LIMITS[name]}. Build the bundle again.",
+    )
+
+
+@pytest.mark.parametrize("closed", ["folder", "parent"])
+def test_a_folder_that_cannot_be_read(bundle, monkeypatch, closed):
+    """Tests may run as root, who may read everything: the system's answer is put in its mouth."""
+
+    def no(self):
+        raise PermissionError(13, os.strerror(13), str(self))
+
+    monkeypatch.setattr(Path, "iterdir" if closed == "folder" else "is_file", no)
+    refused(
+        bundle,
+        f"{bundle}: cannot be read (Permission denied), expected a bundle folder. Check the path and who may read it.",
+    )
+
+
+def test_a_name_that_is_too_long():
+    refused(
+        "x" * 300,
+        f"{'x' * 300}: cannot be read (File name too long), expected a bundle folder. Check the path and who may read it.",
     )

@@ -194,7 +194,10 @@ def test_too_little_memory(tiny_bundle_dir, monkeypatch):
 
     files = read_bundle(tiny_bundle_dir)
     size = f"{len(files.model) / 1e6:.0f}"
-    rest = f"expected room for a graph of {size} MB and its copies. Raise the limit, or build a smaller bundle (int8, --layers)."
+    rest = (
+        f"expected room for a graph of {size} MB and its copies. Raise the limit, or build a smaller bundle "
+        "(build --precision int8, --max-size-mb)."
+    )
     monkeypatch.setattr(session, "memory_left_bytes", lambda: len(files.model) - 1)
     with pytest.raises(ResourceError) as caught:
         open_session(files.model, files.manifest.graph, "here")

@@ -120,6 +120,20 @@ def test_the_scope_knows_an_added_label(bundle):
     assert Classifier.load(bundle).classify([text])[0].scope == pytest.approx(before, abs=1e-6)
 
 
+@pytest.mark.parametrize("fixture", ["tiny_fp32_bundle_dir", "tiny_bundle_dir"])
+def test_the_scope_follows_the_description_of_a_label_without_shots(tmp_path, request, fixture):
+    bundle = shutil.copytree(request.getfixturevalue(fixture), tmp_path / "x.bundle")
+    text = "rain and sun and how warm it is"
+    add_label(bundle, "weather", ["who paid this invoice"])
+    before = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope
+    assert Classifier.load(bundle).classify([text])[0].scope < 1 - 1e-3
+    describe_label(bundle, "weather", [text])
+    assert Classifier.load(bundle).classify([text])[0].scope == pytest.approx(1, abs=1e-3)
+    describe_label(bundle, "praise", [text])  # it has shots, and they stay
+    after = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope
+    assert np.array_equal(after[:, :3], before[:, :3])
+
+
 def test_add_leaves_the_others_alone(bundle):
     before = logits(bundle)
     manifest = add_label(bundle, "weather", ["rain and sun", "how warm it is"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import socket
+import struct
 
 import pytest
 
 from crosstune_export import BundleIntegrityError, MissingExtraError, UsageError
 from crosstune_export.packing import pack
-from crosstune_export.page_server import make_server, served_files
+from crosstune_export.page_server import ServedFile, make_server, served_files
 from tests.runtime_web.page_fixtures import serving
 
 
@@ -112,3 +114,25 @@ def test_a_port_that_is_taken():
     assert str(caught.value) == (
         f"127.0.0.1:{port}: cannot listen there (Address already in use). Give another --host or --port; 0 takes a free port."
     )
+
+
+def test_an_address_of_version_6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with make_server({}, "::1", 0) as server:
+        assert server.server_address[0] == "::1"
+
+
+def test_a_browser_that_goes_away_is_no_news(page, tiny_bundle_dir, capfd):
+    large = ServedFile(b"x" * (32 << 20), None, "text/plain", '"x"', "no-cache")
+    with make_server({"/": large}, "127.0.0.1", 0) as server:
+        browser = socket.create_connection(server.server_address[:2])
+        browser.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        server.daemon_threads = False  # then the end of the block waits for the answer
+        server.handle_request()
+        browser.recv(10)
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.close()
+    assert capfd.readouterr().err == ""

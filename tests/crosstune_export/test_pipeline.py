@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from crosstune.training import predict_proba
 from crosstune_export import Classifier, GateError, UsageError
 from crosstune_export.build import pipeline, verify
 from crosstune_export.build.pipeline import BuildConfig, build
+from crosstune_export.build.triton import check_repository
 from tests import tolerances
 from tests.conftest import make_tiny_backbone
 
@@ -153,6 +155,16 @@ def test_output_exists(tmp_path, tiny_checkpoint_dir):
     with pytest.raises(OutputExistsError):
         build(tiny_checkpoint_dir, target, FP32, force=True)
     assert [path.name for path in target.iterdir()] == ["notes.txt"]
+
+
+def test_outputs_inside_the_bundle(tmp_path, tiny_checkpoint_dir):
+    target = tmp_path / "x.bundle"
+    inside = f"is inside the bundle {target}, which holds its five files alone. Choose another"
+    with pytest.raises(UsageError, match=re.escape(f"{target / 'r.html'}: {inside} report.")):
+        build(tiny_checkpoint_dir, target, replace(FP32, report=target / "r.html"))
+    with pytest.raises(UsageError, match=re.escape(f"{target / 'models'}: {inside} Triton repository.")):
+        check_repository(target / "models", target, force=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.fault("C7")
