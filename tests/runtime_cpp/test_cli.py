@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
+from crosstune_export.packing import pack
 from tests.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
@@ -182,6 +183,20 @@ def test_a_refused_bundle(run, tmp_path):
         "",
         f"error: {tmp_path}/none: found nothing, expected a bundle folder. Build one with crosstune-export build.\n",
     )
+
+
+def test_a_packed_bundle(run, tiny_fp32_bundle_dir, tmp_path):
+    pack(tiny_fp32_bundle_dir, tmp_path / "tiny.zip")
+    whole = run(tiny_fp32_bundle_dir, stdin=b"where is my parcel\n")
+    assert whole[0] == 0
+    assert run(tmp_path / "tiny.zip", stdin=b"where is my parcel\n") == whole
+    assert run("--selftest", tmp_path / "tiny.zip")[0] == 0
+    (tmp_path / "x.zip").write_bytes(b"PK")
+    assert run(tmp_path / "x.zip") == (
+        5, "",
+        f"error: {tmp_path}/x.zip: no manifest.json at its place, expected what crosstune-export pack writes. "
+        "Copy or pack the bundle again.\n",
+    )  # fmt: skip
 
 
 def test_a_reader_that_goes_away_is_no_error(program, tiny_fp32_bundle_dir):
