@@ -70,6 +70,13 @@ def test_an_address_without_a_packed_bundle(runtime, packed):
         )
 
 
+def test_a_file_that_node_has_no_room_for(runtime, tmp_path):
+    with (tmp_path / "x.zip").open("wb") as stream:
+        stream.truncate(2**31)
+    end = "cannot be read (ERR_FS_FILE_TOO_LARGE). Copy or build the bundle again."
+    assert refusal(runtime, tmp_path / "x.zip") == ("BundleIntegrityError", f"{tmp_path}/x.zip: {end}")
+
+
 @pytest.mark.parametrize("form", ["bytes", "buffer", "blob", "files"])
 def test_what_is_not_one_is_refused_in_every_form(runtime, tmp_path, form):
     (tmp_path / "x.zip").write_bytes(b"PK")

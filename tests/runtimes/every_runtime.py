@@ -17,11 +17,11 @@ from tests.runtime_web.node_runtime import NodeRuntime, WebError
 
 
 class Refused(Exception):
-    """An error of a runtime; ``code`` is the exit code of its class."""
+    """An error of a runtime; ``code`` is the exit code of its class, ``kind`` the class where there are classes."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, kind: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.kind = code, message, kind
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def _called(call):
     try:
         return call()
     except ExportError as error:
-        raise Refused(error.exit_code, str(error)) from error
+        raise Refused(error.exit_code, str(error), type(error).__name__) from error
     except CallError as error:
         raise Refused(error.status, str(error)) from error
     except WebError as error:
         assert error.name in _WEB_CODES or error.name.startswith("Bundle"), error.name
-        raise Refused(_WEB_CODES.get(error.name, 5), str(error)) from error
+        raise Refused(_WEB_CODES.get(error.name, 5), str(error), error.name) from error
 
 
 class _Python:
