@@ -172,6 +172,23 @@ def failing(data: bytes, output: str = "probs") -> bytes:
     return model.SerializeToString()
 
 
+def with_open_columns(data: bytes) -> bytes:
+    """The graph with nothing to refuse, and no more probabilities than the text has ids."""
+    model = ModelProto.FromString(data)
+    (last,) = (node for node in model.graph.node if "probs" in node.output)
+    last.output[0] = "right"
+    for name, value in (("first", 0), ("second", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), name))
+    for operator, given, made in (
+        ("Shape", ["input_ids"], "sizes"), ("Gather", ["sizes", "second"], "length"),
+        ("Slice", ["right", "first", "length", "second"], "probs"),
+    ):  # fmt: skip
+        model.graph.node.append(helper.make_node(operator, given, [made]))
+    (output,) = (output for output in model.graph.output if output.name == "probs")
+    output.type.tensor_type.shape.dim[1].dim_param = "open"
+    return model.SerializeToString()
+
+
 def scrambled(data: bytes, chance: random.Random, count: int) -> Iterator[bytes]:
     """The graph with some bytes changed near the beginning of one of its fields, where the structure is."""
     (graph,) = (part for part in fields(data) if part.number == 7)

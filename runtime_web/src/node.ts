@@ -42,7 +42,12 @@ async function folderOnDisk(path: string, status: Stats | undefined): Promise<Bu
     const what = status === undefined ? "nothing" : "a file";
     throw new BundleIntegrityError(`${path}: found ${what}, expected a bundle folder. Build one with crosstune-export build.`);
   }
-  const found = new Set(await readdir(path));
+  const names = await readdir(path).catch((error: NodeJS.ErrnoException) => {
+    throw new BundleIntegrityError(`${path}: cannot be listed (${error.code}), expected a bundle folder. Check its permissions.`, {
+      cause: error,
+    });
+  });
+  const found = new Set(names);
   if (!found.has(MANIFEST_NAME)) {
     throw new BundleIntegrityError(`${path}: no manifest.json, expected a bundle folder. Build one with crosstune-export build.`);
   }

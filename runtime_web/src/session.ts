@@ -30,6 +30,7 @@ export class GraphSession {
   private constructor(
     private readonly inner: InferenceSession,
     private readonly facts: GraphFacts,
+    private readonly labelCount: number,
     /** Every id of a row must be below. */
     readonly vocabularySize: number,
   ) {}
@@ -64,7 +65,7 @@ export class GraphSession {
       await inner.release();
       throw error;
     }
-    return new GraphSession(inner, facts, vocabularySize);
+    return new GraphSession(inner, facts, manifest.labels.length, vocabularySize);
   }
 
   /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */
@@ -81,8 +82,12 @@ export class GraphSession {
     const found = await inTurn(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
       throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
     });
+    const probs = (found.probs!.data as Float32Array).slice();
+    if (probs.length !== this.labelCount) {
+      throw new BundleContentError(`the graph gives ${probs.length} probs, expected ${this.labelCount}. Build the bundle again.`);
+    }
     return {
-      probs: (found.probs!.data as Float32Array).slice(),
+      probs,
       scope: hasScope ? (found.scope!.data as Float32Array)[0]! : null,
     };
   }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +40,39 @@ def test_no_bundle(runtime, tmp_path):
         f"{tmp_path}/file: no manifest.json at its place, expected what crosstune-export pack writes. "
         "Copy or pack the bundle again."
     )
+
+
+@pytest.fixture
+def nobody():
+    """This process has no more rights than anybody."""
+    root = os.geteuid() == 0
+    if root:
+        try:
+            os.seteuid(65534)
+        except OSError:
+            pytest.skip("this machine lets root be nobody else")
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def closed():
+    """A folder of its own that only root may look into."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        (Path(name) / "closed.bundle").mkdir()
+        (Path(name) / "closed.bundle").chmod(0)
+        Path(name).chmod(0o711)
+        yield Path(name) / "closed.bundle"
+        (Path(name) / "closed.bundle").chmod(0o700)
+
+
+@pytest.mark.parametrize("runtime", ["python", "c++"], indirect=True)  # Node is another process
+def test_a_folder_that_may_not_be_read(runtime, closed, nobody):
+    assert refusal(runtime, closed) == (
+        f"{closed}: cannot be listed ({os.strerror(errno.EACCES)}), expected a bundle folder. Check its permissions."
+    )
+    assert refusal(runtime, closed / "x.bundle") == f"{closed}/x.bundle: found nothing, {NO_BUNDLE}"
 
 
 @pytest.mark.fault("G3", "G5")

@@ -9,7 +9,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.edited_bundle import edited, put
-from tests.forged_graphs import failing
+from tests.forged_graphs import failing, with_open_columns
 from tests.runtimes.every_runtime import Refused
 from tests.tolerances import CPP_TO_PYTHON, WEB_TO_PYTHON
 
@@ -111,6 +111,18 @@ def test_numbers_that_are_not_finite_are_an_error(runtime, tiny_fp32_bundle_dir,
         runtime.load(path).answer("hello")
     assert caught.value.code == 3
     assert caught.value.message.endswith(": the graph gave probabilities that are not finite. Verify the bundle.")
+
+
+def test_a_graph_that_gives_too_few_probabilities(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """Seen with a text of two ids alone; three labels need three."""
+    model = with_open_columns((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
+    loaded = runtime.load(path)
+    assert loaded.answer("where is my parcel").label == "shipping"
+    with pytest.raises(Refused) as caught:
+        loaded.answer("")
+    assert caught.value.code == 5
+    assert caught.value.message.endswith("Build the bundle again.")
 
 
 @pytest.mark.fault("H2")
