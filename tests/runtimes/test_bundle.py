@@ -8,6 +8,7 @@ import re
 import onnx
 import pytest
 
+from crosstune_export.build.pipeline import BuildConfig, build
 from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.graph_check import check_graph
 from tests.edited_bundle import drop, edited, put, with_digest
@@ -100,12 +101,16 @@ def test_what_all_of_them_take(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
     assert runtime.load(path).selftest_passes()
 
 
-def test_a_bundle_of_half_precision(runtime, tiny_checkpoint_dir, tmp_path):
-    """What --target cuda writes is a bundle like any other."""
-    from crosstune_export.build.pipeline import BuildConfig, build
+@pytest.fixture(scope="module")
+def half_precision(tmp_path_factory, tiny_checkpoint_dir):
+    path = tmp_path_factory.mktemp("half") / "x.bundle"
+    build(tiny_checkpoint_dir, path, BuildConfig(target="cuda", max_flips_percent=100))
+    return path
 
-    build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(target="cuda", max_flips_percent=100))
-    loaded = runtime.load(tmp_path / "x.bundle")
+
+def test_a_bundle_of_half_precision(runtime, half_precision):
+    """What --target cuda writes is a bundle like any other."""
+    loaded = runtime.load(half_precision)
     assert loaded.selftest_passes()
     assert loaded.answer("where is my parcel").label == "shipping"
 
