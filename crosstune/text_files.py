@@ -1,8 +1,13 @@
-"""Reads text and JSON strictly: UTF-8 with or without a byte order mark, and a line and offset in every complaint."""
+"""Reads text and JSON strictly: UTF-8 with or without a byte order mark, and a line and offset in every complaint.
+
+``crosstune_export.strict_json`` holds bundles to the same rules; neither package may import the other for it
+(docs/development.md).
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -43,7 +48,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str, where: str) -> Json:
-    """Parse JSON that has no duplicate keys, no NaN or Infinity and no absurd depth.
+    """Parse JSON that has no duplicate keys, no number that is not finite and no absurd depth.
 
     Raises:
         DataError: The text is not such JSON.
@@ -59,8 +64,14 @@ def parse_json(text: str, where: str) -> Json:
     def constant(name: str) -> Json:
         raise ValueError(f"number {name}")
 
+    def finite(digits: str) -> float:
+        value = float(digits)
+        if math.isinf(value):
+            raise ValueError(f"number {digits[:40]}")
+        return value
+
     try:
-        return cast(Json, json.loads(text, object_pairs_hook=pairs, parse_constant=constant))
+        return cast(Json, json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=finite))
     except RecursionError as error:
         raise DataError(f"{where}: not valid JSON (nested too deeply). Correct the line.") from error
     except json.JSONDecodeError as error:

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, cast
 
 from crosstune_export.errors import BundleContentError, BundleIntegrityError, BundleVersionError
@@ -183,23 +182,6 @@ def digest_of(data: bytes) -> str:
     """The digest that a manifest's bytes should carry (64 hex digits)."""
     start = len(_DIGEST_HEAD)
     return hashlib.sha256(data[:start] + _DIGEST_ZEROS + data[start + 64 :]).hexdigest()
-
-
-def check_format(path: Path) -> None:
-    """Raise unless ``path`` is a folder that has a manifest.
-
-    Raises:
-        BundleIntegrityError: There is no such folder, or no manifest in it.
-    """
-    if not path.is_dir():
-        what = "a file" if path.exists() else "nothing"
-        raise BundleIntegrityError(
-            f"{path}: found {what}, expected a bundle folder. Build one with crosstune-export build."
-        )
-    if not (path / MANIFEST_NAME).exists():
-        raise BundleIntegrityError(
-            f"{path}: no {MANIFEST_NAME}, expected a bundle folder. Build one with crosstune-export build."
-        )
 
 
 def _checked_digest(data: bytes, where: str) -> str:

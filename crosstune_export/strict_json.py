@@ -1,4 +1,8 @@
-"""JSON that can be understood in one way only. Standard library only."""
+"""JSON that can be understood in one way only. Standard library only.
+
+``crosstune.text_files`` holds data and checkpoints to the same rules; neither package may import the other for it
+(docs/development.md).
+"""
 
 from __future__ import annotations
 

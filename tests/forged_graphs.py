@@ -169,13 +169,34 @@ def forged(data: bytes, name: str) -> bytes:
     return model.SerializeToString()
 
 
-def failing(data: bytes) -> bytes:
-    """The graph with nothing to refuse, and probabilities that are not finite."""
+def failing(data: bytes, output: str = "probs") -> bytes:
+    """The graph with nothing to refuse, and an output that is not finite."""
+    model = ModelProto.FromString(data)
+    (last,) = (node for node in model.graph.node if output in node.output)
+    last.output[list(last.output).index(output)] = "right"
+    for operator, given, made in (
+        ("Abs", "right", "size"),
+        ("Neg", "size", "below_zero"),
+        ("Log", "below_zero", output),
+    ):
+        model.graph.node.append(helper.make_node(operator, [given], [made]))
+    return model.SerializeToString()
+
+
+def with_open_columns(data: bytes) -> bytes:
+    """The graph with nothing to refuse, and no more probabilities than the text has ids."""
     model = ModelProto.FromString(data)
     (last,) = (node for node in model.graph.node if "probs" in node.output)
-    last.output[0] = "right_probs"
-    model.graph.node.append(helper.make_node("Neg", ["right_probs"], ["below_zero"]))
-    model.graph.node.append(helper.make_node("Log", ["below_zero"], ["probs"]))
+    last.output[0] = "right"
+    for name, value in (("first", 0), ("second", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), name))
+    for operator, given, made in (
+        ("Shape", ["input_ids"], "sizes"), ("Gather", ["sizes", "second"], "length"),
+        ("Slice", ["right", "first", "length", "second"], "probs"),
+    ):  # fmt: skip
+        model.graph.node.append(helper.make_node(operator, given, [made]))
+    (output,) = (output for output in model.graph.output if output.name == "probs")
+    output.type.tensor_type.shape.dim[1].dim_param = "open"
     return model.SerializeToString()
 
 

@@ -18,11 +18,12 @@ from crosstune_export.manifest import (
     TOKENIZER_NAME,
     BundleManifest,
     FileEntry,
-    check_format,
     file_entry,
     parse_manifest,
 )
 from crosstune_export.runtime.archive import MEMBERS, ArchiveReader
+
+_EXPECTED = "expected a bundle folder. Build one with crosstune-export build."
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,14 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
     """
     place = Path(path)
     try:
-        if place.is_file():
-            return _read_packed(place)
-        check_format(place)
-        _check_names(place)
-    except OSError as error:  # a folder that is closed to us, a name that is too long
-        raise BundleIntegrityError(
-            f"{place}: cannot be read ({error.strerror}), expected a bundle folder. Check the path and who may read it."
-        ) from error
+        kind = stat.S_IFMT(place.stat().st_mode)
+    except (OSError, ValueError):  # nothing there, no way there, or a NUL in the name
+        kind = None
+    if kind == stat.S_IFREG:
+        return _read_packed(place)
+    if kind != stat.S_IFDIR:
+        raise BundleIntegrityError(f"{place}: found {'nothing' if kind is None else 'a file'}, {_EXPECTED}")
+    _check_names(place)
     contents = {MANIFEST_NAME: _read(place, MANIFEST_NAME)}
     manifest = parse_manifest(contents[MANIFEST_NAME], str(place / MANIFEST_NAME))
     for name, expected in manifest.files.items():
@@ -137,7 +138,14 @@ def _check_entry(data: bytes, expected: FileEntry, path: Path) -> None:
 
 
 def _check_names(folder: Path) -> None:
-    found = {item.name for item in folder.iterdir()}
+    try:
+        found = {item.name for item in folder.iterdir()}
+    except OSError as error:
+        raise BundleIntegrityError(
+            f"{folder}: cannot be listed ({error.strerror}), expected a bundle folder. Check its permissions."
+        ) from error
+    if MANIFEST_NAME not in found:
+        raise BundleIntegrityError(f"{folder}: no {MANIFEST_NAME}, {_EXPECTED}")
     for name in sorted(set(SIZE_LIMITS) - found):
         raise BundleIntegrityError(
             f"{folder / name}: missing, expected in every bundle. Copy or build the bundle again."

@@ -205,7 +205,13 @@ class Classifier:
         session = self._own_session()
         for chunk in _of_equal_length(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            probs[chunk], vectors[chunk], near = session.run(batch.feeds())
+            found, features, near = session.run(batch.feeds())
+            if found.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
+                raise BundleContentError(
+                    f"{self._files.path}: the graph gives {found.shape} probs and {features.shape} text_vector, expected "
+                    f"{(len(chunk), len(self.labels))} and {(len(chunk), vectors.shape[1])}. Build the bundle again."
+                )
+            probs[chunk], vectors[chunk] = found, features
             if scope is not None:
                 scope[chunk] = near
         return probs, vectors, scope

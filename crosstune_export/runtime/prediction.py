@@ -63,7 +63,7 @@ def check_threshold(threshold: float | None) -> float | None:
 
 
 def require_finite(probs: npt.NDArray[np.float32]) -> None:
-    """Raise unless probabilities, float32 of shape (B, L), are finite.
+    """Raise unless probabilities, float32 of shape (B, L), perhaps with a column of scopes, are finite.
 
     Raises:
         InputError: A row is not finite.
@@ -94,13 +94,13 @@ def decide(
     Raises:
         InputError: A row is not finite.
     """
-    require_finite(probs)
+    require_finite(probs if scope is None else np.column_stack((probs, scope)))
     best = probs.argmax(axis=1)
     answers = []
     for index, (row, column, cut) in enumerate(zip(probs, best, truncated, strict=True)):
         prob = float(row[column])
         near = None if scope is None else float(scope[index])
         unsure = threshold is not None and prob < threshold
-        outside = scope_threshold is not None and near is not None and not near >= scope_threshold
+        outside = scope_threshold is not None and near is not None and near < scope_threshold
         answers.append(Prediction(None if unsure or outside else labels[column], prob, row, cut, near))
     return answers

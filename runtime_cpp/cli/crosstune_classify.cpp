@@ -53,9 +53,18 @@ Failure usage(const std::string& message) {
 template <typename Number>
 Number number(const std::string& option, const std::string& text, Number (*parse)(const char*, char**)) {
   char* end = nullptr;
+  errno = 0;
   const Number value = parse(text.c_str(), &end);
   if (text.empty() || *end != '\0') throw usage(option + ": found '" + text + "', expected a number.");
   return value;
+}
+
+// The end stays at the beginning where the number has no room.
+std::int32_t whole_number(const char* text, char** end) {
+  const long value = std::strtol(text, end, 10);
+  const auto kept = static_cast<std::int32_t>(value);
+  if (kept != value || errno == ERANGE) *end = const_cast<char*>(text);
+  return kept;
 }
 
 Arguments parse(const std::vector<std::string>& words) {
@@ -72,8 +81,7 @@ Arguments parse(const std::vector<std::string>& words) {
     else if (word == "--threshold")
       arguments.options.threshold = number<double>(word, value(), std::strtod);
     else if (word == "--threads")
-      arguments.options.threads = static_cast<std::int32_t>(
-          number<long>(word, value(), [](const char* text, char** end) { return std::strtol(text, end, 10); }));
+      arguments.options.threads = number<std::int32_t>(word, value(), whole_number);
     else if (word == "--onnxruntime") arguments.options.onnxruntime = value();
     else if (word == "--input-format") arguments.input_format = value();
     else if (word == "--ids") arguments.ids = true;

@@ -78,9 +78,22 @@ TextRows::TextRows(std::istream& source, std::string where, Format format, bool 
     throw bad_input(where_ + ": lines of text, expected pairs. Give JSON Lines with text and text_pair.");
 }
 
+// A line ends in \n, \r\n or \r, as in Python.
+bool TextRows::read_line(std::string* line) {
+  line->clear();
+  offset_ = read_;
+  for (char byte; source_.get(byte); line->push_back(byte)) {
+    ++read_;
+    if (byte != '\n' && byte != '\r') continue;
+    if (byte == '\r' && source_.peek() == '\n' && source_.get(byte)) ++read_;
+    return true;
+  }
+  return !line->empty();
+}
+
 std::optional<TextRow> TextRows::next() {
   std::string line;
-  while (std::getline(source_, line)) {
+  while (read_line(&line)) {
     ++number_;
     const std::size_t invalid = core::first_invalid(line);
     if (invalid != line.size()) {
@@ -89,9 +102,7 @@ std::optional<TextRow> TextRows::next() {
       throw bad_input(place() + ": byte " + byte + " at offset " + std::to_string(offset_ + invalid) +
                       " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8");
     }
-    offset_ += line.size() + 1;
     if (number_ == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) line.erase(0, 3);
-    while (!line.empty() && line.back() == '\r') line.pop_back();
     if (is_blank(line)) continue;
     if (format_ == Format::kJsonLines) return read_json(line);
     return TextRow{line, std::nullopt};

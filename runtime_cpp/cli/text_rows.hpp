@@ -26,6 +26,7 @@ class TextRows {
   std::optional<TextRow> next();
 
  private:
+  bool read_line(std::string* line);
   TextRow read_json(const std::string& line) const;
   std::string place() const { return where_ + ":" + std::to_string(number_); }
 
@@ -33,7 +34,7 @@ class TextRows {
   std::string where_;
   Format format_;
   bool takes_pairs_;
-  std::size_t number_ = 0, offset_ = 0;
+  std::size_t number_ = 0, offset_ = 0, read_ = 0;  // of the line; bytes before it; bytes read
 };
 
 }  // namespace crosstune::cli

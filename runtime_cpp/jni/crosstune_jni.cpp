@@ -1,23 +1,16 @@
-// org.crosstune.Classifier over the C ABI.
+// org.crosstune.Classifier over the C ABI. Texts cross as bytes of UTF-8: what JNI calls UTF is another encoding, beyond U+FFFF.
 #include <jni.h>
 
 #include <string>
-#include <vector>
 
 #include "crosstune.h"
 
 namespace {
 
-void throw_last_error(JNIEnv* env) {
-  env->ThrowNew(env->FindClass("java/lang/IllegalArgumentException"), crosstune_error());
-}
-
-// Java's own encoding differs from UTF-8 beyond U+FFFF and in NUL, which paths do not have.
-std::string path_of(JNIEnv* env, jstring text) {
-  const char* characters = env->GetStringUTFChars(text, nullptr);
-  std::string path = characters == nullptr ? "" : characters;
-  env->ReleaseStringUTFChars(text, characters);
-  return path;
+std::string bytes_of(JNIEnv* env, jbyteArray array) {
+  std::string bytes(static_cast<std::size_t>(env->GetArrayLength(array)), '\0');
+  env->GetByteArrayRegion(array, 0, static_cast<jsize>(bytes.size()), reinterpret_cast<jbyte*>(bytes.data()));
+  return bytes;
 }
 
 jstring string_of(JNIEnv* env, const char* utf8) {
@@ -30,19 +23,26 @@ jstring string_of(JNIEnv* env, const char* utf8) {
   return static_cast<jstring>(env->NewObject(string, make, array, env->NewStringUTF("UTF-8")));
 }
 
+void throw_last_error(JNIEnv* env) {
+  const jclass kind = env->FindClass("java/lang/IllegalArgumentException");
+  const jmethodID make = env->GetMethodID(kind, "<init>", "(Ljava/lang/String;)V");
+  env->Throw(static_cast<jthrowable>(env->NewObject(kind, make, string_of(env, crosstune_error()))));
+}
+
 crosstune_classifier* classifier_of(jlong handle) { return reinterpret_cast<crosstune_classifier*>(handle); }
 
 }  // namespace
 
 extern "C" {
 
-JNIEXPORT jlong JNICALL Java_org_crosstune_Classifier_create(JNIEnv* env, jclass, jstring bundle, jstring onnxruntime) {
+JNIEXPORT jlong JNICALL Java_org_crosstune_Classifier_create(JNIEnv* env, jclass, jbyteArray bundle,
+                                                             jbyteArray onnxruntime) {
   crosstune_options* options = nullptr;
   crosstune_classifier* classifier = nullptr;
   crosstune_status status = crosstune_options_create(&options);
   if (status == CROSSTUNE_OK && onnxruntime != nullptr)
-    status = crosstune_options_set_onnxruntime(options, path_of(env, onnxruntime).c_str());
-  if (status == CROSSTUNE_OK) status = crosstune_classifier_create(path_of(env, bundle).c_str(), options, &classifier);
+    status = crosstune_options_set_onnxruntime(options, bytes_of(env, onnxruntime).c_str());
+  if (status == CROSSTUNE_OK) status = crosstune_classifier_create(bytes_of(env, bundle).c_str(), options, &classifier);
   crosstune_options_destroy(options);
   if (status != CROSSTUNE_OK) throw_last_error(env);
   return reinterpret_cast<jlong>(classifier);
@@ -50,8 +50,7 @@ JNIEXPORT jlong JNICALL Java_org_crosstune_Classifier_create(JNIEnv* env, jclass
 
 JNIEXPORT jobject JNICALL Java_org_crosstune_Classifier_classify(JNIEnv* env, jclass, jlong handle, jbyteArray text) {
   const crosstune_classifier* classifier = classifier_of(handle);
-  std::vector<char> bytes(static_cast<std::size_t>(env->GetArrayLength(text)));
-  env->GetByteArrayRegion(text, 0, static_cast<jsize>(bytes.size()), reinterpret_cast<jbyte*>(bytes.data()));
+  const std::string bytes = bytes_of(env, text);
   const crosstune_text input = {bytes.data(), bytes.size(), nullptr, 0};
   crosstune_answer answer;
   if (crosstune_classify(classifier, &input, &answer, nullptr) != CROSSTUNE_OK) {

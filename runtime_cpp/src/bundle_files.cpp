@@ -37,6 +37,8 @@ void check_names(const std::string& path) {
   while (const dirent* entry = readdir(folder.get())) found.insert(entry->d_name);
   found.erase(".");
   found.erase("..");
+  if (found.count(kManifestName) == 0)
+    throw refused(path + ": no manifest.json, expected a bundle folder. Build one with crosstune-export build.");
   std::string expected;
   for (const auto& [name, _] : kFiles) {
     if (found.erase(name) == 0)

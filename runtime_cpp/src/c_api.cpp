@@ -1,6 +1,8 @@
 // The C ABI: every exception becomes a status and a message here.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "classifier.hpp"
 #include "crosstune.h"
 #include "error.hpp"
+#include "json.hpp"
 
 using crosstune::core::Classifier;
 using crosstune::core::Failure;
@@ -28,7 +31,11 @@ namespace {
 thread_local char last_error[2048] = "";
 
 crosstune_status failed(crosstune_status status, const char* message) {
-  std::snprintf(last_error, sizeof last_error, "%s", message);
+  const std::size_t size = std::strlen(message);
+  std::size_t end = std::min(size, sizeof last_error - 1);
+  while (end < size && end > 0 && (message[end] & 0xC0) == 0x80) --end;  // back to the last whole code point
+  std::memcpy(last_error, message, end);
+  last_error[end] = '\0';
   return status;
 }
 
@@ -50,6 +57,10 @@ crosstune_status guarded(const Body& body) noexcept {
 
 void expect(bool given, const char* name) {
   if (!given) throw Failure(CROSSTUNE_USAGE, std::string(name) + ": found NULL, expected a pointer.");
+}
+
+std::string spelled(double number) {
+  return std::isfinite(number) ? crosstune::core::json_text(number) : std::to_string(number);
 }
 
 Failure usage(const std::string& message) { return Failure(CROSSTUNE_USAGE, message); }
@@ -92,7 +103,7 @@ crosstune_status crosstune_options_set_threshold(crosstune_options* options, dou
   return guarded([&] {
     expect(options != nullptr, "options");
     if (!(threshold >= 0 && threshold <= 1))
-      throw Failure(CROSSTUNE_INPUT, "threshold: found " + std::to_string(threshold) + ", expected a probability from 0 to 1.");
+      throw Failure(CROSSTUNE_INPUT, "threshold: found " + spelled(threshold) + ", expected a probability from 0 to 1.");
     options->values.threshold = threshold;
   });
 }

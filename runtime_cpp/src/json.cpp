@@ -80,6 +80,9 @@ const Json* find(const JsonObject& object, std::string_view key) {
 }
 
 Json parse_json(std::string_view text) {
+  // The parser takes a NUL for the end of the text and skips a byte order mark. JSON has neither.
+  const std::size_t foreign = text.substr(0, 3) == "\xEF\xBB\xBF" ? 0 : text.find('\0');
+  if (foreign != std::string_view::npos) throw JsonError("byte " + std::to_string(foreign + 1) + " does not belong there");
   Builder builder;
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return std::move(builder.root);

@@ -30,6 +30,9 @@ class JsonReader {
   JsonReader inner(const std::string& key) const;
   JsonReader item(const std::string& key, std::size_t index) const;
 
+  // Whether the field is there, if only as null.
+  bool has(const std::string& key) const { return find(*fields_, key) != nullptr; }
+
   // The field, or nothing where it is missing or null.
   const Json* optional(const std::string& key) const;
 

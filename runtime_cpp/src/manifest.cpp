@@ -1,6 +1,5 @@
 #include "manifest.hpp"
 
-#include <cmath>
 #include <limits>
 #include <set>
 
@@ -51,7 +50,7 @@ TokenLayout read_tokens(const JsonReader& reader) {
   layout.prefix_ids = reader.ids("prefix_ids");
   layout.infix_ids = reader.ids("infix_ids");
   layout.suffix_ids = reader.ids("suffix_ids");
-  reader.integer("pad_id", 0, std::numeric_limits<std::int32_t>::max());  // one text a call needs no padding
+  layout.pad_id = static_cast<std::int32_t>(reader.integer("pad_id", 0, std::numeric_limits<std::int32_t>::max()));
   layout.max_text_bytes = static_cast<std::size_t>(reader.integer("max_text_bytes", 1024, 1 << 30));
   layout.second_type_id = reader.integer("second_type_id", 0, 255);
   const std::size_t special = layout.prefix_ids.size() + layout.infix_ids.size() + layout.suffix_ids.size();
@@ -60,24 +59,6 @@ TokenLayout read_tokens(const JsonReader& reader) {
                      "more than the " + std::to_string(special) + " special ids");
   }
   return layout;
-}
-
-// onnxruntime has settings that write or read files of any name; a bundle must not reach for them.
-bool names_files(const std::string& key) {
-  for (const char* part : {"file", "folder", "path", "profil", "library"})
-    if (key.find(part) != std::string::npos) return true;
-  return false;
-}
-
-std::map<std::string, std::string> read_session_config(const JsonReader& reader) {
-  std::map<std::string, std::string> entries;
-  if (reader.optional("session_config") == nullptr) return entries;
-  const JsonReader config = reader.inner("session_config");
-  for (const auto& [key, _] : reader.object("session_config")) {
-    if (names_files(key)) throw config.bad(key, "a setting about files", "only settings that touch none");
-    entries[key] = config.text(key);
-  }
-  return entries;
 }
 
 GraphFacts read_graph(const JsonReader& reader) {
@@ -89,27 +70,43 @@ GraphFacts read_graph(const JsonReader& reader) {
   facts.ir_version = reader.integer("ir_version", 1, 1000);
   facts.min_onnxruntime = reader.text("min_onnxruntime");
   facts.disabled_optimizers = reader.texts("disabled_optimizers");
-  facts.session_config = read_session_config(reader);
-  reader.integer("text_vector_size", 1, 1 << 24);
+  facts.text_vector_size = reader.integer("text_vector_size", 1, 1 << 24);
   if (facts.inputs != Texts{"input_ids", "attention_mask"} &&
       facts.inputs != Texts{"input_ids", "attention_mask", "token_type_ids"})
     throw reader.bad("inputs", "something else", "input_ids, attention_mask and at most token_type_ids");
   if (facts.outputs != Texts{"probs", "text_vector"} && facts.outputs != Texts{"probs", "text_vector", "scope"})
     throw reader.bad("outputs", "something else", "probs, text_vector and at most scope");
   const std::string& precision = reader.text("precision");
-  if (precision != "fp32" && precision != "int8") throw reader.bad("precision", json_text(precision), "fp32 or int8");
+  if (precision != "fp32" && precision != "fp16" && precision != "int8")
+    throw reader.bad("precision", json_text(precision), "fp32 or fp16 or int8");
   return facts;
 }
 
-std::optional<double> read_limit(const JsonReader& reader, const std::string& key, double low, double high,
-                                 const char* expected) {
+std::optional<double> read_limit(const JsonReader& reader, const std::string& key, int low) {
   const Json* json = reader.optional(key);
   if (json == nullptr) return std::nullopt;
-  if (json->as<double>() == nullptr && json->as<std::int64_t>() == nullptr)
-    throw reader.bad(key, describe(*json), expected);
-  const double value = reader.number(key);
-  if (!(value >= low && value <= high)) throw reader.bad(key, describe(*json), expected);
-  return value;
+  const bool is_number = json->as<double>() != nullptr || json->as<std::int64_t>() != nullptr;
+  if (!is_number || !(reader.number(key) >= low && reader.number(key) <= 1))
+    throw reader.bad(key, describe(*json), "a number from " + std::to_string(low) + " to 1 or null");
+  return reader.number(key);
+}
+
+// What the manifest says to people and to tools; nothing of it is kept here.
+void check_the_rest(const JsonReader& reader) {
+  reader.text("name");
+  const JsonReader producer = reader.inner("producer");
+  for (const auto& [tool, _] : reader.object("producer")) producer.text(tool);
+  for (const char* key : {"backbone", "head", "training", "quality"}) reader.object(key);
+  if (reader.has("release")) reader.integer("release", 0, std::numeric_limits<std::int32_t>::max());
+}
+
+// Whether a text is "major.minor".
+bool is_version(std::string_view text) {
+  const auto are_digits = [](std::string_view part) {
+    return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  const std::size_t dot = text.find('.');
+  return dot != std::string_view::npos && are_digits(text.substr(0, dot)) && are_digits(text.substr(dot + 1));
 }
 
 std::map<std::string, FileEntry> read_files(const JsonReader& reader) {
@@ -151,6 +148,7 @@ Manifest parse_manifest(std::string_view bytes, const std::string& where) {
                   ", expected \"crosstune-bundle\". Give a folder that crosstune-export built.");
   }
   const std::string& version = reader.text("format_version");
+  if (!is_version(version)) throw reader.bad("format_version", json_text(version), "a string \"major.minor\"");
   if (version.substr(0, version.find('.')) != "1") {
     throw refused(where + ": bundle format " + version + ", this library knows 1. Upgrade libcrosstune.");
   }
@@ -158,12 +156,15 @@ Manifest parse_manifest(std::string_view bytes, const std::string& where) {
   manifest.text_pair = reader.boolean("text_pair");
   manifest.tokens = read_tokens(reader.inner("tokens"));
   manifest.graph = read_graph(reader.inner("graph"));
+  if (manifest.graph.inputs.size() > 2 && !manifest.text_pair)
+    throw reader.bad("graph.inputs", "a list with token_type_ids", "no token_type_ids where text_pair is false");
   const JsonReader decision = reader.inner("decision");
-  manifest.threshold = read_limit(decision, "threshold", 0, 1, "a probability or null");
-  const double huge = std::numeric_limits<double>::max();
-  manifest.scope_threshold = read_limit(decision, "scope_threshold", -huge, huge, "a number or null");
+  if (!decision.has("threshold")) throw decision.bad("threshold", "nothing", "a number from 0 to 1 or null");
+  manifest.threshold = read_limit(decision, "threshold", 0);
+  manifest.scope_threshold = read_limit(decision, "scope_threshold", -1);
   if (manifest.scope_threshold && !manifest.graph.has_scope())
-    throw decision.bad("scope_threshold", "a number", "null, as the graph gives no scope");
+    throw decision.bad("scope_threshold", json_text(*manifest.scope_threshold), "null where the graph has no output scope");
+  check_the_rest(reader);
   manifest.files = read_files(reader);
   return manifest;
 }

@@ -38,6 +38,7 @@ std::uint64_t max_bytes_of(std::string_view name);
 struct TokenLayout {
   std::size_t max_length_tokens;  // special ids included
   std::vector<std::int32_t> prefix_ids, infix_ids, suffix_ids;
+  std::int32_t pad_id;            // one text a call needs no padding
   std::size_t max_text_bytes;     // a longer text is cut before it is tokenized
   std::int64_t second_type_id;
 };
@@ -48,7 +49,7 @@ struct GraphFacts {
   std::int64_t opset, ir_version;
   std::string min_onnxruntime;
   std::vector<std::string> disabled_optimizers;
-  std::map<std::string, std::string> session_config;
+  std::int64_t text_vector_size;
 
   bool has_scope() const { return outputs.size() == 3; }
 };

@@ -2,11 +2,13 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "error.hpp"
@@ -29,6 +31,15 @@ std::vector<std::string> candidates(const std::string& file) {
 #endif
   names.insert(names.end(), std::begin(kSystemNames), std::end(kSystemNames));
   return names;
+}
+
+// The number that a version begins with, 0 where there is none; the rest begins behind its dot. No stream reads it: streams
+// follow the locale of the program that we are in, and in some "1.20" is one number.
+int next_number(std::string_view* version) {
+  int number = 0;
+  const char* const end = std::from_chars(version->data(), version->data() + version->size(), number).ptr;
+  version->remove_prefix(std::min(version->size(), static_cast<std::size_t>(end - version->data()) + 1));
+  return number;
 }
 
 OnnxRuntime open_library(void* library, const std::string& file) {
@@ -76,14 +87,10 @@ const OnnxRuntime& open_onnxruntime(const std::string& file) {
 }
 
 bool is_version_at_least(const std::string& version, const std::string& least) {
-  std::istringstream a(version), b(least);
+  std::string_view a = version, b = least;
   for (int part = 0; part < 3; ++part) {
-    int x = 0, y = 0;
-    if (!(a >> x)) x = 0;
-    if (!(b >> y)) y = 0;
+    const int x = next_number(&a), y = next_number(&b);
     if (x != y) return x > y;
-    a.ignore(1);
-    b.ignore(1);
   }
   return true;
 }

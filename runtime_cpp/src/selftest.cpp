@@ -14,6 +14,8 @@ Selftest parse_selftest(std::string_view bytes, const std::string& where) {
   }
   const JsonReader file(where, json);
   Selftest selftest{file.number("tolerance"), {}};
+  if (!(selftest.tolerance >= 0 && selftest.tolerance <= 1))
+    throw file.bad("tolerance", json_text(selftest.tolerance), "a number from 0 to 1");
   for (std::size_t i = 0; i < file.array("samples").size(); ++i) {
     const JsonReader item = file.item("samples", i);
     SelftestSample sample{item.text("text"), std::nullopt, item.ids("input_ids"), item.boolean("truncated"),

@@ -57,8 +57,6 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
     check(api_.AddSessionConfigEntry(raw, "optimization.disable_specified_optimizers",
                                      joined(graph.disabled_optimizers, ';').c_str()), what);
   }
-  for (const auto& [key, value] : graph.session_config)
-    check(api_.AddSessionConfigEntry(raw, key.c_str(), value.c_str()), what);
   return options;
 }
 
@@ -89,8 +87,9 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
   check_signature(graph, where);
 }
 
-// Like "input_ids int64 rank 2, attention_mask int64 rank 2".
-std::string Session::signature_of(bool inputs) const {
+// Like "input_ids int64 rank 2, attention_mask int64 rank 2". `columns` gets the second size of each, -1 where it is open or
+// there is none.
+std::string Session::signature_of(bool inputs, std::vector<std::int64_t>* columns) const {
   const std::string what = "onnxruntime does not describe the graph";
   OrtAllocator* allocator = nullptr;
   check(api_.GetAllocatorWithDefaultOptions(&allocator), what);
@@ -110,15 +109,19 @@ std::string Session::signature_of(bool inputs) const {
     const OrtTensorTypeAndShapeInfo* tensor = nullptr;  // belongs to `info`
     check(api_.CastTypeInfoToTensorInfo(info, &tensor), what);
     ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-    std::size_t rank = 0;
+    std::vector<std::int64_t> sizes;
     if (tensor != nullptr) {
       check(api_.GetTensorElementType(tensor, &type), what);
+      std::size_t rank = 0;
       check(api_.GetDimensionsCount(tensor, &rank), what);
+      sizes.resize(rank);
+      check(api_.GetDimensions(tensor, sizes.data(), rank), what);
     }
+    columns->push_back(sizes.size() == 2 ? sizes[1] : -1);
     const char* kind = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64   ? "int64"
                        : type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT ? "float32"
                                                                      : "of another type";
-    parts.push_back(part + " " + kind + " rank " + std::to_string(rank));
+    parts.push_back(part + " " + kind + " rank " + std::to_string(sizes.size()));
   }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
@@ -130,10 +133,23 @@ void Session::check_signature(const GraphFacts& graph, const std::string& where)
   for (const std::string& name : graph.inputs) inputs += (inputs.empty() ? "" : ", ") + name + " int64 rank 2";
   for (const std::string& name : graph.outputs)
     outputs += (outputs.empty() ? "" : ", ") + name + " float32 rank " + (name == "scope" ? "1" : "2");
-  const std::string found_inputs = signature_of(true), found_outputs = signature_of(false);
-  if (found_inputs == inputs && found_outputs == outputs) return;
-  throw refused(where + ": the graph takes " + found_inputs + " and gives " + found_outputs + ", expected " + inputs +
-                " and " + outputs + ". Build the bundle again.");
+  std::vector<std::int64_t> columns;
+  const std::string found_inputs = signature_of(true, &columns);
+  columns.clear();
+  const std::string found_outputs = signature_of(false, &columns);
+  if (found_inputs != inputs || found_outputs != outputs) {
+    throw refused(where + ": the graph takes " + found_inputs + " and gives " + found_outputs + ", expected " + inputs +
+                  " and " + outputs + ". Build the bundle again.");
+  }
+  const auto labels = static_cast<std::int64_t>(label_count_);
+  if (columns[1] != -1 && columns[1] != graph.text_vector_size) {
+    throw refused(where + ": text_vector has " + std::to_string(columns[1]) + " columns, expected " +
+                  std::to_string(graph.text_vector_size) + ". Build the bundle again.");
+  }
+  if (columns[0] != -1 && columns[0] != labels) {
+    throw refused(where + ": probs has " + std::to_string(columns[0]) + " columns, expected " + std::to_string(labels) +
+                  ", one a label. Build the bundle again.");
+  }
 }
 
 Session::Owned<OrtValue> Session::tensor(void* data, std::array<std::size_t, 2> shape, std::size_t rank,

@@ -34,7 +34,7 @@ class Session {
   void check(OrtStatus* status, const std::string& what) const;
   Owned<OrtSessionOptions> session_options(const GraphFacts& graph, int threads) const;
   void check_signature(const GraphFacts& graph, const std::string& where) const;
-  std::string signature_of(bool inputs) const;
+  std::string signature_of(bool inputs, std::vector<std::int64_t>* columns) const;
   // A tensor around `data`, whose shape is the first `rank` of `shape`.
   Owned<OrtValue> tensor(void* data, std::array<std::size_t, 2> shape, std::size_t rank, ONNXTensorElementDataType type) const;
 

@@ -36,7 +36,7 @@ std::vector<std::int32_t> RowMaker::ids_of(std::string_view text, std::size_t en
 }
 
 std::int32_t RowMaker::largest_id() const {
-  std::int32_t largest = tokenizer_->largest_id();
+  std::int32_t largest = std::max(tokenizer_->largest_id(), layout_.pad_id);
   for (const auto* ids : {&layout_.prefix_ids, &layout_.infix_ids, &layout_.suffix_ids})
     for (const std::int32_t id : *ids) largest = std::max(largest, id);
   return largest;

@@ -1,5 +1,8 @@
 #include "tokenizer.hpp"
 
+#include <algorithm>
+#include <limits>
+
 #include "bert_normalizer.hpp"
 #include "error.hpp"
 #include "json_reader.hpp"
@@ -21,14 +24,19 @@ void expect_type(const JsonReader& file, const std::string& part, const std::str
 }
 
 // Added tokens that are not special are found in texts before anything else; special ones are ordinary text.
-void expect_special_tokens_only(const JsonReader& file) {
-  if (file.optional("added_tokens") == nullptr) return;
+// Gives their largest id.
+std::int32_t expect_special_tokens_only(const JsonReader& file) {
+  std::int64_t largest = 0;
+  if (file.optional("added_tokens") == nullptr) return 0;
   for (std::size_t i = 0; i < file.array("added_tokens").size(); ++i) {
     const JsonReader token = file.item("added_tokens", i);
-    if (token.boolean("special")) continue;
-    throw refused(file.where() + ": it adds the token " + json_text(token.text("content")) +
-                  ", which is not special, expected special ones only. Use the Python runtime for this bundle.");
+    if (!token.boolean("special")) {
+      throw refused(file.where() + ": it adds the token " + json_text(token.text("content")) +
+                    ", which is not special, expected special ones only. Use the Python runtime for this bundle.");
+    }
+    largest = std::max(largest, token.integer("id", 0, std::numeric_limits<std::int32_t>::max()));
   }
+  return static_cast<std::int32_t>(largest);
 }
 
 }  // namespace
@@ -44,8 +52,8 @@ std::unique_ptr<const Tokenizer> read_tokenizer(std::string_view bytes, const st
   expect_type(file, "model", "WordPiece");
   expect_type(file, "normalizer", "BertNormalizer");
   expect_type(file, "pre_tokenizer", "BertPreTokenizer");
-  expect_special_tokens_only(file);
-  return std::make_unique<WordPiece>(file.inner("model"), read_normalizer(file.inner("normalizer")));
+  const std::int32_t largest = expect_special_tokens_only(file);
+  return std::make_unique<WordPiece>(file.inner("model"), read_normalizer(file.inner("normalizer")), largest);
 }
 
 }  // namespace crosstune::core

@@ -19,7 +19,7 @@ class Tokenizer {
   // as more than `enough` ids are there. `text` is UTF-8. Safe in many threads at once.
   virtual void append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const = 0;
 
-  // The largest id that it can give.
+  // The largest id that its file names.
   virtual std::int32_t largest_id() const = 0;
 };
 

@@ -24,8 +24,8 @@ std::int32_t id_in(const JsonReader& model, const std::string& token, const Json
 
 }  // namespace
 
-WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps)
-    : steps_(steps), first_pieces_(model.object("vocab").size()), later_pieces_(model.object("vocab").size()) {
+WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps, std::int32_t largest_added_id)
+    : steps_(steps), largest_id_(largest_added_id), first_pieces_(model.object("vocab").size()), later_pieces_(model.object("vocab").size()) {
   max_word_characters_ = static_cast<std::size_t>(model.integer("max_input_chars_per_word", 0, 1 << 30));
   const std::string& prefix = model.text("continuing_subword_prefix");
   const JsonObject& vocabulary = model.object("vocab");

@@ -10,8 +10,8 @@ namespace crosstune::core {
 
 class WordPiece : public Tokenizer {
  public:
-  // `model` is the "model" of a tokenizer.json. Throws Failure.
-  WordPiece(const JsonReader& model, const NormalizerSteps& steps);
+  // `model` is the "model" of a tokenizer.json, `largest_added_id` that of its special tokens. Throws Failure.
+  WordPiece(const JsonReader& model, const NormalizerSteps& steps, std::int32_t largest_added_id);
 
   void append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const override;
   std::int32_t largest_id() const override { return largest_id_; }
@@ -23,7 +23,7 @@ class WordPiece : public Tokenizer {
 
   NormalizerSteps steps_;
   std::size_t max_word_characters_;
-  std::int32_t unknown_id_, largest_id_ = 0;
+  std::int32_t unknown_id_, largest_id_;
   PrefixTable first_pieces_, later_pieces_;
   std::uint8_t ascii_[128];  // what becomes of an ASCII character, see kWordEnds and below in wordpiece.cpp
 };

@@ -19,11 +19,12 @@ export class ManyTexts {
   private bundle: BundleFacts | undefined;
   private rows: Row[] = [];
   private running = false;
+  private stopping = false;
 
   constructor(private readonly classify: Classify) {
     this.pasted.addEventListener("input", () => this.refresh());
     this.button.addEventListener("click", () => {
-      if (this.running) this.running = false;
+      if (this.running) this.stopping = true;
       else void this.run();
     });
     for (const [kind, button] of this.downloads) button.addEventListener("click", () => this.download(kind));
@@ -32,7 +33,7 @@ export class ManyTexts {
   /** Takes another bundle, or none. */
   setBundle(bundle: BundleFacts | undefined): void {
     this.bundle = bundle;
-    this.running = false;
+    this.stopping = this.running;
     this.rows = [];
     this.body.replaceChildren();
     this.scroll.hidden = true;
@@ -61,7 +62,7 @@ export class ManyTexts {
     const started = performance.now();
     try {
       for (const [index, [text, pair]] of texts.entries()) {
-        if (!this.running) break;
+        if (this.stopping) break;
         const row = { text, pair, answer: await this.classify(text, pair) };
         if (this.bundle !== bundle) return;
         this.rows.push(row);
@@ -72,9 +73,9 @@ export class ManyTexts {
       const below = this.rows.length > SHOWN ? ` The table shows the first ${SHOWN}, the files have all.` : "";
       this.status.textContent = `${this.rows.length} of ${texts.length} texts classified in ${seconds} s.${below}`;
     } catch (error) {
-      this.status.textContent = error instanceof Error ? error.message : String(error);
+      if (this.bundle === bundle) this.status.textContent = error instanceof Error ? error.message : String(error);
     } finally {
-      this.running = false;
+      this.running = this.stopping = false;
       this.bar.hidden = true;
       this.refresh();
     }

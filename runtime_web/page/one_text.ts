@@ -59,7 +59,12 @@ export class OneText {
         const bundle = this.bundle;
         const [text, pair] = [this.text.value, bundle?.textPair ? this.pair.value : null];
         const empty = bundle === undefined || (text.trim() === "" && (pair ?? "").trim() === "");
-        const answer = empty ? null : await this.classify(text, pair);
+        const answer = empty
+          ? null
+          : await this.classify(text, pair).catch((error: unknown) => {
+              if (bundle === this.bundle) throw error;
+              return null;
+            });
         if (bundle !== this.bundle) continue;
         this.show(answer);
         this.reasons.set(answer === null ? null : [text, pair, bundle!.labels[answer.probs.indexOf(answer.prob)]!]);

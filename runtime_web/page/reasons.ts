@@ -36,9 +36,14 @@ export class Reasons {
       this.marked.replaceChildren();
       this.figures.textContent = "";
     } else if (this.details.open) {
-      this.explain(asked[0], asked[1]).then((reasons) => {
-        if (reasons !== null && asked === this.asked) this.show(asked, reasons);
-      }, this.onError);
+      this.explain(asked[0], asked[1]).then(
+        (reasons) => {
+          if (reasons !== null && asked === this.asked) this.show(asked, reasons);
+        },
+        (error: unknown) => {
+          if (asked === this.asked) this.onError(error);
+        },
+      );
     }
   }
 

@@ -10,8 +10,10 @@ const reply = (message: Reply): void => postMessage(message);
 
 async function loadBundle(number: number, source: Source): Promise<BundleFacts> {
   const loaded = await load(source, { onProgress: (received, total) => reply({ number, received, total }) });
-  await classifier?.close();
+  const former = classifier;
   classifier = loaded;
+  explaining.abort();
+  void former?.close(); // once it has answered what it was asked
   const { name, digest, graph, files, textPair, tokens, threshold, scopeThreshold } = loaded.manifest;
   return {
     name,
@@ -30,10 +32,11 @@ const whole = (text: string, pair: string | null): Text => (pair === null ? text
 
 async function classify({ text, pair, threshold }: Questions["classify"]["given"]): Promise<Answer> {
   const texts = [whole(text, pair)];
+  const asked = classifier!; // another may be loaded meanwhile
   const started = performance.now();
-  const [found] = await classifier!.classify(texts, threshold === null ? {} : { threshold });
+  const [found] = await asked.classify(texts, threshold === null ? {} : { threshold });
   const milliseconds = performance.now() - started;
-  const row = classifier!.tokenize(texts)[0]!;
+  const row = asked.tokenize(texts)[0]!;
   return { ...found!, tokens: row.ids.length, wholeTokens: row.wholeLength, milliseconds };
 }
 

@@ -86,6 +86,7 @@ export class Classifier {
     const row = this.rows.row(text, 0);
     const words: WordEvidence[] = [];
     for (const word of this.rows.words(text)) {
+      await otherTasks();
       options.signal?.throwIfAborted();
       const { probs } = await this.session.run(without(row, word.tokens));
       words.push({ ...word, evidence: evidence(prediction!.probs, probs) });
@@ -137,6 +138,18 @@ export type Source = string | URL | readonly File[] | Blob | ArrayBuffer | Uint8
  */
 export async function load(source: Source, options: LoadOptions = {}): Promise<Classifier> {
   return Classifier.open(bundleAt(source), options);
+}
+
+// Lets timers and messages have their turn, and with them whoever may abort: the promises of onnxruntime never do.
+function otherTasks(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = (): void => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }
 
 function bundleAt(source: Source): BundleFolder | PackedBundle {

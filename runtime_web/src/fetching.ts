@@ -20,6 +20,7 @@ export async function fetched(where: string, what: string, limit: number, fresh:
     throw unreachable(error);
   }
   if (!response.ok || response.body === null) {
+    await response.body?.cancel();
     throw new BundleFetchError(`${where}: the server answers ${response.status}, expected ${what}`);
   }
   if ((response.headers.get("Content-Type") ?? "").startsWith("text/html")) {

@@ -26,6 +26,11 @@ export class Fields {
     return new BundleContentError(`${this.where}: ${this.path}${key} is ${found}, expected ${expected}. Build the bundle again.`);
   }
 
+  /** Whether the field is there, if only as null. */
+  has(key: string): boolean {
+    return this.body.has(key);
+  }
+
   /** The value of a field; undefined where it is missing or null. */
   optional(key: string): Json | undefined {
     return this.body.get(key) ?? undefined;

@@ -32,6 +32,7 @@ export interface TokenLayout {
   readonly prefixIds: readonly number[];
   readonly infixIds: readonly number[];
   readonly suffixIds: readonly number[];
+  readonly padId: number;
   readonly maxTextBytes: number;
   readonly secondTypeId: number;
 }
@@ -45,6 +46,7 @@ export interface GraphFacts {
   readonly irVersion: number;
   readonly minOnnxruntime: string;
   readonly disabledOptimizers: readonly string[];
+  readonly textVectorSize: number;
 }
 
 /** SHA-256 (64 lowercase hex digits) and size in bytes of one file. */
@@ -95,6 +97,8 @@ export async function parseManifest(bytes: Bytes, where: string): Promise<Manife
     throw fields.bad("graph.inputs", describe(graph.inputs), "no token_type_ids where text_pair is false");
   }
   const decision = fields.inner("decision");
+  if (!decision.has("threshold")) throw decision.bad("threshold", "nothing", "a number from 0 to 1 or null");
+  checkTheRest(fields);
   const scopeThreshold = readLimit(decision, "scope_threshold", -1);
   if (scopeThreshold !== null && !graph.outputs.includes("scope")) {
     throw decision.bad("scope_threshold", String(scopeThreshold), "null where the graph has no output scope");
@@ -147,6 +151,7 @@ function readTokens(fields: Fields): TokenLayout {
     prefixIds: fields.ids("prefix_ids"),
     infixIds: fields.ids("infix_ids"),
     suffixIds: fields.ids("suffix_ids"),
+    padId: fields.integer("pad_id", 0, 2 ** 31 - 1),
     maxTextBytes: fields.integer("max_text_bytes", 1024, 2 ** 30),
     secondTypeId: fields.integer("second_type_id", 0, 255),
   };
@@ -163,20 +168,35 @@ function readGraph(fields: Fields): GraphFacts {
     throw fields.bad("inputs", JSON.stringify(inputs).slice(0, 80), "input_ids, attention_mask and at most token_type_ids");
   }
   const outputs = fields.texts("outputs");
-  if (outputs[0] !== "probs") throw fields.bad("outputs", JSON.stringify(outputs).slice(0, 80), "probs and others after it");
+  if (!["probs,text_vector", "probs,text_vector,scope"].includes(outputs.join())) {
+    throw fields.bad("outputs", JSON.stringify(outputs).slice(0, 80), "probs, text_vector and at most scope");
+  }
+  const precision = fields.text("precision");
+  if (!["fp32", "fp16", "int8"].includes(precision)) throw fields.bad("precision", describe(precision), "fp32 or fp16 or int8");
   return {
     inputs,
     outputs,
-    precision: fields.text("precision"),
+    precision,
     opset: fields.integer("opset", 1, 1000),
     irVersion: fields.integer("ir_version", 1, 1000),
     minOnnxruntime: fields.text("min_onnxruntime"),
     disabledOptimizers: fields.texts("disabled_optimizers"),
+    textVectorSize: fields.integer("text_vector_size", 1, 2 ** 24),
   };
 }
 
 function readLimit(decision: Fields, key: string, low: number): number | null {
-  return decision.optional(key) === undefined ? null : decision.number(key, low, 1);
+  const value = decision.optional(key) ?? null;
+  if (value === null || (typeof value === "number" && value >= low && value <= 1)) return value;
+  throw decision.bad(key, describe(value), `a number from ${low} to 1 or null`);
+}
+
+// What the manifest says to people and to tools; nothing of it is kept here.
+function checkTheRest(fields: Fields): void {
+  const producer = fields.inner("producer");
+  for (const tool of fields.table("producer").keys()) producer.text(tool);
+  for (const key of ["backbone", "head", "training", "quality"]) fields.table(key);
+  if (fields.has("release")) fields.integer("release", 0, 2 ** 31 - 1);
 }
 
 function readFiles(fields: Fields): ReadonlyMap<string, FileEntry> {

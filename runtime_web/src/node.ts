@@ -9,7 +9,7 @@ import type { BundleFolder } from "./bundle_files.js";
 import { Classifier, load as loadAnywhere, type LoadOptions, type Source } from "./classifier.js";
 import { BundleIntegrityError } from "./errors.js";
 import { tooLarge } from "./fetching.js";
-import { SIZE_LIMITS } from "./manifest.js";
+import { MANIFEST_NAME, SIZE_LIMITS } from "./manifest.js";
 import type { PackedBundle } from "./packed_bundle.js";
 import type { Bytes } from "./sha256.js";
 
@@ -42,7 +42,15 @@ async function folderOnDisk(path: string, status: Stats | undefined): Promise<Bu
     const what = status === undefined ? "nothing" : "a file";
     throw new BundleIntegrityError(`${path}: found ${what}, expected a bundle folder. Build one with crosstune-export build.`);
   }
-  const found = new Set(await readdir(path));
+  const names = await readdir(path).catch((error: NodeJS.ErrnoException) => {
+    throw new BundleIntegrityError(`${path}: cannot be listed (${error.code}), expected a bundle folder. Check its permissions.`, {
+      cause: error,
+    });
+  });
+  const found = new Set(names);
+  if (!found.has(MANIFEST_NAME)) {
+    throw new BundleIntegrityError(`${path}: no manifest.json, expected a bundle folder. Build one with crosstune-export build.`);
+  }
   const expected = [...SIZE_LIMITS.keys()].sort();
   for (const name of expected) {
     if (found.delete(name)) continue;
@@ -76,6 +84,10 @@ async function readRegular(where: string, flags: number, limit: number): Promise
     if (!status.isFile()) throw new BundleIntegrityError(`${where}: not a regular file. Copy or build the bundle again.`);
     if (status.size > limit) throw tooLarge(where, `${status.size} bytes`, limit);
     return new Uint8Array(await file.readFile());
+  } catch (error) {
+    if (error instanceof BundleIntegrityError) throw error;
+    const { code } = error as NodeJS.ErrnoException; // Node has no room for more than 2 GiB
+    throw new BundleIntegrityError(`${where}: cannot be read (${code}). Copy or build the bundle again.`, { cause: error });
   } finally {
     await file.close();
   }

@@ -30,6 +30,7 @@ export class GraphSession {
   private constructor(
     private readonly inner: InferenceSession,
     private readonly facts: GraphFacts,
+    private readonly labelCount: number,
     /** Every id of a row must be below. */
     readonly vocabularySize: number,
   ) {}
@@ -64,7 +65,7 @@ export class GraphSession {
       await inner.release();
       throw error;
     }
-    return new GraphSession(inner, facts, vocabularySize);
+    return new GraphSession(inner, facts, manifest.labels.length, vocabularySize);
   }
 
   /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */
@@ -81,8 +82,12 @@ export class GraphSession {
     const found = await inTurn(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
       throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
     });
+    const probs = (found.probs!.data as Float32Array).slice();
+    if (probs.length !== this.labelCount) {
+      throw new BundleContentError(`the graph gives ${probs.length} probs, expected ${this.labelCount}. Build the bundle again.`);
+    }
     return {
-      probs: (found.probs!.data as Float32Array).slice(),
+      probs,
       scope: hasScope ? (found.scope!.data as Float32Array)[0]! : null,
     };
   }
@@ -97,18 +102,21 @@ function checkSignature(inner: InferenceSession, manifest: Manifest, where: stri
   const { inputs, outputs } = manifest.graph;
   const takes = inputs.map((name) => `${name} int64 rank 2`).join(", ");
   const found = inner.inputMetadata.map(described).join(", ");
-  if (found !== takes) throw new BundleContentError(`${where}: the graph takes ${found}, expected ${takes}. Build the bundle again.`);
-  const given = inner.outputNames.join(", ");
-  if (given !== outputs.join(", ")) {
-    throw new BundleContentError(`${where}: the graph gives ${given}, expected ${outputs.join(", ")}. Build the bundle again.`);
-  }
-  const probs = inner.outputMetadata[0]!;
-  const columns = probs.isTensor ? probs.shape[1] : undefined;
-  if (described(probs) !== "probs float32 rank 2" || (typeof columns === "number" && columns !== manifest.labels.length)) {
+  const wanted = outputs.map((name) => `${name} float32 rank ${name === "scope" ? 1 : 2}`).join(", ");
+  const given = inner.outputMetadata.map(described).join(", ");
+  if (found !== takes || given !== wanted) {
     throw new BundleContentError(
-      `${where}: the graph gives ${described(probs)} with ${columns} columns, expected probs float32 rank 2 with ` +
-        `${manifest.labels.length} columns, one a label. Build the bundle again.`,
+      `${where}: the graph takes ${found} and gives ${given}, expected ${takes} and ${wanted}. Build the bundle again.`,
     );
+  }
+  const [probs, vector] = inner.outputMetadata.map((value) => (value.isTensor ? value.shape[1] : undefined));
+  if (typeof vector === "number" && vector !== manifest.graph.textVectorSize) {
+    const expected = `${manifest.graph.textVectorSize}. Build the bundle again.`;
+    throw new BundleContentError(`${where}: text_vector has ${vector} columns, expected ${expected}`);
+  }
+  const labels = manifest.labels.length;
+  if (typeof probs === "number" && probs !== labels) {
+    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one a label. Build the bundle again.`);
   }
 }
 

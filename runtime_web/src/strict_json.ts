@@ -7,8 +7,9 @@ export type Json = null | boolean | number | string | readonly Json[] | Readonly
 export class JsonError extends Error {}
 
 const DEEPEST = 64;
+// Of a string the opening quote: a long one would be too much for an expression.
 const TOKEN =
-  /[ \t\n\r]*(?:([[\]{}:,])|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(true|false|null)|($))/y;
+  /[ \t\n\r]*(?:([[\]{}:,])|(")|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(true|false|null)|($))/y;
 
 /** Parses UTF-8 bytes. Throws JsonError. */
 export function parseJson(bytes: Uint8Array): Json {
@@ -47,22 +48,42 @@ class Parser {
   private next(): void {
     const found = this.token.exec(this.text);
     if (found === null) throw this.misplaced();
-    const [, punctuation, string, number, word, end] = found;
+    const [, punctuation, quote, number, word, end] = found;
     this.punctuation = punctuation ?? end;
     this.value = undefined;
     if (this.punctuation !== undefined) return;
-    this.value = JSON.parse((string ?? number ?? word)!) as Json;
-    if (string !== undefined && !(this.value as string).isWellFormed()) throw new JsonError("half a surrogate pair");
+    this.value = quote === undefined ? (JSON.parse((number ?? word)!) as Json) : this.string(this.token.lastIndex - 1);
     if (number !== undefined && !Number.isFinite(this.value)) throw new JsonError(`number ${number.slice(0, 40)}`);
   }
 
+  // The string whose opening quote stands at `start`.
+  private string(start: number): string {
+    let end = start;
+    for (let escaped = true; escaped; ) {
+      end = this.text.indexOf('"', end + 1);
+      if (end < 0) throw this.misplaced();
+      let slashes = 0;
+      while (this.text[end - 1 - slashes] === "\\") slashes += 1;
+      escaped = slashes % 2 === 1;
+    }
+    this.token.lastIndex = end + 1;
+    let value: string;
+    try {
+      value = JSON.parse(this.text.slice(start, end + 1)) as string;
+    } catch {
+      throw this.misplaced();
+    }
+    if (!value.isWellFormed()) throw new JsonError("half a surrogate pair");
+    return value;
+  }
+
   private any(depth: number): Json {
-    if (depth > DEEPEST) throw new JsonError(`deeper than ${DEEPEST}`);
     if (this.value !== undefined) {
       const value = this.value;
       this.next();
       return value;
     }
+    if (depth === DEEPEST && (this.punctuation === "[" || this.punctuation === "{")) throw new JsonError(`deeper than ${DEEPEST}`);
     if (this.accept("[")) return this.array(depth);
     if (this.accept("{")) return this.object(depth);
     throw this.misplaced();

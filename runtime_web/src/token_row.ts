@@ -39,8 +39,8 @@ export class RowMaker {
 
   /** The largest id that a row can hold. */
   get largestId(): number {
-    const { prefixIds, infixIds, suffixIds } = this.layout;
-    return [...prefixIds, ...infixIds, ...suffixIds].reduce((largest, id) => Math.max(largest, id), this.tokenizer.largestId);
+    const { prefixIds, infixIds, suffixIds, padId } = this.layout;
+    return [...prefixIds, ...infixIds, ...suffixIds, padId].reduce((largest, id) => Math.max(largest, id), this.tokenizer.largestId);
   }
 
   /** The row of `texts[index]`. Throws InputError where it is not what the bundle takes. */

@@ -21,16 +21,16 @@ export class WordPiece {
   private readonly longestPiece: number; // in UTF-16 units
   private readonly maxWordCharacters: number;
   private readonly unknownId: number;
-  /** The largest id that a text can have. */
+  /** The largest id that its file names. */
   readonly largestId: number;
 
-  /** Reads the `model` and the `normalizer` of a `tokenizer.json`. Throws BundleContentError. */
-  constructor(model: Fields, normalizer: Fields) {
+  /** Reads the `model` and the `normalizer` of a `tokenizer.json`; the ids are of its special tokens. Throws BundleContentError. */
+  constructor(model: Fields, normalizer: Fields, addedIds: readonly number[]) {
     this.steps = readNormalizer(normalizer);
     this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 2 ** 30);
     const prefix = model.text("continuing_subword_prefix");
     let longest = 0;
-    let largestId = 0;
+    let largestId = addedIds.reduce((largest, id) => Math.max(largest, id), 0);
     for (const [token, id] of model.table("vocab")) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
         throw model.bad("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
@@ -111,12 +111,14 @@ export function readTokenizer(bytes: Uint8Array, where: string): WordPiece {
     if (found !== type) throw new BundleContentError(`${where}: its ${part} is ${found}, expected ${type}: ${WHICH}`);
   }
   // Added tokens that are not special are found in texts before anything else; special ones are ordinary text.
-  for (const token of file.optional("added_tokens") === undefined ? [] : file.items("added_tokens")) {
+  const added = file.optional("added_tokens") === undefined ? [] : file.items("added_tokens");
+  for (const token of added) {
     if (token.boolean("special")) continue;
     throw new BundleContentError(
       `${where}: it adds the token ${describe(token.text("content"))}, which is not special, expected special ones only. ` +
         "Use the Python runtime for this bundle.",
     );
   }
-  return new WordPiece(file.inner("model"), file.inner("normalizer"));
+  const addedIds = added.map((token) => token.integer("id", 0, 2 ** 31 - 1));
+  return new WordPiece(file.inner("model"), file.inner("normalizer"), addedIds);
 }

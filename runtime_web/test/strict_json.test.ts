@@ -31,10 +31,21 @@ test.each([
   ['{"a": 1, "\\u0061": 2}', 'key "a" twice'],
   ["1e999", "number 1e999"],
   ['"\\ud800"', "half a surrogate pair"],
-  [`${"[".repeat(70)}${"]".repeat(70)}`, "deeper than 64"],
+  [`${"[".repeat(65)}${"]".repeat(65)}`, "deeper than 64"],
 ])("refuses %s", (text, message) => {
   expect(() => parse(text)).toThrow(new JsonError(message));
 });
+
+test("reads 64 levels, as the C++ runtime does", () => {
+  expect(parse(`${"[".repeat(64)}1${"]".repeat(64)}`)).toHaveLength(1);
+});
+
+test.each([" ", "a", '\\"', "\\\\"])("ten million bytes of %j are no trouble", (piece) => {
+  const run = piece.repeat(1e7 / piece.length);
+  if (piece === " ") expect(parse(`${run}1`)).toBe(1);
+  else expect((parse(`"${run}"`) as string).length).toBe(1e7 / piece.length);
+  expect(() => parse(`["${run}`)).toThrow(JsonError);
+}, 60_000);
 
 test("refuses bytes that are not UTF-8", () => {
   expect(() => parseJson(Uint8Array.of(0x22, 0xff, 0x22))).toThrow(new JsonError("not UTF-8"));

@@ -52,7 +52,7 @@ def test_what_is_not_json_is_refused(text):
     )
 
 
-@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_numbers_that_json_does_not_have_are_refused(name):
     with pytest.raises(DataError) as caught:
         parse_json(f"[{name}]", "here")

@@ -117,12 +117,6 @@ def test_messages(tmp_path, packed):
     assert refused(path) == f"{path}: manifest.json is cut short or changed, expected it as packed. {again}"
 
 
-def test_a_link_to_a_packed_bundle_is_followed(tmp_path, packed):
-    """Field updates switch a link; what it leads to is checked as ever."""
-    (tmp_path / "current").symlink_to(packed)
-    assert read_bundle(tmp_path / "current").manifest == read_bundle(packed).manifest
-
-
 def test_labels_of_a_packed_bundle_are_not_edited(tmp_path, packed):
     path = shutil.copy(packed, tmp_path / "x.zip")
     with pytest.raises(UsageError) as caught:

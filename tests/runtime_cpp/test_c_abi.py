@@ -13,6 +13,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.conftest import REPO_ROOT
+from tests.edited_bundle import edited, put
 from tests.runtime_cpp.c_library import Answer, CallError, Text
 from tests.runtime_cpp.conftest import BUILD, built
 
@@ -51,7 +52,7 @@ def test_null_is_an_error_and_no_crash(library, tiny_fp32_bundle_dir):
 def test_options_out_of_range(library, tiny_fp32_bundle_dir):
     for arguments, status, message in (
         ({"threads": 0}, 2, "threads: found 0, expected at least 1."),
-        ({"threshold": 1.5}, 3, "threshold: found 1.500000, expected a probability from 0 to 1."),
+        ({"threshold": 1.5}, 3, "threshold: found 1.5, expected a probability from 0 to 1."),
         ({"threshold": float("nan")}, 3, "threshold: found nan, expected a probability from 0 to 1."),
     ):
         with pytest.raises(CallError) as caught:
@@ -123,6 +124,14 @@ def test_an_error_belongs_to_its_thread(library):
     assert library.error() == b"options: found NULL, expected a pointer."
 
 
+def test_a_long_error_is_cut_at_a_whole_code_point(library):
+    for path in ("/" + "é" * 1500, "/x" + "é" * 1500):
+        with pytest.raises(CallError) as caught:
+            library.load(path)
+        assert 2045 <= len(str(caught.value).encode()) <= 2047
+        assert path.startswith(str(caught.value))
+
+
 FORKED = """
 import os, sys
 from tests.runtime_cpp.c_library import CallError, Library
@@ -185,6 +194,51 @@ def test_find_package_and_the_example(installed, tiny_fp32_bundle_dir, tmp_path)
         answers = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel", "thanks, great work"])
         assert done.stdout.decode() == "".join(f"{answer.label}\t{answer.prob:.4f}\n" for answer in answers)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+ELSEWHERE = """
+#include <crosstune.hpp>
+
+#include <cstdio>
+#include <locale>
+
+struct Points : std::numpunct<char> {
+  char do_decimal_point() const override { return ','; }
+  char do_thousands_sep() const override { return '.'; }
+  std::string do_grouping() const override { return "\\3"; }
+};
+
+int main(int, char** argv) {
+  std::locale::global(std::locale(std::locale(), new Points));
+  try {
+    const crosstune::Classifier classifier(argv[1]);
+    std::puts(classifier.classify("where is my parcel").label.value_or("none").c_str());
+  } catch (const crosstune::Error& error) {
+    std::puts(error.what());
+  }
+}
+"""
+
+
+@pytest.mark.slow
+def test_in_a_program_that_writes_numbers_in_another_way(installed, tiny_fp32_bundle_dir, tmp_path):
+    """In its locale 1.20 is a hundred and twenty, or none at all; versions and thresholds are read as ever."""
+    (tmp_path / "elsewhere.cpp").write_text(ELSEWHERE)
+    libraries = [path.parent for path in installed.rglob("libcrosstune.so")]
+    subprocess.run(
+        ["c++", "-std=c++17", f"-I{installed}/include", tmp_path / "elsewhere.cpp", f"-L{libraries[0]}", "-lcrosstune",
+         f"-Wl,-rpath,{libraries[0]}", "-o", tmp_path / "elsewhere"], check=True,
+    )  # fmt: skip
+
+    def found(bundle) -> str:
+        environment = os.environ | {"CROSSTUNE_ONNXRUNTIME": wheel_library()}
+        return subprocess.run(
+            [tmp_path / "elsewhere", bundle], capture_output=True, check=True, text=True, env=environment
+        ).stdout
+
+    assert found(edited(tiny_fp32_bundle_dir, tmp_path / "a", put("decision", "threshold", 0.25))) == "shipping\n"
+    newer = edited(tiny_fp32_bundle_dir, tmp_path / "b", put("graph", "min_onnxruntime", "1.999.1"))
+    assert found(newer).startswith(f"{newer}: needs onnxruntime >= 1.999.1 (opset 18), found 1.")
 
 
 @pytest.mark.slow

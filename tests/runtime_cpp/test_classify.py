@@ -10,7 +10,6 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.edited_bundle import edited
-from tests.forged_graphs import failing
 from tests.runtime_cpp.c_library import CallError
 from tests.tolerances import CPP_TO_PYTHON
 
@@ -108,16 +107,6 @@ def test_a_head_without_scope_says_so(library, tiny_paper_bundle_dir):
     assert math.isnan(library.load(tiny_paper_bundle_dir).classify(b"where is my parcel").scope)
 
 
-@pytest.mark.fault("H9")
-def test_a_row_that_is_not_finite_is_an_error(library, tiny_fp32_bundle_dir, tmp_path):
-    model = failing((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
-    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
-    with pytest.raises(CallError) as caught:
-        library.load(path).classify(b"hello")
-    assert caught.value.status == 3
-    assert str(caught.value) == "text: the graph gave probabilities that are not finite. Verify the bundle."
-
-
 def test_optimizers_that_are_off_change_the_last_digits_as_in_python(
     library, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts
 ):
@@ -130,18 +119,6 @@ def test_optimizers_that_are_off_change_the_last_digits_as_in_python(
         expected = Classifier.load(path).predict_proba(list(tiny_other_texts), batch_size=1)
         assert answers[-1] == [tuple(row) for row in expected.tolist()]
     assert answers[0] != answers[1]
-
-
-def test_session_settings_of_the_manifest_reach_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path):
-    """Shown by a value that onnxruntime refuses."""
-    good, bad = (
-        edited(tiny_fp32_bundle_dir, tmp_path / name, put_graph(session_config={"session.dynamic_block_base": value}))
-        for name, value in (("good", "4"), ("bad", "many"))
-    )
-    library.load(good)
-    with pytest.raises(CallError) as caught:
-        library.load(bad)
-    assert str(caught.value).startswith(f"{bad}: onnxruntime refuses the graph (")
 
 
 def put_graph(**fields):

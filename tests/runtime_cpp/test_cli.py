@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
+from crosstune_export.bulk.lines import numbered_lines
+from crosstune_export.packing import pack
 from tests.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
 SEE = "See crosstune-classify --help."
+SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
 
 
 def test_rows_are_those_of_the_contract(run, tiny_fp32_bundle_dir, tiny_other_texts):
@@ -50,6 +54,14 @@ def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
     assert (code, err) == (0, "")
     texts = [json.loads(line)["text"] for line in out.splitlines()]
     assert texts == ["where is my parcel", '  "quoted" \\ caf\u00e9 \U0001f600 \u0007', "last"]
+
+
+@pytest.mark.parametrize("data", [b"a\rb\r\nc\n\nd", b"a\r", b"\r\r\n\r", b"a\0b\rc", b"\xef\xbb\xbfa\r\xef\xbb\xbfb"])
+def test_lines_end_where_they_end_in_python(run, tiny_fp32_bundle_dir, data):
+    code, out, err = run(tiny_fp32_bundle_dir, stdin=data)
+    assert (code, err) == (0, "")
+    lines = [row.data.decode().rstrip("\r\n") for row in numbered_lines(io.BytesIO(data))]
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [line for line in lines if line.strip()]
 
 
 def test_pairs(run, tiny_pair_bundle_dir, tmp_path):
@@ -118,6 +130,9 @@ def test_help_and_version(run):
         (("a", "--threshold", "much"), f"--threshold: found 'much', expected a number. {SEE}"),
         (("a", "--input-format", "xml"), f"--input-format: found 'xml', expected auto, jsonl or text. {SEE}"),
         (("a", "--threads", "0"), "threads: found 0, expected at least 1."),
+        (("a", "--threads", "4294967297"), f"--threads: found '4294967297', expected a number. {SEE}"),
+        (("a", "--threads", "9" * 30), f"--threads: found '{'9' * 30}', expected a number. {SEE}"),
+        (("a", "--threads", "1.5"), f"--threads: found '1.5', expected a number. {SEE}"),
     ],
 )
 def test_usage(run, arguments, message):
@@ -154,10 +169,25 @@ def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
         (
             "x.txt",
             b"good\nbad \xff\n",
-            "2: byte 0xff at offset 9 is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8",
+            f"2: byte 0xff at offset 9 is not UTF-8. {SAVE}",
         ),
         ("x.jsonl", b'{"text": "a"', "1: not valid JSON (byte 13 does not belong there). Correct the line."),
         ("x.jsonl", b'\n{"text": 1, "b": 2}', '2: no string "text", found fields "b", "text". Give every row text.'),
+        (
+            "x.jsonl",
+            b'{"text": "a"}\0{"text": "b"}',
+            "1: not valid JSON (byte 14 does not belong there). Correct the line.",
+        ),
+        (
+            "x.jsonl",
+            b'{"text": "a"}\n\xef\xbb\xbf{"text": "b"}',
+            "2: not valid JSON (byte 1 does not belong there). Correct the line.",
+        ),
+        (
+            "x.txt",
+            b"a\rb\r\n\xff",
+            f"3: byte 0xff at offset 5 is not UTF-8. {SAVE}",
+        ),
         ("x.jsonl", b"[1]", '1: no string "text", found fields none. Give every row text.'),
         ("x.jsonl", b'{"text": "a", "text": "b"}', '1: not valid JSON (key "text" twice). Correct the line.'),
     ],
@@ -182,6 +212,20 @@ def test_a_refused_bundle(run, tmp_path):
         "",
         f"error: {tmp_path}/none: found nothing, expected a bundle folder. Build one with crosstune-export build.\n",
     )
+
+
+def test_a_packed_bundle(run, tiny_fp32_bundle_dir, tmp_path):
+    pack(tiny_fp32_bundle_dir, tmp_path / "tiny.zip")
+    whole = run(tiny_fp32_bundle_dir, stdin=b"where is my parcel\n")
+    assert whole[0] == 0
+    assert run(tmp_path / "tiny.zip", stdin=b"where is my parcel\n") == whole
+    assert run("--selftest", tmp_path / "tiny.zip")[0] == 0
+    (tmp_path / "x.zip").write_bytes(b"PK")
+    assert run(tmp_path / "x.zip") == (
+        5, "",
+        f"error: {tmp_path}/x.zip: no manifest.json at its place, expected what crosstune-export pack writes. "
+        "Copy or pack the bundle again.\n",
+    )  # fmt: skip
 
 
 def test_a_reader_that_goes_away_is_no_error(program, tiny_fp32_bundle_dir):

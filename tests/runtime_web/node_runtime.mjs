@@ -27,8 +27,10 @@ const answers = {
   async tokenize({ number, texts }) {
     return loaded[number].tokenize(texts).map(({ ids, typeIds, truncated }) => [ids, typeIds, truncated]);
   },
-  async explain({ number, text }) {
-    const { prediction, words } = await loaded[number].explain(text);
+  async explain({ number, text, abort }) {
+    const controller = new AbortController();
+    if (abort) setTimeout(() => controller.abort(), 0);
+    const { prediction, words } = await loaded[number].explain(text, { signal: controller.signal });
     return { label: prediction.label, words: words.map((word) => ({ ...word, evidence: Array.from(word.evidence) })) };
   },
   async selftest({ number }) {

@@ -87,8 +87,9 @@ class Loaded:
     def tokenize(self, texts):
         return self._runtime.ask("tokenize", number=self._number, texts=texts)
 
-    def explain(self, text):
-        return self._runtime.ask("explain", number=self._number, text=text)
+    def explain(self, text, abort=False):
+        """``abort`` ends it while it is at work."""
+        return self._runtime.ask("explain", number=self._number, text=text, abort=abort)
 
     def selftest(self):
         return self._runtime.ask("selftest", number=self._number)

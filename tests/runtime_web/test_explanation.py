@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from crosstune_export import Classifier
 from tests.golden_texts import random_text
+from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import WEB_EVIDENCE
 
 
@@ -47,6 +48,14 @@ def test_words_are_the_references(web, reference, text):
     assert [(word["text"], word["start"], word["tokens"][0]) for word in found] == [
         (text, at, tokens[0]) for text, at, tokens in kept
     ]
+
+
+def test_it_can_be_ended_while_it_is_at_work(web):
+    text = "parcel " * 60
+    assert len(web.explain(text)["words"]) == 60
+    with pytest.raises(WebError) as caught:
+        web.explain(text, abort=True)
+    assert caught.value.name == "AbortError"
 
 
 def test_words_cover_the_row_of_any_text(web):

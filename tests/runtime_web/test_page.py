@@ -211,6 +211,18 @@ def test_many_texts_become_a_table_and_files(visit, files, python):
     assert [row[1] for row in table[1:]] == [answer.label for answer in answers]
 
 
+def test_a_run_that_is_stopped_leaves_nothing_to_the_next(visit, files):
+    """Three clicks in a row are one start and two stops: never two runs at once."""
+    page = visit(files).open().ready().page
+    page.get_by_role("textbox", name="Many texts").fill("\n".join(LINES))
+    page.evaluate("() => { for (let i = 0; i < 3; i += 1) document.getElementById('run').click(); }")
+    expect(page.locator("#many-status")).to_have_text(re.compile(r"^1 of 5 texts classified in [\d.]+ s\.$"))
+    assert page.locator("#rows tr").count() == 1
+    page.get_by_role("button", name="Classify 5 texts").click()
+    expect(page.locator("#many-status")).to_have_text(re.compile(r"^5 of 5 texts classified in [\d.]+ s\.$"))
+    assert page.locator("#rows tr").count() == 5
+
+
 def test_pairs_have_two_fields(visit, tiny_pair_bundle_dir):
     page = visit(served_files(tiny_pair_bundle_dir)).open().ready().page
     page.locator("#text").fill("where is it")

@@ -34,13 +34,13 @@ public final class Classifier implements AutoCloseable {
    * @throws IllegalArgumentException the bundle is refused, or there is no onnxruntime; the message says why
    */
   public Classifier(String bundle, String onnxruntime) {
-    handle = create(bundle, onnxruntime);
+    handle = create(utf8(bundle), onnxruntime == null ? null : utf8(onnxruntime));
   }
 
   /** Labels one text. */
   public Answer classify(String text) {
     if (handle == 0) throw new IllegalStateException("classifier: closed, expected an open one.");
-    return classify(handle, text.getBytes(StandardCharsets.UTF_8));
+    return classify(handle, utf8(text));
   }
 
   @Override
@@ -49,7 +49,11 @@ public final class Classifier implements AutoCloseable {
     handle = 0;
   }
 
-  private static native long create(String bundle, String onnxruntime);
+  private static byte[] utf8(String text) {
+    return text.getBytes(StandardCharsets.UTF_8);
+  }
+
+  private static native long create(byte[] bundle, byte[] onnxruntime);
 
   private static native Answer classify(long handle, byte[] text);
 

@@ -1,4 +1,4 @@
-"""Forged graphs in C++: refused before onnxruntime sees them, in the words of the Python runtime."""
+"""Forged graphs: refused before onnxruntime sees them, in the words of the Python runtime."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from crosstune_export.runtime.bundle_files import read_bundle
 from crosstune_export.runtime.graph_check import check_graph
 from tests.edited_bundle import edited, put
 from tests.forged_graphs import BROKEN, FORGERIES, forged, scrambled
-from tests.runtime_cpp.c_library import CallError
-
-ONNXRUNTIME = "onnxruntime refuses the graph"
+from tests.runtimes.every_runtime import Refused
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +22,20 @@ def files(tiny_fp32_bundle_dir):
 
 
 @pytest.fixture
-def verdicts(library, files, tiny_fp32_bundle_dir, tmp_path):
-    """What C++ and what Python say of a graph; None where it passes to onnxruntime."""
+def verdicts(runtime, files, tiny_fp32_bundle_dir, tmp_path):
+    """What the runtime and what Python's check say of a graph; None where it passes to onnxruntime."""
     count = iter(range(10_000))
 
     def call(model: bytes) -> tuple[str | None, str | None]:
         path = edited(tiny_fp32_bundle_dir, tmp_path / str(next(count)), files={"model.onnx": model})
         ours = theirs = None
         try:
-            library.load(path)
-        except CallError as error:
-            assert error.status == 5
-            ours = None if ONNXRUNTIME in str(error) else str(error)
+            runtime.load(path).close()
+        except Refused as error:
+            assert (error.code, error.kind or "BundleContentError") == (5, "BundleContentError")
+            ours = error.message if ": the graph has " in error.message else None
         try:
-            check_graph(model, files.manifest.graph, str(path))
+            check_graph(model, files.manifest.graph, runtime.graph_place(path))
         except BundleContentError as error:
             theirs = str(error)
         return ours, theirs
@@ -55,9 +53,9 @@ def test_a_forged_graph_is_refused_in_the_words_of_python(verdicts, files, name)
     assert ours.isprintable()
 
 
-def test_graphs_that_a_build_writes_pass(library, tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
+def test_graphs_that_a_build_writes_pass(runtime, tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
     for path in (tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
-        library.load(path)
+        runtime.load(path).close()
 
 
 @pytest.mark.parametrize("value", [np.float32("-inf"), np.array([np.inf], np.float16), np.zeros(0, np.float32)])
@@ -81,11 +79,12 @@ def test_scrambled_graphs_meet_the_same_verdict(verdicts, files):
 
 
 @pytest.mark.fault("G8")
-def test_ids_beyond_the_table_of_words(library, tiny_fp32_bundle_dir, files, tmp_path):
+def test_ids_beyond_the_table_of_words(runtime, tiny_fp32_bundle_dir, files, tmp_path):
     rows = check_graph(files.model, files.manifest.graph, "here")
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("tokens", "suffix_ids", [rows]))
-    with pytest.raises(CallError) as caught:
-        library.load(path)
-    assert str(caught.value) == (
-        f"{path}/tokenizer.json: has the id {rows}, the graph knows {rows} ids. Build the bundle again."
+    with pytest.raises(Refused) as caught:
+        runtime.load(path)
+    assert (caught.value.code, caught.value.message) == (
+        5,
+        f"{path}/tokenizer.json: has the id {rows}, the graph knows {rows} ids. Build the bundle again.",
     )

@@ -1,0 +1,135 @@
+"""Texts and thresholds at the edges: the same ids, the same answers, the same rule in every runtime."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from crosstune_export import Classifier
+from tests.edited_bundle import edited, put
+from tests.forged_graphs import failing, with_open_columns
+from tests.runtimes.every_runtime import Refused
+from tests.tolerances import CPP_TO_PYTHON, WEB_TO_PYTHON
+
+TOLERANCE = max(CPP_TO_PYTHON, WEB_TO_PYTHON)
+TEXTS = {
+    "empty": "",
+    "white space": " \t\r\n\u00a0\u3000\u2003 ",
+    "nothing to see": "\u200b\u200d\ufeff\u00ad",
+    "NUL": "where\0is my\0parcel\0",
+    "controls alone": "\0\x01\x7f\x85",
+    "half a pair, first": "parcel \ud83d parcel",
+    "half a pair, second": "\ude00parcel",
+    "pairs the wrong way round": "\ude00\ud83d\ud83d\ude00",
+    "beyond the first plane": "parcel \U0001f600\U0010ffff \U00020000",
+    "ten thousand words": "parcel " * 10_000,
+    "one word without end": "parcel" * 20_000,
+    "a longer text than is read": "é" * 33_000 + " parcel",
+    "a mark and nothing before it": "\u0301parcel",
+    "ten thousand marks": "e" + "\u0301\u0323" * 5_000 + " parcel",
+    "a family": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd parcel",
+    "an i without a dot": "\u0130I\u0131i PARCEL",
+    "special tokens": "[CLS] parcel [SEP] [PAD] [UNK]",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def python(tiny_fp32_bundle_dir):
+    return Classifier.load(tiny_fp32_bundle_dir)
+
+
+@pytest.mark.fault("H1", "H3", "H4", "H7", "H11")
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts(runtime, tiny_fp32_bundle_dir, python, name):
+    text = TEXTS[name]
+    loaded, expected = runtime.load(tiny_fp32_bundle_dir), python.classify([text], batch_size=1)[0]
+    assert loaded.ids(text) == (python.token_ids([text])[0], expected.truncated)
+    answer = loaded.answer(text)
+    assert (answer.label, answer.truncated) == (expected.label, expected.truncated)
+    assert np.abs(np.array(answer.probs) - expected.probs).max() <= TOLERANCE
+    loaded.close()
+
+
+@pytest.mark.fault("H1", "H4")
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("", ""),
+        ("parcel", ""),
+        ("", "parcel"),
+        ("parcel " * 100, ""),
+        ("", "parcel " * 100),
+        ("parcel " * 100, "invoice"),
+        ("box", "invoice " * 100),
+        ("parcel " * 100, "invoice " * 99),
+        ("parcel " * 10_000, "x\0\ud800"),
+    ],
+)
+def test_pairs(runtime, tiny_pair_bundle_dir, pair):
+    python = Classifier.load(tiny_pair_bundle_dir)
+    loaded, expected = runtime.load(tiny_pair_bundle_dir), python.classify([pair], batch_size=1)[0]
+    assert loaded.ids(pair) == (python.token_ids([pair])[0], expected.truncated)
+    answer = loaded.answer(pair)
+    assert (answer.label, answer.truncated) == (expected.label, expected.truncated)
+    assert np.abs(np.array(answer.probs) - expected.probs).max() <= TOLERANCE
+    loaded.close()
+
+
+def test_a_probability_of_just_the_threshold_is_enough(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """float32 against float64: the next number above is too much."""
+    text = "where is my parcel"
+    loaded = runtime.load(tiny_fp32_bundle_dir)
+    answer = loaded.answer(text)
+    prob = max(answer.probs)
+    assert loaded.answer(text, threshold=prob).label == answer.label == "shipping"
+    assert loaded.answer(text, threshold=math.nextafter(prob, 1)).label is None
+    assert loaded.answer(text, threshold=0).label == "shipping"
+    for limit, label in ((answer.scope, "shipping"), (math.nextafter(answer.scope, 1), None), (-1, "shipping")):
+        edit = put("decision", "scope_threshold", limit)
+        path = edited(tiny_fp32_bundle_dir, tmp_path / f"{limit}.bundle", edit)
+        assert runtime.load(path).answer(text).label == label
+
+
+@pytest.mark.fault("H10")
+@pytest.mark.parametrize("threshold", [1.5, -0.25, math.nextafter(1, 2)])
+def test_a_threshold_that_is_none(runtime, tiny_fp32_bundle_dir, threshold):
+    with pytest.raises(Refused) as caught:
+        runtime.load(tiny_fp32_bundle_dir).answer("a", threshold)
+    message = f"threshold: found {threshold}, expected a probability from 0 to 1."
+    assert (caught.value.code, caught.value.message) == (3, message)
+
+
+@pytest.mark.fault("H9")
+@pytest.mark.parametrize("output", ["probs", "scope"])
+def test_numbers_that_are_not_finite_are_an_error(runtime, tiny_fp32_bundle_dir, tmp_path, output):
+    model = failing((tiny_fp32_bundle_dir / "model.onnx").read_bytes(), output)
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
+    with pytest.raises(Refused) as caught:
+        runtime.load(path).answer("hello")
+    assert caught.value.code == 3
+    assert caught.value.message.endswith(": the graph gave probabilities that are not finite. Verify the bundle.")
+
+
+def test_a_graph_that_gives_too_few_probabilities(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """Seen with a text of two ids alone; three labels need three."""
+    model = with_open_columns((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
+    loaded = runtime.load(path)
+    assert loaded.answer("where is my parcel").label == "shipping"
+    with pytest.raises(Refused) as caught:
+        loaded.answer("")
+    assert caught.value.code == 5
+    assert caught.value.message.endswith("Build the bundle again.")
+
+
+@pytest.mark.fault("H2")
+def test_a_pair_for_a_bundle_of_single_texts_and_the_other_way_round(
+    runtime, tiny_fp32_bundle_dir, tiny_pair_bundle_dir
+):
+    for path, text in ((tiny_fp32_bundle_dir, ("a", "b")), (tiny_pair_bundle_dir, "a")):
+        with pytest.raises(Refused) as caught:
+            runtime.load(path).answer(text)
+        assert caught.value.code == 3
