@@ -137,7 +137,7 @@ class FrozenBackbone:
             return str(folder)
         if folder.is_absolute() or name.startswith(".") or name.count("/") > 1 or folder.exists():
             raise BackboneError(
-                f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+                f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
             )
         return name
 

@@ -214,7 +214,10 @@ def _read_files(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         what = "a file" if folder.exists() else "nothing"
         raise CheckpointError(f"{folder}: found {what}, expected a checkpoint folder. Make one with crosstune train.")
-    found = {item.name for item in folder.iterdir()}
+    try:
+        found = {item.name for item in folder.iterdir()}
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({error.strerror}). Check its rights.") from error
     expected = {*_FILES, SUMS_NAME}
     for name in sorted(expected - found):
         raise CheckpointError(f"{folder / name}: missing, expected in every checkpoint. Copy it again, or train again.")

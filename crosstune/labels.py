@@ -111,8 +111,8 @@ def check_labels(
     if unknown:
         first = unknown[0]
         raise DataError(
-            f"{where}:{first.line}: label {first.label!r} is not in the label file, which has {_listed(labels.names)} "
-            f"({len(unknown)} such rows). Add it there with a description, or correct the rows."
+            f"{where}:{first.line}: label {first.label!r} is not one of {_listed(labels.names)} "
+            f"({len(unknown)} such rows). Describe that label too, or correct the rows."
         )
     if expect_every_label:
         counts = Counter(example.label for example in examples)

@@ -12,7 +12,7 @@ GOOD = b'{"text": "where is it", "label": "shipping"}\n'
 LONG = "x" * ((1 << 20) + 1)
 NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
 NO_EXAMPLES = "{f}: 0 examples, expected at least one. Check that it is the right file."
-ADD = "Add it there with a description, or correct the rows."
+ADD = "Describe that label too, or correct the rows."
 EMPTY = " is empty, expected visible characters. Remove the row or fill it in."
 LISTED = "'shipping', 'billing', 'praise'"
 
@@ -147,7 +147,7 @@ BAD_EXAMPLES = [
     pytest.param(
         "t.jsonl",
         GOOD + jsonl([("thanks", "refund"), ("why", "refund")]),
-        "{f}:2: label 'refund' is not in the label file, which has " + LISTED + " (2 such rows). " + ADD,
+        "{f}:2: label 'refund' is not one of " + LISTED + " (2 such rows). " + ADD,
         id="unknown label",
     ),
     pytest.param(
@@ -414,9 +414,7 @@ def test_evaluate_refuses_an_unknown_label(run_app, task, tiny_checkpoint_dir):
     task.test.write_bytes(jsonl([("a new text", "refund")]))
     result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
     assert (result.code, result.out) == (3, "")
-    assert result.err == (
-        f"error: {task.test}:1: label 'refund' is not in the label file, which has {LISTED} (1 such rows). {ADD}\n"
-    )
+    assert result.err == (f"error: {task.test}:1: label 'refund' is not one of {LISTED} (1 such rows). {ADD}\n")
 
 
 @pytest.mark.fault("B9")

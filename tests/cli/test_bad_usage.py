@@ -179,7 +179,10 @@ def test_a_hub_id_without_a_network(run_app, task):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (None, "backbone: {f} is not a folder, expected 'minilm', a folder with config.json, or a hub id."),
+        (
+            None,
+            "backbone: {f} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path.",
+        ),
         ({}, "{f}: no config.json, expected a folder in the transformers layout."),
         (
             {"config.json": b"{}", "model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"},

@@ -344,14 +344,14 @@ def test_a_weight_that_is_missing_is_refused_and_not_made_up(copied):
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "a/b/c", "~nobody-of-this-name/a/b"])
 def test_a_path_that_is_no_folder_is_refused(name):
     assert refused(name) == (
-        f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+        f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
     )
 
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     assert refused(tmp_path / "file") == (
-        f"backbone: {tmp_path / 'file'} is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+        f"backbone: {tmp_path / 'file'} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
     )
 
 

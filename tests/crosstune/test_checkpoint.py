@@ -417,6 +417,18 @@ def test_it_is_never_half_written(folder, tiny_paper_checkpoint_dir, monkeypatch
     assert load_checkpoint(folder).head.kind == "default"
 
 
+def test_a_folder_that_is_closed_is_refused(written, monkeypatch):
+    """Root may read anywhere, so the system's answer is not asked for."""
+
+    def closed(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(written)
+    assert str(caught.value) == f"{written}: cannot be read (Permission denied). Check its rights."
+
+
 # Its backbone
 
 

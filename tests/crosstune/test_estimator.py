@@ -188,11 +188,11 @@ def test_wrong_inputs_are_refused(X, y, message, tiny_backbone_dir):
 
 
 def test_a_label_without_description_is_refused(tiny_backbone_dir):
-    assert refused(
-        DataError, ["a", "b"], ["x", "z"], {"x": "one", "y": "two"}, backbone=str(tiny_backbone_dir), device="cpu"
-    ) == (
-        "fit:2: label 'z' is not in the label file, which has 'x', 'y' (1 such rows). "
-        "Add it there with a description, or correct the rows."
+    assert (
+        refused(
+            DataError, ["a", "b"], ["x", "z"], {"x": "one", "y": "two"}, backbone=str(tiny_backbone_dir), device="cpu"
+        )
+        == "fit:2: label 'z' is not one of 'x', 'y' (1 such rows). Describe that label too, or correct the rows."
     )
 
 
@@ -207,5 +207,5 @@ def test_bad_settings_are_refused():
         "device: found 'tpu', expected auto, cpu or cuda."
     )
     assert refused(BackboneError, ["a", "b"], ["x", "y"]) == (
-        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
     )

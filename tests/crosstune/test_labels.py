@@ -200,8 +200,8 @@ def test_a_label_of_the_data_that_the_label_file_lacks_is_refused_with_line_and_
     with pytest.raises(DataError) as caught:
         check_labels(rows, LabelSet.from_mapping(TWO), "train.jsonl")
     assert str(caught.value) == (
-        "train.jsonl:3: label 'refund' is not in the label file, which has 'shipping', 'praise' (2 such rows). "
-        "Add it there with a description, or correct the rows."
+        "train.jsonl:3: label 'refund' is not one of 'shipping', 'praise' (2 such rows). "
+        "Describe that label too, or correct the rows."
     )
 
 
@@ -209,7 +209,7 @@ def test_the_message_lists_eight_labels_at_most():
     labels = LabelSet.from_mapping({f"l{i}": f"d{i}" for i in range(11)})
     with pytest.raises(DataError) as caught:
         check_labels([Example("a", "x", line=1)], labels, "f")
-    assert "which has 'l0', 'l1', 'l2', 'l3', 'l4', 'l5', 'l6', 'l7' and 3 more (1 such rows)" in str(caught.value)
+    assert "is not one of 'l0', 'l1', 'l2', 'l3', 'l4', 'l5', 'l6', 'l7' and 3 more (1 such rows)" in str(caught.value)
 
 
 @pytest.mark.fault("B2")

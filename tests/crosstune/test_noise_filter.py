@@ -258,7 +258,7 @@ def test_a_head_teacher_is_training_itself(tiny_backbone, tiny_backbone_dir, tin
     assert probs == pytest.approx(predict_proba(checkpoint, tiny_backbone, texts), abs=1e-4)
 
 
-UNKNOWN = "generated:3: label 'x' is not in the label file, which has 'shipping', 'billing', 'praise' (1 such rows)."
+UNKNOWN = "generated:3: label 'x' is not one of 'shipping', 'billing', 'praise' (1 such rows)."
 MIXED = "generated: pairs and single texts are mixed with the real examples. Give both the same kind."
 FEW = "generated: the real examples have 2 labels with 2 texts, expected two labels with two texts or more. Label a few more."
 

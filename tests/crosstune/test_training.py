@@ -264,8 +264,8 @@ def test_a_text_under_two_labels_is_refused(tiny_backbone, tiny_examples, tiny_l
 def test_an_unknown_label_is_refused_before_a_backbone_is_loaded(tiny_examples, tiny_labels):
     rows = [*tiny_examples, Example("new", "refund", line=19)]
     assert refused(DataError, rows, tiny_labels, TrainConfig(backbone="/nowhere")) == (
-        "train.jsonl:19: label 'refund' is not in the label file, which has 'shipping', 'billing', 'praise' "
-        "(1 such rows). Add it there with a description, or correct the rows."
+        "train.jsonl:19: label 'refund' is not one of 'shipping', 'billing', 'praise' "
+        "(1 such rows). Describe that label too, or correct the rows."
     )
 
 
@@ -285,7 +285,7 @@ def test_a_bad_template_is_refused(tiny_backbone, tiny_examples, tiny_labels):
 
 def test_a_backbone_that_is_not_there_is_refused(tiny_examples, tiny_labels):
     assert refused(BackboneError, tiny_examples, tiny_labels, TrainConfig(backbone="/nowhere")) == (
-        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id."
+        "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
     )
 
 
