@@ -7,6 +7,7 @@ file is on disk. Who takes up a run cuts the partial file back to what the journ
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -108,6 +109,7 @@ class PartialOutput:
         self._held: list[tuple[Path, BinaryIO]] = []
 
     def __enter__(self) -> PartialOutput:
+        atexit.register(self._sweep)
         try:
             self._sink = self._opened(self._partial, self.journal.output_bytes)
             self._bad_sink = None
@@ -241,6 +243,20 @@ class PartialOutput:
                 if remove:
                     path.unlink(missing_ok=True)
                 sink.close()
+        if not remove:
+            atexit.unregister(self._sweep)
+
+    def _sweep(self) -> None:
+        """When the process ends: a signal came before a partial file was known to be held, or while it was removed."""
+        for _, sink in self._held:
+            with suppress(OSError):
+                sink.close()
+        if Journal.read(self._journal_path) is not None:
+            return
+        for path in filter(None, (self._partial, self._bad_partial)):
+            with suppress(OSError), path.open("rb") as file:
+                if _locked(file):
+                    path.unlink()
 
     def _write(self, sink: BinaryIO, data: bytes) -> None:
         try:

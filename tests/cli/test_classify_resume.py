@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -94,6 +95,45 @@ def test_interrupted_before_anything_was_done(classify, task, interrupt):
         130, "error: interrupted. Nothing half-written was left; run the command again.\n",
     )  # fmt: skip
     assert files_in(task.out) == []
+
+
+SIGNALS_AT_FILES = {
+    "before one is known": "once(partial_output, '_locked')",
+    "and again while one is removed": """
+def append(*_):
+    once(Path, "unlink")
+    raise KeyboardInterrupt
+
+partial_output.PartialOutput.append = append
+""",
+}
+
+
+@pytest.mark.fault("E1", "E2")
+@pytest.mark.parametrize("when", SIGNALS_AT_FILES)
+def test_interrupted_at_its_files(scripts, task, bundle, source, when):
+    program = f"""
+from pathlib import Path
+from crosstune_cli.export_app import main
+from crosstune_export.bulk import partial_output
+
+def once(owner, name):
+    known = getattr(owner, name)
+    def interrupted(*_, **__):
+        setattr(owner, name, known)
+        raise KeyboardInterrupt
+    setattr(owner, name, interrupted)
+
+{SIGNALS_AT_FILES[when]}
+main()
+"""
+    options = ("classify", bundle, source, "--on-error", "record", "--output", "o.jsonl")
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *options],
+        cwd=task.out, env=scripts.environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    message = "error: interrupted. Nothing half-written was left; run the command again.\n"
+    assert (ended.returncode, ended.stderr, files_in(task.out)) == (130, message, [])
 
 
 @pytest.fixture
