@@ -106,6 +106,7 @@ export class Classifier {
     let wrongIds = 0;
     let maxDifference = 0;
     for (const sample of samples) {
+      await otherTasks();
       const row = this.rows.row(sample.text, 0);
       const same = row.ids.join() === sample.inputIds.join() && row.truncated === sample.truncated;
       if (!same) wrongIds += 1;
@@ -140,7 +141,7 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<C
   return Classifier.open(bundleAt(source), options);
 }
 
-// Lets timers and messages have their turn, and with them whoever may abort: the promises of onnxruntime never do.
+// Lets timers and messages have their turn, and with them whoever asks or aborts: the promises of onnxruntime never do.
 function otherTasks(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
