@@ -65,10 +65,8 @@ def mean_over_sets(
     cells: Mapping[tuple[str, str], Mapping[int, Row]], sets: Sequence[str], method: str, figure: str, digits: int
 ) -> str:
     """A figure's mean over sets, of each its mean over seeds; nothing where the method has not run on all of them."""
-    if not all((name, method) in cells for name in sets):
-        return ""
-    means = [np.mean([float(row[figure]) for row in cells[name, method].values()]) for name in sets]
-    return f"{np.mean(means):.{digits}f}"
+    found = [[float(row[figure]) for row in cells.get((name, method), {}).values() if figure in row] for name in sets]
+    return f"{np.mean([np.mean(values) for values in found]):.{digits}f}" if all(found) else ""
 
 
 def paired(rows: Sequence[Row], title: str, ours: str = "default", theirs: str = "setfit") -> Table:
