@@ -10,6 +10,7 @@ from typing import BinaryIO
 from crosstune_export.bulk.decode import BadRow
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowResult
+from crosstune_export.errors import UsageError
 
 
 def bad_row_lines(rows: Iterable[BadRow]) -> bytes:
@@ -27,6 +28,13 @@ class StandardOutput:
     """Writes a window as soon as it is classified; nothing can be taken up again."""
 
     def __init__(self, bad_rows: BinaryIO | None) -> None:
+        """Look whether there is one.
+
+        Raises:
+            UsageError: It is closed.
+        """
+        if sys.stdout is None:
+            raise UsageError("standard output: is closed, expected a place for the answers. Give --output.")
         self._bad_rows = bad_rows
         self._tally = Tally()
         self._header = b""

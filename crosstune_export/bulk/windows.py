@@ -105,6 +105,8 @@ def delimiter_of(source: Source) -> str:
 def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """The stream of contents and the file below it, which must stay as it is while it is read."""
     if source.path == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise InputError("standard input: is closed, expected texts. Give a file.")
         yield sys.stdin.buffer, sys.stdin.buffer
         return
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.cli.conftest import files_in, json_lines
+from tests.cli.conftest import Outcome, files_in, json_lines
 from tests.conftest import TINY_OTHER_TEXTS
 
 TEXTS = [text for text in TINY_OTHER_TEXTS if text]
@@ -105,6 +105,22 @@ def test_a_bad_line_of_standard_input(classify, stdin):
     result = classify("--input-format", "jsonl")
     assert (result.code, result.out) == (3, "")
     assert result.err == "error: standard input:2: not valid JSON (Expecting value). Correct the line.\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "outcome"),
+    [
+        ("stdin", Outcome(3, "", "error: standard input: is closed, expected texts. Give a file.\n")),
+        (
+            "stdout",
+            Outcome(2, "", "error: standard output: is closed, expected a place for the answers. Give --output.\n"),
+        ),
+    ],
+)
+def test_a_stream_that_is_closed(classify, stdin, monkeypatch, stream, outcome):
+    stdin(b"a\n")
+    monkeypatch.setattr(sys, stream, None)
+    assert classify("-") == outcome
 
 
 def test_no_text_is_no_line(classify, stdin):
