@@ -46,10 +46,6 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
             raise OutputExistsError(f"{path}: is a folder, expected a file. Choose another {what}.")
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
-        if owned_marker is None and path.is_dir():
-            raise OutputExistsError(
-                f"{path}: is a folder, --force will not replace it by a file. Choose another {what}."
-            )
         if owned_marker is not None and not (path / owned_marker).is_file():
             raise OutputExistsError(
                 f"{path}: is not a {what} (no {owned_marker}), --force will not replace it. Remove it yourself."

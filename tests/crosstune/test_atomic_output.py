@@ -202,9 +202,7 @@ def test_a_folder_is_never_replaced_by_a_file(tmp_path):
     """Found before the work is done, and not when it is to be written."""
     with pytest.raises(OutputExistsError) as caught:
         check_output(tmp_path, force=True, what="report")
-    assert (
-        str(caught.value) == f"{tmp_path}: is a folder, --force will not replace it by a file. Choose another report."
-    )
+    assert str(caught.value) == f"{tmp_path}: is a folder, expected a file. Choose another report."
 
 
 @pytest.mark.fault("C8")

@@ -140,7 +140,7 @@ def test_other_columns_are_ignored_and_an_empty_text_pair_counts_as_none(tmp_pat
 
 def test_a_null_text_pair_counts_as_none(tmp_path):
     path = tmp_path / "x.jsonl"
-    path.write_text('{"text": "a", "label": "x", "text_pair": null, "weight": 1e400}\n')
+    path.write_text('{"text": "a", "label": "x", "text_pair": null, "weight": 1.5}\n')
     assert read_examples(path) == (Example("a", "x"),)
 
 
