@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from crosstune_export import Classifier
 from crosstune_export.errors import ExportError
 from crosstune_export.runtime.tokenization import Text
@@ -22,6 +24,15 @@ class Refused(Exception):
     def __init__(self, code: int, message: str, kind: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.kind = code, message, kind
+
+
+def refusal(runtime: Runtime, path: Path) -> str:
+    """What a runtime says of a bundle that is not as it was built."""
+    with pytest.raises(Refused) as caught:
+        runtime.load(path)
+    assert caught.value.code == 5
+    assert caught.value.kind in ("BundleIntegrityError", None)
+    return caught.value.message
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,11 @@ from pathlib import Path
 import pytest
 
 from crosstune_export.manifest import SIZE_LIMITS
-from tests.runtimes.every_runtime import Refused
+from tests.runtimes.every_runtime import refusal
 
 AGAIN = "Build the bundle again."
 COPY = "Copy or build the bundle again."
 NO_BUNDLE = "expected a bundle folder. Build one with crosstune-export build."
-
-
-def refusal(runtime, path) -> str:
-    with pytest.raises(Refused) as caught:
-        runtime.load(path)
-    assert caught.value.code == 5
-    assert caught.value.kind in ("BundleIntegrityError", None)
-    return caught.value.message
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from crosstune_export.packing import pack
 from crosstune_export.runtime.archive import MEMBERS, archive_parts
 from crosstune_export.runtime.bundle_files import read_bundle
 from tests.edited_bundle import changed_archives, edited, put
-from tests.runtimes.every_runtime import Refused
+from tests.runtimes.every_runtime import Refused, refusal
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,6 @@ def packed(tmp_path_factory, tiny_fp32_bundle_dir):
     path = tmp_path_factory.mktemp("packed") / "tiny.bundle.zip"
     pack(tiny_fp32_bundle_dir, path)
     return path
-
-
-def refusal(runtime, path) -> str:
-    with pytest.raises(Refused) as caught:
-        runtime.load(path)
-    assert caught.value.code == 5
-    assert caught.value.kind in ("BundleIntegrityError", None)
-    return caught.value.message
 
 
 def pythons_refusal(path) -> str:
