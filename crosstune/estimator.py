@@ -120,7 +120,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "checkpoint_")
         if isinstance(X, str):
-            raise DataError("predict: found one string, expected a list of texts.")
+            raise DataError("predict: found one string, expected a list of texts. Put it into a list.")
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
         return predict_proba(self.checkpoint_, self._backbone, list(X))

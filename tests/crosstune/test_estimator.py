@@ -151,7 +151,7 @@ def test_features_are_cached_where_it_is_told(tmp_path, tiny_backbone_dir, texts
 def test_one_string_is_not_taken_for_many_texts(fitted):
     with pytest.raises(DataError) as caught:
         fitted.predict("where is it")
-    assert str(caught.value) == "predict: found one string, expected a list of texts."
+    assert str(caught.value) == "predict: found one string, expected a list of texts. Put it into a list."
 
 
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "save"])
