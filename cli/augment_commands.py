@@ -47,7 +47,7 @@ def augment(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
 ) -> None:
     """Ask an LLM for further texts of each label."""
-    from crosstune.atomic_output import check_output, new_file
+    from crosstune.atomic_output import check_output, check_places, new_file
     from crosstune.augment.budget import price_of, read_cap, read_prices
     from crosstune.augment.endpoint import Endpoint, is_on_this_machine, parse_base_url
     from crosstune.augment.plan import plan_requests
@@ -62,6 +62,7 @@ def augment(
     if not dry_run:
         for path in (output, account_file):
             check_output(path, force=force, what="output file")
+        check_places({"--output": output, "its account": account_file}, [train_file, labels, prices])
     address = parse_base_url(base_url)
     endpoint = Endpoint(address, "", key_name) if dry_run else Endpoint.resolve(base_url, key_name)
     cap = read_cap(max_cost)
@@ -127,7 +128,7 @@ def filter_texts(
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
 ) -> None:
     """Keep the generated texts that a teacher fitted on real examples believes and that do no harm."""
-    from crosstune.atomic_output import check_output, new_file
+    from crosstune.atomic_output import check_output, check_places, new_file
     from crosstune.errors import ConfigError
     from crosstune.examples import example_line, read_examples, read_rows
     from crosstune.labels import check_labels, read_labels
@@ -138,6 +139,8 @@ def filter_texts(
     verdicts = output.with_suffix(".filter.json")
     for path in (output, verdicts, *([report] if report else [])):
         check_output(path, force=force, what="output file")
+    places = {"--output": output, "the verdicts": verdicts, "--report": report}
+    check_places(places, [generated, train_file, labels])
 
     from crosstune import load_config
 

@@ -28,7 +28,7 @@ def bench(
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Measure latency, text in to label out, all combinations interleaved, and cold starts and memory."""
-    from crosstune.atomic_output import check_output, new_file
+    from crosstune.atomic_output import check_output, check_places, new_file
     from crosstune_export.runtime.bundle_files import require_outside
 
     for path, what in ((json_file, "output file"), (report_file, "report")):
@@ -36,6 +36,7 @@ def bench(
             check_output(path, force=force, what=what)
             for bundle in bundles:
                 require_outside(path, bundle, what)
+    check_places({"--json": json_file, "--report": report_file}, bundles)
     from crosstune_export.bench.latency import measure
 
     with progress() as bar:

@@ -178,16 +178,14 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
 
 
 def _check_places(bundle: Path, sources: Sequence[Source], output: Path | None, bad_rows: Path | None) -> None:
-    from crosstune_export import UsageError
+    from crosstune.atomic_output import check_places
     from crosstune_export.runtime.bundle_files import require_outside
 
-    places = [path for path in (output, bad_rows) if path is not None]
-    for path in places:
-        require_outside(path, bundle, "output file")
-        if path.exists() and any(source.path != "-" and path.samefile(source.path) for source in sources):
-            raise UsageError(f"{path}: is both input and output. Choose another output file.")
-    if len({path.absolute() for path in places}) < len(places):
-        raise UsageError(f"{bad_rows}: is --output and --bad-rows. Give each a file of its own.")
+    for path in (output, bad_rows):
+        if path is not None:
+            require_outside(path, bundle, "output file")
+    inputs = [Path(source.path) for source in sources if source.path != "-"]
+    check_places({"--output": output, "--bad-rows": bad_rows}, inputs)
 
 
 def _to_standard_output(

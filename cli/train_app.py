@@ -154,10 +154,11 @@ def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
 ) -> None:
     """Measure a checkpoint on labelled texts."""
-    from crosstune.atomic_output import check_output, new_file
+    from crosstune.atomic_output import check_output, check_places, new_file
 
     if report_file is not None:
         check_output(report_file, force=force, what="report")
+        check_places({"--report": report_file}, [checkpoint, data])
     from crosstune import load_checkpoint, read_examples
     from crosstune.examples import check_held_out
     from crosstune.labels import check_labels

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,6 +55,32 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
         parent = parent.parent
     if reason := _closed(parent):
         raise ConfigError(f"{path}: {parent} cannot be written ({os.strerror(reason)}). Choose another place.")
+
+
+def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | None]) -> None:
+    """Refuse an output that would replace an input or another output, whatever ``--force`` says.
+
+    Args:
+        outputs: By what to call them in messages; None where there is none.
+        inputs: Files and folders that are read; nothing may be written into such a folder either.
+
+    Raises:
+        ConfigError: An output is an input, stands in its folder, or is another output.
+    """
+    taken: dict[Path, str] = {}
+    sources = [source for source in inputs if source is not None]
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        for source in sources:
+            if place == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
+                raise ConfigError(f"{path}: is both input and output. Choose another output file.")
+            if source.resolve() in place.parents:
+                raise ConfigError(f"{path}: is inside the input {source}. Choose another output file.")
+        if place in taken:
+            raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
+        taken[place] = name
 
 
 def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceError:

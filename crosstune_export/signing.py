@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from crosstune.atomic_output import check_output, new_file
+from crosstune.atomic_output import check_output, check_places, new_file
 from crosstune_export.errors import MissingExtraError, SignatureError, UsageError
 from crosstune_export.runtime.bundle_files import read_bundle, require_outside
 
@@ -35,6 +35,7 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
     Raises:
         BundleError: The bundle is refused.
         UsageError: The key cannot be used, or ``output`` is inside the bundle.
+        ConfigError: ``output`` is the key or the packed bundle.
         MissingExtraError: model-signing is not installed.
         OutputExistsError: ``output`` is there and ``force`` is off.
         ResourceError: The disk refuses a write.
@@ -42,6 +43,7 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
     target = signature_path(bundle) if output is None else output
     check_output(target, force=force, what="signature")
     require_outside(target, bundle, "signature")
+    check_places({"signature": target}, [key, Path(bundle)])
     signing = _library("signing")
     password = os.environ.get("CROSSTUNE_KEY_PASSWORD")
     with _as_folder(bundle) as (folder, made):

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from crosstune import __version__
-from crosstune.atomic_output import check_output, new_file
+from crosstune.atomic_output import check_output, check_places, new_file
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune_export.build import verify
@@ -84,6 +84,7 @@ def build(
         GateError: The graph's answers are not the checkpoint's; nothing is written.
         OutputExistsError: ``output`` or the report is there and ``force`` is off.
         UsageError: A setting is out of range.
+        ConfigError: The report would replace what is read.
         ResourceError: The disk refuses a write.
     """
     config = config or BuildConfig()
@@ -95,6 +96,7 @@ def build(
     if config.report is not None:
         check_output(config.report, force=force, what="report")
         require_outside(config.report, target, "report")
+        check_places({"report": config.report}, [Path(checkpoint), config.calibration, config.backbone_onnx])
     if config.target == "mobile":
         check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
     steps = iter(range(len(STAGES)))

@@ -142,7 +142,7 @@ def over_budget(trial: Trial, budgets: Budgets) -> str:
         return f"{trial.flips} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g} % may"
     size = trial.size_bytes / 1e6
     if budgets.max_size_mb is not None and size > budgets.max_size_mb:
-        return f"{size:.1f} MB, at most {budgets.max_size_mb:g} MB allowed"
+        return f"{-(-trial.size_bytes // 1000) / 1000:g} MB, at most {budgets.max_size_mb:g} MB allowed"
     latency = trial.latency_ms or 0.0
     if budgets.max_latency_ms is not None and latency > budgets.max_latency_ms:
         return f"{latency:.2f} ms, at most {budgets.max_latency_ms:g} ms allowed"

@@ -93,6 +93,8 @@ def read_selftest(data: bytes, where: str) -> tuple[float, tuple[SelfTestSample,
         tolerance = _number(body["tolerance"])
         if not 0 <= tolerance <= 1:
             raise ValueError(f"tolerance {tolerance}")
+        if not samples:
+            raise ValueError("no samples")
         return tolerance, tuple(samples)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleContentError(f"{where}: not a self-test ({error!r}). Build the bundle again.") from error

@@ -23,6 +23,7 @@ Selftest parse_selftest(std::string_view bytes, const std::string& where) {
     if (item.optional("text_pair") != nullptr) sample.pair = item.text("text_pair");
     selftest.samples.push_back(std::move(sample));
   }
+  if (selftest.samples.empty()) throw file.bad("samples", "[]", "a sample or more");
   return selftest;
 }
 

@@ -18,11 +18,13 @@ export class Engine {
   private readonly worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   private readonly waiting = new Map<number, Waiting>();
   private asked = 0;
+  private broken: EngineError | undefined;
 
   constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<Reply>): void => this.hear(data);
     this.worker.onerror = (event): void => {
-      for (const { reject } of this.waiting.values()) reject(new EngineError(event.message || "the worker did not start", false));
+      this.broken = new EngineError(event.message || "the worker did not start", false);
+      for (const { reject } of this.waiting.values()) reject(this.broken);
       this.waiting.clear();
     };
   }
@@ -33,6 +35,7 @@ export class Engine {
     given: Questions[Name]["given"],
     onProgress: (received: number, total: number) => void = () => {},
   ): Promise<Questions[Name]["found"]> {
+    if (this.broken !== undefined) return Promise.reject(this.broken);
     const number = (this.asked += 1);
     return new Promise((resolve, reject) => {
       this.waiting.set(number, { resolve, reject, onProgress });

@@ -32,5 +32,6 @@ export function readSelftest(bytes: Uint8Array, where: string): { tolerance: num
     truncated: item.boolean("truncated"),
     probs: item.numbers("probs"),
   }));
+  if (!samples.length) throw fields.bad("samples", "[]", "a sample or more");
   return { tolerance: fields.number("tolerance", 0, 1), samples };
 }

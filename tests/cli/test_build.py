@@ -81,7 +81,7 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
     assert re.fullmatch(
         r"  1 of 2 layers to keep to the budget: \d+\.\d % right on held-out folds, \d+\.\d % with all", cost
     )
-    assert re.fullmatch(r"  tried int8: 0\.1 MB, \d+\.\d\d ms: 0\.1 MB, at most 0\.\d+ MB allowed", tried[0])
+    assert re.fullmatch(r"  tried int8: 0\.1 MB, \d+\.\d\d ms: 0\.\d+ MB, at most 0\.\d+ MB allowed", tried[0])
     assert re.fullmatch(r"  tried int8, 1 of 2 layers: 0\.1 MB.*: shipped", tried[4])
 
 

@@ -55,9 +55,14 @@ def test_budgets(run):
     trials = [trial("large", 0, 90), trial("small", 0, 14.9)]
     found = run(trials, Budgets(max_size_mb=15), [1.0, 2.0])
     assert found["small"].verdict == "shipped"
-    assert found["large"].verdict == "90.0 MB, at most 15 MB allowed"
+    assert found["large"].verdict == "90 MB, at most 15 MB allowed"
     found = run(trials, Budgets(max_latency_ms=1.5), [1.0, 2.0])
     assert found["small"].verdict == "2.00 ms, at most 1.5 ms allowed"
+
+
+def test_a_little_too_much_is_seen(run):
+    found = run([trial("large", 0, 15.0001), trial("small", 0, 14.9)], Budgets(max_size_mb=15), [1.0, 2.0])
+    assert found["large"].verdict == "15.001 MB, at most 15 MB allowed"
 
 
 @pytest.mark.parametrize(

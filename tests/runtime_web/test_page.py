@@ -287,6 +287,19 @@ def test_no_network(visit, files):
     assert here.open().refusal() == f"{WHERE}manifest.json: {message}"
 
 
+def test_a_worker_that_does_not_start(visit, files, tiny_fp32_bundle_dir):
+    """Each try says so; none waits for an answer that nobody gives."""
+    here = visit(files)
+    here.page.route("**/*worker*", lambda route: route.abort())
+    message = "Something is wrong with this page: Error: the worker did not start. Reload it."
+    assert here.open().refusal() == message
+    with here.page.expect_file_chooser() as chooser:
+        here.page.get_by_role("button", name="Choose its files").click()
+    chooser.value.set_files(sorted(tiny_fp32_bundle_dir.iterdir()))
+    assert here.refusal() == message
+    expect(here.page.locator("#loaded")).to_have_text("No bundle is loaded.")
+
+
 def test_a_loaded_page_needs_no_network(visit, files):
     page = visit(files).open().ready().page
     page.context.set_offline(True)

@@ -1,0 +1,73 @@
+"""An output that would replace what a command reads, or another of its outputs: refused whatever ``--force`` says."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+BOTH = "{}: is both input and output. Choose another output file."
+
+
+@pytest.fixture
+def places(task, tiny_checkpoint_dir, tiny_fp32_bundle_dir):
+    """By name: files and folders that a command reads, with contents of their own; other names are outputs."""
+    shutil.copytree(tiny_checkpoint_dir, task.folder / "c.ckpt")
+    shutil.copytree(tiny_fp32_bundle_dir, task.folder / "b.bundle")
+    shutil.copyfile(task.train, task.folder / "generated.jsonl")
+    (task.folder / "key.pem").write_text("a key", "utf-8")
+    (task.folder / "hard.jsonl").hardlink_to(task.test)
+    (task.folder / "soft.jsonl").symlink_to(task.test)
+    return task.folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("line", "refused", "message"),
+    [
+        ("crosstune evaluate c.ckpt --data test.jsonl --report test.jsonl", "test.jsonl", BOTH),
+        ("crosstune evaluate c.ckpt --data test.jsonl --report hard.jsonl", "hard.jsonl", BOTH),
+        ("crosstune evaluate c.ckpt --data test.jsonl --report soft.jsonl", "soft.jsonl", BOTH),
+        (
+            "crosstune evaluate c.ckpt --data test.jsonl --report c.ckpt/checkpoint.json",
+            "c.ckpt/checkpoint.json",
+            "{}: is inside the input FOLDER/c.ckpt. Choose another output file.",
+        ),
+        (
+            "crosstune augment --train train.jsonl --labels labels.json --output train.jsonl --per-label 1 --model m "
+            "--base-url http://127.0.0.1:9/v1",
+            "train.jsonl",
+            BOTH,
+        ),
+        (
+            "crosstune filter --generated generated.jsonl --train train.jsonl --labels labels.json --output generated.jsonl",
+            "generated.jsonl",
+            BOTH,
+        ),
+        (
+            "crosstune filter --generated generated.jsonl --train train.jsonl --labels labels.json --output k.jsonl "
+            "--report k.filter.json",
+            "k.filter.json",
+            "{}: is the verdicts and --report. Give each a file of its own.",
+        ),
+        ("crosstune-export build c.ckpt --output n.bundle --calibration test.jsonl --report test.jsonl", "test.jsonl", BOTH),
+        (
+            "crosstune-export bench b.bundle --json x --report x",
+            "x",
+            "{}: is --json and --report. Give each a file of its own.",
+        ),
+        ("crosstune-export sign b.bundle --key key.pem --output key.pem", "key.pem", BOTH),
+    ],
+)  # fmt: skip
+def test_nothing_that_is_read_is_replaced(run_app, places, line, refused, message):
+    app, *words = line.split()
+    standing = {path.name for path in places.iterdir()} | {"x", "k.jsonl", "n.bundle", "k.filter.json"}
+    before = contents(places)
+    arguments = [places / word if word.split("/")[0] in standing else word for word in words]
+    result = run_app(app, *arguments, "--force")
+    expected = message.format(places / refused).replace("FOLDER", str(places))
+    assert (result.code, result.err) == (2, f"error: {expected}\n")
+    assert contents(places) == before
