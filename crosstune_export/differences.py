@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +14,9 @@ from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.graph_check import constants
 from crosstune_export.runtime.tokenization import Text
+
+#: Constants that differ in one way and are named one by one; of more, as between two precisions, there is one line.
+MOST_NAMED = 10
 
 
 def differences(one: BundleFiles, other: BundleFiles) -> list[str]:
@@ -94,12 +96,18 @@ def _of_tables(path: str, before: dict[str, Json], after: dict[str, Json]) -> li
 
 def _of_constants(before: bytes, after: bytes) -> list[str]:
     old, new = constants(before), constants(after)
-    lines = [f"constant {name!r}: removed" for name in old if name not in new]
-    lines += [f"constant {name!r}: added" for name in new if name not in old]
-    for name in sorted(old.keys() & new.keys()):
-        (old_shape, old_data), (new_shape, new_data) = old[name], new[name]
-        if old_shape != new_shape:
-            lines.append(f"constant {name!r}: {list(old_shape)} -> {list(new_shape)}")
-        elif hashlib.sha256(old_data).digest() != hashlib.sha256(new_data).digest():
-            lines.append(f"constant {name!r}: other numbers")
-    return lines
+    shared = sorted(old.keys() & new.keys())
+    reshaped = {name: (list(old[name][0]), list(new[name][0])) for name in shared if old[name][0] != new[name][0]}
+    changed = [name for name in shared if name not in reshaped and old[name][1] != new[name][1]]
+    return [
+        *_named([name for name in old if name not in new], "removed"),
+        *_named([name for name in new if name not in old], "added"),
+        *(f"constant {name!r}: {was} -> {now}" for name, (was, now) in reshaped.items()),
+        *_named(changed, "other numbers"),
+    ]
+
+
+def _named(names: Sequence[str], what: str) -> list[str]:
+    if len(names) > MOST_NAMED:
+        return [f"constants: {len(names)} {what}, the first is {names[0]!r}"]
+    return [f"constant {name!r}: {what}" for name in names]

@@ -11,6 +11,7 @@ import pytest
 
 from crosstune_export.build.write import write_bundle
 from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.runtime.graph_check import constants
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,16 @@ def test_diff(run_app, bundle, tiny_fp32_bundle_dir, tmp_path):
     assert not [line for line in found if "word_embeddings" in line]
     assert found[-1].startswith("1 of 2 labels differ, largest difference of a probability ")
     assert found[-2].startswith('"rain and sun today": ') and "-> weather (" in found[-2]
+
+
+def test_diff_of_two_precisions(run_app, tiny_bundle_dir, tiny_fp32_bundle_dir):
+    found = run_app("crosstune-export", "diff", tiny_fp32_bundle_dir, tiny_bundle_dir).out.splitlines()
+    float_ones, int8_ones = (constants(read_bundle(path).model) for path in (tiny_fp32_bundle_dir, tiny_bundle_dir))
+    for what, names in (("removed", float_ones.keys() - int8_ones.keys()), ("added", int8_ones.keys() - float_ones.keys())):
+        line = next(line for line in found if line.startswith("constants: ") and f" {what}, " in line)
+        assert line.startswith(f"constants: {len(names)} {what}, the first is '")
+        assert line.split("'")[1] in names
+    assert sum("constant" in line for line in found) < 40
 
 
 def test_diff_of_pairs_and_single_texts(run_app, tiny_fp32_bundle_dir, bundle, tmp_path):
