@@ -68,19 +68,24 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
         ConfigError: An output is an input, stands in its folder, or is another output.
     """
     taken: dict[Path, str] = {}
-    sources = [source for source in inputs if source is not None]
+    sources = [(source, real_path(source)) for source in inputs if source is not None]
     for name, path in outputs.items():
         if path is None:
             continue
-        place = path.resolve()
-        for source in sources:
-            if place == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
+        place = real_path(path)
+        for source, there in sources:
+            if place == there or (place.exists() and there.exists() and place.samefile(there)):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
-            if source.resolve() in place.parents:
+            if there in place.parents:
                 raise ConfigError(f"{path}: is inside the input {source}. Choose another output file.")
         if place in taken:
             raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
         taken[place] = name
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Where a path leads, by way of all links; a link that leads round in a circle stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceError:

@@ -107,7 +107,7 @@ def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> 
     Raises:
         UsageError: It is inside.
     """
-    if Path(bundle).resolve() in output.resolve().parents:
+    if Path(os.path.realpath(bundle)) in Path(os.path.realpath(output)).parents:  # resolve() fails on links in a circle
         raise UsageError(
             f"{output}: is inside the bundle {bundle}, which holds its five files alone. Choose another {what}."
         )

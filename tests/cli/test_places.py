@@ -71,3 +71,13 @@ def test_nothing_that_is_read_is_replaced(run_app, places, line, refused, messag
     expected = message.format(places / refused).replace("FOLDER", str(places))
     assert (result.code, result.err) == (2, f"error: {expected}\n")
     assert contents(places) == before
+
+
+def test_a_link_that_leads_round_in_a_circle_is_replaced(run_app, places):
+    circle = places / "circle.jsonl"
+    circle.symlink_to(circle)
+    result = run_app(
+        "crosstune-export", "classify", places / "b.bundle", places / "test.jsonl", "--output", circle, "--force"
+    )
+    assert result.code == 0
+    assert len(circle.read_text("utf-8").splitlines()) == 3

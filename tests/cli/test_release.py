@@ -174,7 +174,10 @@ def test_diff(run_app, bundle, tiny_fp32_bundle_dir, tmp_path):
 def test_diff_of_two_precisions(run_app, tiny_bundle_dir, tiny_fp32_bundle_dir):
     found = run_app("crosstune-export", "diff", tiny_fp32_bundle_dir, tiny_bundle_dir).out.splitlines()
     float_ones, int8_ones = (constants(read_bundle(path).model) for path in (tiny_fp32_bundle_dir, tiny_bundle_dir))
-    for what, names in (("removed", float_ones.keys() - int8_ones.keys()), ("added", int8_ones.keys() - float_ones.keys())):
+    for what, names in (
+        ("removed", float_ones.keys() - int8_ones.keys()),
+        ("added", int8_ones.keys() - float_ones.keys()),
+    ):
         line = next(line for line in found if line.startswith("constants: ") and f" {what}, " in line)
         assert line.startswith(f"constants: {len(names)} {what}, the first is '")
         assert line.split("'")[1] in names
