@@ -155,6 +155,7 @@ def filter_texts(
 
     from crosstune.filter_report import report_page
     from crosstune.noise_filter import filter_generated
+    from crosstune.text_files import whole_text
 
     fit = None
     if teacher is not None:
@@ -168,7 +169,7 @@ def filter_texts(
         )
     files = {verdicts: json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n"}
     if report is not None:
-        files[report] = report_page(result, str(generated))
+        files[report] = report_page(result, whole_text(str(generated)))
     files[output] = "".join(example_line(example) for example in result.kept)
     for path, text in files.items():
         with new_file(path) as sink:

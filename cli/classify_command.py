@@ -91,6 +91,7 @@ def classify(
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
 ) -> None:
     """Label texts of any number, in the order of the input; every column of the input is carried through."""
+    from crosstune.atomic_output import check_output
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bulk.sources import find_sources
     from crosstune_export.runtime.bundle_files import read_bundle
@@ -114,6 +115,11 @@ def classify(
         ray_address=ray_address,
     )
     _check(options, output, bad_rows, resume, pretty)
+    for path in (output, bad_rows):
+        if path is not None:
+            check_output(
+                path, force=True, what="output file"
+            )  # whether it may be replaced is asked with the rows in view
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], input_format)

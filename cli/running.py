@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn, TextIO
 
@@ -44,6 +46,7 @@ _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run an app on ``sys.argv`` and exit with the code that the README promises."""
+    _open_streams()
     debug = "--debug" in sys.argv
     stop = _Stop(debug)
     sys.unraisablehook = stop.come_again
@@ -56,6 +59,16 @@ def run(app: typer.Typer, name: str) -> NoReturn:
         stop.deafen()
         code = stop.code
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Have both streams write UTF-8 whatever the locale says; one that is closed takes what is written and drops it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as the program runs
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def exit_code(app: typer.Typer, name: str, arguments: list[str], stop: _Stop | None = None) -> int:
@@ -97,12 +110,21 @@ def _code_of(error: BaseException, debug: bool) -> int:
         from crosstune.atomic_output import cannot_write
 
         return _complain(str(cannot_write(error.filename or "standard output", error)), debug, 7)
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return _complain("working folder: was removed, expected one that is there. Change into another.", debug, 2)
     if isinstance(error, MemoryError):
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
         return _complain(" ".join([str(error), *filter(None, [getattr(error, "advice", "")])]), debug, code)
     return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
+
+
+def _has_working_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -176,11 +176,14 @@ def evaluate(
         probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, report=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
     from crosstune.evaluation_report import Answers, report_page
+    from crosstune.text_files import whole_text
 
     answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
     coverage, right = answers.coverage, answers.accuracy_answered
     if report_file is not None:
-        page = report_page(answers, data.name, f"the {trained.head.kind} head of {checkpoint.name}")
+        page = report_page(
+            answers, whole_text(data.name), whole_text(f"the {trained.head.kind} head of {checkpoint.name}")
+        )
         with new_file(report_file) as sink:
             sink.write(page.encode("utf-8"))
     if json_output:

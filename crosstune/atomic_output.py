@@ -38,12 +38,16 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
         there = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be a {what} ({reason}). Choose another name.") from error
+        raise ConfigError(f"{path}: cannot be the {what} ({reason}). Choose another name.") from error
     if owned_marker is not None:
         _require_name(path)
     if there:
         if owned_marker is None and path.is_dir():
             raise OutputExistsError(f"{path}: is a folder, expected a file. Choose another {what}.")
+        if _is_device(path):
+            raise OutputExistsError(
+                f"{path}: is no file that could be replaced, expected one or nothing. Choose another {what}."
+            )
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
         if owned_marker is not None and not (path / owned_marker).is_file():
@@ -74,13 +78,27 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
             continue
         place = real_path(path)
         for source, there in sources:
-            if place == there or (place.exists() and there.exists() and place.samefile(there)):
+            if _same_file(place, there):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
             if there in place.parents:
                 raise ConfigError(f"{path}: is inside the input {source}. Choose another output file.")
         if place in taken:
             raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
         taken[place] = name
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something stands there that is neither file nor folder, or that the system makes up for a process."""
+    if path.is_symlink() and str(path.readlink()).startswith("/proc/"):  # /dev/stdout
+        return True
+    return os.path.exists(path) and not (path.is_file() or path.is_dir())  # noqa: PTH110 - the other fails on some names
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:

@@ -23,6 +23,7 @@ from crosstune.backbone_files import (
 )
 from crosstune.errors import BackboneError, ConfigError
 from crosstune.examples import Text
+from crosstune.text_files import whole_text
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class FrozenBackbone:
         rows = []
         for text in texts:
             parts = (text,) if isinstance(text, str) else text
-            ids = [self._tokenizer.encode(_whole(part), add_special_tokens=False).ids for part in parts]
+            ids = [self._tokenizer.encode(whole_text(part), add_special_tokens=False).ids for part in parts]
             if len(ids) == 1:
                 budget = spec.max_length_tokens - len(spec.prefix_ids) - len(spec.suffix_ids)
                 row = (*spec.prefix_ids, *ids[0][:budget], *spec.suffix_ids)
@@ -305,11 +306,6 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
         keep_long = keep_short + budget % 2
     keep_short, keep_long = min(keep_short, short), min(keep_long, long)
     return (keep_short, keep_long) if first <= second else (keep_long, keep_short)
-
-
-def _whole(text: str) -> str:
-    """The text with U+FFFD for unpaired surrogates, which no tokenizer takes."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:

@@ -17,6 +17,16 @@ from crosstune.errors import DataError
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
+def whole_text(text: str) -> str:
+    r"""A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold: file names may have them.
+
+    Example:
+        >>> whole_text("caf\udce9.bundle")
+        'caf�.bundle'
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 

@@ -15,7 +15,7 @@ from crosstune_export.bench.processes import ColdStart, Report, bundle_process, 
 from crosstune_export.errors import UsageError
 from crosstune_export.manifest import BundleManifest, Json
 from crosstune_export.runtime.classifier import Classifier
-from crosstune_export.runtime.tokenization import Text
+from crosstune_export.runtime.tokenization import Text, whole_text
 
 _WORDS = ("the parcel came late and the box was open so please tell me what to do with it now " * 40).split()
 #: Measured calls of a variant in a row, after one that warms the caches.
@@ -191,8 +191,8 @@ def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
     """What to call each bundle: its folder's name, or the whole path where two share one."""
-    names = [Path(path).name for path in paths]
-    return {path: name if names.count(name) == 1 else path for path, name in zip(paths, names, strict=True)}
+    names = [whole_text(Path(path).name) for path in paths]
+    return {path: name if names.count(name) == 1 else whole_text(path) for path, name in zip(paths, names, strict=True)}
 
 
 def _text_of(classifier: Classifier, length: int) -> Text:

@@ -24,7 +24,7 @@ from crosstune_export.build.texts import real_texts, selftest_texts
 from crosstune_export.build.write import selftest_bytes, write_bundle
 from crosstune_export.manifest import MANIFEST_NAME, BundleManifest, Json, LabelEntry, TokenLayout
 from crosstune_export.runtime.bundle_files import require_outside
-from crosstune_export.runtime.tokenization import TextTokenizer
+from crosstune_export.runtime.tokenization import TextTokenizer, whole_text
 
 __all__ = ["BuildConfig", "BuildResult", "build"]
 
@@ -146,7 +146,7 @@ def build(
     stage()
     head = lab.trained.head
     manifest = BundleManifest(
-        name=config.name or target.name.removesuffix(".bundle"),
+        name=whole_text(config.name or target.name.removesuffix(".bundle")),
         producer={**_producer(), **lab.exporter},
         labels=tuple(LabelEntry(label.name, label.descriptions) for label in trained.labels),
         text_pair=trained.text_pair,
@@ -155,7 +155,7 @@ def build(
         threshold=lab.trained.threshold,
         scope_threshold=lab.trained.scope_threshold,
         backbone={
-            "name": Path(trained.backbone.name).name,
+            "name": whole_text(Path(trained.backbone.name).name),
             "digest": trained.backbone.digest,
             "hidden_size": trained.backbone.hidden_size,
             "layers": trained.backbone.layer_count,

@@ -17,6 +17,7 @@ from crosstune_export.errors import InputError
 from crosstune_export.manifest import Json
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
+from crosstune_export.runtime.tokenization import whole_text
 
 #: What is said of the texts of a window.
 Answers = Sequence[Prediction | Explanation]
@@ -90,7 +91,7 @@ class Encoder:
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
         csv.writer(sink, delimiter="\t" if self.file_format == "tsv" else ",", lineterminator="\r\n").writerows(rows)
-        return _whole("".join(sink.lines)).encode("utf-8")
+        return whole_text("".join(sink.lines)).encode("utf-8")
 
     def _cell(self, value: object) -> str:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -203,7 +204,8 @@ def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int
     arrow, _ = import_parquet()
     if arrow.types.is_string(kind):
         values = [
-            value if value is None else _whole(value) if isinstance(value, str) else _json(value) for value in values
+            value if value is None else whole_text(value) if isinstance(value, str) else _json(value)
+            for value in values
         ]
     try:
         return arrow.array(values, kind)
@@ -245,8 +247,3 @@ def _without_nan(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _whole(text: str) -> str:
-    """A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

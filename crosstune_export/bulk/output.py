@@ -33,7 +33,7 @@ class StandardOutput:
         Raises:
             UsageError: It is closed.
         """
-        if sys.stdout is None:
+        if sys.stdout is None or sys.__stdout__ is None:  # a program may have put something in its place
             raise UsageError("standard output: is closed, expected a place for the answers. Give --output.")
         self._bad_rows = bad_rows
         self._tally = Tally()

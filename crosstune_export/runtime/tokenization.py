@@ -216,6 +216,16 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
     return (keep_short, keep_long) if first <= second else (keep_long, keep_short)
 
 
+def whole_text(text: str) -> str:
+    r"""A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold: file names may have them.
+
+    Example:
+        >>> whole_text("caf\udce9.bundle")
+        'caf�.bundle'
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _limit(text: str, max_text_bytes: int) -> tuple[str, bool]:
     """Replace unpaired surrogates and cut to a number of UTF-8 bytes; True where something was cut."""
     if len(text) * 4 <= max_text_bytes and text.isascii():
@@ -223,7 +233,7 @@ def _limit(text: str, max_text_bytes: int) -> tuple[str, bool]:
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = whole_text(text)
         data = text.encode("utf-8")
     if len(data) <= max_text_bytes:
         return text, False

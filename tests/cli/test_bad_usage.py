@@ -252,7 +252,7 @@ def test_an_output_whose_name_is_too_long(run_app, task):
     output = task.out / ("x" * 300)
     result = run_app("crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", output)
     assert result == Outcome(
-        2, "", f"error: {output}: cannot be a checkpoint (File name too long). Choose another name.\n"
+        2, "", f"error: {output}: cannot be the checkpoint (File name too long). Choose another name.\n"
     )
 
 

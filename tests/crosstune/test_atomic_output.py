@@ -259,7 +259,7 @@ def test_a_new_output_below_folders_that_are_not_there_is_fine(tmp_path):
 def test_a_name_that_no_file_can_have_is_refused(tmp_path, name, reason):
     with pytest.raises(ConfigError) as caught:
         check_output(tmp_path / name, force=True, what="bundle", owned_marker="manifest.json")
-    assert str(caught.value).startswith(f"{tmp_path / name}: cannot be a bundle ({reason}")
+    assert str(caught.value).startswith(f"{tmp_path / name}: cannot be the bundle ({reason}")
     assert str(caught.value).endswith("). Choose another name.")
 
 
