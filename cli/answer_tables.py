@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from crosstune_cli.running import table_console
 
 if TYPE_CHECKING:
     from crosstune_export import Classifier
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
     """A table of answers, each with its milliseconds."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text as RichText
 
@@ -30,15 +30,14 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float
         shown = text if isinstance(text, str) else " | ".join(text)
         label = answer.label if answer.label is not None else "(none)"
         table.add_row(RichText(shown), RichText(label), f"{answer.prob:.2f}", f"{1e3 * elapsed:.1f}")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    table_console(110).print(table)
 
 
 def show_reasons(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
     """Each text with the words for its label marked, and the strongest of them with their evidence."""
-    from rich.console import Console
     from rich.text import Text as RichText
 
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = table_console(110)
     for text in texts:
         found = classifier.explain(text, threshold=threshold)
         column = int(found.prediction.probs.argmax())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.running import progress
+from crosstune_cli.running import progress, table_console
 
 if TYPE_CHECKING:
     from crosstune_export.bench.latency import LatencyRow
@@ -60,10 +59,9 @@ def bench(
 
 
 def _show(rows: Sequence[LatencyRow]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 130, markup=False, emoji=False)  # names are just names
+    console = table_console(130)
     calls = Table("bundle", box=None)
     for name in ("tokens", "batch", "threads", "p50 ms", "p90", "p95", "p99", "p99.9", "CPU ms/text", "texts/s"):
         calls.add_column(name, justify="right")

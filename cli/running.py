@@ -17,9 +17,12 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Report = Callable[[str, int, int], None]
 
@@ -125,6 +128,13 @@ def _has_working_folder() -> bool:
         return bool(Path.cwd())
     except OSError:
         return False
+
+
+def table_console(width: int) -> Console:
+    """Where tables go: as wide as the terminal, or so many characters where there is none; names in them are just names."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width, markup=False, emoji=False, highlight=False)
 
 
 @contextlib.contextmanager

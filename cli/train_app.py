@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli import augment_commands
-from crosstune_cli.running import Version, progress, run
+from crosstune_cli.running import Version, progress, run, table_console
 
 if TYPE_CHECKING:
     from crosstune.evaluation import Evaluation
@@ -197,14 +196,12 @@ def evaluate(
 
 
 def _show(result: Evaluation) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = table_console(110)
     console.print(
         f"accuracy {100 * result.accuracy:.1f} %   macro-F1 {100 * result.macro_f1:.1f} %   "
-        f"ECE {result.ece:.3f}   n {result.n}",
-        highlight=False,
+        f"ECE {result.ece:.3f}   n {result.n}"
     )
     table = Table("label", box=None, title="per label, %", title_justify="left")
     for name in ("precision", "recall", "F1", "texts"):

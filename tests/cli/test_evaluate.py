@@ -125,3 +125,19 @@ def test_another_backbone_is_refused(run_app, task, tiny_checkpoint_dir):
         f"error: {other}: digest {found[:12]}…, expected {pinned[:12]}… as at training. "
         "Give the same backbone, or train again.\n"
     )
+
+
+def test_names_that_look_like_markup_are_just_names(run_app, task, tiny_backbone_dir):
+    names = {"shipping": "[/parcel]", "billing": "[bold]money[/bold]", "praise": ":smile:"}
+    for file in (task.train, task.labels, task.test):
+        text = file.read_text("utf-8")
+        for old, new in names.items():
+            text = text.replace(f'"{old}"', json.dumps(new))
+        file.write_text(text, "utf-8")
+    checkpoint = task.out / "c.ckpt"
+    data = ("--train", task.train, "--labels", task.labels)
+    assert run_app("crosstune", "train", *data, "--backbone", tiny_backbone_dir, "--output", checkpoint).code == 0
+    result = run_app("crosstune", "evaluate", checkpoint, "--data", task.test, "--report", task.out / "r.html")
+    assert (result.code, result.err) == (0, "")
+    assert [line.split()[0] for line in result.out.splitlines()[3:6]] == list(names.values())
+    assert set(names.values()) <= set(read_page((task.out / "r.html").read_text("utf-8")).pieces)
