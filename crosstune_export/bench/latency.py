@@ -15,6 +15,7 @@ from crosstune_export.bench.processes import ColdStart, Report, bundle_process, 
 from crosstune_export.errors import UsageError
 from crosstune_export.manifest import BundleManifest, Json
 from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.session import check_threads
 from crosstune_export.runtime.tokenization import Text, whole_text
 
 _WORDS = ("the parcel came late and the box was open so please tell me what to do with it now " * 40).split()
@@ -108,7 +109,7 @@ def measure(
         report: Hears the stage, what is done and its number.
 
     Raises:
-        UsageError: A number is below 1, or a length does not fit the bundle.
+        UsageError: A number is below 1, there are too many threads, or a length does not fit the bundle.
         BundleError: A bundle is refused.
         ResourceError: A process that was measured came to an end.
     """
@@ -120,6 +121,7 @@ def measure(
     ):
         if not values or min(values) < 1:
             raise UsageError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
+    check_threads("threads", max(threads))
     variants, facts = [], {}
     for path in dict.fromkeys(bundles):
         classifier = Classifier.load(path)  # refuses what must be refused, and makes the texts

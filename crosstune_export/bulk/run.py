@@ -19,7 +19,7 @@ from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import Window, read_windows
 from crosstune_export.errors import InputError, UsageError
 from crosstune_export.runtime.bundle_files import BundleFiles
-from crosstune_export.runtime.session import CPU_PROVIDERS
+from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
 ON_ERROR = ("fail", "skip", "record")
 ENGINES = ("local", "ray")
@@ -106,9 +106,11 @@ def classify_files(
 
     Raises:
         InputError: A source cannot be read, or a row is bad and ``on_error`` is ``fail``.
-        UsageError: The input is not that of the interrupted run.
+        UsageError: The input is not that of the interrupted run, or there are to be too many threads or processes.
         ResourceError: Disk or memory.
     """
+    check_threads("threads", options.threads)
+    check_threads("workers", options.workers)
     columns = Columns(options.text_column, files.manifest.text_pair, options.id_column)
     windows = _all_windows(sources, options.text_column)
     begun = _to_the_first_rows(windows)

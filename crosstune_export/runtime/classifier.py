@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.errors import BundleContentError, InputError, UsageError
+from crosstune_export.errors import BundleContentError, InputError
 from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
 from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
-from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, open_session
+from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_threads, open_session
 from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 
 
@@ -70,11 +70,14 @@ class Classifier:
             BundleError: The bundle is refused; the message says which file and why.
             MissingExtraError: onnxruntime is not installed.
             ProviderError: A provider asked for is not there.
-            UsageError: ``threads`` is below 1.
+            UsageError: ``threads`` is not from 1 to 256.
         """
-        if threads < 1:
-            raise UsageError(f"threads: found {threads}, expected at least 1.")
-        return cls(read_bundle(path), threads=threads, providers=providers, allow_fallback=allow_fallback)
+        return cls(
+            read_bundle(path),
+            threads=check_threads("threads", threads),
+            providers=providers,
+            allow_fallback=allow_fallback,
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ from crosstune_export.runtime.graph_check import check_graph
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
+#: Threads of a session, or processes, that can be asked for: with a hundred thousand a whole machine stands still.
+MOST_THREADS = 256
 #: onnxruntime creates sessions safely only one at a time (its issue 27089).
 _creation = threading.Lock()
 
@@ -269,6 +271,17 @@ def _stdout_to_stderr() -> Iterator[None]:
 
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def check_threads(name: str, count: int) -> int:
+    """The count, of threads or processes.
+
+    Raises:
+        UsageError: It is out of range.
+    """
+    if not 1 <= count <= MOST_THREADS:
+        raise UsageError(f"{name}: found {count}, expected 1 to {MOST_THREADS}.")
+    return count
 
 
 def default_threads() -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from crosstune_export import ExportError, UsageError
+from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
 from crosstune_export.serve.desk import Desk, load_checked
@@ -47,10 +48,9 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     Raises:
         BundleError: The bundle is refused.
         SelfTestError: Its samples do not come out as promised on this machine.
-        UsageError: The address is not to be had, or ``threads`` is below 1.
+        UsageError: The address is not to be had, or ``threads`` is not from 1 to 256.
     """
-    if threads < 1:
-        raise UsageError(f"threads: found {threads}, expected at least 1.")
+    check_threads("threads", threads)
     path = Path(bundle)
     _allow_files(limits.max_connections + _OTHER_FILES)
     desk = Desk(limits, threads)

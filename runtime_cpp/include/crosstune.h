@@ -79,7 +79,7 @@ CROSSTUNE_API const char *crosstune_error(void);
 CROSSTUNE_API crosstune_status crosstune_options_create(crosstune_options **options);
 CROSSTUNE_API void crosstune_options_destroy(crosstune_options *options);
 
-/* Threads inside one run of the graph, at least 1. Default 1, which is best for one short text. */
+/* Threads inside one run of the graph, 1 to 256. Default 1, which is best for one short text. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threads(crosstune_options *options, int32_t threads);
 
 /* File name of the onnxruntime library, as dlopen takes it. Default: the environment variable CROSSTUNE_ONNXRUNTIME, else

@@ -15,6 +15,7 @@
 
 using crosstune::core::Classifier;
 using crosstune::core::Failure;
+using crosstune::core::kMostThreads;
 using crosstune::core::LoadOptions;
 
 struct crosstune_options {
@@ -86,7 +87,8 @@ void crosstune_options_destroy(crosstune_options* options) { delete options; }
 crosstune_status crosstune_options_set_threads(crosstune_options* options, int32_t threads) {
   return guarded([&] {
     expect(options != nullptr, "options");
-    if (threads < 1) throw usage("threads: found " + std::to_string(threads) + ", expected at least 1.");
+    if (threads < 1 || threads > kMostThreads)
+      throw usage("threads: found " + std::to_string(threads) + ", expected 1 to " + std::to_string(kMostThreads) + ".");
     options->values.threads = threads;
   });
 }

@@ -14,6 +14,9 @@
 
 namespace crosstune::core {
 
+// Of a session: with a hundred thousand a whole machine stands still.
+inline constexpr int kMostThreads = 256;
+
 struct LoadOptions {
   int threads = 1;
   std::string onnxruntime;

@@ -90,6 +90,7 @@ def test_a_file_that_is_there_is_kept(run_app, task, tiny_fp32_bundle_dir, optio
         (("--lengths", "0"), "lengths: found 0, expected numbers of at least 1."),
         (("--batch-sizes", "1,0"), "batch_sizes: found 1, 0, expected numbers of at least 1."),
         (("--threads", "-1"), "threads: found -1, expected numbers of at least 1."),
+        (("--threads", "1,100000"), "threads: found 100000, expected 1 to 256."),
     ],
 )
 def test_numbers_out_of_range(run_app, tiny_fp32_bundle_dir, arguments, message):

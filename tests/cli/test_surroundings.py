@@ -139,3 +139,9 @@ def test_names_that_no_file_has(shell, name, message):
         assert shell(f"EXPORT classify BUNDLE test.jsonl --output {name}{more}") == Outcome(
             2, "", f"error: {message}\n"
         )
+
+
+@pytest.mark.parametrize("name", ["threads", "workers"])
+def test_threads_and_processes_that_would_stop_the_machine(run_app, task, tiny_fp32_bundle_dir, name):
+    result = run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, task.test, f"--{name}", 100_000)
+    assert result == Outcome(2, "", f"error: {name}: found 100000, expected 1 to 256.\n")

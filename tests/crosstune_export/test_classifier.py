@@ -69,10 +69,11 @@ def test_bad_arguments(classifier):
         assert str(caught.value) == message
 
 
-def test_threads_must_be_positive(tiny_bundle_dir):
+@pytest.mark.parametrize("threads", [0, 257, 10**30])
+def test_threads_out_of_range(tiny_bundle_dir, threads):
     with pytest.raises(UsageError) as caught:
-        Classifier.load(tiny_bundle_dir, threads=0)
-    assert str(caught.value) == "threads: found 0, expected at least 1."
+        Classifier.load(tiny_bundle_dir, threads=threads)
+    assert str(caught.value) == f"threads: found {threads}, expected 1 to 256."
 
 
 @pytest.mark.fault("K1")

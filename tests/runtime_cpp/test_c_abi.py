@@ -51,7 +51,8 @@ def test_null_is_an_error_and_no_crash(library, tiny_fp32_bundle_dir):
 
 def test_options_out_of_range(library, tiny_fp32_bundle_dir):
     for arguments, status, message in (
-        ({"threads": 0}, 2, "threads: found 0, expected at least 1."),
+        ({"threads": 0}, 2, "threads: found 0, expected 1 to 256."),
+        ({"threads": 257}, 2, "threads: found 257, expected 1 to 256."),
         ({"threshold": 1.5}, 3, "threshold: found 1.5, expected a probability from 0 to 1."),
         ({"threshold": float("nan")}, 3, "threshold: found nan, expected a probability from 0 to 1."),
     ):

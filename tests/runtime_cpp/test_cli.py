@@ -129,7 +129,7 @@ def test_help_and_version(run):
         (("a", "--threshold"), f"--threshold: found nothing, expected a value. {SEE}"),
         (("a", "--threshold", "much"), f"--threshold: found 'much', expected a number. {SEE}"),
         (("a", "--input-format", "xml"), f"--input-format: found 'xml', expected auto, jsonl or text. {SEE}"),
-        (("a", "--threads", "0"), "threads: found 0, expected at least 1."),
+        (("a", "--threads", "0"), "threads: found 0, expected 1 to 256."),
         (("a", "--threads", "4294967297"), f"--threads: found '4294967297', expected a number. {SEE}"),
         (("a", "--threads", "9" * 30), f"--threads: found '{'9' * 30}', expected a number. {SEE}"),
         (("a", "--threads", "1.5"), f"--threads: found '1.5', expected a number. {SEE}"),
