@@ -53,8 +53,10 @@ class BuildConfig:
         """What to try for the target and the precision.
 
         Raises:
-            UsageError: There is no such target, precision or exporter.
+            UsageError: There is no such target, precision, exporter or release.
         """
+        if not 0 <= self.release < 1 << 31:
+            raise UsageError(f"release: found {self.release}, expected 0 to {(1 << 31) - 1}.")
         if self.exporter not in ("torch", "optimum"):
             raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
         if self.exporter != "torch" and self.backbone_onnx is not None:

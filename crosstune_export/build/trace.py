@@ -95,9 +95,9 @@ def export(
         shapes: Which axes of which argument are dynamic, nested as ``example`` is.
 
     Raises:
-        KeyboardInterrupt: An interrupt came meanwhile, whatever torch made of it.
+        KeyboardInterrupt: An interrupt came meanwhile; it waits until torch is done, some seconds.
     """
-    with _heard(), _without_chatter():
+    with _held_back(), _without_chatter():
         program = torch.onnx.export(
             module,
             example,
@@ -114,29 +114,27 @@ def export(
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[None]:
-    """Leave the block with an interrupt that came inside it.
+def _held_back() -> Iterator[None]:
+    """Let a signal that comes inside the block come at its end.
 
-    torch meets one inside its C++ callbacks, makes a ``TypeError`` of it and exports in another way, which gives another graph.
+    An interrupt raised inside torch's C++ callbacks becomes a ``TypeError``, after which torch exports in another way, which
+    gives another graph; or it meets a place where C++ may not throw, and the process is aborted.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came = False
-
-    def take(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, take)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    came: list[tuple[signal.Signals, FrameType | None]] = []
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, frame: came.append((signal.Signals(number), frame)))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in came[-1:]:
+            before[number](number, frame)  # type: ignore[misc, operator]
 
 
 @contextlib.contextmanager

@@ -106,6 +106,7 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
         ),
         (("--max-flips", "101"), "max_flips: found 101.0, expected 0 to 100 (percent)."),
         (("--max-flips", "nan"), "max_flips: found nan, expected 0 to 100 (percent)."),
+        (("--release", str(1 << 31)), "release: found 2147483648, expected 0 to 2147483647."),
     ],
 )
 def test_settings_out_of_range(run_app, task, tiny_checkpoint_dir, arguments, message):
