@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.running import progress
+from crosstune_cli.running import a_number, progress
 
 
 def augment(
@@ -35,11 +35,15 @@ def augment(
         str, typer.Option("--key-env", help="Environment variable that holds the key.")
     ] = "OPENAI_API_KEY",
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Requests under way at once.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for a whole request.")] = 120.0,
-    max_wait: Annotated[
-        float, typer.Option("--max-wait", min=0, help="Seconds that a busy server may make us wait.")
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, callback=a_number, help="Seconds for a whole request.")
     ] = 120.0,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, max=2, help="Sampling temperature.")] = 1.0,
+    max_wait: Annotated[
+        float, typer.Option("--max-wait", min=0, callback=a_number, help="Seconds that a busy server may make us wait.")
+    ] = 120.0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=2, callback=a_number, help="Sampling temperature.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Decides which texts stand in which prompt.")] = 13,
     shots: Annotated[
         int | None, typer.Option("--shots", help="Examples a label to draw, as train draws them; all when left out.")

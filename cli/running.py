@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import logging
+import math
 import os
 import signal
 import sys
@@ -128,6 +129,13 @@ def _has_working_folder() -> bool:
         return bool(Path.cwd())
     except OSError:
         return False
+
+
+def a_number(value: float) -> float:
+    """For options: no range keeps out what compares with nothing."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
 
 
 def table_console(width: int) -> Console:

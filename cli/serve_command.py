@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from crosstune_cli.running import a_number
 
 
 def serve(
@@ -24,10 +25,12 @@ def serve(
         int, typer.Option("--max-pending-texts", min=1, help="Texts waiting or running; beyond, 503.")
     ] = 128,
     receive_timeout: Annotated[
-        float, typer.Option("--receive-timeout", min=0.01, help="Seconds for a request to arrive whole.")
+        float,
+        typer.Option("--receive-timeout", min=0.01, callback=a_number, help="Seconds for a request to arrive whole."),
     ] = 10.0,
     drain_timeout: Annotated[
-        float, typer.Option("--drain-timeout", min=1, help="Seconds after SIGTERM for accepted requests.")
+        float,
+        typer.Option("--drain-timeout", min=1, callback=a_number, help="Seconds after SIGTERM for accepted requests."),
     ] = 30.0,
 ) -> None:
     """Serve a bundle over HTTP: POST /v1/classify. SIGTERM answers what is accepted and ends, SIGHUP reads the bundle again."""

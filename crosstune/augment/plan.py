@@ -18,6 +18,9 @@ SHOTS_PER_PROMPT = 5
 #: Bounds of the length of an answer; within them it follows the length of the shots.
 MIN_ANSWER_TOKENS, MAX_ANSWER_TOKENS = 256, 4096
 
+#: Texts of a label that can be asked for: the whole plan is made, and priced, before anything is sent.
+MOST_A_LABEL = 100_000
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
@@ -82,15 +85,15 @@ def plan_requests(examples: Sequence[Example], labels: LabelSet, *, per_label: i
     Args:
         examples: Real texts; each prompt quotes up to 5 of its label.
         labels: The labels, all of which are asked for.
-        per_label: Texts a label, at least 1.
+        per_label: Texts a label, 1 to 100,000.
         seed: Decides which texts stand in which prompt, 0 to 2**31 - 1.
 
     Raises:
         ConfigError: ``per_label`` or the seed is out of range.
         DataError: The examples are pairs of texts.
     """
-    if per_label < 1:
-        raise ConfigError(f"per-label: found {per_label}, expected at least 1.")
+    if not 1 <= per_label <= MOST_A_LABEL:
+        raise ConfigError(f"per-label: found {per_label}, expected 1 to {MOST_A_LABEL}.")
     if not 0 <= seed < 1 << 31:
         raise ConfigError(f"seed: found {seed}, expected 0 to {(1 << 31) - 1}.")
     if any(example.text_pair is not None for example in examples):

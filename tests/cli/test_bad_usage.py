@@ -45,6 +45,17 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
             "Invalid value for '--threshold': 1.5 is not in the range 0<=x<=1. {see}",
             marks=pytest.mark.fault("H10"),
         ),
+        ("crosstune augment --timeout nan", "Invalid value for '--timeout': nan is not a number. {see}"),
+        ("crosstune augment --temperature nan", "Invalid value for '--temperature': nan is not a number. {see}"),
+        ("crosstune augment --max-wait nan", "Invalid value for '--max-wait': nan is not a number. {see}"),
+        (
+            "crosstune-export serve a --drain-timeout nan",
+            "Invalid value for '--drain-timeout': nan is not a number. {see}",
+        ),
+        (
+            "crosstune-export serve a --receive-timeout nan",
+            "Invalid value for '--receive-timeout': nan is not a number. {see}",
+        ),
         (
             "crosstune-export classify a --input-format xml",
             "input-format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet, text.",

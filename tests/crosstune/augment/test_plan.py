@@ -60,7 +60,8 @@ def test_a_plan_is_decided_by_data_and_seed(tiny_examples, tiny_labels):
 @pytest.mark.parametrize(
     ("per_label", "seed", "message"),
     [
-        (0, 1, "per-label: found 0, expected at least 1."),
+        (0, 1, "per-label: found 0, expected 1 to 100000."),
+        (10**9, 1, "per-label: found 1000000000, expected 1 to 100000."),
         (1, -1, "seed: found -1, expected 0 to 2147483647."),
         (1, 1 << 31, "seed: found 2147483648, expected 0 to 2147483647."),
     ],
