@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.runtime.session import open_inner
 
 #: Operators that multiply 8-bit numbers; attention in int8 is one of them.
 INTEGER_PRODUCTS = (
@@ -36,17 +37,12 @@ BURST = 20
 
 
 def open_profiled(path: Path, prefix: str) -> onnxruntime.InferenceSession:
-    """A session that writes a profile: a bundle as its runtime opens it, other graphs as onnxruntime does."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    options.enable_profiling, options.profile_file_prefix = True, prefix
+    """A session that writes a profile: any graph with the options of a bundle's runtime."""
     if path.suffix == ".onnx":
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_inner(path.read_bytes(), str(path), profile_prefix=prefix)
     files = read_bundle(path)
-    disabled = list(files.manifest.graph.disabled_optimizers)
-    return onnxruntime.InferenceSession(
-        files.model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
-    )
+    disabled = files.manifest.graph.disabled_optimizers
+    return open_inner(files.model, str(path), disabled_optimizers=disabled, profile_prefix=prefix)
 
 
 def microseconds(profile: Path, calls: int) -> dict[str, float]:

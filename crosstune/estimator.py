@@ -79,8 +79,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(X) != len(y):
             raise DataError(f"fit: {len(X)} texts and {len(y)} labels, expected as many of each.")
         for i, (text, label) in enumerate(zip(X, y, strict=True)):
-            pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
-            if not isinstance(label, str) or not (isinstance(text, str) or pair):
+            if not isinstance(label, str) or not (isinstance(text, str) or _is_pair(text)):
                 raise DataError(f"fit: item {i} is {text!r:.40} labelled {label!r:.40}, expected strings.")
         config = validated(
             {
@@ -116,11 +115,17 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Class probabilities of N texts, float32 (N, L).
 
         Raises:
-            DataError: One string is given, whose characters would be taken for texts.
+            DataError: One string is given, whose characters would be taken for texts, or what is no text as in ``fit``.
         """
         check_is_fitted(self, "checkpoint_")
         if isinstance(X, str):
             raise DataError("predict: found one string, expected a list of texts. Put it into a list.")
+        pairs = self.checkpoint_.text_pair
+        for i, text in enumerate(X):
+            if not (_is_pair(text) if pairs else isinstance(text, str)):
+                raise DataError(
+                    f"predict: item {i} is {text!r:.40}, expected a {'pair of strings' if pairs else 'string'}."
+                )
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
         return predict_proba(self.checkpoint_, self._backbone, list(X))
@@ -138,3 +143,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "checkpoint_")
         self.checkpoint_.save(path, force=force)
+
+
+def _is_pair(text: object) -> bool:
+    return isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)

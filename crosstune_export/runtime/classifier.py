@@ -15,12 +15,12 @@ from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
 from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
-from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_threads, open_session
+from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
 from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 
 
 class Classifier:
-    """Labels texts with a bundle. Safe to share between threads, and usable after a fork.
+    """Labels texts with a bundle. Safe to share between threads, and usable after a fork; a pickle of it holds the bundle.
 
     Example:
         >>> from crosstune_export import Classifier
@@ -31,7 +31,7 @@ class Classifier:
 
     def __init__(self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool) -> None:
         self._files = files
-        self._threads, self._wanted, self._allow_fallback = threads, tuple(providers), allow_fallback
+        self._threads, self._wanted, self._allow_fallback = threads, check_providers(providers), allow_fallback
         self._tokenizer = TextTokenizer(
             files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
         )
@@ -48,6 +48,9 @@ class Classifier:
                 f"{files.path / TOKENIZER_NAME}: has the id {self._tokenizer.largest_id}, the graph knows "
                 f"{self._session.vocabulary_size} ids. Build the bundle again."
             )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _from_files, (type(self), self._files, self._threads, self._wanted, self._allow_fallback)
 
     @classmethod
     def load(
@@ -70,7 +73,7 @@ class Classifier:
             BundleError: The bundle is refused; the message says which file and why.
             MissingExtraError: onnxruntime is not installed.
             ProviderError: A provider asked for is not there.
-            UsageError: ``threads`` is not from 1 to 256.
+            UsageError: ``threads`` is not from 1 to 256, or no provider is asked for.
         """
         return cls(
             read_bundle(path),
@@ -218,6 +221,12 @@ class Classifier:
             if scope is not None:
                 scope[chunk] = near
         return probs, vectors, scope
+
+
+def _from_files(
+    kind: type[Classifier], files: BundleFiles, threads: int, providers: Sequence[str], allow_fallback: bool
+) -> Classifier:
+    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback)
 
 
 def _of_equal_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:

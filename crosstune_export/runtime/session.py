@@ -68,10 +68,9 @@ def open_session(
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: The graph has parts that no build writes, or onnxruntime refuses it.
         ResourceError: There is too little memory.
-        UsageError: No provider is asked for.
+        UsageError: No provider is asked for, or one string.
     """
-    if not providers:
-        raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
+    check_providers(providers)
     left = memory_left_bytes()
     if left is not None and left < len(model):
         raise ResourceError(_too_little_memory(where, len(model), left))
@@ -271,6 +270,19 @@ def _stdout_to_stderr() -> Iterator[None]:
 
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    """The names of execution providers.
+
+    Raises:
+        UsageError: There is none, or one string, whose letters would be taken for names.
+    """
+    if isinstance(providers, str):
+        raise UsageError(f"providers: found the string {providers!r}, expected a list of names.")
+    if not providers:
+        raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
+    return tuple(providers)
 
 
 def check_threads(name: str, count: int) -> int:

@@ -154,6 +154,13 @@ def test_one_string_is_not_taken_for_many_texts(fitted):
     assert str(caught.value) == "predict: found one string, expected a list of texts. Put it into a list."
 
 
+@pytest.mark.parametrize(("item", "shown"), [(None, "None"), (3, "3"), (("a", "b"), "('a', 'b')"), (b"a", "b'a'")])
+def test_what_is_no_text_is_refused(fitted, item, shown):
+    with pytest.raises(DataError) as caught:
+        fitted.predict(["a", item])
+    assert str(caught.value) == f"predict: item 1 is {shown}, expected a string."
+
+
 @pytest.mark.parametrize("call", ["predict", "predict_proba", "save"])
 def test_it_must_be_fitted_first(tmp_path, call):
     with pytest.raises(NotFittedError):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle  # noqa: TID251 - as Spark and process pools send a classifier; no bundle is
 import shutil
 import threading
 import time
@@ -67,6 +68,21 @@ def test_bad_arguments(classifier):
         with pytest.raises(InputError) as caught:
             call()
         assert str(caught.value) == message
+
+
+def test_a_pickle_answers_as_it_does(int8_classifier, tmp_path, tiny_bundle_dir):
+    copied = shutil.copytree(tiny_bundle_dir, tmp_path / "c.bundle")
+    data = pickle.dumps(Classifier.load(copied, threads=2))
+    shutil.rmtree(copied)  # it holds the bundle itself
+    other = pickle.loads(data)
+    np.testing.assert_array_equal(other.predict_proba(TEXTS), int8_classifier.predict_proba(TEXTS))
+    assert other.selftest().passed
+
+
+def test_providers_are_a_list(tiny_bundle_dir):
+    with pytest.raises(UsageError) as caught:
+        Classifier.load(tiny_bundle_dir, providers="CPUExecutionProvider")
+    assert str(caught.value) == "providers: found the string 'CPUExecutionProvider', expected a list of names."
 
 
 @pytest.mark.parametrize("threads", [0, 257, 10**30])
