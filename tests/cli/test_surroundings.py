@@ -74,6 +74,7 @@ def test_a_locale_without_letters(shell, task, environment):
     assert "café ☃" in result.out
 
 
+@pytest.mark.fault("C9")
 def test_names_that_are_not_utf_8(shell, task):
     """They work, and what is written for people and other programs is UTF-8."""
     (task.folder / f"{ODD}.jsonl").symlink_to(task.test)
@@ -134,6 +135,7 @@ def test_what_is_no_file_is_never_replaced(shell, task, kind, what, line):
         ("n" * 256, "n" * 256 + ": cannot be the output file (File name too long). Choose another name."),
     ],
 )
+@pytest.mark.fault("C9")
 def test_names_that_no_file_has(shell, name, message):
     for more in ("", " --on-error record"):
         assert shell(f"EXPORT classify BUNDLE test.jsonl --output {name}{more}") == Outcome(
