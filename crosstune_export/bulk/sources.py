@@ -70,15 +70,16 @@ def find_sources(names: Sequence[str], file_format: str = "auto") -> tuple[Sourc
         raise UsageError(f"input-format: found {file_format!r}, expected one of auto, {', '.join(FORMATS)}.")
     if list(names).count(STANDARD_INPUT) > 1:
         raise UsageError("-: found twice, expected standard input once.")
-    sources = []
+    sources: dict[Path | None, Source] = {}  # by where they are: ./a.csv is a.csv
     for name in names:
         for path in [name] if name == STANDARD_INPUT else _files(name):
             found = format_of(path) if file_format == "auto" else file_format
             compressed = path.lower().endswith(".gz")
             if compressed and found == "parquet":
                 raise UsageError(f"{path}: a Parquet file in gzip, expected it plain. Run: gunzip {path}")
-            sources.append(Source(path, found, compressed, _size_bytes(path)))
-    return tuple(dict.fromkeys(sources))
+            source = Source(path, found, compressed, _size_bytes(path))
+            sources.setdefault(None if path == STANDARD_INPUT else Path(path).absolute(), source)
+    return tuple(sources.values())
 
 
 def _files(name: str) -> list[str]:

@@ -64,6 +64,9 @@ def test_folders_and_patterns(tmp_path, monkeypatch):
         "b.jsonl", "a/notes.md", "a/y.txt.gz", "a/z.csv",
     ]  # fmt: skip
     assert [source.path for source in find_sources(["**/*.csv"])] == ["a/z.csv"]
+    assert [source.path for source in find_sources(["./b.jsonl", "b.jsonl", str(tmp_path / "b.jsonl")])] == [
+        "./b.jsonl"
+    ]
     assert find_sources(["-", "b.jsonl"], "csv") == (Source("-", "csv"), Source("b.jsonl", "csv", False, 4))
     (tmp_path / "[1].csv").write_bytes(b"text")
     assert [source.path for source in find_sources(["[1].csv"])] == ["[1].csv"]
