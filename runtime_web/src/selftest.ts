@@ -26,6 +26,7 @@ export interface SelfTestReport {
 /** Tolerance and samples of a `selftest.json`. Throws BundleContentError. */
 export function readSelftest(bytes: Uint8Array, where: string): { tolerance: number; samples: readonly SelfTestSample[] } {
   const fields = Fields.parse(bytes, where);
+  const tolerance = fields.number("tolerance", 0, 1);
   const samples = fields.items("samples").map((item) => ({
     text: item.optional("text_pair") === undefined ? item.text("text") : ([item.text("text"), item.text("text_pair")] as const),
     inputIds: item.ids("input_ids"),
@@ -33,5 +34,5 @@ export function readSelftest(bytes: Uint8Array, where: string): { tolerance: num
     probs: item.numbers("probs"),
   }));
   if (!samples.length) throw fields.bad("samples", "[]", "a sample or more");
-  return { tolerance: fields.number("tolerance", 0, 1), samples };
+  return { tolerance, samples };
 }
