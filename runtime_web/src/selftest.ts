@@ -26,13 +26,13 @@ export interface SelfTestReport {
 /** Tolerance and samples of a `selftest.json`. Throws BundleContentError. */
 export function readSelftest(bytes: Uint8Array, where: string): { tolerance: number; samples: readonly SelfTestSample[] } {
   const fields = Fields.parse(bytes, where);
-  const tolerance = fields.number("tolerance", 0, 1);
   const samples = fields.items("samples").map((item) => ({
     text: item.optional("text_pair") === undefined ? item.text("text") : ([item.text("text"), item.text("text_pair")] as const),
     inputIds: item.ids("input_ids"),
     truncated: item.boolean("truncated"),
     probs: item.numbers("probs"),
   }));
+  const tolerance = fields.number("tolerance", 0, 1);
   if (!samples.length) throw fields.bad("samples", "[]", "a sample or more");
   return { tolerance, samples };
 }
