@@ -117,9 +117,7 @@ def classify(
     _check(options, output, bad_rows, resume, pretty)
     for path in (output, bad_rows):
         if path is not None:
-            check_output(
-                path, force=True, what="output file"
-            )  # whether it may be replaced is asked with the rows in view
+            check_output(path, force=True, what="output file")  # whether it may be replaced is asked later
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], input_format)

@@ -72,11 +72,11 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
         ConfigError: An output is an input, stands in its folder, or is another output.
     """
     taken: dict[Path, str] = {}
-    sources = [(source, real_path(source)) for source in inputs if source is not None]
+    sources = [(source, _real_path(source)) for source in inputs if source is not None]
     for name, path in outputs.items():
         if path is None:
             continue
-        place = real_path(path)
+        place = _real_path(path)
         for source, there in sources:
             if _same_file(place, there):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
@@ -101,7 +101,7 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def real_path(path: str | os.PathLike[str]) -> Path:
+def _real_path(path: Path) -> Path:
     """Where a path leads, by way of all links; a link that leads round in a circle stays as it is."""
     return Path(os.path.realpath(path))
 

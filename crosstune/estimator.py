@@ -120,15 +120,15 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "checkpoint_")
         if isinstance(X, str):
             raise DataError("predict: found one string, expected a list of texts. Put it into a list.")
-        pairs = self.checkpoint_.text_pair
-        for i, text in enumerate(X):
+        pairs, texts = self.checkpoint_.text_pair, list(X)
+        for i, text in enumerate(texts):
             if not (_is_pair(text) if pairs else isinstance(text, str)):
                 raise DataError(
                     f"predict: item {i} is {text!r:.40}, expected a {'pair of strings' if pairs else 'string'}."
                 )
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
-        return predict_proba(self.checkpoint_, self._backbone, list(X))
+        return predict_proba(self.checkpoint_, self._backbone, texts)
 
     def predict(self, X: Sequence[Text]) -> npt.NDArray[np.str_]:
         """The most probable label of each of N texts, (N,)."""

@@ -123,18 +123,20 @@ def _held_back() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: handler for number, handler in handlers.items() if callable(handler)
+    }  # not those of C, or ignored
     came: list[tuple[signal.Signals, FrameType | None]] = []
-    for number, handler in before.items():
-        if callable(handler):
-            signal.signal(number, lambda number, frame: came.append((signal.Signals(number), frame)))
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append((signal.Signals(number), frame)))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         for number, frame in came[-1:]:
-            before[number](number, frame)  # type: ignore[misc, operator]
+            before[number](number, frame)
 
 
 @contextlib.contextmanager

@@ -286,7 +286,7 @@ def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_threads(name: str, count: int) -> int:
-    """The count, of threads or processes.
+    """The count, of threads or processes, where it is from 1 to ``MOST_THREADS``; ``name`` is for the message.
 
     Raises:
         UsageError: It is out of range.

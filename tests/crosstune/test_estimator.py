@@ -154,6 +154,10 @@ def test_one_string_is_not_taken_for_many_texts(fitted):
     assert str(caught.value) == "predict: found one string, expected a list of texts. Put it into a list."
 
 
+def test_texts_may_come_one_by_one(fitted, tiny_other_texts):
+    assert list(fitted.predict(iter(tiny_other_texts))) == list(fitted.predict(tiny_other_texts))
+
+
 @pytest.mark.parametrize(("item", "shown"), [(None, "None"), (3, "3"), (("a", "b"), "('a', 'b')"), (b"a", "b'a'")])
 def test_what_is_no_text_is_refused(fitted, item, shown):
     with pytest.raises(DataError) as caught:
