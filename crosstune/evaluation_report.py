@@ -215,7 +215,7 @@ def _mistakes(answers: Answers) -> str:
     rows = []
     for at in order:
         example = answers.examples[at]
-        text = short(" | ".join(filter(None, (example.text, example.text_pair))), CHARACTERS)
+        text = short(" | ".join(example.parts), CHARACTERS)
         said = answers.labels[int(answers.probs[at].argmax())]
         gave = answers.probs[at, answers.labels.index(example.label)]
         rows.append([text, example.label, said, f"{top[at]:.2f}", f"{gave:.2f}", "" if answers.answered[at] else "yes"])

@@ -50,6 +50,11 @@ class Example:
         """The text, or both texts, as a backbone takes them."""
         return self.text if self.text_pair is None else (self.text, self.text_pair)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The text, or both texts."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
 
 def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
     r"""Read examples; the file's ending names the format (.jsonl, .csv, .tsv, .parquet).
@@ -171,10 +176,13 @@ def examples_digest(examples: Iterable[Example]) -> str:
 
 def example_line(example: Example) -> str:
     """The example as one line of JSON Lines, newline included."""
+    return json.dumps(example_row(example), ensure_ascii=False) + "\n"
+
+
+def example_row(example: Example) -> dict[str, str]:
+    """The example's fields as they stand in a file; text_pair only where there is one."""
     row = {"text": example.text, "label": example.label}
-    if example.text_pair is not None:
-        row["text_pair"] = example.text_pair
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return row if example.text_pair is None else row | {"text_pair": example.text_pair}
 
 
 def _example(row: Mapping[str, object], source: Path, line: int) -> Example:
@@ -283,5 +291,4 @@ def _short(text: str) -> str:
 
 
 def _folded(example: Example) -> tuple[str, ...]:
-    parts = (example.text,) if example.text_pair is None else (example.text, example.text_pair)
-    return tuple(" ".join(unicodedata.normalize("NFC", part).casefold().split()) for part in parts)
+    return tuple(" ".join(unicodedata.normalize("NFC", part).casefold().split()) for part in example.parts)

@@ -112,7 +112,7 @@ def _decision(gate: LabelGate) -> str:
 def _texts(title: str, items: Sequence[Judged]) -> str:
     rows = (
         [
-            short(item.example.text, CHARACTERS),
+            short(" | ".join(item.example.parts), CHARACTERS),
             item.example.label,
             item.teacher_label,
             f"{item.teacher_prob:.2f}",

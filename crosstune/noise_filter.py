@@ -23,7 +23,7 @@ from crosstune.augment.prompts import canary, instructions
 from crosstune.backbone import FrozenBackbone
 from crosstune.config import TrainConfig
 from crosstune.errors import DataError
-from crosstune.examples import Example
+from crosstune.examples import Example, example_row
 from crosstune.label_gate import GateResult, LabelGate, accuracy, open_gate
 from crosstune.labels import LabelSet, check_labels
 from crosstune.screening import REASONS, Screen
@@ -65,8 +65,7 @@ class Judged:
     def to_json(self) -> dict[str, Json]:
         """One row of the result."""
         return {
-            "text": self.example.text,
-            "label": self.example.label,
+            **example_row(self.example),
             "reason": self.reason,
             "teacher_label": self.teacher_label,
             "teacher_prob": round(self.teacher_prob, 6),
@@ -195,13 +194,14 @@ def filter_generated(
     """
     config = config or TrainConfig()
     check_labels(generated, labels, where)
+    check_labels(shots, labels, "shots")
     _check_shots(shots, generated, where)
     backbone = backbone or FrozenBackbone.load(
         config.backbone, device=device, max_length_tokens=config.max_length_tokens
     )
     said = [*instructions(), *labels.names, *(text for label in labels for text in label.descriptions)]
-    screen = Screen([shot.text for shot in shots], said, (canary(), REMOVED))
-    reasons = [screen.reason(" ".join(filter(None, (item.text, item.text_pair)))) for item in generated]
+    screen = Screen([" ".join(shot.parts) for shot in shots], said, (canary(), REMOVED))
+    reasons = [screen.reason(" ".join(item.parts)) for item in generated]
 
     folds = Folds.deal(shots, config.seed)
     head = HeadFit(labels, config, backbone, cache_path)

@@ -258,6 +258,7 @@ def test_a_head_teacher_is_training_itself(tiny_backbone, tiny_backbone_dir, tin
     assert probs == pytest.approx(predict_proba(checkpoint, tiny_backbone, texts), abs=1e-4)
 
 
+UNKNOWN_SHOT = "shots:7: label 'x' is not one of 'shipping', 'billing', 'praise' (1 such rows)."
 UNKNOWN = "generated:3: label 'x' is not one of 'shipping', 'billing', 'praise' (1 such rows)."
 MIXED = "generated: pairs and single texts are mixed with the real examples. Give both the same kind."
 FEW = "generated: the real examples have 2 labels with 2 texts, expected two labels with two texts or more. Label a few more."
@@ -267,6 +268,7 @@ FEW = "generated: the real examples have 2 labels with 2 texts, expected two lab
     ("generated", "shots", "message"),
     [
         ([Example("a b", "x", line=3)], None, UNKNOWN),
+        ([Example("a b", "praise")], [Example("c d", "praise", line=6), Example("e f", "x", line=7)], UNKNOWN_SHOT),
         ([Example("a b", "praise", "c")], None, MIXED),
         ([Example("a b", "praise")], [Example("c d", "praise"), Example("e f", "billing")], FEW),
     ],
@@ -300,6 +302,26 @@ def test_texts_in_the_report_are_text(tiny_backbone, tiny_backbone_dir, tiny_exa
     config = TrainConfig(backbone=str(tiny_backbone_dir))
     found = filter_generated(nasty, tiny_examples, tiny_labels, config, backbone=tiny_backbone, gate=False)
     assert nasty[0].text in read_page(report_page(found, "g")).text
+
+
+def test_pairs_are_screened_and_shown_with_both_texts(
+    tiny_backbone, tiny_backbone_dir, tiny_pair_examples, tiny_labels
+):
+    real = tiny_pair_examples[0]
+    pairs = [
+        Example(real.text.upper(), real.label, f"{real.text_pair}!"),
+        Example("seven cups of tea", "praise", "they were on time"),
+        Example("seven cups of tea", "praise", "a colour that nobody ordered"),
+    ]
+    config = TrainConfig(backbone=str(tiny_backbone_dir))
+    found = filter_generated(pairs, tiny_pair_examples, tiny_labels, config, backbone=tiny_backbone, gate=False)
+    reasons = [item.reason for item in found.judged]
+    assert reasons[0] == "copy of a shot"
+    assert not {"copy of a shot", "duplicate"} & set(reasons[1:])
+    rows = found.to_json()["texts"]
+    assert [(row["text"], row["text_pair"]) for row in rows] == [item.content for item in pairs]
+    said = read_page(report_page(found, "g")).text
+    assert all(f"{item.text} | {item.text_pair}" in said for item in pairs)
 
 
 def test_two_labels_with_one_text_are_both_judged(tiny_backbone, tiny_backbone_dir, tiny_examples):
