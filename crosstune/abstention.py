@@ -52,8 +52,8 @@ def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> floa
         scores: float64 (N,), N at least 1.
         coverage: In (0, 1].
     """
-    order = np.sort(scores)[::-1]
-    return float(order[max(0, int(np.ceil(coverage * len(order))) - 1)])
+    shares = np.arange(1, len(scores) + 1) / len(scores)  # a product, coverage * N, could round to above a whole number
+    return float(np.sort(scores)[::-1][np.searchsorted(shares, coverage)])
 
 
 def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int64], precision: float) -> float:

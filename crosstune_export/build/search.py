@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy as np
 
@@ -137,7 +139,7 @@ def choose(
 
 def over_budget(trial: Trial, budgets: Budgets) -> str:
     """What of the budgets a trial does not keep to, as a sentence; empty where it keeps to all that is known."""
-    allowed = -(-trial.texts * budgets.max_flips_percent // 100)  # rounded up to a whole text
+    allowed = math.ceil(trial.texts * Decimal(str(budgets.max_flips_percent)) / 100)
     if trial.flips > allowed:
         return f"{trial.flips} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g} % may"
     size = trial.size_bytes / 1e6

@@ -20,6 +20,14 @@ def test_coverage_is_kept_and_no_more_than_it_takes(scores, coverage):
     assert (scores > threshold).mean() < coverage
 
 
+def test_a_share_in_percent_takes_no_text_too_many():
+    for texts in range(1, 201):
+        scores = np.arange(texts) / texts
+        for percent in range(1, 101):
+            answered = int((scores >= coverage_threshold(scores, float(f"{percent}e-2"))).sum())
+            assert answered == -(-percent * texts // 100)
+
+
 @given(st.integers(0, 1 << 31), st.integers(1, 40), st.floats(0.5, 1))
 def test_precision_is_kept_wherever_it_can_be(seed, count, precision):
     random = np.random.RandomState(seed)

@@ -9,7 +9,7 @@ import pytest
 from crosstune_export import GateError
 from crosstune_export.build import search
 from crosstune_export.build.candidates import Candidate
-from crosstune_export.build.search import Budgets, Trial, choose
+from crosstune_export.build.search import Budgets, Trial, choose, over_budget
 from crosstune_export.build.verify import ParityReport
 from crosstune_export.manifest import GraphFacts
 
@@ -58,6 +58,16 @@ def test_budgets(run):
     assert found["large"].verdict == "90 MB, at most 15 MB allowed"
     found = run(trials, Budgets(max_latency_ms=1.5), [1.0, 2.0])
     assert found["small"].verdict == "2.00 ms, at most 1.5 ms allowed"
+
+
+@pytest.mark.parametrize(("texts", "percent", "allowed"), [(250, 64.4, 161), (250, 64.5, 162), (3, 100, 3), (9, 0, 0)])
+def test_flips_are_allowed_up_to_a_whole_text(texts, percent, allowed):
+    budgets = Budgets(max_flips_percent=percent)
+    verdicts = [
+        over_budget(replace(trial("x", 0), on_texts=ParityReport(texts, (1,), 0.01, flips), on_halves=None), budgets)
+        for flips in (allowed, allowed + 1)
+    ]
+    assert verdicts == ["", f"{allowed + 1} of {texts} labels differ from fp32, at most {percent:g} % may"]
 
 
 def test_a_little_too_much_is_seen(run):
