@@ -20,6 +20,8 @@ from crosstune.teacher import Folds, HeadFit
 ROUNDS = 3
 #: A fall of F1 or accuracy counts from so many standard errors on (one-sided, at 5 %), a rise of the loss, which sees more, earlier.
 FALL, RISE = 1.64, 1.0
+#: Below this a standard error is the rounding of numbers that are the same.
+LEAST_ERROR = 1e-9
 #: Draws of the shots with replacement from which the standard error of a difference of F1 is taken (Efron 1979).
 DRAWS = 200
 
@@ -113,9 +115,8 @@ def _evidence(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], t
 
 
 def _standard(changes: npt.NDArray[np.float64]) -> float:
-    """Mean of the shots' changes, in its standard errors."""
-    error = changes.std() / np.sqrt(len(changes))
-    return float(changes.mean() / error) if error > 0 else 0.0
+    """Mean of the shots' changes, in its standard errors; finite also where all change alike."""
+    return float(changes.mean() / max(changes.std() / np.sqrt(len(changes)), LEAST_ERROR))
 
 
 def _right(held_out: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

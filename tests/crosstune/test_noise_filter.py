@@ -162,6 +162,20 @@ def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(
     assert [gate.enters for gate in opened.gates] == [enters, False]
 
 
+@pytest.mark.parametrize(("wrong_without", "wrong_with"), [([], range(16)), (range(16), []), ([], [])])
+def test_the_gate_sees_what_all_real_examples_agree_on(wrong_without, wrong_with, tiny_backbone, tiny_backbone_dir):
+    """A change that is the same for every shot has no standard error; and texts of a label without shots cannot lower its F1."""
+    labels = LabelSet.from_mapping({"a": "one", "b": "two"})
+    truth = np.ones(16, np.int64)
+    head = HeadFit(labels, TrainConfig(backbone=str(tiny_backbone_dir)), tiny_backbone)
+    without, with_them = answers(truth, wrong_without), answers(truth, wrong_with)
+    opened = open_gate([[]], {"a": 3, "b": 0}, [], Scripted(with_them), head, without, truth, lambda *_: None)
+    better = len(wrong_without) - len(wrong_with)
+    assert opened.entering == ({"a"} if better >= 0 else set())
+    assert np.sign(opened.evidence) == np.sign(better)
+    assert np.isfinite(opened.evidence), "the account is JSON"
+
+
 @pytest.mark.parametrize("layers", [None, 1, "auto"])
 def test_a_text_is_encoded_once_however_often_it_is_fitted_and_asked(
     layers, tmp_path, tiny_backbone, tiny_examples, tiny_labels
