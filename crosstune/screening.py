@@ -43,7 +43,7 @@ _PLACEHOLDER = re.compile(
     r"|^\W*(?:first|second|third|another|new|your|sample|example) (?:text|sentence|message|example)s?(?: here)?\W*$"
     r"|^\W*(?:here (?:are|is)|sure|certainly|of course)\b.{0,60}\b(?:texts?|examples?|messages?|sentences?|reviews?)\b.{0,40}:?\W*$"
     r"|\blorem ipsum\b"
-    r"|\[[A-Za-z][\w' /-]{1,40}\]|\{[A-Za-z_][\w ]{0,40}\}|<[A-Za-z][\w ]{1,40}>|_{4,}|\bX{3,}\b|\.\.\.\s*\(.*\)",
+    r"|\[[A-Za-z][\w' /-]{1,40}\]|\{[A-Za-z_][\w ]{0,40}\}|<[A-Za-z][\w ]{1,40}>|_{4,}|\b(?-i:X{3,})\b|\.\.\.\s*\(.*\)",
     re.IGNORECASE,
 )
 #: Frequent short words by language, for texts in the Latin script; none stands in two lists.

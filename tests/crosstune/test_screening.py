@@ -54,6 +54,8 @@ def reason(text: str, shots=SHOTS) -> str | None:
         ("Call me at ____ today", "placeholder"),
         ("lorem ipsum dolor", "placeholder"),
         ("I paid [sic] twice for this", "placeholder"),
+        ("Order XXX is late", "placeholder"),
+        ("thank you, see you tomorrow xxx", None),
         ("Sure, here is the number: 4711", None),
         ("Billing!", "echo of the prompt"),
         ("A charge, or an invoice, and the money paid.", "echo of the prompt"),
