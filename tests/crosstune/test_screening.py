@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.screening import REASONS, Screen
+from crosstune.screening import REASONS, SAME_SHARE, Screen
 
 SHOTS = [
     "Where is my parcel? It should have been here on Monday, and nobody answers the phone.",
@@ -118,6 +118,26 @@ def test_nothing_fails_and_the_same_text_is_kept_once(shots, text):
     if first is None:
         assert screen.reason(text) == "duplicate"
         assert screen.reason(f"  {text.upper()} ") in {"duplicate", "other language", *REASONS}
+
+
+FEW_WORDS = st.lists(st.text("kq", min_size=1, max_size=4), min_size=1, max_size=7).map(" ".join)
+
+
+@hypothesis.given(st.lists(FEW_WORDS, max_size=6), st.lists(FEW_WORDS, max_size=30))
+def test_texts_are_the_same_from_seven_tenths_of_their_pieces_on(shots, texts):
+    def pieces(text):
+        return {f" {text} "[i : i + 4] for i in range(max(1, len(text) - 1))}
+
+    def like_one(text, others):
+        return any(
+            len(pieces(text) & pieces(other)) >= SAME_SHARE * len(pieces(text) | pieces(other)) for other in others
+        )
+
+    screen, kept = Screen(shots, []), []
+    for text in texts:
+        expected = "copy of a shot" if like_one(text, shots) else "duplicate" if like_one(text, kept) else None
+        assert screen.reason(text) == expected
+        kept += [] if expected else [text]
 
 
 @pytest.mark.fault("D15")
