@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from crosstune.augment.augment import AugmentConfig, AugmentResult
+from crosstune.augment.augment import MORE_ROOM, AugmentConfig, AugmentResult
 from crosstune.augment.budget import TOKENS_AROUND_MESSAGE
 from crosstune.augment.endpoint import Endpoint
+from crosstune.augment.generator import MAX_UNSURE_SENDS
 from crosstune.augment.plan import AugmentPlan
 from crosstune.augment.prompts import PROMPT_VERSION
 from crosstune.text_files import Json
@@ -30,20 +31,22 @@ class Estimate:
 def estimate(plan: AugmentPlan, config: AugmentConfig) -> Estimate:
     """Estimate a plan as if nothing of it were in the cache.
 
-    The prompt is counted at 4 bytes a token; the answer at half of the room it gets. The highest cost, which the cap goes by,
-    counts every byte of a prompt as a token and every answer at its full length.
+    The prompt is counted at 4 bytes a token; the answer at half of the room it gets. The most counts every byte of a prompt as a
+    token and the whole room of every answer, which is cut off and asked for again with more of it, each as often as it is sent
+    when nobody knows whether it was billed.
     """
     around = sum(TOKENS_AROUND_MESSAGE * (len(request.messages) + 1) for request in plan.requests)
     size = sum(request.prompt_bytes for request in plan.requests)
-    most = sum(request.max_tokens for request in plan.requests)
-    prompt, answer = size // BYTES_PER_TOKEN + around, most // 2
+    room = sum(request.max_tokens for request in plan.requests)
+    prompt, answer = size // BYTES_PER_TOKEN + around, room // 2
+    most_prompt, most_answer = 2 * MAX_UNSURE_SENDS * (size + around), (1 + MORE_ROOM) * MAX_UNSURE_SENDS * room
     price = config.price
     return Estimate(
         prompt_tokens=prompt,
         answer_tokens=answer,
-        most_answer_tokens=most,
+        most_answer_tokens=most_answer,
         cost=None if price is None else price.cost(prompt, answer),
-        most_cost=None if price is None else price.cost(size + around, most),
+        most_cost=None if price is None else price.cost(most_prompt, most_answer),
     )
 
 

@@ -23,6 +23,8 @@ from crosstune.screening import Screen
 
 #: Reasons that only an answer as a whole can have; those of single texts are in ``screening.REASONS``.
 NOT_BOUGHT, NO_ANSWER, CUT_OFF, UNREADABLE, MISSING = "over the cap", "empty answer", "cut off", "unreadable", "missing"
+#: How many times the room of an answer that was cut off the next one gets; it is asked for once.
+MORE_ROOM = 2
 #: Seconds that requests under way get to end in when the run is stopped.
 LAST_SECONDS = 5.0
 
@@ -174,11 +176,11 @@ async def _buy(
 
 
 async def _whole_answer(generator: Generator, request: GenerationRequest) -> Answer | None:
-    """The answer; where it was cut off, that to the same request with room for twice as much, once."""
+    """The answer; where it was cut off, that to the same request with more room."""
     answer = await generator.answer(request)
     if answer is None or answer.finish_reason != "length":
         return answer
-    return await generator.answer(replace(request, max_tokens=2 * request.max_tokens)) or answer
+    return await generator.answer(replace(request, max_tokens=MORE_ROOM * request.max_tokens)) or answer
 
 
 @dataclass

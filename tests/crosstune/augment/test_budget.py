@@ -150,12 +150,29 @@ def test_an_answer_without_a_count_is_charged_in_full(augment, server, prices):
     assert "  3 answers without a count of tokens, which the cost counts in full" in ran.outcome.out
 
 
+def most_by_dry_run(ran) -> float:
+    line = next(line for line in ran.outcome.out.splitlines() if line.startswith("cost: about $"))
+    return float(line.rpartition("$")[2])
+
+
 def test_the_dry_run_bounds_the_price(augment, server, prices):
     ran = augment(server(), "--dry-run", prices=prices, per_label=20)
     real = augment(server(), prices=prices, per_label=20)
-    line = next(line for line in ran.outcome.out.splitlines() if line.startswith("cost: about $"))
-    most = float(line.rpartition("$")[2])
-    assert 0 < real.account["cost_usd"] <= most
+    assert 0 < real.account["cost_usd"] <= most_by_dry_run(ran)
+
+
+def test_the_dry_run_bounds_the_price_of_the_worst_run(augment, server, prices):
+    """Every send is answered at the second time only, and then without a count and cut off, so that it is asked again."""
+    from tests.crosstune.augment.llm_server import Reply, completion
+
+    half = Reply(body=completion("x").body[:40], announced=4000)
+    cut = completion('{"texts": ["half of a', finish="length", usage=None)
+    running = server(lambda number, request: cut if number % 2 else half)
+    ran = augment(running, "--dry-run", prices=prices)
+    real = augment(running, prices=prices, concurrency=1)
+    assert len(running.requests) == 3 * 4
+    assert real.account["rejected"] == {"cut off": 15}
+    assert real.account["cost_usd"] == pytest.approx(most_by_dry_run(ran), abs=1e-4)
 
 
 def test_requests_under_way_never_exceed_the_concurrency(augment, server):
