@@ -1,11 +1,12 @@
-"""Few-shot splits: K examples a class to train on, the next K to choose by."""
+"""Few-shot splits, K examples a class to train on and the next K to choose by; and folds of what was drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from crosstune.errors import ConfigError
 from crosstune.examples import Example
@@ -54,3 +55,29 @@ def few_shot_split(pool: Sequence[Example], shots_per_label: int, seed: int) -> 
         elif count < 2 * shots_per_label:
             dev.append(example)
     return FewShotSplit(tuple(train), tuple(dev))
+
+
+def deal(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each of N texts: those of each class are dealt out in turn, in an order that the seed decides.
+
+    Example:
+        >>> deal(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
+        [1, 0, 0, 0, 1, 1]
+
+    Args:
+        classes: N classes, by number or name.
+        folds: At least 1.
+        seed: Taken modulo 2**32.
+
+    Returns:
+        int64 (N,), in 0 .. folds - 1.
+    """
+    random = np.random.RandomState(seed % (1 << 32))
+    names = np.asarray(classes)
+    fold = np.zeros(len(classes), np.int64)
+    dealt = 0
+    for name in dict.fromkeys(classes):  # as they appear: the order of the label file must not matter
+        members = random.permutation(np.flatnonzero(names == name))
+        fold[members] = (np.arange(len(members)) + dealt) % folds
+        dealt += len(members)
+    return fold

@@ -16,6 +16,7 @@ from crosstune.examples import Example, Text
 from crosstune.feature_cache import FeatureCache, default_cache_path
 from crosstune.features import cached_features, cached_pools
 from crosstune.labels import LabelSet
+from crosstune.sampling import deal
 from crosstune.training import token_layers, train_on
 
 FOLDS = 4
@@ -44,16 +45,8 @@ class Folds:
             ((2, 16), [4, 4])
         """
         repeats = REPEATS_OF_FEW if len(shots) <= MANY_SHOTS else REPEATS_OF_MANY
-        table = np.zeros((repeats, len(shots)), np.int64)
-        names = np.array([shot.label for shot in shots])
-        for repeat in range(repeats):
-            draw = np.random.RandomState((seed + 104_729 * (repeat + 1)) % (1 << 32))
-            dealt = 0
-            for name in dict.fromkeys(names.tolist()):
-                members = draw.permutation(np.flatnonzero(names == name))
-                table[repeat, members] = (np.arange(len(members)) + dealt) % FOLDS
-                dealt += len(members)
-        return cls(table)
+        names = [shot.label for shot in shots]
+        return cls(np.stack([deal(names, FOLDS, seed + 104_729 * (repeat + 1)) for repeat in range(repeats)]))
 
     def held_out(
         self,

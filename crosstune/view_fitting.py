@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crosstune.prior_training import STEPS, fit_prior
+from crosstune.sampling import deal
 
 #: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
 LIKELIHOOD_POWER = 1.0
@@ -61,16 +61,7 @@ class Folds:
 
 def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
     """Stratified folds: the shots of each class are dealt out in turn, in an order that the seed decides."""
-    repeats = []
-    for repeat in range(grid.repeats):
-        random = np.random.RandomState((seed + 7919 * repeat) % (1 << 32))
-        fold = np.zeros(len(targets), np.int64)
-        dealt = 0
-        for label in dict.fromkeys(targets):  # as they appear: the order of the label file must not matter
-            members = np.flatnonzero(np.asarray(targets) == label)
-            fold[random.permutation(members)] = (np.arange(len(members)) + dealt) % grid.folds
-            dealt += len(members)
-        repeats.append(torch.from_numpy(fold))
+    repeats = [torch.from_numpy(deal(targets, grid.folds, seed + 7919 * repeat)) for repeat in range(grid.repeats)]
     return Folds(grid, torch.stack(repeats))
 
 
