@@ -53,7 +53,7 @@ class Checkpoint:
         tokens: How ids are laid out around a text, template included.
         config: The settings, resolved.
         examples: The texts it was trained on.
-        summary: What training reports of itself: held-out accuracy, choices, seconds.
+        summary: What training reports of itself: held-out accuracy, choices.
     """
 
     head: LabelAttentionHead = field(repr=False)

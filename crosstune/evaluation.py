@@ -12,6 +12,8 @@ import numpy.typing as npt
 from crosstune.text_files import Json
 
 ECE_BINS = 15
+#: Standard errors to either side of a mean that make an interval of 95 %.
+Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def risk_coverage(
     return (answered / len(order))[last], (wrong / answered)[last]
 
 
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(hits: int, trials: int) -> tuple[float, float]:
     """A 95 % interval for a rate (Wilson 1927).
 
     Example:
@@ -185,7 +187,7 @@ def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
     """
     if trials == 0:
         return 0.0, 1.0
-    rate, square = hits / trials, z * z / trials
+    rate, square = hits / trials, Z95 * Z95 / trials
     middle = (rate + square / 2) / (1 + square)
-    half = z * math.sqrt(rate * (1 - rate) / trials + square / trials / 4) / (1 + square)
+    half = Z95 * math.sqrt(rate * (1 - rate) / trials + square / trials / 4) / (1 + square)
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -169,7 +169,8 @@ def _risk(answers: Answers) -> list[str]:
     curves = [("surest first", answers.probs.max(1), answers.threshold, "probability", 0)]
     if answers.scope is not None:
         curves.append(("nearest to a label first", answers.scope, answers.scope_threshold, "scope", 1))
-    found = [risk_coverage(scores, answers.right) for _, scores, *_ in curves]
+    rightly = answers.right
+    found = [risk_coverage(scores, rightly) for _, scores, *_ in curves]
     highest = max(float(risk[coverage >= 0.05].max()) for coverage, risk in found)
     plot = Plot(
         "risk and coverage",
@@ -210,7 +211,7 @@ def _mistakes(answers: Answers) -> str:
     wrong = np.flatnonzero(~answers.right)
     if not len(wrong):
         return "<p>None.</p>"
-    top = answers.probs.max(1)
+    top, answered = answers.probs.max(1), answers.answered
     order = wrong[np.argsort(-top[wrong], kind="stable")][:SHOWN]
     rows = []
     for at in order:
@@ -218,7 +219,7 @@ def _mistakes(answers: Answers) -> str:
         text = short(" | ".join(example.parts), CHARACTERS)
         said = answers.labels[int(answers.probs[at].argmax())]
         gave = answers.probs[at, answers.labels.index(example.label)]
-        rows.append([text, example.label, said, f"{top[at]:.2f}", f"{gave:.2f}", "" if answers.answered[at] else "yes"])
+        rows.append([text, example.label, said, f"{top[at]:.2f}", f"{gave:.2f}", "" if answered[at] else "yes"])
     head = ["text", "true label", "answered as", "with", "true label got", "abstains"]
     left = "" if len(wrong) <= SHOWN else f'<p class="faint">{SHOWN} of {len(wrong)} mistakes.</p>'
     return table(head, rows, numbers=(3, 4)) + left
