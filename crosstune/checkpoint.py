@@ -24,7 +24,7 @@ from crosstune.labels import Label, LabelSet
 from crosstune.pooling import MERGES, POOLS, Atom, FeatureSpec
 from crosstune.text_files import Json, parse_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STATE_NAME = "checkpoint.json"
 HEAD_NAME = "head.safetensors"
 EXAMPLES_NAME = "examples.jsonl"
@@ -68,6 +68,12 @@ class Checkpoint:
     def text_pair(self) -> bool:
         """Whether an input is two texts."""
         return any(example.text_pair is not None for example in self.examples)
+
+    @property
+    def shots(self) -> int:
+        """How many of the examples are shots: the first ones. Those behind them are generated texts that the filter kept."""
+        found = self.summary.get("shots")
+        return found if isinstance(found, int) and 0 <= found <= len(self.examples) else len(self.examples)
 
     @property
     def threshold(self) -> float | None:
@@ -147,14 +153,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         state = cast("dict[str, Json]", parse_json(files[STATE_NAME].decode("utf-8"), where))
         version = state["format_version"]
-        if (
-            state["format"] != "crosstune-checkpoint"
-            or not isinstance(version, int)
-            or not 1 <= version <= FORMAT_VERSION
-        ):
+        if state["format"] != "crosstune-checkpoint" or not isinstance(version, int) or version != FORMAT_VERSION:
+            old = isinstance(version, int) and version < FORMAT_VERSION  # its head and its digest meant something else
             raise CheckpointError(
                 f"{where}: format {state['format']} {version}, this reader knows crosstune-checkpoint {FORMAT_VERSION}. "
-                "Upgrade crosstune-export."
+                + ("Train again." if old else "Upgrade crosstune-export.")
             )
         return _from_state(state, files, folder)
     except CheckpointError:

@@ -250,14 +250,14 @@ def test_a_header_length_of_many_gigabytes_is_refused(folder):
 
 @pytest.mark.fault("F6")
 @pytest.mark.parametrize(
-    ("key", "value"), [("format_version", 2), ("format_version", 0), ("format_version", "1"), ("format", "other")]
+    ("key", "value"), [("format_version", 3), ("format_version", 1), ("format_version", "2"), ("format", "other")]
 )
 def test_another_format_is_refused(folder, key, value):
     edit_state(folder, lambda state: state.update({key: value}))
-    found = {"format": "crosstune-checkpoint", "format_version": 1} | {key: value}
+    found = {"format": "crosstune-checkpoint", "format_version": 2} | {key: value}
     assert refused(folder) == (
         f"{folder / 'checkpoint.json'}: format {found['format']} {found['format_version']}, "
-        "this reader knows crosstune-checkpoint 1. Upgrade crosstune-export."
+        f"this reader knows crosstune-checkpoint 2. {'Train again' if value == 1 else 'Upgrade crosstune-export'}."
     )
 
 
