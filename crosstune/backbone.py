@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,22 @@ from crosstune.backbone_files import (
 from crosstune.errors import BackboneError, ConfigError
 from crosstune.examples import Text
 from crosstune.text_files import whole_text
+
+#: Of a longer text only so many bytes of UTF-8 are read.
+MAX_TEXT_BYTES = 65_536
+#: Fields of a configuration that change what the same weights compute.
+_USES = (
+    "model_type",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "hidden_activation",
+    "activation",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "norm_eps",
+    "rms_norm_eps",
+)
 
 
 @dataclass(frozen=True)
@@ -164,8 +181,10 @@ class FrozenBackbone:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over every weight, the configuration's sizes and the tokenizer."""
+        """SHA-256 (hex) over every weight, what the configuration says of their use, and the tokenizer."""
         digest = hashlib.sha256()
+        uses = {name: getattr(self.model.config, name, None) for name in _USES}
+        digest.update(json.dumps(uses, default=str).encode())
         for key, value in sorted(self.model.state_dict().items()):
             if key.endswith(("position_ids", "token_type_ids")) or key.startswith("pooler."):
                 continue  # buffers that some versions keep, and a pooler that nothing here uses
@@ -216,18 +235,21 @@ class FrozenBackbone:
         rows = []
         for text in texts:
             parts = (text,) if isinstance(text, str) else text
-            ids = [self._tokenizer.encode(whole_text(part), add_special_tokens=False).ids for part in parts]
+            data = [whole_text(part).encode("utf-8") for part in parts]
+            cut = any(len(part) > MAX_TEXT_BYTES for part in data)
+            read = [part[:MAX_TEXT_BYTES].decode("utf-8", "ignore") for part in data]
+            ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part in read]
             if len(ids) == 1:
                 budget = spec.max_length_tokens - len(spec.prefix_ids) - len(spec.suffix_ids)
                 row = (*spec.prefix_ids, *ids[0][:budget], *spec.suffix_ids)
-                rows.append(TokenRow(row, (0,) * len(row), len(ids[0]) > budget))
+                rows.append(TokenRow(row, (0,) * len(row), cut or len(ids[0]) > budget))
                 continue
             special = len(spec.prefix_ids) + len(spec.infix_ids) + len(spec.suffix_ids)
             first, second = longest_first(len(ids[0]), len(ids[1]), spec.max_length_tokens - special)
             head = (*spec.prefix_ids, *ids[0][:first], *spec.infix_ids)
             tail = (*ids[1][:second], *spec.suffix_ids)
             types = (0,) * len(head) + (spec.second_type_id,) * len(tail)
-            rows.append(TokenRow(head + tail, types, first < len(ids[0]) or second < len(ids[1])))
+            rows.append(TokenRow(head + tail, types, cut or first < len(ids[0]) or second < len(ids[1])))
         return rows
 
     def forward(self, rows: Sequence[TokenRow]) -> HiddenStates:

@@ -401,3 +401,13 @@ def test_the_length_recorded_by_sentence_transformers_counts_up_to_the_limit(cop
     for nonsense in ("{", "[]", '{"max_seq_length": null}', "{}"):
         (copied / "sentence_bert_config.json").write_text(nonsense)
         assert FrozenBackbone.load(str(copied), device="cpu").tokens.max_length_tokens == 64
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_attention_heads", 4), ("hidden_act", "relu"), ("layer_norm_eps", 0.1)]
+)
+def test_the_digest_knows_what_is_done_with_the_weights(tmp_path, tiny_backbone, tiny_backbone_dir, field, value):
+    other = shutil.copytree(tiny_backbone_dir, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    (other / "config.json").write_text(json.dumps({**config, field: value}), "utf-8")
+    assert FrozenBackbone.load(str(other), device="cpu").digest != tiny_backbone.digest

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from crosstune.backbone import MAX_TEXT_BYTES
 from crosstune.backbone import longest_first as training_longest_first
 from crosstune.examples import read_examples
 from crosstune_export import BundleContentError, InputError
@@ -299,3 +300,16 @@ def test_unusable_tokenizer(tiny_backbone, data, found):
         TextTokenizer(data, layout_of(tiny_backbone), False, "some.bundle/tokenizer.json")
     assert str(caught.value).startswith(f"some.bundle/tokenizer.json: {found}")
     assert str(caught.value).lower().endswith("build the bundle again.")
+
+
+@pytest.mark.parametrize("space", [" ", "\u3000"])
+def test_training_and_serving_stop_reading_at_the_same_byte(minilm, space):
+    tokens = minilm.tokens
+    layout = TokenLayout(
+        tokens.max_length_tokens, tokens.prefix_ids, tokens.infix_ids, tokens.suffix_ids, tokens.pad_id, MAX_TEXT_BYTES
+    )
+    tokenizer = TextTokenizer(minilm.tokenizer_json, layout, False, "x")
+    texts = [space * 70_000 + "where is my parcel", "parcel " + space * 21_840 + "here", "caf\udce9"]
+    served = [(row.ids, row.truncated) for row in tokenizer.rows(texts)]
+    assert [(row.ids, row.truncated) for row in minilm.tokenize(texts)] == served
+    assert served[0] == ((101, 102), True)
