@@ -24,8 +24,7 @@ from crosstune.text_files import Json
 
 Progress = Callable[[int, int], None]
 
-#: With ``layers = "auto"``: how many layers may be left out, and what may be lost on held-out shots for each that is.
-DEPTHS_TRIED = 3
+#: With ``layers = "auto"``: what fewer layers may lose on held-out shots, of accuracy and of the loss itself.
 ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
 
 
@@ -54,9 +53,9 @@ class EncodedTask:
 
 
 def depths(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
-    """Numbers of layers that a run tries, the most first."""
+    """Numbers of layers that a run tries, the most first; ``auto`` goes down to half, in steps of a sixth or one layer."""
     if config.layers == "auto":
-        return tuple(range(layer_count, max(0, layer_count - DEPTHS_TRIED), -1))
+        return tuple(range(layer_count, (layer_count + 1) // 2 - 1, -max(1, layer_count // 6)))
     return (layer_count if config.layers is None else config.layers,)
 
 
@@ -78,7 +77,7 @@ def fit_default(
         DataError: A threshold is to be chosen, and there are no shots to choose it by.
     """
     tried = depths(config, backbone.layer_count)
-    best: tuple[PriorHead, Selection] | None = None
+    fits: list[tuple[PriorHead, Selection]] = []
     report: list[Json] = []
     views = len(default_views(1))
     for number, depth in enumerate(tried):
@@ -88,10 +87,11 @@ def fit_default(
 
         head, chosen = _fit_depth(task, backbone, depth, config.seed, step)
         report.append({"layers": depth, "cv_accuracy": chosen.accuracy, "cv_loss": chosen.loss})
-        if best is None or _as_good(chosen, best[1]):
-            best = head, chosen
-    assert best is not None
-    head, chosen = best
+        if all(
+            _as_good(chosen, deeper) for _, deeper in (*fits[:1], *fits[-1:])
+        ):  # all layers, and the fewest that did
+            fits.append((head, chosen))
+    head, chosen = fits[-1]
     summary: dict[str, Json] = {
         "cv_accuracy": chosen.accuracy,
         "cv_loss": chosen.loss,
@@ -120,8 +120,11 @@ def _thresholds(task: EncodedTask, head: PriorHead, chosen: Selection, target: s
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
     if kind == "precision":
-        gold = torch.searchsorted(torch.unique(task.targets), task.targets[: task.shots]).cpu().numpy()
-        return {"threshold": precision_threshold(chosen.held_out.softmax(1).cpu().numpy(), gold, float(value))}
+        features = cached_features(task.texts, head.spec, head.queries)[: task.shots].to(head.label_keys)
+        logits = features @ head.label_keys.t() + head.label_bias  # of labels without shots, which compete too
+        logits[:, torch.unique(task.targets)] = chosen.held_out
+        gold = task.targets[: task.shots].cpu().numpy()
+        return {"threshold": precision_threshold(logits.softmax(1).cpu().numpy(), gold, float(value))}
     size, atoms = head.scope_keys.shape[1], head.scope_atoms
     texts = cached_features(task.texts, head.spec)[:, :size].to(head.scope_keys)
     described = _described(task, head.spec, texts.device)[:, :size]
@@ -155,8 +158,9 @@ def _fit_depth(
         found=seen.found,
     )
     size = mean_atoms(spec) * backbone.hidden_size
+    shots = seen.texts[: task.shots, :size]
     tensors = {
-        "scope_keys": scope_keys(seen.texts[:, :size], task.targets, seen.labels[:, :size], mean_atoms(spec)),
+        "scope_keys": scope_keys(shots, task.targets[: task.shots], seen.labels[:, :size], mean_atoms(spec)),
         "label_keys": chosen.label_keys,
         "label_bias": chosen.label_bias,
         "label_queries": seen.queries,
@@ -213,5 +217,9 @@ def _label_queries(task: EncodedTask, backbone: FrozenBackbone, spec: FeatureSpe
     for label in task.labels:
         states = [torch.from_numpy(next(sentences)[at].astype("float32")) for _ in label.descriptions]
         tokens.append([part[:, first : part.shape[1] - last].to(backbone.device) for part in states])
+        if any(not part.shape[1] for part in tokens[-1]):
+            raise DataError(
+                f"labels: a description of {label.name!r} has no token for {backbone.name}, expected words. Describe it in others."
+            )
     queries, owner = choose_queries(tokens)
     return queries, query_weights(owner, len(task.labels), len(at))

@@ -192,6 +192,7 @@ def train_on(
             raise TrainingError(f"training: {name} is not finite. Look for absurd texts, or lower the learning rate.")
     summary |= {
         "examples": len(examples),
+        "shots": len(shots),
         "examples_sha256": examples_digest(examples),
     }
     return Checkpoint(

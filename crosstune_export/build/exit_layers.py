@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from crosstune.backbone import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.training import train
+from crosstune.training import train_on
 
 #: Of held-out accuracy, what a head on fewer layers may lose.
 MOST_LOST = 0.03
@@ -31,10 +31,11 @@ def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[C
     """
     if trained.head.kind != "default" or accuracy(trained) is None:
         return
+    shots, further = trained.examples[: trained.shots], trained.examples[trained.shots :]
     all_layers = trained.head.spec.last_layer
-    for layers in range(all_layers - 1, max(1, all_layers // 2) - 1, -1):
+    for layers in range(all_layers - 1, (all_layers + 1) // 2 - 1, -1):
         config = trained.config.model_copy(update={"layers": layers, "shots": None})
-        again = train(trained.examples, trained.labels, config, backbone=backbone)
+        again = train_on(shots, further, trained.labels, config, backbone)
         yield replace(
             again, config=trained.config, backbone=trained.backbone, summary={**trained.summary, **again.summary}
         )

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune import Example, LabelSet, TrainConfig, train
+from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
 from crosstune.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
 from crosstune.errors import ConfigError, DataError
+from crosstune.training import predict_proba, train_on
 from tests.tolerances import FEATURES_TO_ORACLE
 
 
@@ -124,3 +125,23 @@ def test_a_pair_of_labels_far_from_a_text_gives_a_low_scope(tiny_backbone):
     scope = head.scope(head(states.states, states.mask)[1])
     assert scope[0] == pytest.approx(1, abs=1e-4)
     assert scope[1] < scope[0]
+
+
+def test_generated_texts_do_not_move_the_scope(tiny_backbone, tiny_examples, tiny_labels):
+    shots, further = tiny_examples[::2], tiny_examples[1::2]
+    config = TrainConfig(abstain_at="coverage=0.9")
+    alone = train_on(shots, (), tiny_labels, config, tiny_backbone)
+    both = train_on(shots, further, tiny_labels, config, tiny_backbone)
+    assert both.scope_threshold == alone.scope_threshold
+    torch.testing.assert_close(both.head.scope_keys, alone.head.scope_keys, rtol=0, atol=0)
+
+
+def test_labels_without_shots_compete_where_precision_is_promised(minilm, support_desk):
+    labels = read_labels(support_desk.labels)
+    shots = [example for example in read_examples(support_desk.train) if example.label in labels.names[:2]]
+    with pytest.warns(UserWarning, match="known by description only"):
+        trained = train(shots, labels, TrainConfig(abstain_at="precision=0.9"), backbone=minilm)
+    probs = predict_proba(trained, minilm, [example.content for example in shots])
+    answered = probs.max(1) >= trained.threshold
+    right = probs.argmax(1) == labels.indices(shots)
+    assert (answered & ~right).sum() <= 0.1 * answered.sum()

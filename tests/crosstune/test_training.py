@@ -187,6 +187,7 @@ def test_the_summary_of_the_default_head(tiny_backbone, tiny_examples, tiny_labe
         "examples_sha256",
         "layers",
         "layers_tried",
+        "shots",
         "views",
     ]
     assert 0 <= summary["cv_accuracy"] <= 1
@@ -419,3 +420,12 @@ def test_the_same_bytes_in_another_process_whatever_its_hash_seed_and_locale(
         results.append({path.name: path.read_bytes() for path in sorted((tmp_path / f"out-{seed}").iterdir())})
     assert results[0] == results[1]
     assert len(results[0]) == 4
+
+
+def test_a_description_without_a_token_is_refused(tiny_backbone):
+    labels = LabelSet.from_mapping({"a": "kind words", "b": "\u0301"})  # an accent alone, which the tokenizer takes off
+    with pytest.raises(DataError) as caught:
+        train([Example("one", "a"), Example("two", "b")], labels, backbone=tiny_backbone)
+    assert str(caught.value) == (
+        f"labels: a description of 'b' has no token for {tiny_backbone.name}, expected words. Describe it in others."
+    )

@@ -6,8 +6,10 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
-from crosstune import load_checkpoint
+from crosstune import TrainConfig, load_checkpoint
+from crosstune.training import train_on
 from crosstune_export import Classifier, GateError
 from crosstune_export.build import pipeline
 from crosstune_export.build.exit_layers import accuracy, on_fewer_layers
@@ -87,3 +89,13 @@ def test_a_depth_that_loses_too_much_is_not_built(tmp_path, tiny_checkpoint_dir,
 
 def test_heads_that_have_no_other_depth(tiny_paper_checkpoint_dir, tiny_backbone):
     assert list(on_fewer_layers(load_checkpoint(tiny_paper_checkpoint_dir), tiny_backbone)) == []
+
+
+def test_generated_texts_are_no_shots_on_fewer_layers_either(tmp_path, tiny_backbone, tiny_examples, tiny_labels):
+    shots, further = tiny_examples[::2], tiny_examples[1::2]
+    train_on(shots, further, tiny_labels, TrainConfig(), tiny_backbone).save(tmp_path / "x.ckpt")
+    (shallow,) = on_fewer_layers(load_checkpoint(tmp_path / "x.ckpt"), tiny_backbone)
+    expected = train_on(shots, further, tiny_labels, TrainConfig(layers=1), tiny_backbone)
+    assert accuracy(shallow) == accuracy(expected)
+    for name, tensor in expected.head.tensors().items():
+        torch.testing.assert_close(shallow.head.tensors()[name], tensor, rtol=0, atol=0)
