@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from crosstune.errors import DataError
 from crosstune.examples import Example, Text
 from crosstune.labels import LabelSet
 from crosstune.training import predict_proba, train
+
+Label = str | int
 
 
 class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -36,7 +38,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ['shipping']
 
     Attributes:
-        classes_: Label names, (L,), in the order of the label descriptions; columns of ``predict_proba``.
+        classes_: Labels, (L,), sorted as scikit-learn wants them, of the kind that ``fit`` got; columns of ``predict_proba``.
         checkpoint_: What was trained; ``save`` writes it.
     """
 
@@ -58,16 +60,16 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self,
-        X: Sequence[Text],
-        y: Sequence[str],
-        label_descriptions: Mapping[str, str | Sequence[str]] | None = None,
+        X: Iterable[Text],
+        y: Iterable[Label],
+        label_descriptions: Mapping[Label, str | Sequence[str]] | None = None,
     ) -> CrossTuneClassifier:
         """Train on N texts.
 
         Args:
             X: N texts, or N pairs of texts.
-            y: N label names.
-            label_descriptions: Label name to its description or descriptions; the names themselves when None.
+            y: N labels: names, or integers, which a checkpoint has as digits.
+            label_descriptions: Label to its description or descriptions; the names themselves when None.
 
         Raises:
             DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.
@@ -76,11 +78,18 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if isinstance(X, str) or isinstance(y, str):
             raise DataError("fit: found one string, expected a list of texts and a list of labels.")
+        X, y = list(X), [label.item() if isinstance(label, np.generic) else label for label in y]
         if len(X) != len(y):
             raise DataError(f"fit: {len(X)} texts and {len(y)} labels, expected as many of each.")
+        kind = int if y and type(y[0]) is int else str
         for i, (text, label) in enumerate(zip(X, y, strict=True)):
-            if not isinstance(label, str) or not (isinstance(text, str) or _is_pair(text)):
-                raise DataError(f"fit: item {i} is {text!r:.40} labelled {label!r:.40}, expected strings.")
+            if not isinstance(label, kind) or not (isinstance(text, str) or _is_pair(text)):
+                expected = "strings" if kind is str else "a string and an integer, as the labels before it are"
+                raise DataError(f"fit: item {i} is {text!r:.40} labelled {label!r:.40}, expected {expected}.")
+        given = label_descriptions or {label: str(label).replace("_", " ") for label in sorted(set(y))}
+        described = {str(label): sentences for label, sentences in given.items()}
+        if kind is int and (odd := [label for label in described if not label.removeprefix("-").isdecimal()]):
+            raise DataError(f"fit: a description of {odd[0]!r}, expected integers, as the labels of the texts are.")
         config = validated(
             {
                 "backbone": self.backbone,
@@ -90,7 +99,6 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             },
             "CrossTuneClassifier",
         )
-        described = label_descriptions or {str(name): str(name).replace("_", " ") for name in sorted(set(y))}
         examples = [
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)
             for i, (text, label) in enumerate(zip(X, map(str, y), strict=True), 1)
@@ -105,13 +113,16 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             where="fit",
         )
         self._backbone: FrozenBackbone | None = backbone
-        self.classes_ = np.array(self.checkpoint_.labels.names)
+        names = self.checkpoint_.labels.names
+        classes = [kind(name) for name in names]
+        self._columns = sorted(range(len(names)), key=classes.__getitem__)
+        self.classes_ = np.array(sorted(classes))
         return self
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_backbone": None}  # its hooks cannot be pickled, and it is large
 
-    def predict_proba(self, X: Sequence[Text]) -> npt.NDArray[np.float32]:
+    def predict_proba(self, X: Iterable[Text]) -> npt.NDArray[np.float32]:
         """Class probabilities of N texts, float32 (N, L).
 
         Raises:
@@ -128,9 +139,9 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
-        return predict_proba(self.checkpoint_, self._backbone, texts)
+        return predict_proba(self.checkpoint_, self._backbone, texts)[:, self._columns]
 
-    def predict(self, X: Sequence[Text]) -> npt.NDArray[np.str_]:
+    def predict(self, X: Iterable[Text]) -> npt.NDArray[np.str_ | np.int64]:
         """The most probable label of each of N texts, (N,)."""
         probs = self.predict_proba(X)
         return np.asarray(self.classes_[probs.argmax(1)])

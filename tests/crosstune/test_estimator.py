@@ -6,8 +6,10 @@ import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpo
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import cross_val_score
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_checkpoint, train
 from crosstune.config import TrainConfig
@@ -52,7 +54,8 @@ def test_it_is_the_same_training(
 ):
     checkpoint = train(tiny_examples, tiny_labels, TrainConfig(backbone=str(tiny_backbone_dir)), backbone=tiny_backbone)
     expected = predict_proba(checkpoint, tiny_backbone, tiny_other_texts)
-    np.testing.assert_array_equal(fitted.predict_proba(tiny_other_texts), expected)
+    columns = [checkpoint.labels.names.index(name) for name in fitted.classes_]
+    np.testing.assert_array_equal(fitted.predict_proba(tiny_other_texts), expected[:, columns])
     assert fitted.checkpoint_.examples == checkpoint.examples
 
 
@@ -63,7 +66,7 @@ def test_predictions_are_names(fitted, texts, names):
     np.testing.assert_allclose(probs.sum(1), 1, rtol=0, atol=ROW_SUM)
     answers = fitted.predict(np.array(texts))
     assert answers.tolist() == [fitted.classes_[row.argmax()] for row in probs]
-    assert fitted.classes_.tolist() == ["shipping", "billing", "praise"]
+    assert fitted.classes_.tolist() == ["billing", "praise", "shipping"]  # sorted, though the descriptions are not
     assert fitted.score(texts, names) == np.mean(answers == np.array(names))
     assert fitted.score(texts, names) > 0.7  # chance is 0.33, and the backbone is random
 
@@ -134,7 +137,8 @@ def test_it_saves_the_checkpoint(tmp_path, fitted, tiny_other_texts):
     fitted.save(tmp_path / "c")
     checkpoint = load_checkpoint(tmp_path / "c")
     probs = predict_proba(checkpoint, checkpoint.load_backbone(device="cpu"), tiny_other_texts)
-    np.testing.assert_array_equal(probs, fitted.predict_proba(tiny_other_texts))
+    columns = [checkpoint.labels.names.index(name) for name in fitted.classes_]
+    np.testing.assert_array_equal(probs[:, columns], fitted.predict_proba(tiny_other_texts))
     with pytest.raises(OutputExistsError):
         fitted.save(tmp_path / "c")
     fitted.save(tmp_path / "c", force=True)
@@ -185,6 +189,12 @@ def refused(error_class, X, y, described=None, **parameters):
         (["a", 3], ["x", "y"], "fit: item 1 is 3 labelled 'y', expected strings."),
         (["a", None], ["x", "y"], "fit: item 1 is None labelled 'y', expected strings."),
         (["a", "b"], ["x", 1], "fit: item 1 is 'b' labelled 1, expected strings."),
+        (
+            ["a", "b"],
+            [1, "x"],
+            "fit: item 1 is 'b' labelled 'x', expected a string and an integer, as the labels before it are.",
+        ),
+        (["a", "b"], [True, False], "fit: item 0 is 'a' labelled True, expected strings."),
         (["a", ("b",)], ["x", "y"], "fit: item 1 is ('b',) labelled 'y', expected strings."),
         (["a", ()], ["x", "y"], "fit: item 1 is () labelled 'y', expected strings."),
         ([("a", "b", "c")], ["x"], "fit: item 0 is ('a', 'b', 'c') labelled 'x', expected strings."),
@@ -220,3 +230,37 @@ def test_bad_settings_are_refused():
     assert refused(BackboneError, ["a", "b"], ["x", "y"]) == (
         "backbone: /nowhere is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
     )
+
+
+def test_scorers_of_scikit_learn_read_the_right_columns(fitted, texts, names):
+    probs = fitted.predict_proba(texts)
+    own = probs[np.arange(len(names)), [fitted.classes_.tolist().index(name) for name in names]]
+    assert get_scorer("neg_log_loss")(fitted, texts, names) == pytest.approx(float(np.log(own).mean()), rel=1e-5)
+
+
+def test_integers_are_labels_too(tiny_backbone_dir, texts, names, descriptions):
+    numbers = [[10, -2, 9][list(descriptions).index(name)] for name in names]
+    described = dict(zip((10, -2, 9), descriptions.values(), strict=True))
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu").fit(texts, np.array(numbers), described)
+    assert model.classes_.tolist() == [-2, 9, 10]
+    assert model.checkpoint_.labels.names == ("10", "-2", "9")
+    assert np.mean(model.predict(texts) == numbers) == model.score(texts, numbers) > 0.7
+    with pytest.raises(DataError) as caught:
+        model.fit(texts, numbers, {**described, "x": "else"})
+    assert str(caught.value) == "fit: a description of 'x', expected integers, as the labels of the texts are."
+
+
+def test_probabilities_out_of_fold(tiny_backbone_dir, texts, names):
+    """scikit-learn numbers the labels for this."""
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
+    probs = cross_val_predict(model, np.array(texts), np.array(names), cv=2, method="predict_proba")
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=0, atol=ROW_SUM)
+    voting = VotingClassifier([("a", model)]).fit(texts, names)
+    assert set(voting.predict(texts)) <= set(names)
+
+
+def test_texts_and_labels_to_learn_from_may_come_one_by_one(tiny_backbone_dir, texts, names, fitted):
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper").fit(
+        iter(texts), iter(names)
+    )
+    assert model.classes_.tolist() == fitted.classes_.tolist()
