@@ -139,17 +139,17 @@ def _trials_table(trials: Sequence[Trial]) -> str:
 
 
 def _graph_table(trial: Trial) -> str:
-    """Nodes and constant bytes of each stage."""
+    """Nodes and constant bytes of each stage; the encoder ends at its last normalization."""
     model = onnx.load_from_string(trial.model)
     sizes = {tensor.name: tensor.ByteSize() for tensor in model.graph.initializer}
     nodes: dict[str, Counter[str]] = {}
     weight: Counter[str] = Counter()
-    stage = "embeddings"
-    last = max(i for i, node in enumerate(model.graph.node) if node.op_type in ("MatMul", *_PRODUCTS))
+    before = "embeddings"
+    encoder = _behind(model.graph)
     for index, node in enumerate(model.graph.node):
         if node.op_type in _PRODUCTS:
-            stage = "encoder"
-        kind = "features and labels" if index > last + 4 else stage
+            before = "encoder"
+        kind = before if index in encoder else "features and labels"
         nodes.setdefault(kind, Counter())[node.op_type] += 1
         for name in node.input:
             weight[kind] += sizes.pop(name, 0)
@@ -163,6 +163,20 @@ def _graph_table(trial: Trial) -> str:
         for kind, count in nodes.items()
     ]
     return table(["stage", "nodes", "MB", "most frequent"], rows, numbers=(1, 2))
+
+
+def _behind(graph: onnx.GraphProto) -> set[int]:
+    """Indices of the last normalization and of all nodes that it needs."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    norms = (index for index, node in enumerate(graph.node) if node.op_type.endswith("LayerNormalization"))
+    todo = [max(norms, default=len(graph.node) - 1)]
+    found: set[int] = set()
+    while todo:
+        index = todo.pop()
+        if index not in found:
+            found.add(index)
+            todo += [makers[name] for name in graph.node[index].input if name in makers]
+    return found
 
 
 _PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttention")

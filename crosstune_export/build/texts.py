@@ -9,6 +9,9 @@ from crosstune.checkpoint import Checkpoint
 from crosstune.examples import Text, read_examples
 from crosstune_export.build.probes import PROBES
 
+#: Probabilities in a self-test, all samples together: some 5 MB of JSON.
+MOST_SELFTEST_NUMBERS = 400_000
+
 
 def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text], list[str] | None]:
     """What a graph is judged on: the calibration file, else the training texts, else (no shots) the descriptions.
@@ -18,7 +21,7 @@ def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text
     """
     examples = trained.examples if calibration is None else read_examples(calibration)
     if not examples:
-        return selftest_texts(trained)[: len(trained.labels)], None
+        return _inputs(trained, _descriptions(trained)), None
     return [example.content for example in examples], [example.label for example in examples]
 
 
@@ -34,8 +37,16 @@ def halves(texts: Sequence[Text]) -> list[Text]:
 
 
 def selftest_texts(trained: Checkpoint) -> list[Text]:
-    """Texts that may be published: descriptions and probes, never training texts."""
-    texts = [*(sentence for label in trained.labels for sentence in label.descriptions), *PROBES]
-    if trained.text_pair:
-        return list(zip(texts, texts[1:] + texts[:1], strict=True))
-    return list(texts)
+    """Texts that may be published, never training texts: probes and descriptions, not all of them where there are many labels."""
+    sentences = _descriptions(trained)
+    room = max(1, MOST_SELFTEST_NUMBERS // len(trained.labels) - len(PROBES))
+    return _inputs(trained, [*sentences[:: -(-len(sentences) // room)], *PROBES])
+
+
+def _descriptions(trained: Checkpoint) -> list[str]:
+    return [sentence for label in trained.labels for sentence in label.descriptions]
+
+
+def _inputs(trained: Checkpoint, texts: list[str]) -> list[Text]:
+    """The texts, or pairs of each with the next where an input is a pair."""
+    return list(zip(texts, texts[1:] + texts[:1], strict=True)) if trained.text_pair else list(texts)

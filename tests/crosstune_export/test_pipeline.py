@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from crosstune import BackboneError, OutputExistsError, TrainConfig, load_checkpoint, train
+from crosstune import BackboneError, LabelSet, OutputExistsError, TrainConfig, load_checkpoint, train
 from crosstune.training import predict_proba
 from crosstune_export import Classifier, GateError, UsageError
 from crosstune_export.build import pipeline, verify
@@ -231,3 +231,25 @@ def test_settings_out_of_range(tmp_path, tiny_checkpoint_dir, config, message):
     with pytest.raises(UsageError) as caught:
         build(tiny_checkpoint_dir, tmp_path / "x.bundle", config)
     assert str(caught.value) == message
+
+
+def test_without_shots_a_graph_is_judged_on_every_description(tmp_path, tiny_backbone):
+    labels = LabelSet.from_mapping({"ship": ["a parcel", "the box", "where is it"], "praise": "thanks and kind words"})
+    with pytest.warns(UserWarning, match="known by description only"):
+        train([], labels, backbone=tiny_backbone).save(tmp_path / "x.ckpt")
+    result = build(tmp_path / "x.ckpt", tmp_path / "x.bundle", ANY_FLIPS)
+    assert result.shipped.on_texts.texts == 4
+
+
+@pytest.mark.slow
+def test_a_thousand_labels(tmp_path, tiny_backbone):
+    letters = "abcdefghij"
+    labels = LabelSet.from_mapping(
+        {f"{a} {b} {c}": f"{a} {b} {c} parcel" for a in letters for b in letters for c in letters}
+    )
+    with pytest.warns(UserWarning, match="known by description only"):
+        train([], labels, backbone=tiny_backbone).save(tmp_path / "x.ckpt")
+    build(tmp_path / "x.ckpt", tmp_path / "x.bundle", replace(FP32, max_flips_percent=100))
+    classifier = Classifier.load(tmp_path / "x.bundle")
+    assert len(classifier.labels) == 1000
+    assert classifier.selftest().passed

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,3 +42,18 @@ def test_a_search_ships_one_graph_and_writes_the_page(tmp_path, tiny_checkpoint_
     for trial in result.trials:
         assert trial.candidate.name in text and trial.verdict in text
     assert "McNemar" in text and "fuse_encoder" in text
+
+
+def test_a_stage_is_what_a_person_calls_it(tmp_path, tiny_checkpoint_dir, tiny_labels):
+    file = tmp_path / "report.html"
+    config = BuildConfig("fp32", max_flips_percent=100, report=file)
+    graph = build(tiny_checkpoint_dir, tmp_path / "x.bundle", config).shipped.model
+    rows = dict(
+        re.findall(r"<tr><td>(embeddings|encoder|features and labels)</td><td[^>]*>(\d+)</td>", file.read_text("utf-8"))
+    )
+    nodes = onnx.load_from_string(graph).graph.node
+    assert sum(map(int, rows.values())) == len(nodes)
+    attention = [node.op_type for node in nodes].index(
+        "Softmax"
+    )  # fp32 attention of the encoder is one node: this is the labels'
+    assert int(rows["features and labels"]) > len(nodes) - attention > 4
