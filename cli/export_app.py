@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from crosstune_cli.doctor_command import doctor
 from crosstune_cli.label_commands import labels_app
 from crosstune_cli.pack_commands import add_pack_commands
 from crosstune_cli.release_commands import add_release_commands
-from crosstune_cli.running import Version, progress, run
+from crosstune_cli.running import Version, a_number, progress, run
 from crosstune_cli.serve_command import serve
 from crosstune_cli.web_command import web
 
@@ -47,7 +49,11 @@ def build(
         str, typer.Option("--precision", help="auto (search for the fastest), fp32, fp16 or int8.")
     ] = "auto",
     target: Annotated[
-        str, typer.Option("--target", help="cpu, cuda (fp16), or mobile (as cpu, and a folder with an .ort file).")
+        str,
+        typer.Option(
+            "--target",
+            help="cpu, web (the same graph), cuda (fp16), or mobile (as cpu, and a folder with an .ort file).",
+        ),
     ] = "cpu",
     calibration: Annotated[
         Path | None,
@@ -161,6 +167,18 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="With --data: what the bundle was built from.")
     ] = None,
+    max_flips: Annotated[
+        float,
+        typer.Option(
+            "--max-flips",
+            min=0,
+            callback=a_number,
+            help="With --data: percent of labels that may differ from the checkpoint's.",
+        ),
+    ] = 5.0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
+    ] = False,
     require_signature: Annotated[
         Path | None, typer.Option("--require-signature", help="Public key (PEM) whose signature must be there.")
     ] = None,
@@ -198,6 +216,10 @@ def verify(
         f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
         f"(at most {report.tolerance:.0e})"
     )
+    if deep:
+        together = classifier.selftest(together=True)
+        together.check(f"{bundle}: in padded batches")
+        typer.echo(f"together: largest difference of a probability {together.max_difference:.1e}")
     if data is None or checkpoint is None:
         return
     from crosstune import load_checkpoint, read_examples
@@ -223,6 +245,12 @@ def verify(
         raise GateError(
             f"{bundle}: differs from {checkpoint} by {difference:.1e}, expected at most 1e-4. Build it again."
         )
+    allowed = math.ceil(len(texts) * Decimal(str(max_flips)) / 100)
+    if flips > allowed:
+        raise GateError(
+            f"{bundle}: {flips} of {len(texts)} labels unlike those of {checkpoint}, expected at most {allowed}. "
+            "Give what the bundle was built from, or build it again."
+        )
 
 
 def _described(labels: tuple[str, ...], text_pair: bool) -> str:
@@ -246,6 +274,7 @@ def inspect(
         "descriptions": {entry.name: list(entry.descriptions) for entry in manifest.labels},
         "precision": manifest.graph.precision,
         "size_bytes": files.size_bytes,
+        "fusions": manifest.quality.get("rewrites", ""),
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],
         "digest": manifest.digest,

@@ -21,7 +21,7 @@ class BuildConfig:
     Attributes:
         precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
             CUDA it is fp16).
-        target: ``cpu``, ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
+        target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
         calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
         max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
         max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
@@ -61,8 +61,8 @@ class BuildConfig:
             raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
         if self.exporter != "torch" and self.backbone_onnx is not None:
             raise UsageError("exporter: optimum and backbone_onnx are both given, expected one of them.")
-        if self.target not in ("cpu", "cuda", "mobile"):
-            raise UsageError(f"target: found {self.target!r}, expected cpu, cuda or mobile.")
+        if self.target not in ("cpu", "web", "cuda", "mobile"):
+            raise UsageError(f"target: found {self.target!r}, expected cpu, web, cuda or mobile.")
         by_precision = _ON_CUDA if self.target == "cuda" else _ON_CPU
         if self.precision not in by_precision:
             *others, last = by_precision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crosstune import __version__
 from crosstune.atomic_output import check_output, check_places, new_file
-from crosstune.backbone import FrozenBackbone
+from crosstune.backbone import MAX_TEXT_BYTES, FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
@@ -141,6 +141,7 @@ def build(
     session = shipped.open()
     alone = verify.graph_probs(session, tokenizer, texts.samples, 1)
     selftest = selftest_bytes(shipped.facts.precision, samples, texts.samples, alone)
+    quality["rewrites"] = ", ".join(f"{name} {count}" for name, count in shipped.passes.items())
     quality["together_to_alone"] = verify.invariance(shipped.open, tokenizer, texts.rows).to_json()
 
     stage()
@@ -250,6 +251,7 @@ def _layout(trained: Checkpoint) -> TokenLayout:
         infix_ids=tokens.infix_ids,
         suffix_ids=tokens.suffix_ids,
         pad_id=tokens.pad_id,
+        max_text_bytes=MAX_TEXT_BYTES,
         second_type_id=tokens.second_type_id,
     )
 

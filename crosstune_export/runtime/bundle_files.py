@@ -51,8 +51,8 @@ class BundleFiles:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files but the manifest."""
-        return sum(entry.size_bytes for entry in self.manifest.files.values())
+        """Size of all files."""
+        return sum(map(len, self.contents.values()))
 
 
 def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:

@@ -26,8 +26,9 @@ def test_json(run_app, tiny_bundle_dir, tiny_checkpoint_dir):
         "layers_used": 2,
     }
     assert found["digest"] == manifest.digest
-    assert found["size_bytes"] == sum(entry.size_bytes for entry in manifest.files.values())
+    assert found["size_bytes"] == sum(path.stat().st_size for path in tiny_bundle_dir.iterdir())
     assert set(found["files"]) == {"README.md", "model.onnx", "selftest.json", "tokenizer.json"}
+    assert "fuse_encoder" in found["fusions"] and "quantize_products" in found["fusions"]
     assert found["training"]["examples"] == 18
     assert (found["text_pair"], found["release"]) == (False, 0)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
 import pytest
 
+from crosstune import Example, LabelSet, TrainConfig, train
 from crosstune_export import Classifier, SelfTestReport
 
 
@@ -18,6 +20,9 @@ def test_a_sound_bundle(run_app, request, fixture):
     first, second = result.out.splitlines()
     assert first == f"{bundle}: digest {Classifier.load(bundle).manifest.digest}, 5 files as built"
     report = Classifier.load(bundle).selftest()
+    deep = run_app("crosstune-export", "verify", bundle, "--deep").out.splitlines()
+    assert deep[:2] == [first, second]
+    assert re.fullmatch(r"together: largest difference of a probability \d\.\de-\d\d", deep[2])
     assert second == (
         f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
         f"(at most {report.tolerance:.0e})"
@@ -59,9 +64,33 @@ def test_another_checkpoint_fails_the_gate(run_app, task, tiny_fp32_bundle_dir, 
     )
 
 
+def test_another_checkpoint_fails_the_gate_of_int8_too(
+    run_app, tmp_path, tiny_bundle_dir, tiny_checkpoint_dir, tiny_examples
+):
+    """Its labels differ as no rounding makes them: here the checkpoint has learned the labels the other way round."""
+    state = json.loads((tiny_checkpoint_dir / "checkpoint.json").read_text("utf-8"))
+    names = list(state["labels"])
+    turned = {**dict(zip(names, [*names[1:], names[0]], strict=True))}
+    rows = [Example(example.text, turned[example.label]) for example in tiny_examples]
+    train(rows, LabelSet.from_mapping(state["labels"]), TrainConfig(backbone=state["backbone"]["name"])).save(
+        tmp_path / "c"
+    )
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"text": e.text, "label": e.label}) + "\n" for e in tiny_examples), "utf-8")
+    command = ("crosstune-export", "verify", tiny_bundle_dir, "--data", data, "--checkpoint")
+    assert run_app(*command, tiny_checkpoint_dir).code == 0
+    result = run_app(*command, tmp_path / "c")
+    assert result.code == 6
+    pattern = (
+        rf"error: {re.escape(str(tiny_bundle_dir))}: \d+ of 18 labels unlike those of .*, expected at most 1\. .*\n"
+    )
+    assert re.fullmatch(pattern, result.err)
+    assert run_app(*command, tmp_path / "c", "--max-flips", "100").code == 0
+
+
 @pytest.mark.fault("I4")
 def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
-    monkeypatch.setattr(Classifier, "selftest", lambda self: SelfTestReport(20, 1, 0.25, 1e-4))
+    monkeypatch.setattr(Classifier, "selftest", lambda self, together=False: SelfTestReport(20, 1, 0.25, 1e-4))
     result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir)
     assert result.code == 6
     assert result.err == (
