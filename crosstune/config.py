@@ -105,7 +105,7 @@ def load_config(path: str | os.PathLike[str] | None, overrides: Mapping[str, obj
     for key in values:
         if key not in TrainConfig.model_fields:
             near = difflib.get_close_matches(key, TrainConfig.model_fields, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"Known: {', '.join(TrainConfig.model_fields)}."
+            hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(TrainConfig.model_fields)}."
             raise ConfigError(f"{where}: unknown setting {key!r}, {hint}")
     values.update({key: value for key, value in overrides.items() if value is not None})
     return validated(values, where)

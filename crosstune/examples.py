@@ -193,6 +193,8 @@ def _example(row: Mapping[str, object], source: Path, line: int) -> Example:
         if value is None:
             if name == "text_pair":
                 continue
+            if name in row:
+                raise DataError(f"{where}: {name} is null, expected a string. Remove the row or fill it in.")
             raise DataError(f"{where}: no field {name!r}, found {_names(row)}. Give every row text and label.")
         if not isinstance(value, str):
             raise DataError(f"{where}: {name} is {value!r:.80}, expected a string. Put it in quotes.")

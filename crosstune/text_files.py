@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
         line = data.count(b"\n", 0, offset) + 1
         raise DataError(
             f"{path}:{line}: byte 0x{data[offset]:02x} at offset {offset} is not UTF-8. "
-            "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+            f"Save the file as UTF-8, for example with: iconv -f {_encoding(data)} -t utf-8"
         ) from error
 
 
@@ -91,3 +91,8 @@ def parse_json(text: str, where: str) -> Json:
         ) from error
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({str(error)[:80]}). Correct the line.") from error
+
+
+def _encoding(data: bytes) -> str:
+    """What a file that is not UTF-8 most likely is; spreadsheets write UTF-16 with a mark in front."""
+    return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"

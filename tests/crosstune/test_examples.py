@@ -242,7 +242,7 @@ def test_json_that_is_no_object_is_refused(tmp_path, value, kind):
         ({"label": "x"}, "no field 'text', found 'label'. Give every row text and label."),
         ({}, "no field 'text', found none. Give every row text and label."),
         ({"text": "b"}, "no field 'label', found 'text'. Give every row text and label."),
-        ({"text": "b", "label": None}, "no field 'label', found 'text', 'label'. Give every row text and label."),
+        ({"text": "b", "label": None}, "label is null, expected a string. Remove the row or fill it in."),
         ({"text": 12, "label": "x"}, "text is 12, expected a string. Put it in quotes."),
         ({"text": True, "label": "x"}, "text is True, expected a string. Put it in quotes."),
         ({"text": ["b"], "label": "x"}, "text is ['b'], expected a string. Put it in quotes."),
@@ -311,7 +311,9 @@ def test_a_latin_1_byte_is_refused_with_its_line_and_offset(tmp_path, mark, endi
 @pytest.mark.fault("A4")
 def test_utf_16_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.jsonl", '{"text": "a", "label": "x"}\n'.encode("utf-16"))
-    assert message.startswith(f"{path}:1: byte 0xff at offset 0 is not UTF-8.")
+    assert message == (
+        f"{path}:1: byte 0xff at offset 0 is not UTF-8. Save the file as UTF-8, for example with: iconv -f utf-16 -t utf-8"
+    )
 
 
 @pytest.mark.fault("A6")

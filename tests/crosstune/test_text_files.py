@@ -30,11 +30,12 @@ def test_bytes_are_text_exactly_when_they_are_utf_8(tmp_path_factory, data):
         expected = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        mark = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # of UTF-16
         with pytest.raises(DataError) as caught:
             read_text(path)
         assert str(caught.value) == (
             f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8. "
-            "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+            f"Save the file as UTF-8, for example with: iconv -f {'utf-16' if mark else 'latin1'} -t utf-8"
         )
         assert isinstance(caught.value.__cause__, UnicodeDecodeError)
     else:
