@@ -62,14 +62,14 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
 
 
 def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | None]) -> None:
-    """Refuse an output that would replace an input or another output, whatever ``--force`` says.
+    """Refuse an output that would replace or spoil an input or another output, whatever ``--force`` says.
 
     Args:
         outputs: By what to call them in messages; None where there is none.
         inputs: Files and folders that are read; nothing may be written into such a folder either.
 
     Raises:
-        ConfigError: An output is an input, stands in its folder, or is another output.
+        ConfigError: An output is an input or another output, stands in the folder of one, or holds an input.
     """
     taken: dict[Path, str] = {}
     sources = [(source, _real_path(source)) for source in inputs if source is not None]
@@ -81,10 +81,17 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
             if _same_file(place, there):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
             if there in place.parents:
-                raise ConfigError(f"{path}: is inside the input {source}. Choose another output file.")
+                raise ConfigError(f"{path}: is inside the input {source}. Choose another place.")
+            if place in there.parents:
+                raise ConfigError(f"{path}: holds the input {source}, which would go with it. Choose another place.")
         if place in taken:
             raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
         taken[place] = name
+    for path in filter(None, outputs.values()):
+        for around in taken.keys() & set(_real_path(path).parents):
+            raise ConfigError(
+                f"{path}: is in {taken[around]} {around}, which is replaced as a whole. Choose another place."
+            )
 
 
 def _is_device(path: Path) -> bool:

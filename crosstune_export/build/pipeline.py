@@ -11,6 +11,7 @@ from pathlib import Path
 from crosstune import __version__
 from crosstune.atomic_output import check_output, check_places, new_file
 from crosstune.backbone import FrozenBackbone
+from crosstune.backbone_files import local_folder
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
@@ -84,7 +85,7 @@ def build(
         GateError: The graph's answers are not the checkpoint's; nothing is written.
         OutputExistsError: ``output`` or the report is there and ``force`` is off.
         UsageError: A setting is out of range.
-        ConfigError: The report would replace what is read.
+        ConfigError: An output would replace or spoil what is read, or another output.
         ResourceError: The disk refuses a write.
     """
     config = config or BuildConfig()
@@ -96,9 +97,9 @@ def build(
     if config.report is not None:
         check_output(config.report, force=force, what="report")
         require_outside(config.report, target, "report")
-        check_places({"report": config.report}, [Path(checkpoint), config.calibration, config.backbone_onnx])
     if config.target == "mobile":
         check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
+    check_build_places(Path(checkpoint), target, config)
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -195,6 +196,28 @@ def build(
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
     return BuildResult(target, manifest, tuple(trials), size, mobile)
+
+
+def check_build_places(checkpoint: Path, output: Path, config: BuildConfig, triton: Path | None = None) -> None:
+    """Refuse outputs of a build that would replace or spoil what it reads, or each other.
+
+    Args:
+        checkpoint: What is built from.
+        output: Bundle folder to write.
+        config: What to make.
+        triton: Folder to write as a model repository; None for none.
+
+    Raises:
+        ConfigError: There is such an output.
+    """
+    outputs = {
+        "the Triton repository": triton,
+        "the bundle": output,
+        "the folder for phones": mobile_path(output) if config.target == "mobile" else None,
+        "the report": config.report,
+    }
+    backbone = None if config.backbone is None else local_folder(config.backbone)
+    check_places(outputs, [checkpoint, config.calibration, config.backbone_onnx, backbone])
 
 
 def _with_fewer_layers(
