@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -131,14 +131,23 @@ def open_inner(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    with _creation, _stdout_to_stderr():
+    usable = [name for name in wanted if name not in missing]
+
+    def create(names: Sequence[str]) -> Any:  # noqa: ANN401
+        # onnxruntime's own way back to the CPU prints to stdout and forgets which optimizers are off.
+        off = list(disabled_optimizers) or None
+        return ort.InferenceSession(
+            model, options, providers=list(names), disabled_optimizers=off, enable_fallback=False
+        )
+
+    with _creation:
         try:
-            inner = ort.InferenceSession(
-                model,
-                options,
-                providers=[name for name in wanted if name not in missing] or list(CPU_PROVIDERS),
-                disabled_optimizers=list(disabled_optimizers) or None,
-            )
+            inner = None
+            if usable and usable != list(CPU_PROVIDERS):
+                with contextlib.suppress(ValueError, RuntimeError):  # of the provider, perhaps: the CPU will tell
+                    inner = create(usable)
+            if inner is None:
+                inner = create(CPU_PROVIDERS)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
@@ -261,15 +270,6 @@ def _version(text: str) -> tuple[int, ...]:
         digits = "".join(character for character in part if character.isdigit())
         parts.append(int(digits or 0))
     return tuple(parts)
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what onnxruntime prints to stdout out of our results."""
-    import sys
-
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
