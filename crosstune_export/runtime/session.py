@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -30,6 +31,8 @@ RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
 #: Threads of a session, or processes, that can be asked for: with a hundred thousand a whole machine stands still.
 MOST_THREADS = 256
+#: The onnxruntime that can be told not to go back to the CPU by itself.
+_KNOWS_FALLBACK = (1, 23, 0)
 #: onnxruntime creates sessions safely only one at a time (its issue 27089).
 _creation = threading.Lock()
 
@@ -140,7 +143,7 @@ def open_inner(
             model, options, providers=list(names), disabled_optimizers=off, enable_fallback=False
         )
 
-    with _creation:
+    with _creation, _quiet(ort.__version__):
         try:
             inner = None
             if usable and usable != list(CPU_PROVIDERS):
@@ -270,6 +273,16 @@ def _version(text: str) -> tuple[int, ...]:
         digits = "".join(character for character in part if character.isdigit())
         parts.append(int(digits or 0))
     return tuple(parts)
+
+
+@contextlib.contextmanager
+def _quiet(version: str) -> Iterator[None]:
+    """Keep what an onnxruntime that knows no ``enable_fallback`` prints to stdout out of our results, of all threads alike."""
+    if _version(version) >= _KNOWS_FALLBACK:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def check_providers(providers: Sequence[str]) -> tuple[str, ...]:

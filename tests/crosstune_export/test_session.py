@@ -104,6 +104,23 @@ def test_onnxruntime_prints_nothing_when_it_gives_up(tiny_bundle_dir, monkeypatc
     assert capfd.readouterr().out == ""
 
 
+def test_an_older_onnxruntime_prints_to_stderr(tiny_bundle_dir, monkeypatch, capsys):
+    """It cannot be told to leave the way back to the CPU alone."""
+    import onnxruntime
+
+    inner = onnxruntime.InferenceSession
+
+    def loud(*arguments, **rest):
+        print("*************** EP Error ***************")
+        return inner(*arguments, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", loud)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.22.1")
+    Classifier.load(tiny_bundle_dir)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "*************** EP Error ***************\n")
+
+
 def test_other_threads_print_where_they_want_while_a_bundle_loads(tiny_bundle_dir, monkeypatch, capsys):
     import onnxruntime
 
