@@ -17,7 +17,7 @@ from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.exit_layers import MOST_LOST, accuracy, on_fewer_layers
 from crosstune_export.build.laboratory import BuildTexts, Laboratory
-from crosstune_export.build.mobile import ORT_NAME, MobileFiles, mobile_path, write_mobile
+from crosstune_export.build.mobile import ORT_NAME, MobileFiles, convert, mobile_path, write_mobile
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import runtime_target
 from crosstune_export.build.search import OverBudgetError, Trial, choose, nearest_to
@@ -182,11 +182,12 @@ def build(
         files={},
         release=config.release,
     )
-    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
-    mobile = None
+    phone = None
     if config.target == "mobile":
         feeds = [tokenizer.batch([row]).feeds() for row in texts.samples]
-        mobile = write_mobile(target, manifest, shipped.model, feeds)
+        phone = convert(target, shipped.facts, shipped.model, feeds)
+    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
+    mobile = None if phone is None else write_mobile(target, manifest, phone)
     if config.report is not None:
         answers = labelled_answers(
             trained.labels.names, truth, lab.expected, verify.graph_probs(session, tokenizer, texts.real, 1)
