@@ -223,7 +223,10 @@ def test_equal_edits_give_equal_bytes(tmp_path, tiny_bundle_dir):
                 f"{{}}: a label's name is {name!r}, expected visible characters. Name it.",
             )
             for name in ("", " ", "\u200b")
-            for edit in (lambda path, name: add_label(path, name, ["x"]), lambda path, name: rename_label(path, "praise", name))
+            for edit in (
+                lambda path, name: add_label(path, name, ["x"]),
+                lambda path, name: rename_label(path, "praise", name),
+            )
         ),
         *(
             (

@@ -70,7 +70,9 @@ def test_the_operators_are_those_that_onnxruntimes_tool_finds(parts, tmp_path):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_another_answer_is_refused_and_nothing_is_written(tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch, old):
+def test_another_answer_is_refused_and_nothing_is_written(
+    tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch, old
+):
     bundle = tmp_path / "phone.bundle"
     if old:
         shutil.copytree(tiny_bundle_dir, bundle)

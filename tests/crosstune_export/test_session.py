@@ -86,7 +86,9 @@ def test_a_provider_that_fails_at_its_start(tiny_bundle_dir, monkeypatch, capfd)
     assert fallen.providers == ("CPUExecutionProvider",)
     assert [names for names, _ in asked] == [["CUDAExecutionProvider"], ["CPUExecutionProvider"]]
     assert asked[0][1] == asked[1][1]
-    with pytest.raises(ProviderError, match=r"asked for CUDAExecutionProvider, onnxruntime runs on CPUExecutionProvider"):
+    with pytest.raises(
+        ProviderError, match=r"asked for CUDAExecutionProvider, onnxruntime runs on CPUExecutionProvider"
+    ):
         Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"])
     assert capfd.readouterr().out == ""
 
