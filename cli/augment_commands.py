@@ -63,10 +63,12 @@ def augment(
     if output.suffix != ".jsonl":
         raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
     account_file = output.with_suffix(".account.json")
+    cache = cache or output.with_suffix(".answers.sqlite")
     if not dry_run:
         for path in (output, account_file):
             check_output(path, force=force, what="output file")
-        check_places({"--output": output, "its account": account_file}, [train_file, labels, prices])
+        places = {"--output": output, "its account": account_file, "--cache": cache}
+        check_places(places, [train_file, labels, prices])
     address = parse_base_url(base_url)
     endpoint = Endpoint(address, "", key_name) if dry_run else Endpoint.resolve(base_url, key_name)
     cap = read_cap(max_cost)
@@ -94,9 +96,7 @@ def augment(
     by_way = f" by way of the proxy {endpoint.proxy}" if endpoint.proxy else ""
     typer.echo(f"sending {plan.seed_texts} texts to {endpoint.host}{by_way}, model {model}", err=True)
     with progress() as report:
-        result = ask(
-            examples, label_set, plan, endpoint, config, cache or output.with_suffix(".answers.sqlite"), report=report
-        )
+        result = ask(examples, label_set, plan, endpoint, config, cache, report=report)
     account = json.dumps(account_json(result, plan, endpoint, config), ensure_ascii=False, indent=1) + "\n"
     with new_file(account_file) as sink:
         sink.write(account.encode("utf-8"))

@@ -183,13 +183,15 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
 
 def _check_places(bundle: Path, sources: Sequence[Source], output: Path | None, bad_rows: Path | None) -> None:
     from crosstune.atomic_output import check_places
+    from crosstune_export.bulk.partial_output import files_beside
     from crosstune_export.runtime.bundle_files import require_outside
 
     for path in (output, bad_rows):
         if path is not None:
             require_outside(path, bundle, "output file")
     inputs = [Path(source.path) for source in sources if source.path != "-"]
-    check_places({"--output": output, "--bad-rows": bad_rows}, inputs)
+    beside = {} if output is None else files_beside(output, bad_rows)
+    check_places({"--output": output, "--bad-rows": bad_rows, **beside}, inputs)
 
 
 def _to_standard_output(

@@ -94,7 +94,7 @@ def build(
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
     try:
-        from crosstune_export.build.pipeline import BuildConfig
+        from crosstune_export.build.pipeline import BuildConfig, check_build_places
         from crosstune_export.build.pipeline import build as build_bundle
         from crosstune_export.build.triton import check_repository, write_repository
     except ModuleNotFoundError as error:
@@ -119,6 +119,7 @@ def build(
     )
     if triton is not None:
         check_repository(triton, output, force=force)
+        check_build_places(checkpoint, output, config, triton)
     with progress() as report:
         result = build_bundle(
             checkpoint,

@@ -70,7 +70,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing checkpoint.")] = False,
 ) -> None:
     """Train a head and write a checkpoint."""
-    from crosstune.atomic_output import check_output
+    from crosstune.atomic_output import check_output, check_places
     from crosstune.examples import check_held_out, read_examples, read_rows
     from crosstune.labels import check_labels, read_labels
 
@@ -105,8 +105,11 @@ def train(
         },
     )
     from crosstune.backbone import FrozenBackbone
+    from crosstune.backbone_files import local_folder
     from crosstune.training import predict_proba
 
+    inputs = [train_file, labels, generated, dev, test, config, local_folder(settings.backbone)]
+    check_places({"--output": output}, inputs)
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress() as report:
         checkpoint = train_head(

@@ -9,9 +9,10 @@ import errno
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,14 +63,14 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
 
 
 def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | None]) -> None:
-    """Refuse an output that would replace an input or another output, whatever ``--force`` says.
+    """Refuse an output that would replace or spoil an input or another output, whatever ``--force`` says.
 
     Args:
         outputs: By what to call them in messages; None where there is none.
         inputs: Files and folders that are read; nothing may be written into such a folder either.
 
     Raises:
-        ConfigError: An output is an input, stands in its folder, or is another output.
+        ConfigError: An output is an input or another output, stands in the folder of one, or holds an input.
     """
     taken: dict[Path, str] = {}
     sources = [(source, _real_path(source)) for source in inputs if source is not None]
@@ -81,10 +82,17 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
             if _same_file(place, there):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
             if there in place.parents:
-                raise ConfigError(f"{path}: is inside the input {source}. Choose another output file.")
+                raise ConfigError(f"{path}: is inside the input {source}. Choose another place.")
+            if place in there.parents:
+                raise ConfigError(f"{path}: holds the input {source}, which would go with it. Choose another place.")
         if place in taken:
             raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
         taken[place] = name
+    for path in filter(None, outputs.values()):
+        for around in taken.keys() & set(_real_path(path).parents):
+            raise ConfigError(
+                f"{path}: is in {taken[around]} {around}, which is replaced as a whole. Choose another place."
+            )
 
 
 def _is_device(path: Path) -> bool:
@@ -135,13 +143,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _begin(path)
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent))
-        descriptor = os.open(temporary, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        temporary, descriptor = _temporary(path, _make_folder)
         yield temporary
-        for item in temporary.iterdir():
-            _sync(item)
-        temporary.chmod(0o755)
+        for folder, _, names in os.walk(temporary, topdown=False):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
         _swap(temporary, path)
         _sync(path.parent)
     except ConnectionError:  # not of this output: whoever reads another one went away
@@ -169,16 +176,14 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _begin(path)
-        descriptor, name = tempfile.mkstemp(prefix=_prefix(path), suffix=_SUFFIX, dir=path.parent)
-        temporary = Path(name)
+        temporary, descriptor = _temporary(path, _make_file)
         with os.fdopen(descriptor, "wb") as stream:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            temporary.replace(path)  # while it is locked: nobody sweeps it
         temporary = None
+        _sync(path.parent)
     except ConnectionError:  # not of this output: whoever reads another one went away
         raise
     except OSError as error:
@@ -193,8 +198,10 @@ _WRONG_PLACE = (
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
 )  # fmt: skip
 _SUFFIX = ".tmp"
-#: What ``tempfile`` puts between prefix and suffix.
+#: What stands between prefix and suffix.
 _RANDOM = "[a-z0-9_]{8}"
+#: How often another name is tried where one is taken, or swept before it was locked.
+_ATTEMPTS = 100
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 #: Outputs that this process has begun: a signal may come before a temporary's name is known, or while it is removed.
 _begun: set[Path] = set()
@@ -231,6 +238,30 @@ def _closed(folder: Path) -> int | None:
 
 def _prefix(path: Path) -> str:
     return f".{path.name[:80]}."
+
+
+def _temporary(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """What ``make`` makes beside ``path``, and its descriptor, locked; another one where a sweep came before the lock."""
+    for _ in range(_ATTEMPTS):
+        temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}"
+        with contextlib.suppress(FileExistsError, FileNotFoundError), contextlib.ExitStack() as stack:
+            descriptor = make(temporary)
+            stack.callback(os.close, descriptor)
+            stack.callback(_remove, temporary)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            temporary.lstat()  # a sweep that came first held the lock, and has removed it
+            stack.pop_all()
+            return temporary, descriptor
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+
+
+def _make_folder(path: Path) -> int:
+    path.mkdir()  # as all folders are made, so that umask and the parent's rules hold
+    return os.open(path, os.O_RDONLY)
+
+
+def _make_file(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def _sweep(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from crosstune.backbone_files import (
     check_folder,
     from_transformers,
     length_limit,
+    local_folder,
     packaged_folder,
     trained_length,
 )
@@ -149,11 +149,11 @@ class FrozenBackbone:
         """What transformers is to load: a folder, or the hub id as it stands."""
         if name in PACKAGED:
             return str(packaged_folder(name))
-        folder = Path(os.path.expanduser(name))  # noqa: PTH111 - the other refuses the name of an unknown user
-        if folder.is_dir():
+        folder = local_folder(name)
+        if folder is not None:
             check_folder(folder)
             return str(folder)
-        if folder.is_absolute() or name.startswith(".") or name.count("/") > 1 or folder.exists():
+        if name.startswith(("/", "~", ".")) or name.count("/") > 1 or Path(name).exists():
             raise BackboneError(
                 f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
             )

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def packaged_folder(name: str) -> Path:
             f"{path / weights}: sha256 {found[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
         )
     return path
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that the name of a backbone means; None where it is a packaged one or not there."""
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - the other refuses the name of an unknown user
+    return folder if name not in PACKAGED and folder.is_dir() else None
 
 
 def check_folder(folder: Path) -> None:

@@ -33,13 +33,13 @@ class LabelSet:
         (('shipping', 'praise'), 1)
 
     Raises:
-        DataError: Fewer than two labels, an empty name or description, or two names that read alike.
+        DataError: Fewer than two labels, an empty name or description, a name with a NUL, or two names that read alike.
     """
 
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        _check(self.labels, "labels")  # refuses, and leaves warnings to what reads labels first
+        require_usable(self.labels, "labels")  # refuses, and leaves warnings to what reads labels first
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str | Sequence[str]]) -> LabelSet:
@@ -87,7 +87,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelSet:
             f"{source}: found {type(body).__name__}, expected an object of label and description. Correct it."
         )
     labels = [_label(name, value, str(source)) for name, value in body.items()]
-    _check(labels, str(source))
+    require_usable(labels, str(source))
     _warn(labels, str(source))
     return LabelSet(tuple(labels))
 
@@ -123,23 +123,21 @@ def check_labels(
             )
 
 
-def _label(name: str, value: object, where: str) -> Label:
-    descriptions = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
-    texts = tuple(item for item in descriptions if isinstance(item, str))
-    if not texts or len(texts) != len(descriptions):
-        raise DataError(
-            f"{where}: the description of {name!r} is {value!r:.80}, expected a sentence or a list of them. Correct it."
-        )
-    return Label(name, texts)
+def require_usable(labels: Sequence[Label], where: str) -> None:
+    """Refuse labels that cannot be used together.
 
-
-def _check(labels: Sequence[Label], where: str) -> None:
+    Raises:
+        DataError: Fewer than two, an empty name or description, a name with a NUL, an unpaired surrogate, or names that
+            read alike.
+    """
     if len(labels) < 2:
         raise DataError(f"{where}: {len(labels)} labels, expected at least 2. Add labels with descriptions.")
     folded: dict[str, str] = {}
     for label in labels:
         if not isinstance(label.name, str) or INVISIBLE.fullmatch(label.name):
             raise DataError(f"{where}: a label's name is {label.name!r}, expected visible characters. Name it.")
+        if "\0" in label.name:
+            raise DataError(f"{where}: label {label.name!r} has a NUL in its name. Remove it.")
         if not label.descriptions or any(map(INVISIBLE.fullmatch, label.descriptions)):
             raise DataError(f"{where}: the description of {label.name!r} is empty, expected a sentence. Write one.")
         key = unicodedata.normalize("NFC", label.name).casefold().strip()
@@ -155,6 +153,16 @@ def _check(labels: Sequence[Label], where: str) -> None:
                 raise DataError(
                     f"{where}: label {label.name!r} has the unpaired surrogate U+{ord(lone):04X}. Remove it."
                 )
+
+
+def _label(name: str, value: object, where: str) -> Label:
+    descriptions = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
+    texts = tuple(item for item in descriptions if isinstance(item, str))
+    if not texts or len(texts) != len(descriptions):
+        raise DataError(
+            f"{where}: the description of {name!r} is {value!r:.80}, expected a sentence or a list of them. Correct it."
+        )
+    return Label(name, texts)
 
 
 def _warn(labels: Sequence[Label], where: str) -> None:

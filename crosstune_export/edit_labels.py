@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from crosstune.errors import DataError
+from crosstune.labels import Label, require_usable
 from crosstune_export.build.write import selftest_bytes, write_bundle
 from crosstune_export.errors import InputError, UsageError
 from crosstune_export.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
@@ -50,12 +52,12 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
     Raises:
         BundleError: The bundle is refused.
         UsageError: It is packed.
-        InputError: The name is taken or empty, a description is empty, or the head knows no labels without shots.
+        InputError: Training would refuse such a label, the name is taken, or the head knows no labels without shots.
         ResourceError: The disk refuses a write.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
-        prior = _prior(state, path)
+        entry, prior = _entry(state.labels, name, descriptions, path), _prior(state, path)
         described = describe(descriptions)
         key, bias = prior.key(described)
         scope = state.bank.scope
@@ -65,7 +67,7 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
             prior,
             None if scope is None else np.column_stack([scope, _scope_key(scope, described)]),
         )
-        return _State((*state.labels, _entry(state, name, descriptions)), bank)
+        return _State((*state.labels, entry), bank)
 
     return _edited(path, edit, f"add {name}")
 
@@ -78,6 +80,8 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
 
     def edit(state: _State, describe: Describe) -> _State:
         at, prior = state.index(name), _prior(state, path)
+        others = [*state.labels[:at], *state.labels[at + 1 :]]
+        entry = _entry(others, name, descriptions, path)
         old, new = describe(state.labels[at].descriptions), describe(descriptions)
         (old_key, old_bias), (new_key, new_bias) = prior.key(old), prior.key(new)
         keys, bias, scope = state.bank.keys.copy(), state.bank.bias.copy(), state.bank.scope
@@ -87,10 +91,9 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
             scope = scope.copy()
             scope[:, at] = _scope_key(scope, new)
         labels = list(state.labels)
-        labels[at] = LabelEntry(name, tuple(descriptions))
+        labels[at] = entry
         return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias, scope=scope))
 
-    _check_descriptions(descriptions)
     return _edited(path, edit, f"describe {name}")
 
 
@@ -99,7 +102,7 @@ def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleMani
 
     Raises:
         BundleError: The bundle is refused.
-        InputError: There is no such label, or the new name is taken or empty.
+        InputError: There is no such label, the new name is taken, or training would refuse it.
         ResourceError: The disk refuses a write.
     """
 
@@ -107,7 +110,8 @@ def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleMani
         del describe
         at = state.index(old)
         labels = list(state.labels)
-        labels[at] = _entry(state, new, labels[at].descriptions)
+        replaced = labels.pop(at)
+        labels.insert(at, _entry(labels, new, replaced.descriptions, path))
         return replace(state, labels=tuple(labels))
 
     return _edited(path, edit, f"rename {old} to {new}")
@@ -197,15 +201,15 @@ def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:
     return state.bank.prior
 
 
-def _entry(state: _State, name: str, descriptions: Sequence[str]) -> LabelEntry:
-    if not name.strip():
-        raise InputError("label: the name is empty. Give one.")
-    if name in [entry.name for entry in state.labels]:
+def _entry(
+    others: Sequence[LabelEntry], name: str, descriptions: Sequence[str], path: str | os.PathLike[str]
+) -> LabelEntry:
+    """A label that may stand beside these, by the rule of training."""
+    if name in [entry.name for entry in others]:
         raise InputError(f"label: {name!r} is already in the bundle. Choose another name.")
-    _check_descriptions(descriptions)
-    return LabelEntry(name, tuple(descriptions))
-
-
-def _check_descriptions(descriptions: Sequence[str]) -> None:
-    if not descriptions or not all(text.strip() for text in descriptions):
-        raise InputError("description: found an empty one, expected a sentence. Say what the label means.")
+    entry = LabelEntry(name, tuple(descriptions))
+    try:
+        require_usable([Label(one.name, one.descriptions) for one in (*others, entry)], str(path))
+    except DataError as error:
+        raise InputError(str(error)) from error
+    return entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crosstune.atomic_output import check_output, new_file, new_folder
+from crosstune.atomic_output import check_output, check_places, new_file, new_folder
 from crosstune_export.manifest import MANIFEST_NAME
 from crosstune_export.runtime.archive import archive_parts
 from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle, require_outside
@@ -26,11 +26,13 @@ def pack(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, forc
         BundleError: The bundle is refused.
         OutputExistsError: ``output`` is there and ``force`` is off.
         UsageError: ``output`` is inside the bundle.
+        ConfigError: ``output`` is what is packed already.
         ResourceError: The disk refuses a write.
     """
     target = Path(output)
     check_output(target, force=force, what="packed bundle")
     require_outside(target, bundle, "packed bundle")
+    check_places({"packed bundle": target}, [Path(bundle)])
     files = read_bundle(bundle)
     with new_file(target) as sink:
         for part in archive_parts(files.contents):
@@ -52,10 +54,12 @@ def unpack(packed: str | os.PathLike[str], output: str | os.PathLike[str], *, fo
     Raises:
         BundleError: The bundle is refused; nothing is written.
         OutputExistsError: ``output`` is there and ``force`` is off.
+        ConfigError: ``output`` holds what is to be unpacked.
         ResourceError: The disk refuses a write.
     """
     target = Path(output)
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)
+    check_places({"bundle": target}, [Path(packed)])
     files = read_bundle(packed)
     with new_folder(target) as folder:
         for name, data in files.contents.items():

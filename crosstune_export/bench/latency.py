@@ -33,7 +33,7 @@ class LatencyRow:
         length_tokens: Tokens of each text.
         batch_size: Texts a call.
         threads: Threads of the session.
-        p50_ms: And the other percentiles; one beyond 100 - 100 / calls is the slowest call.
+        p50_ms: And the other percentiles, interpolated; one beyond 100 - 100 / calls lies between the two slowest calls.
         mean_ms: Mean over the calls.
         texts_per_s: Texts a second at that mean.
         peak_rss_bytes: Largest memory of the bundle's processes in the whole run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -71,24 +71,38 @@ def mobile_path(bundle: Path) -> Path:
     return bundle.with_name(bundle.name.removesuffix(".bundle") + ".mobile")
 
 
-def write_mobile(bundle: Path, manifest: BundleManifest, model: bytes, samples: Sequence[Feeds]) -> MobileFiles:
-    """Convert a bundle's graph, check that the converted one answers the same, and write the folder.
+@dataclass(frozen=True)
+class PhoneGraph:
+    """A bundle's graph for phones, not yet written.
+
+    Attributes:
+        converted: In onnxruntime's format.
+        optimized: The same as ONNX, for what its nodes are.
+        difference: Largest difference of a probability to the bundle's graph.
+    """
+
+    converted: bytes = field(repr=False)
+    optimized: onnx.ModelProto = field(repr=False)
+    difference: float
+
+
+def convert(bundle: Path, facts: GraphFacts, model: bytes, samples: Sequence[Feeds]) -> PhoneGraph:
+    """Convert a bundle's graph and check that the converted one answers the same.
 
     Args:
-        bundle: The bundle's folder.
-        manifest: Of the bundle.
-        model: Its graph.
+        bundle: The bundle's folder, there or not yet; for messages.
+        facts: Of the graph.
+        model: The graph.
         samples: Inputs of the graph to compare answers on.
 
     Raises:
         GateError: The converted graph answers otherwise.
-        ResourceError: The disk refuses a write.
     """
-    converted, optimized = (_saved(model, manifest.graph, name) for name in ("ORT", "ONNX"))
+    converted, optimized = (_saved(model, facts, name) for name in ("ORT", "ONNX"))
     where = f"the graph for phones of {bundle.name}"
-    before = open_inner(model, where, disabled_optimizers=manifest.graph.disabled_optimizers)
+    before = open_inner(model, where, disabled_optimizers=facts.disabled_optimizers)
     after = open_inner(converted, where)
-    names = list(manifest.graph.inputs)
+    names = list(facts.inputs)
     difference = max(
         float(np.abs(one - other).max())
         for feeds in samples
@@ -100,19 +114,33 @@ def write_mobile(bundle: Path, manifest: BundleManifest, model: bytes, samples: 
         raise GateError(
             f"{where}: differs from the bundle by {difference:.1e}, expected at most {TOLERANCE:.0e}. Report it."
         )
-    graph = onnx.load_from_string(optimized)
+    return PhoneGraph(converted, onnx.load_from_string(optimized), difference)
+
+
+def write_mobile(bundle: Path, manifest: BundleManifest, phone: PhoneGraph) -> MobileFiles:
+    """Write the folder for phones.
+
+    Args:
+        bundle: The bundle's folder.
+        manifest: Of the bundle, as written.
+        phone: Its graph, converted.
+
+    Raises:
+        ResourceError: The disk refuses a write.
+    """
+    graph = phone.optimized
     operators = required_operators(graph)
     found = MobileFiles(
         mobile_path(bundle),
-        len(converted),
+        len(phone.converted),
         sum(line.count(",") + 1 for line in operators.splitlines()),
         len(graph.graph.node),
         accelerators(graph),
     )
     files = {
-        ORT_NAME: converted,
+        ORT_NAME: phone.converted,
         OPERATORS_NAME: operators.encode(),
-        REPORT_NAME: _report(manifest, found, difference).encode(),
+        REPORT_NAME: _report(manifest, found, phone.difference).encode(),
     }
     with new_folder(found.path) as folder:
         for name, data in files.items():

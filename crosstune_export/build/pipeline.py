@@ -11,12 +11,13 @@ from pathlib import Path
 from crosstune import __version__
 from crosstune.atomic_output import check_output, check_places, new_file
 from crosstune.backbone import MAX_TEXT_BYTES, FrozenBackbone
+from crosstune.backbone_files import local_folder
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
 from crosstune_export.build.exit_layers import MOST_LOST, accuracy, on_fewer_layers
 from crosstune_export.build.laboratory import BuildTexts, Laboratory
-from crosstune_export.build.mobile import ORT_NAME, MobileFiles, mobile_path, write_mobile
+from crosstune_export.build.mobile import ORT_NAME, MobileFiles, convert, mobile_path, write_mobile
 from crosstune_export.build.report import labelled_answers, report_page
 from crosstune_export.build.runtime_target import runtime_target
 from crosstune_export.build.search import OverBudgetError, Trial, choose, nearest_to
@@ -84,7 +85,7 @@ def build(
         GateError: The graph's answers are not the checkpoint's; nothing is written.
         OutputExistsError: ``output`` or the report is there and ``force`` is off.
         UsageError: A setting is out of range.
-        ConfigError: The report would replace what is read.
+        ConfigError: An output would replace or spoil what is read, or another output.
         ResourceError: The disk refuses a write.
     """
     config = config or BuildConfig()
@@ -96,9 +97,9 @@ def build(
     if config.report is not None:
         check_output(config.report, force=force, what="report")
         require_outside(config.report, target, "report")
-        check_places({"report": config.report}, [Path(checkpoint), config.calibration, config.backbone_onnx])
     if config.target == "mobile":
         check_output(mobile_path(target), force=force, what="folder for phones", owned_marker=ORT_NAME)
+    check_build_places(Path(checkpoint), target, config)
     steps = iter(range(len(STAGES)))
 
     def stage() -> None:
@@ -182,11 +183,12 @@ def build(
         files={},
         release=config.release,
     )
-    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
-    mobile = None
+    phone = None
     if config.target == "mobile":
         feeds = [tokenizer.batch([row]).feeds() for row in texts.samples]
-        mobile = write_mobile(target, manifest, shipped.model, feeds)
+        phone = convert(target, shipped.facts, shipped.model, feeds)
+    manifest = write_bundle(target, manifest, shipped.model, backbone.tokenizer_json, selftest)
+    mobile = None if phone is None else write_mobile(target, manifest, phone)
     if config.report is not None:
         answers = labelled_answers(
             trained.labels.names, truth, lab.expected, verify.graph_probs(session, tokenizer, texts.real, 1)
@@ -196,6 +198,28 @@ def build(
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     report("done", len(STAGES), len(STAGES))
     return BuildResult(target, manifest, tuple(trials), size, mobile)
+
+
+def check_build_places(checkpoint: Path, output: Path, config: BuildConfig, triton: Path | None = None) -> None:
+    """Refuse outputs of a build that would replace or spoil what it reads, or each other.
+
+    Args:
+        checkpoint: What is built from.
+        output: Bundle folder to write.
+        config: What to make.
+        triton: Folder to write as a model repository; None for none.
+
+    Raises:
+        ConfigError: There is such an output.
+    """
+    outputs = {
+        "the Triton repository": triton,
+        "the bundle": output,
+        "the folder for phones": mobile_path(output) if config.target == "mobile" else None,
+        "the report": config.report,
+    }
+    backbone = None if config.backbone is None else local_folder(config.backbone)
+    check_places(outputs, [checkpoint, config.calibration, config.backbone_onnx, backbone])
 
 
 def _with_fewer_layers(

@@ -128,7 +128,7 @@ class _RowError(Exception):
 
 
 def _fields(window: Window, raw: RawRow, columns: Columns) -> Fields | None:
-    """The columns of a row; None where it is blank."""
+    """The columns of a row; None where it is blank: fields that are all empty are a row all the same."""
     if len(raw.data) > MAX_ROW_BYTES:
         raise _RowError(f"a row of more than {MAX_ROW_BYTES} bytes, expected at most that. Shorten or split it.")
     try:
@@ -138,7 +138,7 @@ def _fields(window: Window, raw: RawRow, columns: Columns) -> Fields | None:
             f"byte 0x{raw.data[error.start]:02x} at offset {raw.offset + error.start} is not UTF-8. "
             "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
         ) from error
-    if not text.strip():
+    if not text.strip() and not (window.header and delimiter_of(window.source) in text):
         return None
     if window.source.file_format == "jsonl":
         return _json_object(text)

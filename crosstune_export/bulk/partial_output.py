@@ -1,8 +1,9 @@
 """An output that grows beside its place, can be taken up again after any interruption, and is renamed when it is whole.
 
 Beside ``OUTPUT`` stand ``OUTPUT.partial``, which only grows, and ``OUTPUT.partial.json``, the journal: how many windows are
-in the partial file, how long it was then, and what the run is about. The journal is replaced as a whole, after the partial
-file is on disk. Who takes up a run cuts the partial file back to what the journal says and goes on from there.
+in the partial file, how long it was then, and what the run is about. The journal stands there before anything is in the partial
+file, and is replaced as a whole, after the partial file is on disk. Who takes up a run cuts the partial file back to what the
+journal says and goes on from there. A partial file without a journal is somebody else's.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import atexit
 import hashlib
 import json
 import os
+import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -50,6 +52,11 @@ class Journal:
     tally: Tally = field(default_factory=Tally)
     finished: bool = False
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is anything to go on from."""
+        return self.windows > 0 or self.finished
+
     def to_bytes(self) -> bytes:
         """As the file holds it."""
         return json.dumps(vars(self) | {"tally": self.tally.to_json()}, indent=1).encode("utf-8") + b"\n"
@@ -62,6 +69,28 @@ class Journal:
             return cls(**(body | {"tally": Tally.from_json(cast("dict[str, object]", body["tally"]))}))  # type: ignore[arg-type]
         except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def files_beside(output: Path, bad_rows: Path | None) -> dict[str, Path]:
+    """What stands beside an output while it grows, by what to call it in messages."""
+    found = {"partial output": _partial(output), "journal": _journal(output)}
+    return found if bad_rows is None else found | {"partial file of bad rows": _partial(bad_rows)}
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _journal(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial.json")
+
+
+def _has_contents(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:  # what is wrong with the name is told when it is opened
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 class PartialOutput:
@@ -88,19 +117,24 @@ class PartialOutput:
             parquet: Whether the partial output holds record batches, to become Parquet at the end.
 
         Raises:
-            OutputExistsError: The output is there, or an interrupted run is and ``resume`` is off.
+            OutputExistsError: The output is there, or an interrupted run is and ``resume`` is off, or a file that is of none.
             UsageError: The interrupted run was about something else, or another process is at it.
         """
         self._output, self._bad_rows, self._parquet = output, bad_rows, parquet
-        self._partial = output.with_name(f"{output.name}.partial")
-        self._bad_partial = None if bad_rows is None else bad_rows.with_name(f"{bad_rows.name}.partial")
-        self._journal_path = output.with_name(f"{output.name}.partial.json")
+        self._partial, self._journal_path = _partial(output), _journal(output)
+        self._bad_partial = None if bad_rows is None else _partial(bad_rows)
+        there = [path for path in files_beside(output, bad_rows).values() if _has_contents(path)]
         found = Journal.read(self._journal_path)
-        if found is not None and not resume and not force:
+        if found is None and there and not force:
+            raise OutputExistsError(
+                f"{there[0]}: is of no interrupted run, expected nothing there. Move it away, or pass --force to replace it."
+            )
+        kept = found if found is not None and found.worth_keeping else None
+        if kept is not None and not resume and not force:
             raise OutputExistsError(
                 f"{output}: a run that was interrupted is there. Go on with --resume, or start again with --force."
             )
-        self.journal = Journal(settings) if found is None or not resume else _same_run(found, settings, output)
+        self.journal = Journal(settings) if kept is None or not resume else _same_run(kept, settings, output)
         if not self.journal.finished:
             for path in (output, *([] if bad_rows is None else [bad_rows])):
                 check_output(path, force=force, what="output file")
@@ -111,14 +145,15 @@ class PartialOutput:
     def __enter__(self) -> PartialOutput:
         atexit.register(self._sweep)
         try:
-            self._sink = self._opened(self._partial, self.journal.output_bytes)
-            self._bad_sink = None
-            if self._bad_partial is not None:
-                self._bad_sink = self._opened(self._bad_partial, self.journal.bad_bytes)
+            self._sink = self._opened(self._partial)
+            self._bad_sink = None if self._bad_partial is None else self._opened(self._bad_partial)
             if self.journal.windows == 0:
-                self._forget()
+                self._write_journal()
+            self._cut(self._partial, self._sink, self.journal.output_bytes)
+            if self._bad_partial is not None and self._bad_sink is not None:
+                self._cut(self._bad_partial, self._bad_sink, self.journal.bad_bytes)
         except BaseException:
-            self._release(remove=Journal.read(self._journal_path) is None)
+            self._release(remove=self._kept() is None)
             raise
         return self
 
@@ -126,7 +161,7 @@ class PartialOutput:
         with suppress(Exception):  # the first error is the one to tell
             if error is not None and self._dirty:
                 self.commit()
-        kept = Journal.read(self._journal_path)
+        kept = self._kept()
         self._release(remove=error is not None and kept is None)
         if error is not None and kept is not None:
             error.advice = (  # type: ignore[attr-defined]
@@ -173,8 +208,7 @@ class PartialOutput:
                     os.fsync(sink.fileno())
         except OSError as error:
             raise cannot_write(self._output, error) from error
-        with new_file(self._journal_path) as file:
-            file.write(self.journal.to_bytes())
+        self._write_journal()
         self._committed_at = time.monotonic()
         self._dirty = False
 
@@ -209,39 +243,47 @@ class PartialOutput:
             raise cannot_write(self._output, error) from error
         return self.journal.tally
 
-    def _opened(self, path: Path, size_bytes: int) -> BinaryIO:
-        """A partial file, cut back to a length, that no other process writes."""
+    def _opened(self, path: Path) -> BinaryIO:
+        """A partial file that no other process writes."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sink = path.open("ab")
             if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
                 sink.close()
                 raise UsageError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
-            self._held.append((path, sink))
-            if os.fstat(sink.fileno()).st_size < size_bytes:
-                raise UsageError(
-                    f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
-                    "Start again with --force, without --resume."
-                )
+        except OSError as error:
+            raise cannot_write(self._output, error) from error
+        self._held.append((path, sink))
+        return sink
+
+    def _cut(self, path: Path, sink: BinaryIO, size_bytes: int) -> None:
+        """Cut a partial file back to a length."""
+        if os.fstat(sink.fileno()).st_size < size_bytes:
+            raise UsageError(
+                f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
+                "Start again with --force, without --resume."
+            )
+        try:
             sink.truncate(size_bytes)
             sink.seek(0, os.SEEK_END)
         except OSError as error:
             raise cannot_write(self._output, error) from error
-        return sink
 
-    def _forget(self) -> None:
-        """Remove the journal of an earlier run, whose files are empty now."""
-        try:
-            self._journal_path.unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(self._journal_path, error) from error
+    def _write_journal(self) -> None:
+        with new_file(self._journal_path) as file:
+            file.write(self.journal.to_bytes())
+
+    def _kept(self) -> Journal | None:
+        """The journal on disk, where there is something to go on from."""
+        found = Journal.read(self._journal_path)
+        return found if found is not None and found.worth_keeping else None
 
     def _release(self, *, remove: bool) -> None:
         """Close what this run holds; removed while it is held, so that it is no other run's."""
-        for path, sink in self._held:
+        if remove:
+            self._remove(self._held)
+        for _, sink in self._held:
             with suppress(OSError):
-                if remove:
-                    path.unlink(missing_ok=True)
                 sink.close()
         if not remove:
             atexit.unregister(self._sweep)
@@ -251,12 +293,28 @@ class PartialOutput:
         for _, sink in self._held:
             with suppress(OSError):
                 sink.close()
-        if Journal.read(self._journal_path) is not None:
+        if self._kept() is not None:
             return
-        for path in filter(None, (self._partial, self._bad_partial)):
-            with suppress(OSError), path.open("rb") as file:
-                if _locked(file):
-                    path.unlink()
+        with ExitStack() as stack:
+            held = []
+            for path in filter(None, (self._partial, self._bad_partial)):
+                with suppress(OSError):
+                    file = stack.enter_context(path.open("r+b"))
+                    if _locked(file):
+                        held.append((path, file))
+            self._remove(held)
+
+    def _remove(self, held: Sequence[tuple[Path, BinaryIO]]) -> None:
+        """Remove partial files that are held, and the journal: at no instant is one with contents there without it."""
+        for _, file in held:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)
+        if any(path == self._partial for path, _ in held):
+            with suppress(OSError):
+                self._journal_path.unlink()
+        for path, _ in held:
+            with suppress(OSError):
+                path.unlink()
 
     def _write(self, sink: BinaryIO, data: bytes) -> None:
         try:

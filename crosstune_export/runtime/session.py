@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -30,6 +31,8 @@ RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
 #: Threads of a session, or processes, that can be asked for: with a hundred thousand a whole machine stands still.
 MOST_THREADS = 256
+#: The onnxruntime that can be told not to go back to the CPU by itself.
+_KNOWS_FALLBACK = (1, 23, 0)
 #: onnxruntime creates sessions safely only one at a time (its issue 27089).
 _creation = threading.Lock()
 
@@ -131,14 +134,23 @@ def open_inner(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    with _creation, _stdout_to_stderr():
+    usable = [name for name in wanted if name not in missing]
+
+    def create(names: Sequence[str]) -> Any:  # noqa: ANN401
+        # onnxruntime's own way back to the CPU prints to stdout and forgets which optimizers are off.
+        off = list(disabled_optimizers) or None
+        return ort.InferenceSession(
+            model, options, providers=list(names), disabled_optimizers=off, enable_fallback=False
+        )
+
+    with _creation, _quiet(ort.__version__):
         try:
-            inner = ort.InferenceSession(
-                model,
-                options,
-                providers=[name for name in wanted if name not in missing] or list(CPU_PROVIDERS),
-                disabled_optimizers=list(disabled_optimizers) or None,
-            )
+            inner = None
+            if usable and usable != list(CPU_PROVIDERS):
+                with contextlib.suppress(ValueError, RuntimeError):  # of the provider, perhaps: the CPU will tell
+                    inner = create(usable)
+            if inner is None:
+                inner = create(CPU_PROVIDERS)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
@@ -264,10 +276,11 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what onnxruntime prints to stdout out of our results."""
-    import sys
-
+def _quiet(version: str) -> Iterator[None]:
+    """Keep what an onnxruntime that knows no ``enable_fallback`` prints to stdout out of our results, of all threads alike."""
+    if _version(version) >= _KNOWS_FALLBACK:
+        yield
+        return
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

@@ -260,6 +260,63 @@ def test_a_place_beside_the_output_that_cannot_be_written(classify, task, taken,
     assert files_in(task.out) == [taken]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.partial", "a.jsonl.bad.jsonl.partial", "a.jsonl.partial.json"])
+@pytest.mark.parametrize("option", [(), ("--resume",)])
+def test_files_of_others_beside_the_output_are_kept(classify, task, name, option):
+    foreign, output = task.out / name, task.out / "a.jsonl"
+    foreign.write_bytes(b"precious")
+    result = classify("--output", output, *option)
+    assert (result.code, result.err) == (
+        2,
+        f"error: {foreign}: is of no interrupted run, expected nothing there. "
+        "Move it away, or pass --force to replace it.\n",
+    )  # fmt: skip
+    assert (foreign.read_bytes(), files_in(task.out)) == (b"precious", [name])
+    assert classify("--output", output, *option, "--force").code == 0
+    assert files_in(task.out) == ["a.jsonl", "a.jsonl.bad.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.partial", "a.jsonl.partial.json", "a.jsonl.bad.jsonl.partial"])
+def test_an_input_where_the_partial_output_would_be(run_app, task, bundle, name):
+    source = task.out / name
+    source.write_bytes(b"my parcel\n")
+    result = run_app(
+        "crosstune-export", "classify", bundle, source, "--input-format", "text", "--output", task.out / "a.jsonl",
+        "--on-error", "record", "--force",
+    )  # fmt: skip
+    assert (result.code, result.err) == (
+        2, f"error: {source}: is both input and output. Choose another output file.\n",
+    )  # fmt: skip
+    assert source.read_bytes() == b"my parcel\n"
+
+
+@pytest.mark.fault("E4")
+def test_killed_before_anything_was_kept(scripts, classify, task, bundle, source):
+    """What it had written is known for its own: the next run starts, with --resume or without."""
+    program = """
+import os, signal
+from crosstune_cli.export_app import main
+from crosstune_export.bulk import partial_output
+
+def append(self, result):
+    self._write(self._sink, result.encoded)
+    self._sink.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+partial_output.PartialOutput.append = append
+main()
+"""
+    options = ("classify", bundle, source, "--on-error", "record", "--workers", "1", "--output", task.out / "a.jsonl")
+    for again in ((), ("--resume",)):
+        ended = subprocess.run([sys.executable, "-c", program, *options], env=scripts.environment, check=False)
+        assert ended.returncode == -signal.SIGKILL
+        assert (task.out / "a.jsonl.partial").stat().st_size > 0
+        assert classify("--output", task.out / "a.jsonl", *again).code == 0
+        assert files_in(task.out) == ["a.jsonl", "a.jsonl.bad.jsonl"]
+        for name in files_in(task.out):
+            (task.out / name).unlink()
+
+
 def test_a_partial_output_that_was_cut(classify, stopped):
     partial = stopped.with_name("a.jsonl.partial")
     size = partial.stat().st_size

@@ -6,14 +6,20 @@ import shutil
 
 import pytest
 
+from crosstune_export.packing import pack
+
 BOTH = "{}: is both input and output. Choose another output file."
+INSIDE = "{{}}: is inside the input FOLDER/{}. Choose another place."
+HOLDS = "{{}}: holds the input FOLDER/{}, which would go with it. Choose another place."
 
 
 @pytest.fixture
-def places(task, tiny_checkpoint_dir, tiny_fp32_bundle_dir):
+def places(task, tiny_backbone_dir, tiny_checkpoint_dir, tiny_fp32_bundle_dir):
     """By name: files and folders that a command reads, with contents of their own; other names are outputs."""
     shutil.copytree(tiny_checkpoint_dir, task.folder / "c.ckpt")
     shutil.copytree(tiny_fp32_bundle_dir, task.folder / "b.bundle")
+    shutil.copytree(tiny_backbone_dir, task.folder / "backbone")
+    pack(tiny_fp32_bundle_dir, task.folder / "packed")
     shutil.copyfile(task.train, task.folder / "generated.jsonl")
     (task.folder / "key.pem").write_text("a key", "utf-8")
     (task.folder / "hard.jsonl").hardlink_to(task.test)
@@ -34,7 +40,7 @@ def contents(folder):
         (
             "crosstune evaluate c.ckpt --data test.jsonl --report c.ckpt/checkpoint.json",
             "c.ckpt/checkpoint.json",
-            "{}: is inside the input FOLDER/c.ckpt. Choose another output file.",
+            INSIDE.format("c.ckpt"),
         ),
         (
             "crosstune augment --train train.jsonl --labels labels.json --output train.jsonl --per-label 1 --model m "
@@ -60,11 +66,58 @@ def contents(folder):
             "{}: is --json and --report. Give each a file of its own.",
         ),
         ("crosstune-export sign b.bundle --key key.pem --output key.pem", "key.pem", BOTH),
+        (
+            "crosstune-export build c.ckpt --output c.ckpt/n.bundle",
+            "c.ckpt/n.bundle",
+            INSIDE.format("c.ckpt"),
+        ),
+        (
+            "crosstune-export build c.ckpt --output n.bundle --triton c.ckpt/t",
+            "c.ckpt/t",
+            INSIDE.format("c.ckpt"),
+        ),
+        (
+            "crosstune-export build c.ckpt --output x/n.bundle --triton x",
+            "x/n.bundle",
+            "{}: is in the Triton repository FOLDER/x, which is replaced as a whole. Choose another place.",
+        ),
+        (
+            "crosstune-export build c.ckpt --output n.bundle --target mobile --report n.mobile",
+            "n.mobile",
+            "{}: is the folder for phones and the report. Give each a file of its own.",
+        ),
+        (
+            "crosstune-export build b.bundle/c.ckpt --output b.bundle",
+            "b.bundle",
+            HOLDS.format("b.bundle/c.ckpt"),
+        ),
+        (
+            "crosstune-export unpack b.bundle/packed --output b.bundle",
+            "b.bundle",
+            HOLDS.format("b.bundle/packed"),
+        ),
+        ("crosstune-export pack packed --output packed", "packed", BOTH),
+        (
+            "crosstune train --train c.ckpt/examples.jsonl --labels labels.json --output c.ckpt",
+            "c.ckpt",
+            HOLDS.format("c.ckpt/examples.jsonl"),
+        ),
+        (
+            "crosstune train --train train.jsonl --labels labels.json --backbone backbone --output backbone/n.ckpt",
+            "backbone/n.ckpt",
+            INSIDE.format("backbone"),
+        ),
+        (
+            "crosstune augment --train train.jsonl --labels labels.json --output k.jsonl --cache k.jsonl --per-label 1 "
+            "--model m --base-url http://127.0.0.1:9/v1",
+            "k.jsonl",
+            "{}: is --output and --cache. Give each a file of its own.",
+        ),
     ],
 )  # fmt: skip
 def test_nothing_that_is_read_is_replaced(run_app, places, line, refused, message):
     app, *words = line.split()
-    standing = {path.name for path in places.iterdir()} | {"x", "k.jsonl", "n.bundle", "k.filter.json"}
+    standing = {path.name for path in places.iterdir()} | {"x", "k.jsonl", "n.bundle", "n.mobile", "k.filter.json"}
     before = contents(places)
     arguments = [places / word if word.split("/")[0] in standing else word for word in words]
     result = run_app(app, *arguments, "--force")

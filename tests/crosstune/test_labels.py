@@ -142,6 +142,12 @@ def test_an_unpaired_surrogate_is_refused(tmp_path, mapping):
     assert refused(path) == f"{path}: label {name} has the unpaired surrogate {point}. Remove it."
 
 
+def test_a_nul_in_a_name_is_refused(tmp_path):
+    """The C++ runtime, whose strings end at one, refuses such labels."""
+    path = write(tmp_path / "l.json", {"a\0b": "x", "c": "y"})
+    assert refused(path) == f"{path}: label 'a\\x00b' has a NUL in its name. Remove it."
+
+
 ODD_NAMES = (
     "__proto__",
     "constructor",

@@ -43,6 +43,13 @@ def read(tmp_path):
     return call
 
 
+@pytest.mark.parametrize(("name", "between"), [("t.csv", ","), ("t.tsv", "\t")])
+def test_a_row_of_empty_fields_is_a_row_and_a_blank_line_is_none(read, name, between):
+    table = "\n".join(["text|id", "a|1", "|", " | ", "", "  ", "b|2"]).replace("|", between)
+    texts, carried, bad = read(name, table.encode())
+    assert (texts, [row["id"] for row in carried], bad) == (["a", "", " ", "b"], ["1", "", " ", "2"], [])
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("a.jsonl", "jsonl"), ("a.NDJSON", "jsonl"), ("a.csv", "csv"), ("a.tsv.gz", "tsv"), ("a.parquet", "parquet"),

@@ -192,6 +192,10 @@ def test_describe_moves_the_key_by_the_description_only(bundle):
     assert np.abs(back - before).max() <= tolerances.FP32_GRAPH_TO_TORCH
 
 
+def test_a_label_may_be_renamed_to_what_reads_like_its_old_name(bundle):
+    assert rename_label(bundle, "praise", "Praise").label_names == ("shipping", "billing", "Praise")
+
+
 def test_rename_changes_the_name_only(bundle, tiny_fp32_bundle_dir):
     before = Classifier.load(bundle).predict_proba(TEXTS)
     assert rename_label(bundle, "praise", "thanks").label_names == ("shipping", "billing", "thanks")
@@ -213,11 +217,40 @@ def test_equal_edits_give_equal_bytes(tmp_path, tiny_bundle_dir):
             lambda path: add_label(path, "praise", ["x"]),
             "label: 'praise' is already in the bundle. Choose another name.",
         ),
-        (lambda path: add_label(path, " ", ["x"]), "label: the name is empty. Give one."),
-        (
-            lambda path: add_label(path, "new", ["x", " "]),
-            "description: found an empty one, expected a sentence. Say what the label means.",
+        *(
+            (
+                lambda path, edit=edit, name=name: edit(path, name),
+                f"{{}}: a label's name is {name!r}, expected visible characters. Name it.",
+            )
+            for name in ("", " ", "\u200b")
+            for edit in (
+                lambda path, name: add_label(path, name, ["x"]),
+                lambda path, name: rename_label(path, "praise", name),
+            )
         ),
+        *(
+            (
+                lambda path, texts=texts, edit=edit: edit(path, "praise" if edit is describe_label else "new", texts),
+                f"{{}}: the description of {'praise' if edit is describe_label else 'new'!r} is empty, expected a sentence. "
+                "Write one.",
+            )
+            for texts in ([], ["x", " "], ["\u200b"])
+            for edit in (add_label, describe_label)
+        ),
+        (
+            lambda path: add_label(path, "new", ["caf\udce9"]),
+            "{}: label 'new' has the unpaired surrogate U+DCE9. Remove it.",
+        ),
+        (
+            lambda path: rename_label(path, "praise", "caf\udce9"),
+            "{}: label 'caf\\udce9' has the unpaired surrogate U+DCE9. Remove it.",
+        ),
+        (
+            lambda path: rename_label(path, "billing", "Praise "),
+            "{}: labels 'praise' (U+0070 U+0072 U+0061 U+0069 U+0073 U+0065) and 'Praise ' "
+            "(U+0050 U+0072 U+0061 U+0069 U+0073 U+0065 U+0020) read alike. Rename one.",
+        ),
+        (lambda path: add_label(path, "a\0b", ["x"]), "{}: label 'a\\x00b' has a NUL in its name. Remove it."),
         (
             lambda path: describe_label(path, "new", ["x"]),
             "label: 'new' is not in the bundle, which has shipping, billing, praise. Check the name.",
@@ -232,7 +265,7 @@ def test_refused_edits_change_nothing(bundle, edit, message):
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     with pytest.raises(InputError) as caught:
         edit(bundle)
-    assert str(caught.value) == message
+    assert str(caught.value) == message.format(bundle)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
 
 

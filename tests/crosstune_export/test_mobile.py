@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from crosstune_export import Classifier, GateError
 from crosstune_export.build import mobile
-from crosstune_export.build.mobile import accelerators, mobile_path, required_operators, write_mobile
+from crosstune_export.build.mobile import accelerators, convert, mobile_path, required_operators, write_mobile
+from crosstune_export.build.pipeline import BuildConfig, build
 from crosstune_export.runtime.bundle_files import read_bundle
 
 TEXTS = ["where is my parcel", "", "the money back, please", "parcel " * 100]
@@ -28,9 +29,13 @@ def parts(tmp_path, tiny_bundle_dir):
     return bundle, read_bundle(bundle), [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in rows]
 
 
+def write(bundle, files, feeds):
+    return write_mobile(bundle, files.manifest, convert(bundle, files.manifest.graph, files.model, feeds))
+
+
 def test_the_converted_graph_answers_as_the_bundle(parts):
     bundle, files, feeds = parts
-    found = write_mobile(bundle, files.manifest, files.model, feeds)
+    found = write(bundle, files, feeds)
     assert found.path == mobile_path(bundle) == bundle.with_name("phone.mobile")
     assert sorted(path.name for path in found.path.iterdir()) == ["README.md", "model.ort", "required_operators.config"]
     session = onnxruntime.InferenceSession(found.path / "model.ort", providers=["CPUExecutionProvider"])
@@ -41,16 +46,14 @@ def test_the_converted_graph_answers_as_the_bundle(parts):
     for one in found.accelerators:
         assert f"| {one.name} | {one.nodes} of {found.nodes} | {one.partitions} |" in card
     written = [(found.path / name).read_bytes() for name in ("README.md", "required_operators.config")]
-    assert (
-        write_mobile(bundle, files.manifest, files.model, feeds) == found
-    )  # onnxruntime orders model.ort anew each time
+    assert write(bundle, files, feeds) == found  # onnxruntime orders model.ort anew each time
     assert [(found.path / name).read_bytes() for name in ("README.md", "required_operators.config")] == written
 
 
 def test_the_operators_are_those_that_onnxruntimes_tool_finds(parts, tmp_path):
     """The tool in a process of its own: it leaves files open and sets up logging."""
     bundle, files, feeds = parts
-    found = write_mobile(bundle, files.manifest, files.model, feeds)
+    found = write(bundle, files, feeds)
     code = (
         "import pathlib, sys\n"
         "from onnxruntime.tools.ort_format_model import create_config_from_models\n"
@@ -66,12 +69,18 @@ def test_the_operators_are_those_that_onnxruntimes_tool_finds(parts, tmp_path):
     assert found.operators == sum(len(line.split(";")[2].split(",")) for line in lines)
 
 
-def test_another_answer_is_refused_and_nothing_is_written(parts, monkeypatch):
-    bundle, files, feeds = parts
+@pytest.mark.parametrize("old", [False, True])
+def test_another_answer_is_refused_and_nothing_is_written(
+    tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch, old
+):
+    bundle = tmp_path / "phone.bundle"
+    if old:
+        shutil.copytree(tiny_bundle_dir, bundle)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr(mobile, "TOLERANCE", -1.0)
     with pytest.raises(GateError, match=r"^the graph for phones of phone\.bundle: differs from the bundle by "):
-        write_mobile(bundle, files.manifest, files.model, feeds)
-    assert not mobile_path(bundle).exists()
+        build(tiny_checkpoint_dir, bundle, BuildConfig("fp32", target="mobile"), force=old)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_what_accelerators_take():
@@ -95,5 +104,5 @@ def test_what_accelerators_take():
 def test_logging_is_left_as_it_was(parts):
     bundle, files, feeds = parts
     before = (logging.getLogger().handlers[:], logging.getLogger().level)
-    write_mobile(bundle, files.manifest, files.model, feeds)
+    write(bundle, files, feeds)
     assert (logging.getLogger().handlers, logging.getLogger().level) == before

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from importlib import metadata
 
@@ -57,12 +58,86 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
 
 @pytest.mark.fault("I9")
 def test_a_provider_that_does_not_exist(tiny_bundle_dir, capfd):
-    """onnxruntime itself prints to stdout and runs on the CPU."""
+    """onnxruntime itself would print to stdout and run on the CPU."""
     with pytest.raises(ProviderError):
         Classifier.load(tiny_bundle_dir, providers=["NopeProvider", "CPUExecutionProvider"])
     fallen = Classifier.load(tiny_bundle_dir, providers=["NopeProvider"], allow_fallback=True)
     assert fallen.providers == ("CPUExecutionProvider",)
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.fault("I1")
+def test_a_provider_that_fails_at_its_start(tiny_bundle_dir, monkeypatch, capfd):
+    """The CPU takes over with the same graph and options, where that was allowed; nothing is printed."""
+    import onnxruntime
+
+    inner, asked = onnxruntime.InferenceSession, []
+
+    def session_of(model, options, *, providers, **rest):
+        asked.append((providers, rest))
+        if "CUDAExecutionProvider" in providers:
+            raise RuntimeError("CUDA failure 35: driver too old")
+        return inner(model, options, providers=providers, **rest)
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session_of)
+    fallen = Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"], allow_fallback=True)
+    assert fallen.providers == ("CPUExecutionProvider",)
+    assert [names for names, _ in asked] == [["CUDAExecutionProvider"], ["CPUExecutionProvider"]]
+    assert asked[0][1] == asked[1][1]
+    with pytest.raises(
+        ProviderError, match=r"asked for CUDAExecutionProvider, onnxruntime runs on CPUExecutionProvider"
+    ):
+        Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"])
+    assert capfd.readouterr().out == ""
+
+
+def test_onnxruntime_prints_nothing_when_it_gives_up(tiny_bundle_dir, monkeypatch, capfd):
+    """Its own way back to the CPU would begin with a print to stdout, and forget which optimizers are off."""
+    import onnxruntime
+
+    def refuse(self, *arguments):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", refuse)
+    with pytest.raises(BundleContentError, match=r"onnxruntime refuses the graph \(no\)"):
+        Classifier.load(tiny_bundle_dir)
+    assert capfd.readouterr().out == ""
+
+
+def test_an_older_onnxruntime_prints_to_stderr(tiny_bundle_dir, monkeypatch, capsys):
+    """It cannot be told to leave the way back to the CPU alone."""
+    import onnxruntime
+
+    inner = onnxruntime.InferenceSession
+
+    def loud(*arguments, **rest):
+        print("*************** EP Error ***************")
+        return inner(*arguments, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", loud)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.22.1")
+    Classifier.load(tiny_bundle_dir)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "*************** EP Error ***************\n")
+
+
+def test_other_threads_print_where_they_want_while_a_bundle_loads(tiny_bundle_dir, monkeypatch, capsys):
+    import onnxruntime
+
+    inner = onnxruntime.InferenceSession
+
+    def meanwhile(*arguments, **rest):
+        thread = threading.Thread(target=print, args=["a result"])
+        thread.start()
+        thread.join()
+        return inner(*arguments, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", meanwhile)
+    Classifier.load(tiny_bundle_dir)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("a result\n", "")
 
 
 @pytest.mark.parametrize("allow_fallback", [True, False])

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from crosstune_export import Classifier, UsageError
+from crosstune_export import Classifier, GateError, UsageError
+from crosstune_export.build.passes import half_precision
 from crosstune_export.build.pipeline import BuildConfig, build
 from crosstune_export.build.runtime_target import runtime_target
 from tests import tolerances
@@ -74,6 +75,16 @@ def test_the_oldest_onnxruntime_gives_the_same_answers(tmp_path, tiny_bundle_dir
     for path, probs in zip((tiny_bundle_dir, tiny_fp32_bundle_dir), found, strict=True):
         expected = Classifier.load(path).predict_proba(["where is my parcel", "thanks"])
         assert np.abs(np.array(probs) - expected).max() <= tolerances.OTHER_ONNXRUNTIME
+
+
+def test_a_backbone_beyond_half_precision(tmp_path, tiny_checkpoint_dir, monkeypatch):
+    monkeypatch.setattr(half_precision, "_LARGEST", 1e-3)
+    with pytest.raises(
+        GateError,
+        match=r"^precision: the backbone's .+ reaches [\d.]+, expected at most 0\.001 for fp16\. Build with --precision fp32\.$",
+    ):
+        build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig("fp16"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision(tmp_path, tiny_checkpoint_dir, tiny_fp32_bundle_dir, tiny_other_texts):

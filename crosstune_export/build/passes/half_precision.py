@@ -6,7 +6,9 @@ import numpy as np
 from onnxscript import ir
 
 from crosstune_export.build.passes.initializers import add_initializer
+from crosstune_export.errors import GateError
 
+_LARGEST = float(np.finfo(np.float16).max)
 _NORMS = ("LayerNormalization", "SkipLayerNormalization")
 
 
@@ -24,7 +26,7 @@ def apply(model: ir.Model) -> int:
         Number of constants turned; 0 where there is no layer normalization.
 
     Raises:
-        ValueError: A constant of the encoder is beyond float16.
+        GateError: A constant of the encoder is beyond float16.
     """
     graph = model.graph
     encoder = _ancestors([node for node in graph if node.op_type in _NORMS])
@@ -38,8 +40,11 @@ def apply(model: ir.Model) -> int:
             name = str(value.name)
             if name not in halves:
                 array = value.const_value.numpy()
-                if array.size and np.abs(array).max() > float(np.finfo(np.float16).max):
-                    raise ValueError(f"{name} reaches {np.abs(array).max():.3g}, which float16 cannot hold")
+                if array.size and np.abs(array).max() > _LARGEST:
+                    raise GateError(
+                        f"precision: the backbone's {name} reaches {np.abs(array).max():.3g}, expected at most {_LARGEST:g} "
+                        "for fp16. Build with --precision fp32."
+                    )
                 halves[name] = add_initializer(graph, f"{name}_half", array.astype(np.float16))
             node.replace_input_with(index, halves[name])
         if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
