@@ -306,13 +306,16 @@ class PartialOutput:
 
     def _remove(self, held: Sequence[tuple[Path, BinaryIO]]) -> None:
         """Remove partial files that are held, and the journal: at no instant is one with contents there without it."""
-        for _, file in held:
+        still = []
+        for path, file in held:
             with suppress(OSError):
-                os.ftruncate(file.fileno(), 0)
-        if any(path == self._partial for path, _ in held):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):  # otherwise it is the output by now
+                    os.ftruncate(file.fileno(), 0)
+                    still.append(path)
+        if self._partial in still:
             with suppress(OSError):
                 self._journal_path.unlink()
-        for path, _ in held:
+        for path in still:
             with suppress(OSError):
                 path.unlink()
 

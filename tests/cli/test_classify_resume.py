@@ -223,6 +223,23 @@ def test_killed_while_the_output_was_put_in_its_place(classify, task, monkeypatc
     assert len(files_in(task.out)) == 4
 
 
+@pytest.mark.fault("E1")
+def test_interrupted_when_the_output_is_in_its_place(classify, task, monkeypatch):
+    whole, cut = task.out / "whole.jsonl", task.out / "cut.jsonl"
+    assert classify("--output", whole).code == 0
+    publish = partial_output.PartialOutput.publish
+
+    def interrupted(self):
+        publish(self)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(partial_output.PartialOutput, "publish", interrupted)
+    assert classify("--output", cut).code == 130
+    assert cut.read_bytes() == whole.read_bytes()
+    assert (task.out / "cut.jsonl.bad.jsonl").read_bytes() == (task.out / "whole.jsonl.bad.jsonl").read_bytes()
+    assert len(files_in(task.out)) == 4
+
+
 @pytest.mark.fault("E5")
 def test_a_full_disk(classify, task):
     """A limit on the size of a file stands for the disk: what was safe stays, and the next run goes on from it."""
