@@ -105,11 +105,9 @@ def train(
         },
     )
     from crosstune.backbone import FrozenBackbone
-    from crosstune.backbone_files import local_folder
     from crosstune.training import predict_proba
 
-    inputs = [train_file, labels, generated, dev, test, config, local_folder(settings.backbone)]
-    check_places({"--output": output}, inputs)
+    check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress() as report:
         checkpoint = train_head(

@@ -11,7 +11,6 @@ from pathlib import Path
 from crosstune import __version__
 from crosstune.atomic_output import check_output, check_places, new_file
 from crosstune.backbone import MAX_TEXT_BYTES, FrozenBackbone
-from crosstune.backbone_files import local_folder
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune_export.build import verify
 from crosstune_export.build.config import BuildConfig
@@ -218,8 +217,7 @@ def check_build_places(checkpoint: Path, output: Path, config: BuildConfig, trit
         "the folder for phones": mobile_path(output) if config.target == "mobile" else None,
         "the report": config.report,
     }
-    backbone = None if config.backbone is None else local_folder(config.backbone)
-    check_places(outputs, [checkpoint, config.calibration, config.backbone_onnx, backbone])
+    check_places(outputs, [checkpoint, config.calibration])
 
 
 def _with_fewer_layers(

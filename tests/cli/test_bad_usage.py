@@ -99,7 +99,7 @@ def refused(run_app, task, tiny_backbone_dir):
     [
         ("sead = 5\n", "{f}: unknown setting 'sead', did you mean 'seed'?"),
         ("learnig_rate = 0.1\n", "{f}: unknown setting 'learnig_rate', did you mean 'learning_rate'?"),
-        ("xyzzy = 5\n", "{f}: unknown setting 'xyzzy', Known: " + SETTINGS + "."),
+        ("xyzzy = 5\n", "{f}: unknown setting 'xyzzy', expected some of " + SETTINGS + "."),
         ('seed = "5"\n', "{f}: seed is '5', input should be a valid integer. Correct the setting."),
         ("seed = 5.0\n", "{f}: seed is 5.0, input should be a valid integer. Correct the setting."),
         ("seed = true\n", "{f}: seed is True, input should be a valid integer. Correct the setting."),

@@ -90,7 +90,7 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
     [
         (("--precision", "int4"), "precision: found 'int4', expected auto, fp32, fp16 or int8 for cpu."),
         (("--precision", "int8", "--target", "cuda"), "precision: found 'int8', expected auto, fp16 or fp32 for cuda."),
-        (("--target", "tpu"), "target: found 'tpu', expected cpu, cuda or mobile."),
+        (("--target", "tpu"), "target: found 'tpu', expected cpu, web, cuda or mobile."),
         (("--max-size-mb", "0"), "max_size_mb: found 0.0, expected more than 0."),
         (("--max-latency-ms", "-1"), "max_latency_ms: found -1.0, expected more than 0."),
         (("--onnxruntime", "new"), "onnxruntime: found 'new', expected a version such as 1.20."),

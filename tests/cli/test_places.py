@@ -103,11 +103,6 @@ def contents(folder):
             HOLDS.format("c.ckpt/examples.jsonl"),
         ),
         (
-            "crosstune train --train train.jsonl --labels labels.json --backbone backbone --output backbone/n.ckpt",
-            "backbone/n.ckpt",
-            INSIDE.format("backbone"),
-        ),
-        (
             "crosstune augment --train train.jsonl --labels labels.json --output k.jsonl --cache k.jsonl --per-label 1 "
             "--model m --base-url http://127.0.0.1:9/v1",
             "k.jsonl",
@@ -134,3 +129,9 @@ def test_a_link_that_leads_round_in_a_circle_is_replaced(run_app, places):
     )
     assert result.code == 0
     assert len(circle.read_text("utf-8").splitlines()) == 3
+
+
+def test_a_checkpoint_may_stand_in_the_folder_of_its_backbone(run_app, places):
+    command = ["--train", places / "train.jsonl", "--labels", places / "labels.json", "--backbone", places / "backbone"]
+    result = run_app("crosstune", "train", *command, "--output", places / "backbone" / "n.ckpt")
+    assert (result.code, result.err) == (0, "")

@@ -120,10 +120,10 @@ def rewrite(checkpoint, name, data: bytes) -> None:
 @pytest.mark.fault("F6")
 def test_a_checkpoint_of_a_newer_format(refused_checkpoint, checkpoint):
     state = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
-    rewrite(checkpoint, "checkpoint.json", json.dumps(state | {"format_version": 2}).encode())
+    rewrite(checkpoint, "checkpoint.json", json.dumps(state | {"format_version": 3}).encode())
     assert refused_checkpoint() == (
-        f"error: {checkpoint / 'checkpoint.json'}: format crosstune-checkpoint 2, this reader knows "
-        "crosstune-checkpoint 1. Upgrade crosstune-export.\n"
+        f"error: {checkpoint / 'checkpoint.json'}: format crosstune-checkpoint 3, this reader knows "
+        "crosstune-checkpoint 2. Upgrade crosstune-export.\n"
     )
 
 
