@@ -110,7 +110,7 @@ SIGNATURES = {
         "Classifier.explain": "self text * batch_size threshold",
         "Classifier.load": "path * threads providers allow_fallback",
         "Classifier.predict_proba": "self texts * batch_size",
-        "Classifier.selftest": "self",
+        "Classifier.selftest": "self * together",
         "Classifier.text_vectors": "self texts * batch_size",
         "Classifier.token_ids": "self texts",
         "Explanation": "prediction words text_pair",
