@@ -122,10 +122,12 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers while it loads."""
+    """No progress bars and no advice from transformers while it loads, and no news of retries from the hub's client."""
     from transformers.utils import logging as transformers_logging
 
-    level = transformers_logging.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    level, hub_level = transformers_logging.get_verbosity(), hub.level
+    hub.setLevel(logging.CRITICAL)
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
@@ -133,6 +135,7 @@ def _quiet_transformers() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+        hub.setLevel(hub_level)
         if bars:
             transformers_logging.enable_progress_bar()
 

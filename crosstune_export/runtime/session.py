@@ -122,7 +122,8 @@ def open_inner(
     if missing and not allow_fallback:
         raise ProviderError(
             f"providers: {missing[0]} is not in this onnxruntime, available: "
-            f"{', '.join(ort.get_available_providers())}. Install crosstune-export[gpu] for CUDA, or pass allow_fallback."
+            f"{', '.join(ort.get_available_providers())}. Install crosstune-export[gpu] for CUDA, "
+            "or pass allow_fallback (--allow-fallback)."
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -162,7 +163,7 @@ def open_inner(
     if not allow_fallback and actual[0] != wanted[0]:
         raise ProviderError(
             f"providers: asked for {wanted[0]}, onnxruntime runs on {actual[0]}. "
-            "Check the CUDA installation, or pass allow_fallback."
+            "Check the CUDA installation, or pass allow_fallback (--allow-fallback)."
         )
     return inner
 

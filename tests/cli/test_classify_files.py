@@ -390,7 +390,7 @@ def test_a_provider_that_is_not_there(classify, task):
         2,
         "",
         f"error: providers: CUDAExecutionProvider is not in this onnxruntime, available: {', '.join(available)}. "
-        "Install crosstune-export[gpu] for CUDA, or pass allow_fallback.\n",
+        "Install crosstune-export[gpu] for CUDA, or pass allow_fallback (--allow-fallback).\n",
     )
     fallen = classify(task.folder / "t.txt", "--provider", "cuda", "--allow-fallback")
     assert (fallen.code, fallen.err) == (0, "")

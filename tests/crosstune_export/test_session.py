@@ -27,7 +27,8 @@ def test_a_provider_that_is_not_there(tiny_bundle_dir):
         Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"])
     assert str(caught.value) == (
         "providers: CUDAExecutionProvider is not in this onnxruntime, available: "
-        f"{', '.join(onnxruntime.get_available_providers())}. Install crosstune-export[gpu] for CUDA, or pass allow_fallback."
+        f"{', '.join(onnxruntime.get_available_providers())}. Install crosstune-export[gpu] for CUDA, "
+        "or pass allow_fallback (--allow-fallback)."
     )
     assert caught.value.exit_code == 2
     fallen = Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"], allow_fallback=True)
@@ -52,7 +53,7 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
         Classifier.load(tiny_bundle_dir, providers=["CUDAExecutionProvider"])
     assert str(caught.value) == (
         "providers: asked for CUDAExecutionProvider, onnxruntime runs on CPUExecutionProvider. "
-        "Check the CUDA installation, or pass allow_fallback."
+        "Check the CUDA installation, or pass allow_fallback (--allow-fallback)."
     )
 
 
