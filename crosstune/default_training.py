@@ -87,9 +87,8 @@ def fit_default(
 
         head, chosen = _fit_depth(task, backbone, depth, config.seed, step)
         report.append({"layers": depth, "cv_accuracy": chosen.accuracy, "cv_loss": chosen.loss})
-        if all(
-            _as_good(chosen, deeper) for _, deeper in (*fits[:1], *fits[-1:])
-        ):  # all layers, and the fewest that did
+        rivals = (*fits[:1], *fits[-1:])  # all layers, and the fewest that did as well
+        if all(_as_good(chosen, rival) for _, rival in rivals):
             fits.append((head, chosen))
     head, chosen = fits[-1]
     summary: dict[str, Json] = {
