@@ -13,7 +13,7 @@ import numpy as np
 
 from crosstune_export.bench.processes import ColdStart, Report, bundle_process, cold_starts, silent
 from crosstune_export.errors import UsageError
-from crosstune_export.manifest import BundleManifest, Json
+from crosstune_export.manifest import BundleManifest, Json, manifest_bytes
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.runtime.tokenization import Text, whole_text
@@ -184,7 +184,7 @@ def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart
         calls=len(milliseconds),
         cold_start_ms=1e3 * cold.passed_s,
         cold_rss_bytes=cold.peak_rss_bytes,
-        size_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
+        size_bytes=sum(entry.size_bytes for entry in manifest.files.values()) + len(manifest_bytes(manifest)),
         precision=manifest.graph.precision,
         cv_accuracy=accuracy if isinstance(accuracy, float) else None,
         samples_ms=tuple(milliseconds.tolist()),
