@@ -53,7 +53,7 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 # Ray is large and stays out of .venv: its packages lie in a folder of their own.
 test-ray: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target .venv-ray 'ray[data]'
-	PYTHONPATH=.venv-ray $(BIN)/python -m pytest tests/crosstune_export/test_ray_engine.py
+	PYTHONPATH=.venv-ray $(BIN)/python -m pytest tests/crosstune_export/bulk/test_ray_engine.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -62,8 +62,8 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed
-	$(BIN)/python docs/make_cli_page.py
-	$(BIN)/python docs/make_faults_page.py
+	$(BIN)/python tests/contracts/pages/make_cli_page.py
+	$(BIN)/python tests/contracts/pages/make_faults_page.py
 
 # The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
 CPP := $(abspath build/cpp)
@@ -100,12 +100,12 @@ audit: $(VENV)/.installed
 fuzz-python: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/atheris --upgrade atheris==3.0.0
 	for target in manifest graph tokenizer archive rows examples answers; do \
-	  PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz_python.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	  PYTHONPATH=build/atheris $(BIN)/python -m benchmarks.robustness.fuzz_python $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 # SETFIT_PYTHON is the interpreter of an environment with setfit==1.2.0; without it SetFit is left out.
 DATA_ROOT ?= data
 bench-accuracy: $(VENV)/.installed
-	$(BIN)/python benchmarks/accuracy.py --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
+	$(BIN)/python -m benchmarks.accuracy.accuracy --data-root $(DATA_ROOT) $(if $(SETFIT_PYTHON),--setfit-python $(SETFIT_PYTHON))
 
 clean:
-	rm -rf $(OUT) $(VENV) $(OPTIMUM) .venv-ray build *.egg-info runtime_web/node_modules runtime_web/dist crosstune_export/page
+	rm -rf $(OUT) $(VENV) $(OPTIMUM) .venv-ray build *.egg-info runtime_web/node_modules runtime_web/dist crosstune_export/web/page

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.bench_command import bench
-from crosstune_cli.classify_command import classify
-from crosstune_cli.doctor_command import doctor
-from crosstune_cli.label_commands import labels_app
-from crosstune_cli.pack_commands import add_pack_commands
-from crosstune_cli.release_commands import add_release_commands
-from crosstune_cli.running import Version, a_number, progress, run
-from crosstune_cli.serve_command import serve
-from crosstune_cli.web_command import web
+from crosstune_cli.bench import bench
+from crosstune_cli.classify import classify
+from crosstune_cli.doctor import doctor
+from crosstune_cli.labels import labels_app
+from crosstune_cli.pack import add_pack_commands
+from crosstune_cli.release import add_release_commands
+from crosstune_cli.run import Version, a_number, progress, run
+from crosstune_cli.serve import serve
+from crosstune_cli.web import web
 
 app = typer.Typer(
     name="crosstune-export",
@@ -94,9 +94,9 @@ def build(
 ) -> None:
     """Build a bundle and check that it answers as the checkpoint does."""
     try:
-        from crosstune_export.build.pipeline import BuildConfig, check_build_places
-        from crosstune_export.build.pipeline import build as build_bundle
-        from crosstune_export.build.triton import check_repository, write_repository
+        from crosstune_export.builder.pipeline import BuildConfig, check_build_places
+        from crosstune_export.builder.pipeline import build as build_bundle
+        from crosstune_export.builder.targets.triton import check_repository, write_repository
     except ModuleNotFoundError as error:
         from crosstune_export import MissingExtraError
 
@@ -203,7 +203,7 @@ def verify(
     if signature is not None and require_signature is None:
         raise UsageError("verify: --signature goes with --require-signature, found it alone.")
     if require_signature is not None or min_release:
-        from crosstune_export.signing import check_release, check_signature
+        from crosstune_export.release.signing import check_release, check_signature
 
         if require_signature is not None:
             typer.echo(check_signature(bundle, require_signature, signature))
@@ -264,8 +264,8 @@ def inspect(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a bundle says of itself."""
-    from crosstune_export.manifest import manifest_bytes
-    from crosstune_export.runtime.bundle_files import read_bundle
+    from crosstune_export.bundle.files import read_bundle
+    from crosstune_export.bundle.manifest import manifest_bytes
 
     files = read_bundle(bundle)
     manifest = files.manifest

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from crosstune.errors import (
+from crosstune.core.errors import (
     AnswerCacheError,
     BackboneError,
     CheckpointError,
@@ -23,16 +23,16 @@ from crosstune.errors import (
     ResourceError,
     TrainingError,
 )
-from crosstune.examples import Example, read_examples
-from crosstune.labels import Label, LabelSet, read_labels
-from crosstune.sampling import FewShotSplit, few_shot_split
+from crosstune.data.examples import Example, read_examples
+from crosstune.data.labels import Label, LabelSet, read_labels
+from crosstune.data.sampling import FewShotSplit, few_shot_split
 
 if TYPE_CHECKING:
     from crosstune.checkpoint import Checkpoint, load_checkpoint
     from crosstune.config import TrainConfig, load_config
     from crosstune.estimator import CrossTuneClassifier
-    from crosstune.evaluation import Evaluation, evaluate
-    from crosstune.noise_filter import FilterResult, filter_generated
+    from crosstune.evaluation.metrics import Evaluation, evaluate
+    from crosstune.filter.noise_filter import FilterResult, filter_generated
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -43,10 +43,10 @@ _LAZY = {
     "TrainConfig": "crosstune.config",
     "load_config": "crosstune.config",
     "CrossTuneClassifier": "crosstune.estimator",
-    "Evaluation": "crosstune.evaluation",
-    "FilterResult": "crosstune.noise_filter",
-    "evaluate": "crosstune.evaluation",
-    "filter_generated": "crosstune.noise_filter",
+    "Evaluation": "crosstune.evaluation.metrics",
+    "FilterResult": "crosstune.filter.noise_filter",
+    "evaluate": "crosstune.evaluation.metrics",
+    "filter_generated": "crosstune.filter.noise_filter",
     "train": "crosstune.training",
 }
 

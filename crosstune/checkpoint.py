@@ -14,15 +14,15 @@ from typing import cast
 import safetensors
 import safetensors.torch
 
-from crosstune.atomic_output import check_output, new_folder
-from crosstune.backbone import FrozenBackbone, PoolPositions, TokenSpec
+from crosstune.backbone.frozen import FrozenBackbone, PoolPositions, TokenSpec
 from crosstune.config import TrainConfig
-from crosstune.errors import BackboneError, CheckpointError, CrossTuneError
-from crosstune.examples import Example, example_line
-from crosstune.head import LabelAttentionHead, head_from_tensors
-from crosstune.labels import Label, LabelSet
-from crosstune.pooling import MERGES, POOLS, Atom, FeatureSpec
-from crosstune.text_files import Json, parse_json
+from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
+from crosstune.core.outputs import check_output, new_folder
+from crosstune.core.strict_text import Json, parse_json
+from crosstune.data.examples import Example, example_line
+from crosstune.data.labels import Label, LabelSet
+from crosstune.features.pooling import MERGES, POOLS, Atom, FeatureSpec
+from crosstune.heads.label_attention import LabelAttentionHead, head_from_tensors
 
 FORMAT_VERSION = 2
 STATE_NAME = "checkpoint.json"

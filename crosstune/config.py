@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from crosstune.errors import ConfigError, DataError
-from crosstune.text_files import read_text
-from crosstune.toml_files import parse_toml
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.strict_text import read_text
+from crosstune.core.toml_text import parse_toml
 
 DEFAULT_TEMPLATE = "{text} This is about {mask}."
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from crosstune.backbone import FrozenBackbone
+from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import validated
-from crosstune.errors import DataError
-from crosstune.examples import Example, Text
-from crosstune.labels import LabelSet
+from crosstune.core.errors import DataError
+from crosstune.data.examples import Example, Text
+from crosstune.data.labels import LabelSet
 from crosstune.training import predict_proba, train
 
 Label = str | int

@@ -12,22 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from crosstune.backbone import FrozenBackbone
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.indistinguishable import check_look_alikes
 from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
-from crosstune.default_training import EncodedTask, depths, fit_default
-from crosstune.errors import ConfigError, DataError, TrainingError
-from crosstune.examples import Example, check_fields, examples_digest, without_duplicates
-from crosstune.feature_cache import FeatureCache, default_cache_path
-from crosstune.features import cached_features, cached_pools
-from crosstune.head import LabelAttentionHead, PriorHead
-from crosstune.labels import LabelSet, check_labels
-from crosstune.look_alikes import check_look_alikes
-from crosstune.paper_training import fit_paper
-from crosstune.pooling import Atom, FeatureSpec
-from crosstune.sampling import few_shot_split
-from crosstune.selection import attention_layers, default_views, spec_of
-from crosstune.text_files import Json
+from crosstune.core.errors import ConfigError, DataError, TrainingError
+from crosstune.core.strict_text import Json
+from crosstune.data.examples import Example, check_fields, examples_digest, without_duplicates
+from crosstune.data.labels import LabelSet, check_labels
+from crosstune.data.sampling import few_shot_split
+from crosstune.features.cache import FeatureCache, default_cache_path
+from crosstune.features.encoding import cached_features, cached_pools
+from crosstune.features.pooling import Atom, FeatureSpec
+from crosstune.heads.default.fit import EncodedTask, depths, fit_default
+from crosstune.heads.default.mixing import attention_layers, default_views, spec_of
+from crosstune.heads.label_attention import LabelAttentionHead, PriorHead
+from crosstune.heads.paper.fit import fit_paper
 
 
 class Reporter(Protocol):
@@ -97,7 +97,7 @@ def train(
     check_look_alikes(examples, backbone, where)
     if not generated:
         return train_on(examples, (), labels, config, backbone, cache_path=cache_path, report=report, where=where)
-    from crosstune.noise_filter import filter_generated  # which trains heads itself
+    from crosstune.filter.noise_filter import filter_generated  # which trains heads itself
 
     result = filter_generated(
         generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report

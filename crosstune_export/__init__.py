@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from crosstune_export.bundle.manifest import BundleManifest
+from crosstune_export.bundle.selftest import SelfTestReport
 from crosstune_export.errors import (
     BundleContentError,
     BundleError,
@@ -27,11 +29,9 @@ from crosstune_export.errors import (
     SignatureError,
     UsageError,
 )
-from crosstune_export.manifest import BundleManifest
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation, WordEvidence
 from crosstune_export.runtime.prediction import Prediction
-from crosstune_export.runtime.selftest import SelfTestReport
 
 __version__ = "0.1.0"
 

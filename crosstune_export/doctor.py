@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from crosstune_export.bundle.files import BundleFiles, read_bundle
+from crosstune_export.bundle.selftest import read_selftest
 from crosstune_export.errors import ExportError, SelfTestError
-from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
 from crosstune_export.runtime.classifier import Classifier
-from crosstune_export.runtime.control_group import memory_left_bytes, processor_limit
-from crosstune_export.runtime.selftest import read_selftest
+from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 from crosstune_export.runtime.session import default_threads, open_inner, providers_of
 from crosstune_export.runtime.tokenization import TextTokenizer
 

@@ -130,7 +130,7 @@ def support_desk(repo_root) -> SupportDesk:
 @pytest.fixture(scope="session")
 def minilm(one_thread):
     """The packaged backbone, on the CPU."""
-    from crosstune.backbone import FrozenBackbone
+    from crosstune.backbone.frozen import FrozenBackbone
 
     return FrozenBackbone.load("minilm", device="cpu")
 
@@ -208,7 +208,7 @@ def make_tiny_backbone(folder: Path, seed: int = 13) -> Path:
 @pytest.fixture(scope="session")
 def tiny_backbone(tiny_backbone_dir):
     """The tiny backbone, loaded on the CPU."""
-    from crosstune.backbone import FrozenBackbone
+    from crosstune.backbone.frozen import FrozenBackbone
 
     return FrozenBackbone.load(str(tiny_backbone_dir), device="cpu")
 
@@ -216,7 +216,7 @@ def tiny_backbone(tiny_backbone_dir):
 @pytest.fixture(scope="session")
 def tiny_labels():
     """3 labels with a description each."""
-    from crosstune.labels import LabelSet
+    from crosstune.data.labels import LabelSet
 
     return LabelSet.from_mapping(TINY_LABELS)
 
@@ -224,7 +224,7 @@ def tiny_labels():
 @pytest.fixture(scope="session")
 def tiny_examples():
     """6 shots of each of the 3 labels, in the words of the tiny vocabulary."""
-    from crosstune.examples import Example
+    from crosstune.data.examples import Example
 
     rows = [(text, label) for label, texts in TINY_TEXTS.items() for text in texts]
     return tuple(Example(text, label, line=line) for line, (text, label) in enumerate(rows, 1))
@@ -233,7 +233,7 @@ def tiny_examples():
 @pytest.fixture(scope="session")
 def tiny_pair_examples():
     """The same shots as pairs: the second text is the next shot of the label."""
-    from crosstune.examples import Example
+    from crosstune.data.examples import Example
 
     rows = [
         (text, label, texts[(i + 1) % len(texts)])
@@ -306,7 +306,7 @@ def tiny_paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir) -> Path:
 
 
 def _built(tmp_path_factory, checkpoint, name, precision) -> Path:
-    from crosstune_export.build.pipeline import BuildConfig, build
+    from crosstune_export.builder.pipeline import BuildConfig, build
 
     folder = tmp_path_factory.mktemp("bundles") / f"{name}.bundle"
     build(checkpoint, folder, BuildConfig(precision=precision, max_flips_percent=100))

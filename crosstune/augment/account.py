@@ -11,7 +11,7 @@ from crosstune.augment.endpoint import Endpoint
 from crosstune.augment.generator import MAX_UNSURE_SENDS
 from crosstune.augment.plan import AugmentPlan
 from crosstune.augment.prompts import PROMPT_VERSION
-from crosstune.text_files import Json
+from crosstune.core.strict_text import Json
 
 #: Bytes that a token of ordinary text has; only for estimates, never for the cap.
 BYTES_PER_TOKEN = 4

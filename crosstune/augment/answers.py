@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 
-from crosstune.text_files import Json
+from crosstune.core.strict_text import Json
 
 #: Characters of an answer that are looked at.
 MAX_ANSWER_CHARACTERS = 40_000

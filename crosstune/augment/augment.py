@@ -16,10 +16,10 @@ from crosstune.augment.endpoint import REMOVED, Endpoint
 from crosstune.augment.generator import Generator, Limits, Tally
 from crosstune.augment.plan import AugmentPlan, GenerationRequest
 from crosstune.augment.prompts import canary, instructions
-from crosstune.errors import GenerationError, RefusedLabelError
-from crosstune.examples import FORBIDDEN, Example
-from crosstune.labels import LabelSet
-from crosstune.screening import Screen
+from crosstune.augment.screening import Screen
+from crosstune.core.errors import GenerationError, RefusedLabelError
+from crosstune.data.examples import FORBIDDEN, Example
+from crosstune.data.labels import LabelSet
 
 #: Reasons that only an answer as a whole can have; those of single texts are in ``screening.REASONS``.
 NOT_BOUGHT, NO_ANSWER, CUT_OFF, UNREADABLE, MISSING = "over the cap", "empty answer", "cut off", "unreadable", "missing"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from crosstune.errors import ConfigError, DataError
-from crosstune.text_files import Json, read_text
-from crosstune.toml_files import parse_toml
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.strict_text import Json, read_text
+from crosstune.core.toml_text import parse_toml
 
 MILLION = Decimal(1_000_000)
 #: Tokens that a server may put around each message of a chat.

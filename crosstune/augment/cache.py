@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from crosstune.augment.answers import Answer
-from crosstune.errors import AnswerCacheError, CrossTuneWarning, ResourceError
+from crosstune.core.errors import AnswerCacheError, CrossTuneWarning, ResourceError
 
 SCHEMA_VERSION = 1
 #: "CtAn": tells a cache of answers from other SQLite files.

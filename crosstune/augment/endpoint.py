@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crosstune.errors import ConfigError, MissingExtraError
+from crosstune.core.errors import ConfigError, MissingExtraError
 
 #: What stands where a secret was.
 REMOVED = "[removed]"

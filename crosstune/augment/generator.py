@@ -16,8 +16,8 @@ from crosstune.augment.cache import AnswerCache
 from crosstune.augment.endpoint import Endpoint
 from crosstune.augment.failures import FailedSendError, connection_failure, said, status_failure
 from crosstune.augment.plan import GenerationRequest
-from crosstune.errors import DataError, GenerationError
-from crosstune.text_files import Json, parse_json
+from crosstune.core.errors import DataError, GenerationError
+from crosstune.core.strict_text import Json, parse_json
 
 if TYPE_CHECKING:
     import openai

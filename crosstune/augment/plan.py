@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from crosstune.augment.prompts import PROMPT_VERSION, Message, build_messages
-from crosstune.errors import ConfigError, DataError
-from crosstune.examples import Example
-from crosstune.labels import LabelSet
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.data.examples import Example
+from crosstune.data.labels import LabelSet
 
 TEXTS_PER_REQUEST = 5
 SHOTS_PER_PROMPT = 5

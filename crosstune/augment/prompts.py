@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
-from crosstune.labels import Label
+from crosstune.data.labels import Label
 
 PROMPT_VERSION = "v1"
 

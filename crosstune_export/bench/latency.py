@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from crosstune_export.bench.processes import ColdStart, Report, bundle_process, cold_starts, silent
+from crosstune_export.bundle.manifest import BundleManifest, Json, manifest_bytes
 from crosstune_export.errors import UsageError
-from crosstune_export.manifest import BundleManifest, Json, manifest_bytes
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.runtime.tokenization import Text, whole_text

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from crosstune.errors import ResourceError
+from crosstune.core.errors import ResourceError
 from crosstune_export.runtime.tokenization import Text
 
 #: Hears a stage, how much of it is done, and of how much.

@@ -6,8 +6,8 @@ import os
 import platform
 from collections.abc import Sequence
 
-from crosstune.html_page import COLOURS, figure, html_page, legend, plain, table
-from crosstune.svg_plot import Axis, Bar, Plot, bars
+from crosstune.core.reports.page import COLOURS, figure, html_page, legend, plain, table
+from crosstune.core.reports.plot import Axis, Bar, Plot, bars
 from crosstune_export.bench.latency import BURST, LatencyRow
 from crosstune_export.bench.processes import COLD_STARTS
 from crosstune_export.runtime.session import installed_runtimes

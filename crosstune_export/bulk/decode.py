@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from crosstune_export.bulk.lines import MAX_ROW_BYTES, RawRow, parse_csv
 from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
+from crosstune_export.bundle.strict_json import parse_strictly
 from crosstune_export.runtime.tokenization import Text
-from crosstune_export.strict_json import parse_strictly
 
 Fields = dict[str, object]
 #: The columns that an answer adds to a row.

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from crosstune_export.bulk.decode import ANSWER_COLUMNS, Decoded, Fields, dictionaries
 from crosstune_export.bulk.windows import import_parquet
+from crosstune_export.bundle.manifest import Json
 from crosstune_export.errors import InputError
-from crosstune_export.manifest import Json
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.tokenization import whole_text

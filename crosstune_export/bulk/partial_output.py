@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from crosstune.atomic_output import cannot_write, check_output, new_file
+from crosstune.core.outputs import cannot_write, check_output, new_file
 from crosstune_export.bulk.encode import ROW_GROUP_ROWS, write_parquet
 from crosstune_export.bulk.output import bad_row_lines
 from crosstune_export.bulk.tally import Tally

@@ -17,8 +17,8 @@ from crosstune_export.bulk.sources import Source
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import Window, read_windows
+from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.errors import InputError, UsageError
-from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
 ON_ERROR = ("fail", "skip", "record")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
 from crosstune_export.bulk.encode import Answers, Encoder
 from crosstune_export.bulk.windows import Window
+from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.errors import InputError
-from crosstune_export.runtime.bundle_files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction

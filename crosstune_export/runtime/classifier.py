@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from crosstune_export.bundle.files import BundleFiles, read_bundle
+from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
+from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.errors import BundleContentError, InputError
-from crosstune_export.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
-from crosstune_export.runtime.bundle_files import BundleFiles, read_bundle
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
-from crosstune_export.runtime.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
 from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
 

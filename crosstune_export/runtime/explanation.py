@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.manifest import Json
+from crosstune_export.bundle.manifest import Json
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.tokenization import TokenRow, Word
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from crosstune_export.bundle.manifest import Json
 from crosstune_export.errors import InputError
-from crosstune_export.manifest import Json
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crosstune_export.bundle.graph_check import check_graph
+from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.errors import (
     BundleContentError,
     BundleVersionError,
@@ -22,9 +24,7 @@ from crosstune_export.errors import (
     ResourceError,
     UsageError,
 )
-from crosstune_export.manifest import GraphFacts
-from crosstune_export.runtime.control_group import memory_left_bytes, processor_limit
-from crosstune_export.runtime.graph_check import check_graph
+from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")

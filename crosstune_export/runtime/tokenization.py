@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from crosstune_export.bundle.manifest import TokenLayout
+from crosstune_export.bundle.tokenizer_check import check_tokenizer
 from crosstune_export.errors import BundleContentError, InputError
-from crosstune_export.manifest import TokenLayout
-from crosstune_export.runtime.tokenizer_check import check_tokenizer
 
 #: One text, or the two texts of a pair.
 Text: TypeAlias = "str | tuple[str, str]"

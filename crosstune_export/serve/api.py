@@ -16,9 +16,8 @@ from starlette.exceptions import HTTPException
 
 from crosstune_export import Classifier, Explanation, InputError, Prediction, __version__
 from crosstune_export.serve.body import read_body, require_unique_keys
-from crosstune_export.serve.desk import Desk
+from crosstune_export.serve.http_errors import Refusal
 from crosstune_export.serve.limits import ServeLimits
-from crosstune_export.serve.refusal import Refusal
 from crosstune_export.serve.schema import (
     ClassifyAnswer,
     ErrorAnswer,
@@ -29,6 +28,7 @@ from crosstune_export.serve.schema import (
     checked,
     request_model,
 )
+from crosstune_export.serve.state import Desk
 
 _JSON = "application/json"
 _REFUSALS = {

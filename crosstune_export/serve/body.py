@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
-from crosstune_export.serve.admission import Admission
-from crosstune_export.serve.refusal import Refusal
+from crosstune_export.serve.capacity import Admission
+from crosstune_export.serve.http_errors import Refusal
 
 
 async def read_body(request: Request, max_bytes: int, buffered: Admission) -> bytes:

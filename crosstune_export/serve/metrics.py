@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
-from crosstune_export.manifest import BundleManifest
-from crosstune_export.serve.admission import Admission
+from crosstune_export.bundle.manifest import BundleManifest
+from crosstune_export.serve.capacity import Admission
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from crosstune_export import Classifier
+from crosstune_export.serve.http_errors import Refusal
 from crosstune_export.serve.limits import ServeLimits
-from crosstune_export.serve.refusal import Refusal
 
 
 class WordAnswer(BaseModel):

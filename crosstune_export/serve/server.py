@@ -22,11 +22,11 @@ from crosstune_export import ExportError, UsageError
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
-from crosstune_export.serve.desk import Desk, load_checked
-from crosstune_export.serve.gate import Gate
 from crosstune_export.serve.limits import MAX_HEAD_BYTES, ServeLimits
 from crosstune_export.serve.listening import HANDSHAKE_S, listen, take_all, turn_away
 from crosstune_export.serve.protocol import TimedProtocol
+from crosstune_export.serve.request_middleware import Gate
+from crosstune_export.serve.state import Desk, load_checked
 
 #: Open files beside connections: the socket, the log, libraries.
 _OTHER_FILES = 100

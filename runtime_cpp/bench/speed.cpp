@@ -15,14 +15,14 @@
 #include <string>
 #include <vector>
 
-#include "bundle_files.hpp"
-#include "classifier.hpp"
+#include "bundle/bundle_files.hpp"
+#include "run/classifier.hpp"
 #include "error.hpp"
-#include "onnxruntime.hpp"
+#include "run/onnxruntime.hpp"
 #include "process_memory.hpp"
-#include "session.hpp"
-#include "token_row.hpp"
-#include "tokenizer.hpp"
+#include "run/session.hpp"
+#include "tokenize/token_row.hpp"
+#include "tokenize/tokenizer.hpp"
 
 namespace {
 

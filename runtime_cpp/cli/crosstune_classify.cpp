@@ -12,7 +12,7 @@
 
 #include "crosstune.hpp"
 #include "error.hpp"
-#include "json.hpp"
+#include "bundle/json.hpp"
 #include "text_rows.hpp"
 
 namespace {

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "error.hpp"
-#include "json.hpp"
-#include "utf8.hpp"
+#include "bundle/json.hpp"
+#include "tokenize/utf8.hpp"
 
 namespace crosstune::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "archive.hpp"
+#include "bundle/archive.hpp"
 #include "error.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -10,12 +10,12 @@
 #include <string>
 #include <string_view>
 
-#include "bundle_files.hpp"
+#include "bundle/bundle_files.hpp"
 #include "error.hpp"
-#include "selftest.hpp"
-#include "sha256.hpp"
+#include "bundle/selftest.hpp"
+#include "bundle/sha256.hpp"
 #include "signed_manifest.hpp"
-#include "tokenizer.hpp"
+#include "tokenize/tokenizer.hpp"
 
 namespace {
 

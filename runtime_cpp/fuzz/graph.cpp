@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "error.hpp"
-#include "graph_check.hpp"
+#include "guard/graph_check.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace crosstune::core;

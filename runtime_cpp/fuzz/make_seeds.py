@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from crosstune_export.build.probes import PROBES
-from crosstune_export.runtime.archive import MEMBERS, archive_parts
+from crosstune_export.builder.probe_inputs import PROBES
+from crosstune_export.bundle.archive import MEMBERS, archive_parts
 
 #: Most tokens of the vocabulary that are kept, so that an input is quick to mutate.
 SMALL = 400

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "error.hpp"
-#include "manifest.hpp"
+#include "bundle/manifest.hpp"
 #include "signed_manifest.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "sha256.hpp"
+#include "bundle/sha256.hpp"
 
 namespace crosstune::core::fuzz {
 

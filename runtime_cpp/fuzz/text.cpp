@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "tokenizer.hpp"
-#include "utf8.hpp"
+#include "tokenize/tokenizer.hpp"
+#include "tokenize/utf8.hpp"
 
 namespace {
 

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "error.hpp"
-#include "tokenizer.hpp"
-#include "utf8.hpp"
+#include "tokenize/tokenizer.hpp"
+#include "tokenize/utf8.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace crosstune::core;

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "characters.hpp"
-#include "classifier.hpp"
+#include "tokenize/characters.hpp"
+#include "run/classifier.hpp"
 #include "crosstune.h"
 #include "error.hpp"
-#include "json.hpp"
+#include "bundle/json.hpp"
 
 using crosstune::core::Classifier;
 using crosstune::core::Failure;

@@ -4,14 +4,14 @@ import { constants, type Stats } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { LARGEST_ARCHIVE } from "./archive.js";
-import type { BundleFolder } from "./bundle_files.js";
-import { Classifier, load as loadAnywhere, type LoadOptions, type Source } from "./classifier.js";
+import { LARGEST_ARCHIVE } from "./bundle/archive.js";
+import type { BundleFolder } from "./bundle/bundle_files.js";
+import { Classifier, load as loadAnywhere, type LoadOptions, type Source } from "./run/classifier.js";
 import { BundleIntegrityError } from "./errors.js";
-import { tooLarge } from "./fetching.js";
-import { MANIFEST_NAME, SIZE_LIMITS } from "./manifest.js";
-import type { PackedBundle } from "./packed_bundle.js";
-import type { Bytes } from "./sha256.js";
+import { tooLarge } from "./bundle/fetching.js";
+import { MANIFEST_NAME, SIZE_LIMITS } from "./bundle/manifest.js";
+import type { PackedBundle } from "./bundle/packed_bundle.js";
+import type { Bytes } from "./bundle/sha256.js";
 
 export * from "./index.js";
 

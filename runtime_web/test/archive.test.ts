@@ -1,6 +1,6 @@
 import { crc32 as reference } from "node:zlib";
 import { expect, test } from "vitest";
-import { crc32 } from "../src/archive.js";
+import { crc32 } from "../src/bundle/archive.js";
 
 test("the checksum is that of zlib, at any length and place", () => {
   const bytes = Uint8Array.from({ length: 300 }, (_, index) => (index * 7919) >> 3);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { evidence, logOdds, without } from "../src/explanation.js";
+import { evidence, logOdds, without } from "../src/run/explanation.js";
 
 test("log-odds are exact also where a probability is 1 in float32", () => {
   expect(logOdds(Float32Array.of(0.5, 0.5))).toEqual([0, 0]);

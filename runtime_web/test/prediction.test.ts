@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { InputError } from "../src/errors.js";
-import { checkThreshold, decide, type DecisionRule } from "../src/prediction.js";
+import { checkThreshold, decide, type DecisionRule } from "../src/run/prediction.js";
 
 const rule: DecisionRule = { labels: ["a", "b", "c"], threshold: null, scopeThreshold: null };
 const probs = Float32Array.of(0.25, 0.5, 0.25);

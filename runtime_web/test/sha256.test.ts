@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { PlatformError } from "../src/errors.js";
-import { sha256 } from "../src/sha256.js";
+import { sha256 } from "../src/bundle/sha256.js";
 
 afterEach(() => vi.unstubAllGlobals());
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Json, JsonError, parseJson } from "../src/strict_json.js";
+import { type Json, JsonError, parseJson } from "../src/bundle/strict_json.js";
 
 const parse = (text: string): Json => parseJson(new TextEncoder().encode(text));
 

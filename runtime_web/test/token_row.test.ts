@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { limited, longestFirst } from "../src/token_row.js";
+import { limited, longestFirst } from "../src/tokenize/token_row.js";
 
 test.each([
   [3, 100, 10, [3, 7]], [100, 3, 10, [7, 3]], [50, 100, 11, [5, 6]], [100, 50, 11, [6, 5]], [4, 4, 8, [4, 4]], [0, 20, 8, [0, 8]], [5, 5, 8, [4, 4]], [1, 1, 8, [1, 1]],

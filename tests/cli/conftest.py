@@ -80,13 +80,13 @@ def run_app(capsys, one_thread) -> Callable[..., Outcome]:
     """``run_app("crosstune", "train", ...)`` in this process."""
 
     def call(name: str, *arguments: object) -> Outcome:
-        from crosstune_cli import export_app, running, train_app
+        from crosstune_cli import crosstune_app, export_app, run
 
-        app = {"crosstune": train_app.app, "crosstune-export": export_app.app}[name]
+        app = {"crosstune": crosstune_app.app, "crosstune-export": export_app.app}[name]
         capsys.readouterr()
         with own_signals(), warnings.catch_warnings():
             warnings.filterwarnings("always", category=CrossTuneWarning)  # every other warning stays an error
-            code = running.exit_code(app, name, [str(argument) for argument in arguments])
+            code = run.exit_code(app, name, [str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

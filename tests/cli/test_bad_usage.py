@@ -326,7 +326,7 @@ def test_a_missing_extra_names_the_pip_line(
     }
     code = BLOCKED.format(
         blocked=blocked,
-        app={"crosstune": "train_app", "crosstune-export": "export_app"}[command[0]],
+        app={"crosstune": "crosstune_app", "crosstune-export": "export_app"}[command[0]],
         arguments=[part.format(**places) for part in command],
     )
     done = subprocess.run(

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from tests.cli.conftest import Outcome, files_in
-from tests.report_pages import read_page
+from tests.fixtures.report_pages import read_page
 
 FIELDS = [
     "bundle",

@@ -41,11 +41,11 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     """Answers from another graph stand for a quantization that went wrong."""
     import numpy as np
 
-    from crosstune_export.build import verify
+    from crosstune_export.builder import parity
 
-    graph_probs = verify.graph_probs
+    graph_probs = parity.graph_probs
     monkeypatch.setattr(
-        verify, "graph_probs", lambda session, *rest: np.roll(graph_probs(session, *rest), session_shift(session), 1)
+        parity, "graph_probs", lambda session, *rest: np.roll(graph_probs(session, *rest), session_shift(session), 1)
     )
 
     def session_shift(session) -> int:
@@ -66,7 +66,7 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
 
 @pytest.mark.slow
 def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_checkpoint_dir, monkeypatch):
-    from crosstune_export.build import pipeline
+    from crosstune_export.builder import pipeline
 
     monkeypatch.setattr(pipeline, "MOST_LOST", 1.0)
     arguments = ("crosstune-export", "build", tiny_checkpoint_dir, "--precision", "int8", "--max-flips", 100)

@@ -360,7 +360,7 @@ def test_two_runs_with_one_output(classify, stopped):
 @pytest.mark.slow
 @pytest.mark.fault("E4")
 def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
-    """SIGKILL leaves no worker behind; benchmarks/kill_classify.py does the same at many random instants."""
+    """SIGKILL leaves no worker behind; benchmarks/robustness/kill_classify.py does the same at many random instants."""
     psutil = pytest.importorskip("psutil")
     options = (bundle, source, "--on-error", "record", "--workers", 2, "--output")
     assert scripts.run("crosstune-export", "classify", *options, task.out / "whole.jsonl", timeout=600).code == 0

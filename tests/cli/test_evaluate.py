@@ -12,7 +12,7 @@ from crosstune import evaluate, load_checkpoint, read_examples
 from crosstune.training import predict_proba, predict_with_scope
 from tests.cli.conftest import files_in, jsonl
 from tests.conftest import make_tiny_backbone
-from tests.report_pages import read_page
+from tests.fixtures.report_pages import read_page
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_the_backbone_may_have_moved(run_app, task, tiny_checkpoint_dir, tiny_ba
 
 def test_another_backbone_is_refused(run_app, task, tiny_checkpoint_dir):
     other = make_tiny_backbone(task.folder / "other", seed=14)
-    from crosstune.backbone import FrozenBackbone
+    from crosstune.backbone.frozen import FrozenBackbone
 
     found = FrozenBackbone.load(str(other), device="cpu").digest
     pinned = load_checkpoint(tiny_checkpoint_dir).backbone.digest

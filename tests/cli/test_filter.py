@@ -9,7 +9,7 @@ import pytest
 from crosstune import TrainConfig, filter_generated, load_checkpoint, train
 from crosstune.training import train_on
 from tests.cli.conftest import files_in, jsonl
-from tests.crosstune.test_noise_filter import GENERATED
+from tests.crosstune.filter.test_noise_filter import GENERATED
 
 
 @pytest.fixture(scope="module")

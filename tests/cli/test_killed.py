@@ -1,4 +1,4 @@
-"""Signals and failing disks: a small part of ``benchmarks/kill_anything.py``, and signals inside of native calls."""
+"""Signals and failing disks: a small part of ``benchmarks/robustness/kill_anything.py``, and signals inside of native calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOLDEN = REPO_ROOT / "tests" / "golden" / "format-1.1.bundle.zip"
 
 def disturbed(*arguments: object) -> dict[str, dict[str, dict[str, int]]]:
     """What became of disturbed runs, none of them badly: by job and way of disturbing, how many ended how."""
-    command = [sys.executable, "-m", "benchmarks.kill_anything", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.robustness.kill_anything", *map(str, arguments)]
     done = subprocess.run(
         command,
         cwd=REPO_ROOT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from crosstune_export.signing import signature_path
+from crosstune_export.release.signing import signature_path
 from tests.cli.conftest import files_in
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from crosstune_export.packing import pack
+from crosstune_export.bundle.packing import pack
 
 BOTH = "{}: is both input and output. Choose another output file."
 INSIDE = "{{}}: is inside the input FOLDER/{}. Choose another place."

@@ -10,7 +10,7 @@ import shutil
 import pytest
 import safetensors.numpy
 
-from crosstune_export.manifest import digest_of
+from crosstune_export.bundle.manifest import digest_of
 from tests.cli.conftest import Outcome
 
 CHECKPOINT_FILES = ("SHA256SUMS", "checkpoint.json", "examples.jsonl", "head.safetensors")

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from crosstune_export.build.write import write_bundle
-from crosstune_export.runtime.bundle_files import read_bundle
-from crosstune_export.runtime.graph_check import constants
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.graph_check import constants
+from crosstune_export.bundle.write import write_bundle
 
 
 @pytest.fixture(scope="module")

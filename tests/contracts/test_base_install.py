@@ -68,7 +68,7 @@ def test_the_wheel_carries_types_and_licence(base, elsewhere):
     )
     files = run(base / "python", "-c", code, cwd=elsewhere).splitlines()
     assert {"crosstune/py.typed", "crosstune_export/py.typed", "crosstune_cli/py.typed"} <= set(files)
-    assert "crosstune_export/page/index.html" in files, "the page is not built, run: make web"
+    assert "crosstune_export/web/page/index.html" in files, "the page is not built, run: make web"
     assert any(name.endswith("licenses/LICENSE") for name in files)
     assert not [name for name in files if name.startswith(("tests", "docs", "examples", "benchmarks"))]
 

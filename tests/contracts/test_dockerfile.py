@@ -63,11 +63,11 @@ def test_what_it_copies_is_there_and_not_ignored():
 
 
 def test_its_command_line_is_one_of_ours():
-    from crosstune_cli import export_app, running
+    from crosstune_cli import export_app, run
 
     (entry,) = (json.loads(rest) for keyword, rest in instructions() if keyword == "ENTRYPOINT")
     assert Path(entry[0]).name == "crosstune-export"
-    assert running.exit_code(export_app.app, "crosstune-export", [*entry[1:], "--help"]) == 0
+    assert run.exit_code(export_app.app, "crosstune-export", [*entry[1:], "--help"]) == 0
     (port,) = (rest for keyword, rest in instructions() if keyword == "EXPOSE")
     assert entry[-1] == port
     (health,) = (rest for keyword, rest in instructions() if keyword == "HEALTHCHECK")

@@ -12,11 +12,12 @@ import pytest
 
 from tests.conftest import REPO_ROOT
 
-PAGES = [REPO_ROOT / "README.md", REPO_ROOT / "CHANGELOG.md", *sorted((REPO_ROOT / "docs").glob("*.md"))]
+PAGES = [REPO_ROOT / "README.md", REPO_ROOT / "CHANGELOG.md", *sorted((REPO_ROOT / "docs").rglob("*.md"))]
 README = REPO_ROOT / "README.md"
+MAKERS = REPO_ROOT / "tests" / "contracts" / "pages"
 
 
-def make_page(*arguments: str, columns: str, script=REPO_ROOT / "docs" / "make_cli_page.py"):
+def make_page(*arguments: str, columns: str, script=MAKERS / "make_cli_page.py"):
     return subprocess.run(
         [sys.executable, script, *arguments], env=os.environ | {"COLUMNS": columns, "TERM": "xterm"},
         capture_output=True, check=False, timeout=300,
@@ -30,23 +31,24 @@ def test_the_command_line_page_is_up_to_date_at_any_width(columns):
 
 
 def test_a_page_that_fell_behind_is_seen(tmp_path):
-    for name in ("make_cli_page.py", "written_page.py"):
-        shutil.copy(REPO_ROOT / "docs" / name, tmp_path)
-    copied = tmp_path / "make_cli_page.py"
-    (tmp_path / "cli.md").write_text((REPO_ROOT / "docs" / "cli.md").read_text("utf-8") + "\n", "utf-8")
+    makers = tmp_path / "tests" / "contracts" / "pages"
+    shutil.copytree(MAKERS, makers)
+    (tmp_path / "docs").mkdir()
+    copied = makers / "make_cli_page.py"
+    (tmp_path / "docs" / "cli.md").write_text((REPO_ROOT / "docs" / "cli.md").read_text("utf-8") + "\n", "utf-8")
     done = make_page("--check", columns="80", script=copied)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == "docs/cli.md: not what the command lines say. Run: make docs\n"
     assert make_page(columns="80", script=copied).returncode == 0
-    assert (tmp_path / "cli.md").read_bytes() == (REPO_ROOT / "docs" / "cli.md").read_bytes()
+    assert (tmp_path / "docs" / "cli.md").read_bytes() == (REPO_ROOT / "docs" / "cli.md").read_bytes()
 
 
 def test_every_spelling_of_an_option_is_on_the_page():
     import typer
-    from crosstune_cli import export_app, train_app
+    from crosstune_cli import crosstune_app, export_app
 
     page = (REPO_ROOT / "docs" / "cli.md").read_text("utf-8")
-    commands = [*(typer.main.get_command(app).commands for app in (train_app.app, export_app.app))]
+    commands = [*(typer.main.get_command(app).commands for app in (crosstune_app.app, export_app.app))]
     options = [option for group in commands for command in group.values() for option in command.params]
     spellings = {name for option in options for name in (*option.opts, *option.secondary_opts) if name.startswith("--")}
     assert {"--gate", "--no-gate"} < spellings
@@ -54,12 +56,12 @@ def test_every_spelling_of_an_option_is_on_the_page():
 
 
 def test_the_page_of_faults_is_up_to_date():
-    done = make_page("--check", columns="80", script=REPO_ROOT / "docs" / "make_faults_page.py")
+    done = make_page("--check", columns="80", script=MAKERS / "make_faults_page.py")
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
 
 
 def test_every_fault_is_there_and_every_mark_is_known(monkeypatch):
-    monkeypatch.syspath_prepend(str(REPO_ROOT / "docs"))
+    monkeypatch.syspath_prepend(str(MAKERS))
     import make_faults_page
 
     page = make_faults_page.page()
@@ -122,9 +124,9 @@ def test_every_pip_line_in_pages_and_messages_names_real_extras():
 
 
 def test_the_table_of_exit_codes():
-    from crosstune_cli.running import STOPS
+    from crosstune_cli.run import STOPS
 
-    from crosstune import errors
+    from crosstune.core import errors
     from crosstune_export import errors as export_errors
 
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE)

@@ -11,7 +11,7 @@ import pytest
 
 import crosstune
 import crosstune_export
-from crosstune_export.edit_labels import add_label
+from crosstune_export.edit.labels import add_label
 
 MODULES = [
     name

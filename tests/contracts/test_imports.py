@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import typer
-from crosstune_cli import export_app, train_app
+from crosstune_cli import crosstune_app, export_app
 
 HEAVY = ("torch", "transformers", "onnx", "onnxscript", "onnx_ir", "sklearn", "scipy", "pydantic", "safetensors", "pyarrow",
          "openai", "httpx2", "fastapi", "uvicorn", "prometheus_client")  # fmt: skip
@@ -35,16 +35,16 @@ def _indented(code: str) -> str:
     "module",
     [
         "crosstune_export",
-        "crosstune_export.manifest",
+        "crosstune_export.bundle.manifest",
         "crosstune_export.bulk.run",
         "crosstune_export.runtime.classifier",
         "crosstune_export.bench.latency",
         "crosstune_export.bench.report",
-        "crosstune_cli.train_app",
+        "crosstune_cli.crosstune_app",
         "crosstune.augment",
         "crosstune_cli.export_app",
         "crosstune",
-        "crosstune.atomic_output",
+        "crosstune.core.outputs",
     ],
 )
 def test_light_modules_load_nothing_heavy(module):
@@ -61,7 +61,7 @@ def test_the_manifest_and_the_errors_are_standard_library_only():
         "package = types.ModuleType('crosstune_export')\n"
         "package.__path__ = list(root)\n"
         "sys.modules['crosstune_export'] = package\n"
-        "import crosstune_export.errors, crosstune_export.manifest"
+        "import crosstune_export.errors, crosstune_export.bundle.manifest"
     )
     found = loaded(code) - {"crosstune_export"}
     ours = {name for name in found if not name.startswith(("_", "sphinxcontrib"))}  # _ and .pth hooks are the venv's
@@ -69,7 +69,7 @@ def test_the_manifest_and_the_errors_are_standard_library_only():
 
 
 def test_the_runtime_leaves_the_build_and_the_training_alone():
-    found = loaded("import crosstune_export, sys\nassert 'crosstune_export.build' not in sys.modules")
+    found = loaded("import crosstune_export, sys\nassert 'crosstune_export.builder' not in sys.modules")
     assert found.isdisjoint({"crosstune", "crosstune_cli", "typer", "rich"})
 
 
@@ -88,7 +88,7 @@ def test_a_whole_classification_loads_nothing_heavy(tiny_bundle_dir):
 
 def commands() -> list[tuple[str, ...]]:
     found = []
-    for module, app in (("train_app", train_app.app), ("export_app", export_app.app)):
+    for module, app in (("crosstune_app", crosstune_app.app), ("export_app", export_app.app)):
         found.append((module,))
         found += [(module, name) for name in typer.main.get_command(app).commands]
     return found
@@ -98,8 +98,8 @@ def commands() -> list[tuple[str, ...]]:
 def test_help_answers_without_the_heavy_packages(command):
     module, *name = command
     code = (
-        f"from crosstune_cli import {module}, running\n"
-        f"assert running.exit_code({module}.app, 'program', {[*name, '--help']!r}) == 0"
+        f"from crosstune_cli import {module}, run\n"
+        f"assert run.exit_code({module}.app, 'program', {[*name, '--help']!r}) == 0"
     )
     found = loaded(code)
     assert "typer" in found
@@ -110,7 +110,7 @@ def test_help_answers_without_the_heavy_packages(command):
 def test_the_heavy_list_is_not_out_of_date():
     """The guards above would pass if these packages had other names."""
     found = loaded(
-        "import crosstune.training, crosstune.estimator, crosstune_export.build.pipeline\n"
+        "import crosstune.training, crosstune.estimator, crosstune_export.builder.pipeline\n"
         "from transformers import AutoModel\n"
         "import crosstune_export.serve.server, openai, pyarrow"
     )

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosstune import CheckpointError, TrainConfig, load_checkpoint, train
-from crosstune.backbone import FrozenBackbone
-from crosstune.errors import BackboneError, OutputExistsError, ResourceError
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.core.errors import BackboneError, OutputExistsError, ResourceError
 from crosstune.training import predict_proba
 from tests.conftest import make_tiny_backbone
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import crosstune
-from crosstune import errors
+from crosstune.core import errors
 
 MODULES = ["crosstune", *(module.name for module in pkgutil.walk_packages(crosstune.__path__, "crosstune."))]
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, TrainingError, few_shot_split, train
-from crosstune.backbone import PoolPositions
-from crosstune.errors import BackboneError, ConfigError
-from crosstune.head_reference import (
+from crosstune.backbone.frozen import PoolPositions
+from crosstune.core.errors import BackboneError, ConfigError
+from crosstune.features.attention import SHARPNESS
+from crosstune.features.pooling import Atom, FeatureSpec
+from crosstune.heads.paper.fit import fit_paper
+from crosstune.training import predict_proba
+from tests.oracle.head_reference import (
     reference_attention,
     reference_features,
     reference_paper_probs,
     reference_prior_probs,
 )
-from crosstune.label_queries import SHARPNESS
-from crosstune.paper_training import fit_paper
-from crosstune.pooling import Atom, FeatureSpec
-from crosstune.training import predict_proba
 from tests.tolerances import FEATURES_TO_ORACLE, FIRST_STEP, FIT_TOGETHER, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
 
 PAPER = {"head": "paper", "heads": 4, "epochs": 15, "learning_rate": 0.01}
@@ -337,7 +337,7 @@ def oracle_loss(head, features, targets, vectors):
 
 def test_the_first_step_goes_down_the_oracles_slope():
     """Adam's first step is the learning rate against the sign of each slope; slopes by finite differences of the oracle."""
-    from crosstune.head import PaperHead
+    from crosstune.heads.label_attention import PaperHead
 
     features, targets, vectors = paper_task()
     start = PaperHead.start(FeatureSpec((Atom("mean", 1),)), PoolPositions(1, 0), vectors, 2, 3).requires_grad_(False)
@@ -400,7 +400,7 @@ def test_the_same_bytes_in_another_process_whatever_its_hash_seed_and_locale(
     import subprocess
     import sys
 
-    from crosstune.examples import example_line
+    from crosstune.data.examples import example_line
 
     (tmp_path / "train.jsonl").write_text("".join(map(example_line, tiny_examples)), "utf-8")
     labels = {label.name: list(label.descriptions) for label in tiny_labels}

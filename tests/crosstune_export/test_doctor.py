@@ -10,9 +10,9 @@ from importlib import metadata
 import pytest
 
 from crosstune_export import ResourceError, UsageError, doctor
-from crosstune_export.build.write import write_bundle
-from crosstune_export.runtime import control_group, session
-from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.write import write_bundle
+from crosstune_export.runtime import machine_limits, session
 from crosstune_export.runtime.session import default_threads, open_session
 
 
@@ -157,7 +157,7 @@ def groups(tmp_path):
     ids=["v2 none", "v2", "v2 above", "v1", "v1 none", "no groups"],
 )
 def test_processor_limits(groups, own, files, limit):
-    assert control_group.processor_limit(*groups(own, files)) == limit
+    assert machine_limits.processor_limit(*groups(own, files)) == limit
 
 
 @pytest.mark.fault("I8")
@@ -178,10 +178,10 @@ def test_memory_limits(groups):
             "memory.max": "max",
         },
     )
-    assert control_group.memory_left_bytes(*found) == 400_000
+    assert machine_limits.memory_left_bytes(*found) == 400_000
     version_1 = {"memory/memory.limit_in_bytes": str((1 << 63) - 4096), "memory/memory.usage_in_bytes": "5"}
     assert (
-        control_group.memory_left_bytes(
+        machine_limits.memory_left_bytes(
             *groups("4:memory:/\n", version_1 | {"memory.max": "max", "a/memory.max": "max"})
         )
         is None

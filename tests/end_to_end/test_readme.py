@@ -10,11 +10,11 @@ import shlex
 
 import pytest
 import typer
-from crosstune_cli import export_app, train_app
+from crosstune_cli import crosstune_app, export_app
 
 from tests.conftest import REPO_ROOT
 
-APPS = {"crosstune": train_app.app, "crosstune-export": export_app.app}
+APPS = {"crosstune": crosstune_app.app, "crosstune-export": export_app.app}
 
 
 def shape(text: str) -> list[str]:

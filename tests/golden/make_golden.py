@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from crosstune import LabelSet, TrainConfig, train
-from crosstune.examples import Example
-from crosstune_export.build.pipeline import BuildConfig, build
-from crosstune_export.manifest import FORMAT_VERSION
-from crosstune_export.packing import pack
+from crosstune.data.examples import Example
+from crosstune_export.builder.pipeline import BuildConfig, build
+from crosstune_export.bundle.manifest import FORMAT_VERSION
+from crosstune_export.bundle.packing import pack
 from tests.conftest import TINY_LABELS, TINY_TEXTS, make_tiny_backbone
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from crosstune_export import Classifier
-from crosstune_export.edit_labels import add_label
-from crosstune_export.manifest import FORMAT_VERSION
-from crosstune_export.packing import unpack
+from crosstune_export.bundle.manifest import FORMAT_VERSION
+from crosstune_export.bundle.packing import unpack
+from crosstune_export.edit.labels import add_label
 
 GOLDEN = sorted(Path(__file__).parent.glob("*.bundle.zip"))
 

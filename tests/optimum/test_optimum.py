@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from crosstune import TrainConfig, load_checkpoint, read_examples, read_labels, train
-from crosstune.backbone_files import packaged_folder
+from crosstune.backbone.loading import packaged_folder
 from crosstune.training import predict_proba
 from crosstune_export import Classifier
 from tests import tolerances

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from crosstune import TrainConfig, read_examples, read_labels, train
-from crosstune.head_reference import reference_attention, reference_features, reference_prior_probs
-from crosstune.label_queries import SHARPNESS
+from crosstune.features.attention import SHARPNESS
 from crosstune.training import predict_proba
 from crosstune_export import Classifier
-from crosstune_export.build.pipeline import BuildConfig, build
-from crosstune_export.build.probes import PROBES
-from crosstune_export.build.verify import graph_probs
-from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.builder.parity import graph_probs
+from crosstune_export.builder.pipeline import BuildConfig, build
+from crosstune_export.builder.probe_inputs import PROBES
+from crosstune_export.bundle.files import read_bundle
 from crosstune_export.runtime.session import open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 from tests import tolerances
+from tests.oracle.head_reference import reference_attention, reference_features, reference_prior_probs
 
 pytestmark = pytest.mark.slow
 

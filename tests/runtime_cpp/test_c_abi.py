@@ -13,7 +13,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.conftest import REPO_ROOT
-from tests.edited_bundle import edited, put
+from tests.fixtures.edited_bundle import edited, put
 from tests.runtime_cpp.c_library import Answer, CallError, Text
 from tests.runtime_cpp.conftest import BUILD, built
 

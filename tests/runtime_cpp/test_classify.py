@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.edited_bundle import edited
+from tests.fixtures.edited_bundle import edited
 from tests.runtime_cpp.c_library import CallError
 from tests.tolerances import CPP_TO_PYTHON
 

@@ -12,8 +12,8 @@ import pytest
 
 from crosstune_export import Classifier
 from crosstune_export.bulk.lines import numbered_lines
-from crosstune_export.packing import pack
-from tests.edited_bundle import edited
+from crosstune_export.bundle.packing import pack
+from tests.fixtures.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
 SEE = "See crosstune-classify --help."

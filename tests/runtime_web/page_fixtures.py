@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from crosstune_export.page_server import PAGE_FOLDER, ServedFile, make_server
+from crosstune_export.web.page_server import PAGE_FOLDER, ServedFile, make_server
 from tests.conftest import REPO_ROOT
 
 expect.set_options(timeout=60_000)  # machines may be slow; nothing here waits for time to pass
@@ -40,7 +40,7 @@ def find_browser() -> str:
 
 def require_page() -> None:
     if not (PAGE_FOLDER / "index.html").exists():
-        pytest.fail("crosstune_export/page: not built, expected for these tests. Run: make web")
+        pytest.fail("crosstune_export/web/page: not built, expected for these tests. Run: make web")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.edited_bundle import drop, edited, put, with_digest
+from tests.fixtures.edited_bundle import drop, edited, put, with_digest
 from tests.runtime_web.node_runtime import WebError
 
 AGAIN = "Build the bundle again."

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.edited_bundle import edited
+from tests.fixtures.edited_bundle import edited
 from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import OTHER_ONNXRUNTIME, WEB_TO_PYTHON
 

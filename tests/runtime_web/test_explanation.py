@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from crosstune_export import Classifier
-from tests.golden_texts import random_text
+from tests.fixtures.golden_texts import random_text
 from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import WEB_EVIDENCE
 

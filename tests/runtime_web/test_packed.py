@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crosstune_export.packing import pack
-from crosstune_export.page_server import ServedFile
-from crosstune_export.runtime.bundle_files import read_bundle
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.packing import pack
+from crosstune_export.web.page_server import ServedFile
 from tests.runtime_web.node_runtime import WebError
 from tests.runtime_web.page_fixtures import serving
 

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from crosstune_export import Classifier
-from crosstune_export.packing import pack
-from crosstune_export.page_server import ServedFile, served_files
-from tests.edited_bundle import edited
+from crosstune_export.bundle.packing import pack
+from crosstune_export.web.page_server import ServedFile, served_files
+from tests.fixtures.edited_bundle import edited
 from tests.runtime_web.page_fixtures import axe_source, serving
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tests.edited_bundle import edited, with_tokenizer
-from tests.golden_texts import (
+from tests.fixtures.edited_bundle import edited, with_tokenizer
+from tests.fixtures.golden_texts import (
     ALL_STEPS,
     SPECIAL_TOKENS,
     STEPS,

@@ -8,10 +8,10 @@ import re
 import onnx
 import pytest
 
-from crosstune_export.build.pipeline import BuildConfig, build
-from crosstune_export.runtime.bundle_files import read_bundle
-from crosstune_export.runtime.graph_check import check_graph
-from tests.edited_bundle import drop, edited, put, with_digest
+from crosstune_export.builder.pipeline import BuildConfig, build
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.graph_check import check_graph
+from tests.fixtures.edited_bundle import drop, edited, put, with_digest
 from tests.runtimes.every_runtime import Refused
 
 AGAIN = "Build the bundle again."

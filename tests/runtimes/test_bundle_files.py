@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crosstune_export.manifest import SIZE_LIMITS
+from crosstune_export.bundle.manifest import SIZE_LIMITS
 from tests.runtimes.every_runtime import refusal
 
 AGAIN = "Build the bundle again."

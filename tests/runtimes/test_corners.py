@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.edited_bundle import edited, put
-from tests.forged_graphs import failing, with_open_columns
+from tests.fixtures.edited_bundle import edited, put
+from tests.fixtures.forged_graphs import failing, with_open_columns
 from tests.runtimes.every_runtime import Refused
 from tests.tolerances import CPP_TO_PYTHON, WEB_TO_PYTHON
 

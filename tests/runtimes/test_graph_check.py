@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 from crosstune_export import BundleContentError
-from crosstune_export.runtime.bundle_files import read_bundle
-from crosstune_export.runtime.graph_check import check_graph
-from tests.edited_bundle import edited, put
-from tests.forged_graphs import BROKEN, FORGERIES, forged, scrambled
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.graph_check import check_graph
+from tests.fixtures.edited_bundle import edited, put
+from tests.fixtures.forged_graphs import BROKEN, FORGERIES, forged, scrambled
 from tests.runtimes.every_runtime import Refused
 
 

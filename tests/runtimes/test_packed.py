@@ -8,10 +8,10 @@ import random
 import pytest
 
 from crosstune_export import BundleError
-from crosstune_export.packing import pack
-from crosstune_export.runtime.archive import MEMBERS, archive_parts
-from crosstune_export.runtime.bundle_files import read_bundle
-from tests.edited_bundle import changed_archives, edited, put
+from crosstune_export.bundle.archive import MEMBERS, archive_parts
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.packing import pack
+from tests.fixtures.edited_bundle import changed_archives, edited, put
 from tests.runtimes.every_runtime import Refused, refusal
 
 

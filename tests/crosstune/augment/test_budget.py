@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from crosstune.augment.budget import FREE, Budget, Price, price_of, read_cap, read_prices
-from crosstune.errors import ConfigError
+from crosstune.core.errors import ConfigError
 
 CENTS = st.integers(0, 500).map(lambda cents: Decimal(cents) / 100)
 

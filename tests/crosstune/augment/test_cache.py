@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from crosstune import CrossTuneWarning
 from crosstune.augment.answers import Answer
 from crosstune.augment.cache import AnswerCache
-from crosstune.errors import ResourceError
+from crosstune.core.errors import ResourceError
 
 ANSWERS = st.builds(
     Answer,

@@ -746,7 +746,7 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
         return good(request)
 
     running = server(script)
-    program = "from crosstune_cli.train_app import main; main()"
+    program = "from crosstune_cli.crosstune_app import main; main()"
     options = [
         "--train",
         task.train,

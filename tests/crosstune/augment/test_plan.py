@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from crosstune.augment.plan import SHOTS_PER_PROMPT, TEXTS_PER_REQUEST, plan_requests
 from crosstune.augment.prompts import PROMPT_VERSION, build_messages, canary, instructions
-from crosstune.errors import ConfigError, DataError
-from crosstune.examples import Example
-from crosstune.labels import Label
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.data.examples import Example
+from crosstune.data.labels import Label
 
 WILD = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80)
 

@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from crosstune_export.serve.api import bundle_app
-from crosstune_export.serve.desk import Desk, load_checked
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.server import BundleServer
+from crosstune_export.serve.state import Desk, load_checked
 
 #: Long enough for any machine; nothing waits for it unless something is broken.
 PATIENCE_S = 300

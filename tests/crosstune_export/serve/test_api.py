@@ -21,7 +21,7 @@ def classifier(tiny_bundle_dir) -> Classifier:
 
 @pytest.fixture(scope="module")
 def pair_bundle_dir(tmp_path_factory, tiny_pair_checkpoint_dir):
-    from crosstune_export.build.pipeline import BuildConfig, build
+    from crosstune_export.builder.pipeline import BuildConfig, build
 
     folder = tmp_path_factory.mktemp("pairs") / "pairs.bundle"
     build(tiny_pair_checkpoint_dir, folder, BuildConfig(precision="fp32", max_flips_percent=100))

@@ -1,4 +1,4 @@
-"""Requests that a fuzzer makes of the OpenAPI page: none brings the server down. ``benchmarks/serving_fuzz.py`` runs more."""
+"""Requests that a fuzzer makes of the OpenAPI page: none brings the server down. ``benchmarks/robustness/serving_fuzz.py`` runs more."""
 
 from __future__ import annotations
 

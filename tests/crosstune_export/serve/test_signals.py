@@ -152,7 +152,7 @@ def test_a_bad_bundle_is_not_taken(start_program, own_bundle, damage):
 
 @pytest.mark.fault("J9")
 def test_a_good_bundle_is_taken(start_program, own_bundle):
-    from crosstune_export.edit_labels import rename_label
+    from crosstune_export.edit.labels import rename_label
 
     server = start_program(own_bundle)
     before = ask(server.url, "POST", "/v1/classify", {"texts": ["where is my parcel"]})[2]

@@ -1,0 +1,160 @@
+"""Few-shot accuracy: our heads, their controls and SetFit, on the same splits, from the same frozen backbone.
+
+    python -m benchmarks.accuracy.accuracy --data-root ../shared/data --sets sst2,trec --shots 8,16 --seeds 13,42
+    python -m benchmarks.accuracy.accuracy ... --methods setfit --setfit-python /path/to/an/env/with/setfit/bin/python
+
+A data root holds folders with train.jsonl (the pool that shots are drawn from), test.jsonl and labels.json. Results are kept
+in a JSON file, one row a run, with versions and machine; a run that is there already is not repeated. Table and plot are made
+from it. Nothing is chosen on test texts: every choice of a head is made on its shots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Task, encode
+from benchmarks.accuracy.accuracy_tables import below_controls, markdown, paired, plot, plot_shots, table
+from crosstune import LabelSet, evaluate, few_shot_split, read_examples, read_labels
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.data.examples import Example
+
+SETS = (
+    "sst2,mr,cr,subj,trec,ag_news,dbpedia14,yelp_polarity,sst5,emotion,snips,sms_spam,banking77,clinc150_plus,mrpc,rte"
+)
+#: A label of this name is left out of training; its test texts are out of scope.
+OUT_OF_SCOPE = "oos"
+
+
+def figures(outcome: Outcome, test: Sequence[Example], labels: LabelSet) -> dict[str, float | int]:
+    """Scores over the texts that are in scope, and how well the scope tells those from the others."""
+    inside = np.array([example.label in labels.names for example in test])
+    known = [example for example in test if example.label in labels.names]
+    result = evaluate(outcome.probs[inside], labels.indices(known), labels.names)
+    row: dict[str, float | int] = {
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "ece": float(result.ece),
+        "n": result.n,
+    }
+    if not inside.all():
+        row["top_probability_auroc"] = float(roc_auc_score(inside, outcome.probs.max(1)))
+        row["scope_auroc"] = float(roc_auc_score(inside, outcome.scope))
+    return row
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Do what is not done yet, writing after every run."""
+    output = Path(arguments.output)
+    state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
+    state["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "cores": os.cpu_count()}
+    state["versions"] = {name: metadata.version(name) for name in ("torch", "transformers", "scikit-learn")}
+    done = {(r["backbone"], r["set"], r["shots"], r["seed"], r["method"]) for r in state["rows"]}
+    backbone = FrozenBackbone.load(arguments.backbone, device=arguments.device)
+    name_of_backbone = Path(arguments.backbone).name
+    total = len(arguments.sets) * len(arguments.shots) * len(arguments.seeds) * len(arguments.methods)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("runs", total=total)
+        for name in arguments.sets:
+            folder = Path(arguments.data_root) / name
+            named = read_labels(folder / "labels.json")
+            labels = LabelSet(tuple(label for label in named if label.name != OUT_OF_SCOPE))
+            pool = [example for example in read_examples(folder / "train.jsonl") if example.label in labels.names]
+            test: tuple[Example, ...] = ()
+            for shots in arguments.shots:
+                for seed in arguments.seeds:
+                    for method in arguments.methods:
+                        bars.update(bar, description=f"{name} {shots} {seed} {method}", advance=1)
+                        key = (name_of_backbone, name, shots, seed, method)
+                        if key in done:
+                            continue
+                        if not test:
+                            rows = [e for e in read_examples(folder / "test.jsonl") if e.label in named.names]
+                            test = tuple(rows[: arguments.max_test])
+                            states = encode(backbone, test)
+                        drawn = few_shot_split(pool, shots, seed).train
+                        task = Task(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
+                        outcome = (METHODS | ABLATIONS)[method](task)
+                        if outcome is None:
+                            continue
+                        state["rows"].append(
+                            dict(zip(("backbone", "set", "shots", "seed", "method"), key, strict=True))
+                            | figures(outcome, test, labels)
+                            | {"train_seconds": outcome.seconds}
+                        )
+                        output.parent.mkdir(parents=True, exist_ok=True)
+                        output.write_text(lines(state), "utf-8")
+    return state
+
+
+def lines(state: dict[str, object]) -> str:
+    """JSON with one row a line."""
+    facts = {key: value for key, value in state.items() if key != "rows"}
+    rows = ",\n ".join(json.dumps(row) for row in state["rows"])  # type: ignore[attr-defined]
+    return f'{json.dumps(facts)[:-1]}, "rows": [\n {rows}\n]}}\n'
+
+
+def methods(text: str) -> list[str]:
+    """Names of methods, separated by commas."""
+    names = text.split(",")
+    if unknown := [name for name in names if name not in METHODS | ABLATIONS]:
+        raise argparse.ArgumentTypeError(f"found {unknown[0]!r}, expected some of {', '.join(METHODS | ABLATIONS)}")
+    return names
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--sets", default=SETS.split(","), type=lambda text: text.split(","))
+    parser.add_argument("--shots", default=[8, 16], type=lambda text: [int(part) for part in text.split(",")])
+    parser.add_argument(
+        "--seeds", default=[13, 21, 42, 87, 100], type=lambda text: [int(part) for part in text.split(",")]
+    )
+    parser.add_argument("--methods", default=list(METHODS), type=methods)
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
+    parser.add_argument("--setfit-python", default=None, help="the interpreter of an environment that has setfit")
+    parser.add_argument("--output", default="out/accuracy.json")
+    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
+    parser.add_argument(
+        "--plot", default=None, help="also draw accuracy by set (or, with 4 numbers of shots, by shots)"
+    )
+    arguments = parser.parse_args()
+    state = run(arguments)
+    asked = [
+        row
+        for row in state["rows"]  # type: ignore[attr-defined]
+        if row["set"] in arguments.sets
+        and row["shots"] in arguments.shots
+        and row["backbone"] == Path(arguments.backbone).name
+    ]
+    tables = []
+    for shots in arguments.shots:
+        rows = [row for row in asked if row["shots"] == shots]
+        made = [part(rows, f"{shots} shots a label") for part in (table, paired, below_controls)]
+        tables += [part for part in made if part.row_count]
+    if arguments.markdown is not None:
+        Path(arguments.markdown).write_text("\n".join(map(markdown, tables)), "utf-8")
+    if arguments.plot is not None:
+        (plot_shots if len(arguments.shots) > 3 else plot)(asked, Path(arguments.plot))
+    for shown in tables:
+        Console(width=None if sys.stdout.isatty() else 250).print(shown)
+
+
+if __name__ == "__main__":
+    main()

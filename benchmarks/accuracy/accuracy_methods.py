@@ -1,0 +1,223 @@
+"""What ``accuracy.py`` compares: our heads, parts of them, controls, and SetFit, each on one draw of one set."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+
+from crosstune import Checkpoint, LabelSet, TrainConfig, train
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.data.examples import Example, example_line
+from crosstune.features.cache import FeatureCache, TextStates, default_cache_path
+from crosstune.features.encoding import cached_features
+from crosstune.features.pooling import POOLS, Atom, FeatureSpec
+from crosstune.heads.default import queries
+from crosstune.heads.default.fit import EncodedTask, task_features
+from crosstune.heads.default.mixing import attention_layers, default_views, select, spec_of
+from crosstune.heads.label_attention import PriorHead
+
+CACHED_POOLS = tuple(pool for pool in POOLS if pool != "mask")
+#: SetFit trains on all pairs of shots, twice the more frequent kind; runs of more steps than this are left out.
+SETFIT_STEPS = 1000
+SETFIT_BATCH = 16
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One draw of one set; ``test`` are its texts, ``states`` what the cache keeps of them."""
+
+    backbone: FrozenBackbone
+    labels: LabelSet
+    shots: tuple[Example, ...]
+    test: tuple[Example, ...]
+    states: TextStates
+    seed: int
+    setfit_python: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method says of the test texts.
+
+    Attributes:
+        probs: float32 (N, L).
+        seconds: Of training, on cached features where there is a cache.
+        scope: float32 (N,), low where a text belongs to no label; the top probability where a method has nothing better.
+    """
+
+    probs: Floats
+    seconds: float
+    scope: Floats
+
+
+Method = Callable[[Task], "Outcome | None"]
+
+
+def unsure(probs: Floats, seconds: float) -> Outcome:
+    """An outcome whose scope is the top probability."""
+    return Outcome(probs, seconds, probs.max(1))
+
+
+def head(task: Task, labels: LabelSet, shots: Sequence[Example], config: TrainConfig) -> Outcome:
+    """Train one of our heads; seconds are those on cached states."""
+    sentences = [Example(sentence, label.name) for label in labels for sentence in label.descriptions]
+    depth = config.layers if isinstance(config.layers, int) else task.backbone.layer_count
+    for texts in (sentences, shots):
+        encode(task.backbone, texts, () if config.head == "paper" else attention_layers(depth))
+    started = time.perf_counter()
+    checkpoint = train(shots, labels, config, backbone=task.backbone)
+    return answers(task, checkpoint, time.perf_counter() - started)
+
+
+def answers(task: Task, checkpoint: Checkpoint, seconds: float) -> Outcome:
+    """What a trained head says."""
+    trained = checkpoint.head
+    there = set(trained.spec.attention) <= set(task.states.layers)
+    states = task.states if there else encode(task.backbone, task.test, trained.spec.attention)
+    features = cached_features(states, trained.spec, trained.queries)
+    probs = trained.probs(features).numpy()
+    if isinstance(trained, PriorHead):
+        return Outcome(probs, seconds, trained.scope(features).numpy())
+    return unsure(probs, seconds)
+
+
+def default(**settings: object) -> Callable[[Task], TrainConfig]:
+    """Settings of our head on a task."""
+    return lambda task: TrainConfig.model_validate({"seed": task.seed, **settings})
+
+
+def shuffled(labels: LabelSet, seed: int) -> LabelSet:
+    """The same labels with each other's descriptions: what the descriptions are worth as mere extra parameters."""
+    order = np.random.RandomState(seed).permutation(len(labels))
+    turned = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
+    return LabelSet.from_mapping({label.name: labels.labels[turned[i]].descriptions for i, label in enumerate(labels)})
+
+
+def names_only(labels: LabelSet) -> LabelSet:
+    """Label names in place of their descriptions."""
+    return LabelSet.from_mapping({label.name: label.name.replace("_", " ") for label in labels})
+
+
+def without(task: Task, *, prior: bool = True, with_queries: bool = True) -> Outcome:
+    """The default head with a part of it taken out: what the descriptions say, or the attention to tokens."""
+    depth = task.backbone.layer_count
+    views = default_views(depth)
+    spec = spec_of(views, depth)
+    sentences = [Example(sentence, label.name) for label in task.labels for sentence in label.descriptions]
+    targets = torch.tensor(task.labels.indices(task.shots), dtype=torch.int64)
+    encoded = EncodedTask(task.labels, targets, encode(task.backbone, sentences), encode(task.backbone, task.shots))
+    seen = task_features(encoded, task.backbone, spec)
+    used = tuple(view for view in views if with_queries or view.atoms)
+    started = time.perf_counter()
+    own = seen.labels if prior else torch.zeros_like(seen.labels)
+    chosen = select(used, spec, seen.texts, targets, own, task.backbone.hidden_size, task.seed, found=seen.found)
+    seconds = time.perf_counter() - started
+    features = cached_features(task.states, spec, seen.queries)
+    return unsure((features @ chosen.label_keys.t() + chosen.label_bias).softmax(1).numpy(), seconds)
+
+
+def untaught(task: Task) -> Outcome:
+    """The default head whose label queries stay as the descriptions have them."""
+    with patch.object(queries, "WORK_BUDGET", 0):
+        return without(task)
+
+
+def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
+    """Fit a scikit-learn classifier on cached features of the shots; without probabilities answers count as sure."""
+    states = encode(task.backbone, task.shots)
+    x, y = cached_features(states, spec).numpy(), np.array(task.labels.indices(task.shots))
+    started = time.perf_counter()
+    model.fit(x, y)  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - started
+    test = cached_features(task.states, spec).numpy()
+    if hasattr(model, "predict_proba"):
+        return unsure(model.predict_proba(test).astype(np.float32), seconds)
+    sure = np.eye(len(task.labels), dtype=np.float32)[model.predict(test)]  # type: ignore[attr-defined]
+    return unsure(sure, seconds)
+
+
+def setfit(task: Task) -> Outcome | None:
+    """SetFit fine-tunes the same backbone, in its own environment; None where it is not to be had or takes too long."""
+    counts = Counter(shot.label for shot in task.shots).values()
+    same = sum(math.comb(count + 1, 2) for count in counts)
+    other = math.comb(len(task.shots), 2) - sum(math.comb(count, 2) for count in counts)
+    if task.setfit_python is None or 2 * max(same, other) / SETFIT_BATCH > SETFIT_STEPS:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / name for name in ("train", "test", "labels", "output")}
+        paths["train"].write_text("".join(map(example_line, task.shots)), "utf-8")
+        paths["test"].write_text("".join(map(example_line, task.test)), "utf-8")
+        paths["labels"].write_text(json.dumps({label.name: "" for label in task.labels}), "utf-8")
+        command = [task.setfit_python, str(Path(__file__).with_name("setfit_run.py"))]
+        command += ["--model", str(task.backbone.model.config._name_or_path), "--seed", str(task.seed)]
+        command += [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+        report = json.loads(done.stdout.splitlines()[-1])  # above it stands what its trainer says
+        return unsure(np.load(paths["output"].with_suffix(".npy")), report["train_seconds"])
+
+
+def last_layer(task: Task) -> FeatureSpec:
+    """What sentence-transformers would use: the mean of the last layer."""
+    return FeatureSpec((Atom("mean", task.backbone.layer_count),))
+
+
+def our_features(task: Task) -> FeatureSpec:
+    """Pooled states as the default head sees them."""
+    depth = task.backbone.layer_count
+    return FeatureSpec(spec_of(default_views(depth), depth).atoms)
+
+
+METHODS: dict[str, Method] = {
+    "default": lambda task: head(task, task.labels, task.shots, default()(task)),
+    "paper": lambda task: head(task, task.labels, task.shots, default(head="paper")(task)),
+    "zero-shot": lambda task: head(task, task.labels, (), default()(task)),
+    "names only": lambda task: head(task, names_only(task.labels), task.shots, default()(task)),
+    "shuffled descriptions": lambda task: head(task, shuffled(task.labels, task.seed), task.shots, default()(task)),
+    "logistic regression": lambda task: control(task, LogisticRegression(max_iter=1000, C=100), last_layer(task)),
+    "logistic regression, our features": lambda task: control(
+        task, LogisticRegression(max_iter=1000, C=10), our_features(task)
+    ),
+    "nearest prototype": lambda task: control(task, NearestCentroid(), last_layer(task)),
+    "kNN": lambda task: control(task, KNeighborsClassifier(3, metric="cosine"), last_layer(task)),
+    "setfit": setfit,
+}
+
+#: Parts taken out or numbers changed, one at a time.
+ABLATIONS: dict[str, Method] = {
+    "no prior": lambda task: without(task, prior=False),
+    "queries not taught": untaught,
+    "no label queries": lambda task: without(task, with_queries=False),
+    "one layer less": lambda task: head(
+        task, task.labels, task.shots, default(layers=task.backbone.layer_count - 1)(task)
+    ),
+    "two layers less": lambda task: head(
+        task, task.labels, task.shots, default(layers=task.backbone.layer_count - 2)(task)
+    ),
+    "layers auto": lambda task: head(task, task.labels, task.shots, default(layers="auto")(task)),
+    "paper, 1 head": lambda task: head(task, task.labels, task.shots, default(head="paper", heads=1)(task)),
+    "paper, 32 heads": lambda task: head(task, task.labels, task.shots, default(head="paper", heads=32)(task)),
+}
+
+
+def encode(backbone: FrozenBackbone, examples: Sequence[Example], layers: Sequence[int] | None = None) -> TextStates:
+    """States of all texts, by way of the user's cache; tokens of the layers that the default head looks at, or of others."""
+    layers = attention_layers(backbone.layer_count) if layers is None else layers
+    with FeatureCache(default_cache_path()) as cache:
+        return cache.states(backbone, [example.content for example in examples], CACHED_POOLS, layers)

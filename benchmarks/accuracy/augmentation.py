@@ -1,0 +1,264 @@
+"""Is generated data worth having, and does the noise filter find what is not?
+
+    python -m benchmarks.accuracy.augmentation --data-root ../shared/data --sets sst2,subj --seeds 13,42,87
+
+Three sources of further texts:
+
+    flipped   real texts of the pool that pose as generated, 64 a label, 30 % of them under another label
+    foreign   the same with 30 % texts of another task
+    written   by a language model: give its server with --base-url and --model; answers are kept in --answers
+
+and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too. Where it
+is known which texts are good, those alone say how much there is to win.
+Test texts are only ever measured on; --measure pool measures on what is left of the pool, to choose settings by.
+Results are kept in a JSON file, a run that is there already is not repeated.
+A data root holds folders with train.jsonl (the pool), test.jsonl and labels.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from crosstune import CrossTuneWarning, LabelSet, TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune.augment import AugmentConfig, augment, plan_requests
+from crosstune.augment.endpoint import Endpoint
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.data.examples import Example
+from crosstune.filter.noise_filter import GATED, FilterResult, filter_generated
+from crosstune.filter.teacher import HeadFit
+
+SHOTS = 16
+PLANTED = 64
+NOISE = 0.3
+USES = ("none", "all", "filtered", "filtered + gate")
+GOOD = "good alone"
+THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def planted(
+    source: str,
+    pool: Sequence[Example],
+    shots: Sequence[Example],
+    labels: LabelSet,
+    foreign: Sequence[Example],
+    seed: int,
+) -> tuple[list[Example], list[bool]]:
+    """Pool texts under labels, and whether each is good: in its place and under its own label."""
+    draw = np.random.RandomState(seed + 1)
+    seen = {shot.content for shot in shots}
+    rest = [example for example in pool if example.content not in seen]
+    chosen = few_shot_split(rest, PLANTED, seed).train
+    texts, good = [], []
+    for example in chosen:
+        spoilt = bool(draw.rand() < NOISE)
+        text, label = example.text, example.label
+        if spoilt and source == "flipped":
+            label = labels.names[(labels.index(label) + draw.randint(1, len(labels))) % len(labels)]
+        elif spoilt:
+            text = foreign[draw.randint(len(foreign))].text
+        texts.append(Example(text, label))
+        good.append(not spoilt)
+    return texts, good
+
+
+def measured_on(
+    arguments: argparse.Namespace, name: str, labels: LabelSet, pool: Sequence[Example], seed: int
+) -> list[Example]:
+    """Test texts, or those of the pool that are neither shots nor planted."""
+    if arguments.measure == "test":
+        test = read_examples(Path(arguments.data_root) / name / "test.jsonl")
+        return [row for row in test if row.label in labels.names][: arguments.max_test]
+    shots = {shot.content for shot in few_shot_split(pool, SHOTS, seed).train}
+    rest = [example for example in pool if example.content not in shots]
+    planted_too = {example.content for example in few_shot_split(rest, PLANTED, seed).train}
+    return [example for example in rest if example.content not in planted_too][: arguments.max_test]
+
+
+def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: LabelSet, seed: int) -> list[Example]:
+    """Texts by the language model, out of the cache where they were bought before."""
+    plan = plan_requests(shots, labels, per_label=arguments.per_label, seed=seed)
+    endpoint = Endpoint.resolve(arguments.base_url, "OPENAI_API_KEY")
+    config = AugmentConfig(arguments.model, concurrency=2, timeout_s=900)
+    return list(augment(shots, labels, plan, endpoint, config, Path(arguments.answers)).kept)
+
+
+def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
+    """What the filter did text by text, the gate aside, and the curve over thresholds in its place."""
+    kept = np.array([item.reason in (None, GATED) for item in result.judged])
+    agrees = np.array([item.teacher_label == item.example.label for item in result.judged])
+    prob = np.array([item.label_prob for item in result.judged])
+    is_good = np.array(good)
+    curve = [
+        [
+            threshold,
+            float((agrees & (prob >= threshold))[is_good].mean()),
+            float((~(agrees & (prob >= threshold)))[~is_good].mean()),
+        ]
+        for threshold in THRESHOLDS
+    ]
+    return {"good_kept": float(kept[is_good].mean()), "bad_dropped": float((~kept)[~is_good].mean()), "curve": curve}
+
+
+def measure(fit: HeadFit, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
+    """Accuracy on the test texts of a head trained on shots and further texts, which are not filtered here."""
+    seen = {shot.content for shot in shots}  # a shot's own label wins
+    unique = {example.content: example for example in further if example.content not in seen}
+    answers = replace(fit, generated=tuple(unique.values()))(shots, [example.content for example in test]).argmax(1)
+    return float((answers == np.array(fit.labels.indices(test))).mean())
+
+
+def run_one(
+    fit: HeadFit,
+    shots: Sequence[Example],
+    texts: Sequence[Example],
+    good: Sequence[bool] | None,
+    test: Sequence[Example],
+    none: float,
+) -> dict[str, object]:
+    """One source on one draw."""
+    started = time.perf_counter()
+    result = filter_generated(texts, shots, fit.labels, fit.config, backbone=fit.backbone)
+    seconds = time.perf_counter() - started
+    filtered = [item.example for item in result.judged if item.reason in (None, GATED)]
+    by_texts = measure(fit, shots, filtered, test) if filtered else none
+    gated = result.kept
+    return {
+        "accuracy": {
+            "none": none,
+            "all": measure(fit, shots, texts, test),
+            "filtered": by_texts,
+            "filtered + gate": none
+            if not gated
+            else by_texts
+            if len(gated) == len(filtered)
+            else measure(fit, shots, gated, test),
+        }
+        | ({} if good is None else {GOOD: measure(fit, shots, list(compress(texts, good)), test)}),
+        "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
+        "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
+        "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
+        "dropped": result.reasons,
+        "filter_seconds": seconds,
+        **(shares(result, good) if good is not None else {}),
+    }
+
+
+def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
+    """Do what is not done yet, writing after every run."""
+    output = Path(arguments.output)
+    state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
+    state |= {"machine": platform.platform(), "shots": SHOTS, "noise": NOISE, "model": arguments.model}
+    done = {(row["set"], row["seed"], row["source"]) for row in state["rows"]}
+    backbone = FrozenBackbone.load(arguments.backbone, device=arguments.device)
+    root = Path(arguments.data_root)
+    runs = [(name, seed, source) for source in arguments.sources for seed in arguments.seeds for name in arguments.sets]
+    nones: dict[tuple[str, int], float] = {(row["set"], row["seed"]): row["accuracy"]["none"] for row in state["rows"]}
+    with Progress(console=Console(stderr=True)) as bars:
+        for name, seed, source in bars.track(runs, description="runs"):
+            if (name, seed, source) in done:
+                continue
+            labels, pool = read_labels(root / name / "labels.json"), read_examples(root / name / "train.jsonl")
+            test = measured_on(arguments, name, labels, pool, seed)
+            shots = few_shot_split(pool, SHOTS, seed).train
+            fit = HeadFit(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
+            if (name, seed) not in nones:
+                nones[name, seed] = measure(fit, shots, (), test)
+            good = None
+            if source == "written":
+                texts = written(arguments, shots, labels, seed)
+            else:
+                other = "trec" if name != "trec" else "sst2"
+                texts, good = planted(source, pool, shots, labels, read_examples(root / other / "train.jsonl"), seed)
+            if not texts:
+                continue
+            row = run_one(fit, shots, texts, good, test, nones[name, seed])
+            state["rows"].append({"set": name, "seed": seed, "source": source} | row)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(json.dumps(state, indent=1) + "\n", "utf-8")
+    return state
+
+
+def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
+    """Accuracy by source, set and use, in percent; and what the filter kept of good and dropped of bad texts."""
+    rows = state["rows"]
+    shown = []
+    for source in dict.fromkeys(row["source"] for row in rows):
+        uses = USES if source == "written" else (*USES, GOOD)
+        table = Table(f"{source}: accuracy, %", *uses, "lift by filter + gate", "texts kept", box=None)
+        means = []
+        for name in dict.fromkeys(row["set"] for row in rows if row["source"] == source):
+            those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
+            means.append([100 * float(np.mean([row["accuracy"][use] for row in those])) for use in uses])
+            kept, offered = (sum(row["texts"][use] for row in those) for use in (USES[3], USES[1]))
+            table.add_row(f"{name} ({len(those)})", *_cells(means[-1]), f"{kept} of {offered}")
+        table.add_row("mean", *_cells(np.mean(means, 0)), "")
+        shown.append(table)
+    columns = ("source", "head alone", "good kept", "bad dropped", "at least 0.5, 0.6, 0.7, 0.8, 0.9")
+    table = Table("text by text, %", *columns, box=None)
+    for name, source in dict.fromkeys((row["set"], row["source"]) for row in rows if "curve" in row):
+        those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
+        figures = [[row["accuracy"]["none"], row["good_kept"], row["bad_dropped"]] for row in those]
+        curve = 100 * np.mean([row["curve"] for row in those], 0)
+        points = "  ".join(f"{kept:.0f}/{dropped:.0f}" for _, kept, dropped in curve[4:])
+        table.add_row(name, source, *(f"{100 * value:.1f}" for value in np.mean(figures, 0)), points)
+    return [*shown, table]
+
+
+def markdown(table: Table) -> str:
+    """The same table for a page of the documentation."""
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def _cells(accuracy: Sequence[float]) -> list[str]:
+    return [*(f"{value:.1f}" for value in accuracy), f"{accuracy[3] - accuracy[0]:+.1f}"]
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True)
+    parser.add_argument(
+        "--sets", default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion", type=lambda text: text.split(",")
+    )
+    parser.add_argument("--seeds", default="13,42,87", type=lambda text: [int(part) for part in text.split(",")])
+    parser.add_argument("--sources", default="flipped,foreign", type=lambda text: text.split(","))
+    parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of the source written")
+    parser.add_argument("--model", default="smollm2-135m", help="of the source written")
+    parser.add_argument("--per-label", default=10, type=int, help="texts that are asked for, for each label")
+    parser.add_argument("--answers", default="out/answers.sqlite", help="cache of the source written")
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--measure", default="test", choices=("test", "pool"), help="which texts accuracy is measured on"
+    )
+    parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
+    parser.add_argument("--output", default="out/augmentation.json")
+    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
+    arguments = parser.parse_args()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CrossTuneWarning)
+        state = run(arguments)
+    shown = tables(state)
+    for table in shown:
+        Console(width=200).print(table)
+    if arguments.markdown:
+        Path(arguments.markdown).write_text("\n".join(map(markdown, shown)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

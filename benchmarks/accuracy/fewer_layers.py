@@ -1,0 +1,74 @@
+"""How many layers ``--layers auto`` keeps, and what that costs, on held-out shots and on test texts.
+
+    python -m benchmarks.accuracy.fewer_layers --data-root DATA --sets sms_spam,subj --seeds 13,21,42
+
+Shots choose the layers, as they do for users; test texts only measure. Rows go to ``--output`` as JSON. What the layers left out
+bring in time is measured by ``latency.py``, with a bundle of each depth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from crosstune import TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.checkpoint import Checkpoint
+from crosstune.data.examples import Example
+from crosstune.training import predict_proba, train
+
+
+def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Example]) -> float:
+    """Of a head on test texts, in [0, 1]."""
+    probs = predict_proba(checkpoint, backbone, [example.content for example in test])
+    gold = checkpoint.labels.indices(test)
+    return float((probs.argmax(1) == gold).mean())
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument(
+        "--sets", default="sst2,mr,cr,subj,trec,emotion,ag_news,sms_spam,sst5,snips,yelp_polarity,dbpedia14"
+    )
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--seeds", default="13,21,42")
+    parser.add_argument("--max-test", type=int, default=1000)
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/exit_layers.json"))
+    arguments = parser.parse_args()
+    backbone = FrozenBackbone.load(arguments.backbone)
+    rows = []
+    print("| set | draw | layers | held out, all | held out, these | test, all | test, these |\n|" + "---|" * 7)
+    for name in arguments.sets.split(","):
+        folder = arguments.data_root / name
+        labels = read_labels(folder / "labels.json")
+        pool, test = read_examples(folder / "train.jsonl"), read_examples(folder / "test.jsonl")[: arguments.max_test]
+        for seed in map(int, arguments.seeds.split(",")):
+            shots = few_shot_split(pool, arguments.shots, seed).train
+            whole, chosen = (
+                train(shots, labels, TrainConfig(seed=seed, layers=layers), backbone=backbone)
+                for layers in (None, "auto")
+            )
+            row = {
+                "set": name,
+                "seed": seed,
+                "layers": chosen.head.spec.last_layer,
+                "held_out_all": whole.summary["cv_accuracy"],
+                "held_out": chosen.summary["cv_accuracy"],
+                "test_all": accuracy(whole, backbone, test),
+                "test": accuracy(chosen, backbone, test),
+            }
+            rows.append(row)
+            figures = [f"{100 * row[key]:.1f}" for key in ("held_out_all", "held_out", "test_all", "test")]
+            print("| " + " | ".join([name, str(seed), str(row["layers"]), *figures]) + " |", flush=True)
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            lines = ",\n ".join(map(json.dumps, rows))
+            arguments.output.write_text(f'{{"shots": {arguments.shots}, "rows": [\n {lines}\n]}}\n', "utf-8")
+
+
+if __name__ == "__main__":
+    main()

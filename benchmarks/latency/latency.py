@@ -1,0 +1,132 @@
+"""Latency of a bundle beside its peers on the same weights, all in one interleaved run.
+
+    python -m benchmarks.latency.latency --bundle out/support.bundle --peers PEERS --weights WEIGHTS --openvino-python PATH
+
+PEERS is the folder that ``benchmarks/latency/latency_peers.py`` fills. Every engine is a process of its own. In every round each
+engine in turn gets one warming call and a few timed ones, so that a noisy moment hits all and caches are warm. Beside the time
+that passed stands the processor time, which a busy machine changes little: with one thread compare that. Times are of the
+graph alone; ours holds features, label attention and softmax besides, the peers' end at the hidden states. Figures go to
+``--output`` as JSON, and beside it as a drawing (``benchmarks/latency/latency_plot.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.latency.latency_plot import svg
+
+WORKER = Path(__file__).with_name("latency_worker.py")
+
+
+def engines_of(arguments: argparse.Namespace) -> dict[str, tuple[str, str, Path]]:
+    """Name → (Python, kind, file), of those whose files are there."""
+    here, peers = sys.executable, arguments.peers
+    engines = {f"crosstune {path.stem}": (here, "bundle", path) for path in arguments.bundle}
+    if arguments.weights:
+        engines["torch fp32"] = (here, "torch", arguments.weights)
+    for name in ("fp32", "o2_int8", "o3_int8", "sentence_transformers_int8"):
+        if (peers / f"{name}.onnx").is_file():
+            engines[f"onnxruntime {name}"] = (here, "onnx", peers / f"{name}.onnx")
+    if arguments.openvino_python and (peers / "openvino_int8.xml").is_file():
+        engines["openvino nncf_int8"] = (arguments.openvino_python, "openvino", peers / "openvino_int8.xml")
+    return engines
+
+
+def cases(lengths: list[int], threads: list[int], batch: int) -> dict[str, tuple[list[list[int]], int]]:
+    """Name → rows of ids and threads."""
+    dice = random.Random(13)
+
+    def row(length: int) -> list[int]:
+        return [101, *(dice.randrange(1996, 29000) for _ in range(length - 2)), 102]
+
+    found = {}
+    for count in threads:
+        for length in lengths:
+            found[f"{length} tokens, {count} threads"] = ([row(length)], count)
+        if batch:
+            mixed = [row(round(8 + 120 * dice.random() ** 2)) for _ in range(batch)]
+            found[f"batch {batch} of 8 to 128 tokens, {count} threads"] = (mixed, count)
+    return found
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, action="append", required=True)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--openvino-python")
+    parser.add_argument("--lengths", default="8,16,32,64,128,256")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--calls", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path("out/latency.json"))
+    arguments = parser.parse_args()
+    numbers = {name: [int(part) for part in getattr(arguments, name).split(",")] for name in ("lengths", "threads")}
+    engines = engines_of(arguments)
+    workers = {
+        name: subprocess.Popen(
+            [python, str(WORKER), kind, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name, (python, kind, path) in engines.items()
+    }
+
+    def ask(name: str, rows: list[list[int]], threads: int, calls: int) -> dict[str, object]:
+        worker = workers[name]
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write(json.dumps({"ids": rows, "threads": threads, "calls": calls}) + "\n")
+        worker.stdin.flush()
+        return json.loads(worker.stdout.readline())
+
+    wanted = cases(numbers["lengths"], numbers["threads"], arguments.batch)
+    load_s = {name: ask(name, [[101, 102]], 1, 0)["load_s"] for name in engines}
+    times: dict[str, dict[str, list[float]]] = {case: {name: [] for name in engines} for case in wanted}
+    busy: dict[str, dict[str, list[float]]] = {case: {name: [] for name in engines} for case in wanted}
+    rss = {}
+    for turn in range(arguments.rounds):
+        print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+        for case, (rows, threads) in wanted.items():
+            for name in engines:
+                answer = ask(name, rows, threads, arguments.calls if len(rows) == 1 else 1)
+                times[case][name] += answer["times"]
+                busy[case][name] += answer["busy"]
+                rss[name] = answer["peak_rss_bytes"]
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
+
+    first = next(iter(engines))
+    report = {"engines": {}, "cases": {}}
+    for name, (_, _, path) in engines.items():
+        weights = path.with_suffix(".bin") if path.suffix == ".xml" else path
+        files = [path / "model.onnx"] if path.suffix == ".bundle" else [weights]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        report["engines"][name] = {"graph_bytes": size, "load_s": load_s[name], "peak_rss_bytes": rss[name]}
+    print("| " + " | ".join(["median ms, processor ms", *engines]) + " |\n|" + "---|" * (len(engines) + 1))
+    for case, found in times.items():
+        rows = {}
+        for name, sink in found.items():
+            p50, p99 = (1e3 * float(value) for value in np.percentile(sink, (50, 99)))
+            cpu = 1e3 * float(np.median(busy[case][name]))
+            rows[name] = {"p50_ms": p50, "p99_ms": p99, "processor_p50_ms": cpu}
+        report["cases"][case] = rows
+        cells = [
+            ", ".join(f"{row[key]:.2f} ({row[key] / rows[first][key]:.2f}x)" for key in ("p50_ms", "processor_p50_ms"))
+            for row in rows.values()
+        ]
+        print("| " + " | ".join([case, *cells]) + " |")
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    arguments.output.with_suffix(".svg").write_text(svg(report, numbers["threads"][0]), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,373 @@
+"""The server under load: throughput, overload, slow clients, SIGTERM, memory.
+
+    apt-get install wrk
+    python -m benchmarks.latency.serving --bundle out/tiny.bundle --bundle out/support.bundle --output benchmarks/results/serving.json
+
+Every request is one text of the example data. wrk and the server share the machine's cores, so these are figures of a loaded
+machine. Where two situations are compared, they take turns, and the ratio of their medians counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "support_desk" / "test.jsonl"
+TEXTS = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:50]
+BODIES = [json.dumps({"texts": [text], "top_k": 1}).encode() for text in TEXTS]
+MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+class Server:
+    """``crosstune-export serve`` in a process of its own, its log in a file."""
+
+    def __init__(self, bundle: Path, *arguments: object) -> None:
+        self._log = tempfile.NamedTemporaryFile(suffix=".log")  # noqa: SIM115
+        script = Path(sys.executable).with_name("crosstune-export")
+        command = [script, "serve", bundle, "--port", "0", *arguments]
+        self.process = subprocess.Popen([*map(str, command)], stderr=self._log)
+        while not (lines := self.log()):
+            assert self.process.poll() is None, "the server did not start"
+            time.sleep(0.05)
+        self.url = lines[0]["url"]
+        self.address = (urlsplit(self.url).hostname, urlsplit(self.url).port)
+
+    def log(self) -> list[dict[str, object]]:
+        """The lines so far."""
+        text = Path(self._log.name).read_text("utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def stop(self) -> int:
+        """The exit code after SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, *arguments: object) -> Iterator[Server]:
+    """A server for the block."""
+    server = Server(bundle, *arguments)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            assert server.stop() == 0
+
+
+def wrk(url: str, connections: int, seconds: float, pause_ms: int = 0) -> dict[str, float]:
+    """One run of wrk: requests a second, milliseconds at percentiles, answers that were no success.
+
+    With ``pause_ms`` a client waits so long after a 503 before it asks again.
+    """
+    bodies = ",\n".join(f"[==[{body.decode('ascii')}]==]" for body in BODIES)
+    patience = f"""
+local refused = 0
+response = function(status) if status == 503 then refused = refused + 1 end end
+delay = function() if refused > 0 then refused = refused - 1; return {pause_ms} end return 0 end
+"""
+    lua = f"""
+local bodies = {{ {bodies} }}
+local i = 0
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+{patience if pause_ms else ""}
+request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodies[i]) end
+"""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(lua)
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--latency",
+            "--timeout",
+            "30s",
+            "-s",
+            script.name,
+        ]
+        out = subprocess.run([*command, f"{url}/v1/classify"], capture_output=True, text=True, check=True).stdout
+    found = {"requests_per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}
+    for percent, value, unit in re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE):
+        found[f"p{percent}_ms"] = float(value) * MILLISECONDS[unit]
+    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    found["refused"] = int(errors[1]) if errors else 0
+    found["requests"] = int(re.search(r"(\d+) requests in", out)[1])
+    broken = re.search(r"Socket errors: (.*)", out)
+    assert broken is None, broken
+    return found
+
+
+def throughput(bundle: Path, rounds: int, seconds: float) -> dict[str, object]:
+    """Medians at 1, 8 and 64 connections, which take turns."""
+    found: dict[int, list[dict[str, float]]] = {1: [], 8: [], 64: []}
+    with serving(bundle) as server:
+        wrk(server.url, 8, 1)
+        for _ in range(rounds):
+            for connections, sink in found.items():
+                sink.append(wrk(server.url, connections, seconds))
+    return {str(connections): medians(sink) for connections, sink in found.items()}
+
+
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    """The median of every figure."""
+    return {name: round(statistics.median(run[name] for run in runs if name in run), 2) for name in runs[0]}
+
+
+def overload(bundle: Path, rounds: int, seconds: float, limit: int = 8, connections: int = 64) -> dict[str, object]:
+    """As many connections as texts are accepted, and in turn eight times as many: patient ones, and ones that hammer.
+
+    The patient ones come again 100 ms after a 503, ten times sooner than it asks for. Milliseconds are those of the server's
+    log, from the head of a request to the end of its answer.
+    """
+    situations = {"at_the_limit": (limit, 0), "over_it": (connections, 100), "hammered": (connections, 0)}
+    runs: dict[str, list[dict[int, list[float]]]] = {name: [] for name in situations}
+    with serving(bundle, "--max-pending-texts", limit, "--max-texts", 1) as server:
+        wrk(server.url, limit, 1)
+        for _ in range(rounds):
+            for name, (count, pause_ms) in situations.items():
+                before = len(server.log())
+                wrk(server.url, count, seconds, pause_ms)
+                lines = [line for line in server.log()[before:] if line["event"] == "request"]
+                by_status = {
+                    code: [float(line["ms"]) for line in lines if line["status"] == code] for code in (200, 503)
+                }
+                runs[name].append(by_status)
+    found: dict[str, object] = {"limit_texts": limit, "connections": connections}
+    base = statistics.median(percentile(run[200], 99) for run in runs["at_the_limit"])
+    for name, parts in runs.items():
+        accepted = statistics.median(percentile(run[200], 99) for run in parts)
+        refusals = [took for run in parts for took in run[503]]
+        found[name] = {
+            "accepted": sum(len(run[200]) for run in parts),
+            "accepted_p99_ms": accepted,
+            "accepted_p99_ratio": round(accepted / base, 2),
+            "refused": len(refusals),
+            "refusal_p50_ms": percentile(refusals, 50) if refusals else None,
+            "refusal_p99_ms": percentile(refusals, 99) if refusals else None,
+            "refusal_worst_ms": max(refusals, default=None),
+        }
+    return found
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """NaN of nothing."""
+    return round(float(np.percentile(values, percent)), 2) if values else float("nan")
+
+
+SLOW = """
+import asyncio, sys
+async def one(host, port, number):
+    head = b"POST /v1/classify HTTP/1.1\\r\\nhost: h\\r\\ncontent-type: application/json\\r\\ncontent-length: 10000\\r\\n\\r\\n"
+    data = head + b" " * 10000
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            at = 0 if number % 2 else len(head)
+            writer.write(data[:at])
+            while not reader.at_eof():
+                writer.write(data[at:at + 1]); at += 1
+                await writer.drain()
+                await asyncio.sleep(1)
+            writer.close()
+        except OSError:
+            await asyncio.sleep(0.1)
+async def main(host, port, count):
+    await asyncio.gather(*(one(host, port, number) for number in range(int(count))))
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def slow_clients(bundle: Path, rounds: int, seconds: float, count: int = 500) -> dict[str, object]:
+    """Eight ordinary connections, alone and in turn beside clients that send a byte a second and come again when cut off."""
+    alone, beside = [], []
+    with serving(bundle) as server:
+        wrk(server.url, 8, 1)
+        for _ in range(rounds):
+            alone.append(wrk(server.url, 8, seconds))
+            slow = subprocess.Popen([sys.executable, "-c", SLOW, *map(str, server.address), str(count)])
+            while len(psutil.Process(server.process.pid).net_connections()) < count:
+                time.sleep(0.1)
+            beside.append(wrk(server.url, 8, seconds))
+            slow.kill()
+            slow.wait()
+    first, second = medians(alone), medians(beside)
+    return {
+        "slow_clients": count,
+        "p99_ms_alone": first["p99_ms"],
+        "p99_ms_beside": second["p99_ms"],
+        "p99_ratio": round(second["p99_ms"] / first["p99_ms"], 2),
+        "requests_per_s_alone": first["requests_per_s"],
+        "requests_per_s_beside": second["requests_per_s"],
+    }
+
+
+def sigterm(bundle: Path, trials: int, connections: int = 32) -> dict[str, object]:
+    """Stop under load; of what a client sent whole on an open connection, everything must be answered."""
+    sent = answered = 0
+    codes = []
+    for trial in range(trials):
+        server = Server(bundle)
+
+        async def stop(server: Server = server, trial: int = trial) -> None:
+            await asyncio.sleep(0.5 + 0.037 * trial)
+            server.process.send_signal(signal.SIGTERM)
+
+        async def load(server: Server = server, stop: object = stop) -> list[tuple[int, int]]:
+            counts, _ = await asyncio.gather(
+                asyncio.gather(*(client(server.address) for _ in range(connections))), stop()
+            )
+            return counts
+
+        counts = asyncio.run(load())
+        codes.append(server.process.wait(60))
+        sent += sum(count for count, _ in counts)
+        answered += sum(count for _, count in counts)
+    return {
+        "trials": trials,
+        "connections": connections,
+        "sent": sent,
+        "answered_200": answered,
+        "dropped": sent - answered,
+        "exit_codes": sorted(set(codes)),
+    }
+
+
+async def client(address: tuple[str, int]) -> tuple[int, int]:
+    """Ask without a pause until the door is closed: requests sent whole, and answered with 200."""
+    sent = answered = 0
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(*address)
+        except OSError:
+            return sent, answered
+        last = False
+        while not last:
+            body = BODIES[sent % len(BODIES)]
+            writer.write(
+                b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: "
+                + str(len(body)).encode() + b"\r\n\r\n" + body
+            )  # fmt: skip
+            sent += 1
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break  # dropped: it was sent and not answered
+            answered += head.startswith(b"HTTP/1.1 200 ")
+            last = b"connection: close" in head
+        writer.close()
+
+
+def memory(bundle: Path, requests: int, warm: int) -> dict[str, object]:
+    """Growth of the resident memory between the first ``warm`` requests and the last."""
+    with serving(bundle) as server:
+        done = 0
+        while done < warm:
+            done += int(wrk(server.url, 8, 2)["requests"])
+        start, first = server.rss(), done
+        while done < requests:
+            done += int(wrk(server.url, 8, 5)["requests"])
+        end = server.rss()
+    return {
+        "requests": done,
+        "rss_mb_after_warming": round(start / 1e6, 1),
+        "warming_requests": first,
+        "rss_mb": round(end / 1e6, 1),
+        "growth_mb": round((end - start) / 1e6, 1),
+    }
+
+
+def table(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """The two tables of docs/serving.md."""
+    rows = ["| bundle | connections | requests/s | p50 ms | p99 ms |", "|---|---|---|---|---|"]
+    for bundle, parts in report.items():
+        for connections, row in parts.get("throughput", {}).items():
+            figures = f"{row['requests_per_s']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f}"
+            rows.append(f"| {bundle} | {connections} | {figures} |")
+    rows += ["", "| what | " + " | ".join(report) + " |", "|---" * (len(report) + 1) + "|"]
+    cells: list[tuple[str, str, Callable[..., str]]] = [
+        (
+            "p99 of accepted, 64 clients where 8 are taken, again after 100 ms, to 8 clients",
+            "overload",
+            _over("over_it"),
+        ),
+        ("the same, again at once", "overload", _over("hammered")),
+        ("refusals of both: p50, p99, worst", "overload", _refusals),
+        (
+            "p99 beside 500 clients that send a byte a second, to p99 without",
+            "slow_clients",
+            "{p99_ratio:.2f}x".format_map,
+        ),
+        ("SIGTERM under load, 32 clients", "sigterm", "{sent} sent in {trials} trials, {dropped} dropped".format_map),
+        ("resident memory", "memory", "{growth_mb:+.1f} MB from {warming_requests} to {requests} requests".format_map),
+    ]
+    for what, part, cell in cells:
+        found = [cell(parts[part]) if part in parts else "" for parts in report.values()]
+        rows.append(f"| {what} | " + " | ".join(found) + " |")
+    return "\n".join(rows)
+
+
+def _over(name: str) -> Callable[..., str]:
+    return lambda row: f"{row[name]['accepted_p99_ratio']:.2f}x"
+
+
+def _refusals(row: dict[str, dict[str, float]]) -> str:
+    names = ("refusal_p50_ms", "refusal_p99_ms", "refusal_worst_ms")
+    return "; ".join(", ".join(f"{row[case][name]:.1f}" for name in names) + " ms" for case in ("over_it", "hammered"))
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, action="append", default=[], help="none: only print the tables")
+    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--output", type=Path, default=Path("out/serving.json"))
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        parser.error("wrk: not installed. Run: apt-get install wrk")
+    report = json.loads(arguments.output.read_text("utf-8")) if arguments.output.is_file() else {}
+    jobs = {
+        "throughput": lambda bundle: throughput(bundle, arguments.rounds, arguments.seconds),
+        "overload": lambda bundle: overload(bundle, arguments.rounds, arguments.seconds),
+        "slow_clients": lambda bundle: slow_clients(bundle, arguments.rounds, arguments.seconds),
+        "sigterm": lambda bundle: sigterm(bundle, arguments.trials),
+        "memory": lambda bundle: memory(bundle, arguments.requests, arguments.requests // 10),
+    }
+    for bundle in arguments.bundle:
+        for part in arguments.parts.split(","):
+            found = jobs[part](bundle)
+            report.setdefault(bundle.stem, {})[part] = found
+            print(bundle.stem, part, json.dumps(found), file=sys.stderr, flush=True)
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()

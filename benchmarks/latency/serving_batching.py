@@ -1,0 +1,76 @@
+"""What micro-batching could save the server at most, and whether it would change answers.
+
+    python -m benchmarks.latency.serving_batching --bundle out/support.bundle
+
+A server that batches would classify together what waits at the same moment. Here that is done with windows of texts of the
+example data, without any wait: each text in a call of its own, and all texts of the window in one call (which runs texts of
+equal length together, so nothing is padded). Processor time, in turns, medians of the rounds: an upper bound of what is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from crosstune_export import Classifier
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "support_desk" / "test.jsonl"
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, action="append", required=True)
+    parser.add_argument("--windows", default="4,8,16,32")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path, default=Path("out/serving_batching.json"))
+    arguments = parser.parse_args()
+    texts = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:192]
+    report = {}
+    print(
+        "| bundle | waiting together | ms a text alone | ms a text together | saved | largest difference of a probability |"
+    )
+    print("|---|---|---|---|---|---|")
+    for path in arguments.bundle:
+        classifier = Classifier.load(path)
+        alone_probs = np.concatenate([classifier.predict_proba([text]) for text in texts])
+        for window in map(int, arguments.windows.split(",")):
+            windows = [texts[start : start + window] for start in range(0, len(texts), window)]
+            together_probs = np.concatenate([classifier.predict_proba(part, batch_size=window) for part in windows])
+            alone, together = [], []
+            for _ in range(arguments.rounds):
+                started = time.process_time()
+                for text in texts:
+                    classifier.classify([text])
+                alone.append(time.process_time() - started)
+                started = time.process_time()
+                for part in windows:
+                    classifier.classify(part, batch_size=window)
+                together.append(time.process_time() - started)
+            first, second = (1e3 * statistics.median(times) / len(texts) for times in (alone, together))
+            row = {
+                "alone_processor_ms": round(first, 3),
+                "together_processor_ms": round(second, 3),
+                "saved": round(1 - second / first, 3),
+                "max_prob_difference": float(np.abs(alone_probs - together_probs).max()),
+                "equal_answers": bool((alone_probs == together_probs).all()),
+            }
+            report.setdefault(path.stem, {})[str(window)] = row
+            print(
+                f"| {path.stem} | {window} | {first:.2f} | {second:.2f} | {100 * row['saved']:.0f} % "
+                f"| {row['max_prob_difference']:.1e} |",
+                flush=True,
+            )
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    print(f"wrote {arguments.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

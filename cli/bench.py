@@ -1,0 +1,92 @@
+"""``crosstune-export bench``: how fast bundles are on this machine, as a table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from crosstune_cli.run import progress, table_console
+
+if TYPE_CHECKING:
+    from crosstune_export.bench.latency import LatencyRow
+
+
+def bench(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
+    lengths: Annotated[str, typer.Option("--lengths", help="Tokens of a text, comma between.")] = "16,32,64,128",
+    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts a call, comma between.")] = "1",
+    threads: Annotated[str, typer.Option("--threads", help="Threads of a session, comma between.")] = "1",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each combination.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to, as JSON.")] = None,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write: latency, memory, size against accuracy.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+) -> None:
+    """Measure latency, text in to label out, all combinations interleaved, and cold starts and memory."""
+    from crosstune.core.outputs import check_output, check_places, new_file
+    from crosstune_export.bundle.files import require_outside
+
+    for path, what in ((json_file, "output file"), (report_file, "report")):
+        if path is not None:
+            check_output(path, force=force, what=what)
+            for bundle in bundles:
+                require_outside(path, bundle, what)
+    check_places({"--json": json_file, "--report": report_file}, bundles)
+    from crosstune_export.bench.latency import measure
+
+    with progress() as bar:
+        rows = measure(
+            [str(path) for path in bundles],
+            lengths=_numbers(lengths, "--lengths"),
+            batch_sizes=_numbers(batch_sizes, "--batch-sizes"),
+            threads=_numbers(threads, "--threads"),
+            rounds=rounds,
+            report=bar,
+        )
+    _show(rows)
+    if json_file is not None:
+        with new_file(json_file) as sink:
+            sink.write(json.dumps([row.to_json() for row in rows], indent=1).encode("utf-8") + b"\n")
+    if report_file is not None:
+        from crosstune_export.bench.report import report_page
+
+        with new_file(report_file) as sink:
+            sink.write(report_page(rows).encode("utf-8"))
+
+
+def _show(rows: Sequence[LatencyRow]) -> None:
+    from rich.table import Table
+
+    console = table_console(130)
+    calls = Table("bundle", box=None)
+    for name in ("tokens", "batch", "threads", "p50 ms", "p90", "p95", "p99", "p99.9", "CPU ms/text", "texts/s"):
+        calls.add_column(name, justify="right")
+    for row in rows:
+        calls.add_row(
+            row.bundle,
+            *map(str, (row.length_tokens, row.batch_size, row.threads)),
+            *(
+                f"{value:.2f}"
+                for value in (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms, row.p99_9_ms, row.cpu_ms_per_text)
+            ),
+            f"{row.texts_per_s:.0f}",
+        )
+    console.print(calls)
+    starts = Table("bundle", box=None)
+    for name in ("threads", "cold start ms", "memory then, MB", "peak memory, MB", "files, MB"):
+        starts.add_column(name, justify="right")
+    for row in {(row.bundle, row.threads): row for row in rows}.values():
+        megabytes = (f"{value / 1e6:.1f}" for value in (row.cold_rss_bytes, row.peak_rss_bytes, row.size_bytes))
+        starts.add_row(row.bundle, str(row.threads), f"{row.cold_start_ms:.0f}", *megabytes)
+    console.print(starts)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: found {text!r}, expected numbers with commas between.") from error

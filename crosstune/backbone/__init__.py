@@ -1,0 +1,1 @@
+"""The frozen backbone: loading it, and the hidden states of texts."""

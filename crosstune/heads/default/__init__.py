@@ -1,0 +1,1 @@
+"""The default head: label queries, several views, description priors."""

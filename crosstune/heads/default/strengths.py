@@ -1,0 +1,217 @@
+"""Fits one view of the default head: every strength of a grid on folds of the shots, then the likely ones on all texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crosstune.data.sampling import deal
+from crosstune.heads.default.regression import STEPS, fit_prior
+
+#: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
+LIKELIHOOD_POWER = 1.0
+#: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
+PENALTY_BELIEF = (-1.5, 0.7)
+#: Multiplications that choosing the strengths of one view may take.
+WORK_BUDGET = 6e10
+#: Largest rank of the features of a view; beyond it only their principal directions are fitted.
+MAX_RANK = 256
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Strengths to try, and how often and into how many folds the shots are split."""
+
+    scales: tuple[float, ...]
+    penalties: tuple[float, ...]
+    folds: int
+    repeats: int
+
+    @property
+    def settings(self) -> int:
+        """How many fits a view takes."""
+        return len(self.scales) * len(self.penalties) * self.folds * self.repeats
+
+
+#: From thorough to quick; the first whose work fits the budget is used.
+GRIDS = (
+    Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
+    Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=5, repeats=1),
+    Grid((20, 60), (3e-6, 3e-5, 3e-4), folds=3, repeats=1),
+    Grid((20,), (3e-6, 3e-5, 3e-4), folds=2, repeats=1),
+)
+
+
+def affordable_grid(shots: int, labels: int, hidden: int) -> Grid:
+    """The most thorough grid whose work on one view fits the budget."""
+    work = 4.0 * STEPS * shots * min(shots, MAX_RANK, 3 * hidden) * labels
+    return next((grid for grid in GRIDS if grid.settings * work <= WORK_BUDGET), GRIDS[-1])
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A grid and, for each repeat, the fold of each shot: int64 (repeats, shots)."""
+
+    grid: Grid
+    of_shot: Tensor
+
+
+def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
+    """Stratified folds: the shots of each class are dealt out in turn, in an order that the seed decides."""
+    repeats = [torch.from_numpy(deal(targets, grid.folds, seed + 7919 * repeat)) for repeat in range(grid.repeats)]
+    return Folds(grid, torch.stack(repeats))
+
+
+@dataclass(frozen=True)
+class FoldedTask:
+    """What every view of a task is fitted to.
+
+    Attributes:
+        targets: int64 (N,), of the texts, shots first, in 0 .. len(seen) - 1.
+        seen: int64, the labels that have texts.
+        folds: Of the shots.
+    """
+
+    targets: Tensor
+    seen: Tensor
+    folds: Folds
+
+    @property
+    def shots(self) -> int:
+        """How many of the texts are shots."""
+        return self.folds.of_shot.shape[1]
+
+    @property
+    def strengths(self) -> tuple[Tensor, Tensor]:
+        """Scales and penalties of the grid, (G,) each."""
+        pairs = [(scale, penalty) for scale in self.folds.grid.scales for penalty in self.folds.grid.penalties]
+        scales, penalties = torch.tensor(pairs, device=self.targets.device).t()
+        return scales, penalties
+
+    def taught_by(self, repeat: int, fold: int) -> Tensor:
+        """Which texts are not held out, (N,): further ones never are."""
+        inside = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
+        inside[: self.shots] = (self.folds.of_shot[repeat] != fold).to(inside.device)
+        return inside
+
+
+@dataclass(frozen=True)
+class ViewFit:
+    """One view, fitted.
+
+    Attributes:
+        keys: float32 (L, F_v).
+        bias: float32 (L,), on centred features.
+        held_out: float32 (shots, seen labels).
+        scale: Mean multiplier of the description's part.
+        penalty: Geometric mean of the shrinkage towards the description.
+    """
+
+    keys: Tensor
+    bias: Tensor
+    held_out: Tensor
+    scale: float
+    penalty: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What G strengths say of shots that they were not fitted to.
+
+    Attributes:
+        held_out: float32 (G, shots, seen labels), the mean over repeats.
+        loss: float32 (G,), summed over shots.
+    """
+
+    held_out: Tensor
+    loss: Tensor
+
+
+def predict(x: Tensor, h: Tensor, task: FoldedTask) -> Predicted:
+    """What every strength says of shots that it was not fitted to: x (N, F_v) of the texts and h (L, F_v) of the labels."""
+    every = range(task.folds.grid.folds)
+    repeats = range(len(task.folds.of_shot))
+    return gather(
+        task, len(repeats), (part for repeat in repeats for part in held_out_logits(x, h, task, repeat, every))
+    )
+
+
+def gather(task: FoldedTask, repeats: int, parts: Iterable[tuple[Tensor, Tensor]]) -> Predicted:
+    """Put the held-out logits of all folds together."""
+    settings = task.folds.grid.settings // (task.folds.grid.folds * task.folds.grid.repeats)
+    held_out = torch.zeros(settings, task.shots, len(task.seen), device=task.targets.device)
+    loss = held_out.new_zeros(settings)
+    for out, logits in parts:
+        held_out[:, out] += logits / repeats
+        loss += _losses(logits, task.targets[out]).sum(1) / repeats
+    return Predicted(held_out, loss)
+
+
+def held_out_logits(
+    x: Tensor, h: Tensor, task: FoldedTask, repeat: int, which: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of some folds: its shots, and their logits (G, n, seen labels) by fits to the other texts."""
+    scales, penalties = task.strengths
+    basis, _ = _principal(x)
+    prior = x @ h[task.seen].t()  # (N, seen)
+    inside = torch.stack([task.taught_by(repeat, fold) for fold in which]).to(x.dtype)
+    inside = inside / inside[:, : task.shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
+    theta, bias = fit_prior(
+        basis,
+        prior,
+        task.targets,
+        inside.repeat(len(scales), 1),
+        scales.repeat_interleave(len(which)),
+        penalties.repeat_interleave(len(which)),
+    )
+    theta = theta.reshape(len(scales), len(which), basis.shape[1], -1)
+    bias = bias.reshape(len(scales), len(which), -1)
+    for place, fold in enumerate(which):
+        out = torch.nonzero(task.folds.of_shot[repeat].to(x.device) == fold).flatten()
+        yield (
+            out,
+            scales.reshape(-1, 1, 1) * prior[out] + basis[out] @ theta[:, place] + bias[:, place].unsqueeze(1),
+        )
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A basis (N, r) of the span of the texts, and what leads back from it, (r, F_v)."""
+    left, size, right = torch.linalg.svd(x, full_matrices=False)
+    keep = min(max(1, int((size > 1e-4 * size[0]).sum())), MAX_RANK)
+    return left[:, :keep] * size[:keep], right[:keep]
+
+
+def fit_view(x: Tensor, h: Tensor, task: FoldedTask, predicted: Predicted) -> ViewFit:
+    """Fit one view to all texts, x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels."""
+    basis, right = _principal(x)
+    prior = x @ h[task.seen].t()  # (N, seen)
+    scales, penalties = task.strengths
+    loss = predicted.loss
+    middle, width = PENALTY_BELIEF
+    belief = -((penalties.log10() - middle) / width).square() / 2
+    share = (belief - (loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
+    used = torch.nonzero(share > 1e-3).flatten()
+    share = share[used] / share[used].sum()
+
+    even = x.new_full((len(used), len(x)), 1 / task.shots)
+    theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used])
+    scale = float((share * scales[used]).sum())
+    keys = scale * h
+    keys[task.seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
+    label_bias = x.new_zeros(len(h))
+    label_bias[task.seen] = torch.einsum("g,gl->l", share, bias)
+    return ViewFit(
+        keys=keys,
+        bias=label_bias,
+        held_out=torch.einsum("g,gnl->nl", share, predicted.held_out[used]),
+        scale=scale,
+        penalty=float(torch.exp((share * penalties[used].log()).sum())),
+    )
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each shot under each setting: logits (G, n, L) to (G, n)."""
+    return -logits.log_softmax(-1).gather(2, targets.reshape(1, -1, 1).expand(len(logits), -1, 1)).squeeze(2)

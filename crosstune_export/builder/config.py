@@ -1,0 +1,94 @@
+"""The settings of a build, and what they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstune_export.builder.exporters.runtime_target import DEFAULT_ONNXRUNTIME
+from crosstune_export.builder.search import Budgets
+from crosstune_export.builder.variants import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Candidate
+from crosstune_export.errors import UsageError
+
+_ON_CUDA = {"auto": (FP16,), "fp16": (FP16,), "fp32": (FP32,)}
+_ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What a build is to make.
+
+    Attributes:
+        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
+            CUDA it is fp16).
+        target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
+        calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
+        max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
+        max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
+        max_latency_ms: Largest median milliseconds a text on this machine, one thread, at the lengths of the texts.
+        backbone: Where the backbone is now, if not where it was at training.
+        name: The bundle's name; that of its folder when None.
+        report: HTML file to write: what was tried, what was measured.
+        onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
+        exporter: Who turns the backbone into a graph: ``torch`` or ``optimum``.
+        backbone_onnx: A folder with the backbone as ``optimum-cli export onnx`` made it, instead of an exporter.
+        release: A number to raise with every release, so that an older one can be told; 0 to leave it out.
+    """
+
+    precision: str = "auto"
+    target: str = "cpu"
+    calibration: Path | None = None
+    max_flips_percent: float = 2.0
+    max_size_mb: float | None = None
+    max_latency_ms: float | None = None
+    backbone: str | None = None
+    name: str | None = None
+    report: Path | None = None
+    onnxruntime: str = DEFAULT_ONNXRUNTIME
+    exporter: str = "torch"
+    backbone_onnx: Path | None = None
+    release: int = 0
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What to try for the target and the precision.
+
+        Raises:
+            UsageError: There is no such target, precision, exporter or release.
+        """
+        if not 0 <= self.release < 1 << 31:
+            raise UsageError(f"release: found {self.release}, expected 0 to {(1 << 31) - 1}.")
+        if self.exporter not in ("torch", "optimum"):
+            raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
+        if self.exporter != "torch" and self.backbone_onnx is not None:
+            raise UsageError("exporter: optimum and backbone_onnx are both given, expected one of them.")
+        if self.target not in ("cpu", "web", "cuda", "mobile"):
+            raise UsageError(f"target: found {self.target!r}, expected cpu, web, cuda or mobile.")
+        by_precision = _ON_CUDA if self.target == "cuda" else _ON_CPU
+        if self.precision not in by_precision:
+            *others, last = by_precision
+            raise UsageError(
+                f"precision: found {self.precision!r}, expected {', '.join(others)} or {last} for {self.target}."
+            )
+        return by_precision[self.precision]
+
+    def smaller(self) -> tuple[Candidate, ...]:
+        """What else to try, one after the other, where no graph fits the budget of megabytes."""
+        small = self.max_size_mb is not None and self.target != "cuda" and self.precision in ("auto", "int8")
+        return SMALLER if small else ()
+
+    def on_fewer_layers(self) -> tuple[Candidate, ...]:
+        """What to try on fewer layers: there are several depths, so the likely ones alone."""
+        return (INT8, TANH) if self.target != "cuda" and self.precision == "auto" else self.candidates()
+
+    def budgets(self) -> Budgets:
+        """The limits.
+
+        Raises:
+            UsageError: One is out of range.
+        """
+        if not 0 <= self.max_flips_percent <= 100:
+            raise UsageError(f"max_flips: found {self.max_flips_percent}, expected 0 to 100 (percent).")
+        for name, value in (("max_size_mb", self.max_size_mb), ("max_latency_ms", self.max_latency_ms)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}: found {value}, expected more than 0.")
+        return Budgets(self.max_flips_percent, self.max_size_mb, self.max_latency_ms)

@@ -1,0 +1,41 @@
+"""Heads on fewer layers, for budgets that no graph with all layers keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.checkpoint import Checkpoint
+from crosstune.training import train_on
+
+#: Of held-out accuracy, what a head on fewer layers may lose.
+MOST_LOST = 0.03
+
+
+def accuracy(trained: Checkpoint) -> float | None:
+    """Accuracy on held-out folds of the shots, in [0, 1]; None where there were none."""
+    found = trained.summary.get("cv_accuracy")
+    return found if isinstance(found, float) else None
+
+
+def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[Checkpoint]:
+    """The same task with its head fitted anew on one layer less, then on two less, down to half of the layers.
+
+    The shots are split into the same folds at every depth, so that accuracies can be compared. The paper's head reads the
+    last layer only, and without shots nobody knows what a layer is worth: then there is nothing to yield.
+
+    Args:
+        trained: The head on all layers that it was trained for.
+        backbone: Its backbone, on the CPU.
+    """
+    if trained.head.kind != "default" or accuracy(trained) is None:
+        return
+    shots, further = trained.examples[: trained.shots], trained.examples[trained.shots :]
+    all_layers = trained.head.spec.last_layer
+    for layers in range(all_layers - 1, (all_layers + 1) // 2 - 1, -1):
+        config = trained.config.model_copy(update={"layers": layers, "shots": None})
+        again = train_on(shots, further, trained.labels, config, backbone)
+        yield replace(
+            again, config=trained.config, backbone=trained.backbone, summary={**trained.summary, **again.summary}
+        )

@@ -1,0 +1,191 @@
+"""Turns products with constant weights into int8 products whose activations have fixed scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import ir
+
+from crosstune_export.builder.calibrate import Activations
+from crosstune_export.builder.passes.initializers import add_initializer
+from crosstune_export.builder.passes.rounding import column_scales, round_compensated, round_nearest
+
+#: How much of the difference between the channels of an activation is moved into the weights (SmoothQuant's alpha).
+SMOOTHING = 0.7
+#: Only where the largest channel is this many times the middle one is smoothing worth a multiplication.
+SMOOTH_ABOVE = 3.0
+#: Shares of the samples' range to try: what is cut off is rare, and the rest becomes finer.
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+_LEVELS = 255
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What is known of one product before it is written anew."""
+
+    node: ir.Node
+    weights: npt.NDArray[np.float64]  # (K, N)
+    samples: npt.NDArray[np.float64]  # (S, K)
+    smooth: npt.NDArray[np.float64] | None  # (K,)
+
+
+def apply(
+    model: ir.Model,
+    activations: Activations,
+    bounds: Mapping[str, float],
+    *,
+    compensate: bool = True,
+) -> int:
+    """Write ``x · W + b`` as ``MatMulIntegerToFloat(quantize(x / s), W · s) + b`` and attention as ``QAttention``.
+
+    Every scale is a constant, so that a row's result depends on nothing but the row. Weights have one step a column.
+    The mean error over the samples is taken out of the bias.
+
+    Requires: for each product that is to be changed, samples of its input.
+    Ensures: the same function up to rounding, for inputs in the range of the samples (or up to the bound given); values
+    beyond it saturate. Biases that followed a product are part of it; ``BiasGelu`` becomes ``Gelu``.
+
+    Args:
+        model: Changed in place.
+        activations: Samples by the name of a product's input; products without samples stay float.
+        bounds: Upper end of the range by the name of an input, where it is not that of the samples.
+        compensate: Round weights so that errors cancel on the samples, rather than each to the nearest.
+
+    Returns:
+        Number of products changed.
+    """
+    graph = model.graph
+    done = 0
+    for node in list(graph):
+        product = _product(node, activations, bounds)
+        if product is None:
+            continue
+        _rewrite(graph, product, bounds.get(str(node.inputs[0].name)), compensate)
+        done += 1
+    _drop_unused_initializers(graph)
+    return done
+
+
+def _product(node: ir.Node, activations: Activations, bounds: Mapping[str, float]) -> _Product | None:
+    if node.op_type not in ("MatMul", "Attention") or len(node.inputs) < 2:
+        return None
+    source, weights = node.inputs[0], node.inputs[1]
+    if source is None or weights is None or not weights.is_initializer() or source.name not in activations:
+        return None
+    matrix = weights.const_value.numpy()
+    if matrix.ndim != 2 or matrix.dtype != np.float32:
+        return None
+    samples = activations[str(source.name)].astype(np.float64)
+    smooth = None
+    peaks = np.abs(samples).max(0)
+    if source.name not in bounds and peaks.max() > SMOOTH_ABOVE * np.median(peaks):
+        reach = np.maximum(np.abs(matrix).max(1), 1e-6).astype(np.float64)
+        smooth = np.maximum(peaks, 1e-6) ** SMOOTHING / reach ** (1 - SMOOTHING)
+        smooth /= np.exp(np.log(smooth).mean())
+    return _Product(node, matrix.astype(np.float64), samples, smooth)
+
+
+def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate: bool) -> None:
+    node, weights, samples = product.node, product.weights, product.samples
+    source = node.inputs[0]
+    name = str(node.outputs[0].name)
+    before: list[ir.Node] = []
+    exact = samples @ weights
+    if product.smooth is not None:
+        samples, weights = samples / product.smooth, weights * product.smooth[:, None]
+        factors = add_initializer(graph, f"{name}_smooth", (1 / product.smooth).astype(np.float32))
+        before.append(ir.node("Mul", [source, factors], name=f"{name}_smoothed"))
+        source = before[-1].outputs[0]
+        source.name = f"{name}_smoothed"
+    low, high = min(float(samples.min()), 0.0), max(float(samples.max()), 1e-6)
+    step, zero = _step(low, high if bound is None else bound)
+    if bound is None:
+        importance = np.square(weights).sum(1)  # of each channel's error in the product's
+        tried = [_step(low * share, high * share) for share in SHARES]
+        errors = [float(np.square(_seen(samples, *each) - samples).mean(0) @ importance) for each in tried]
+        step, zero = tried[int(np.argmin(errors))]
+    seen = _seen(samples, step, zero)
+    scales = column_scales(weights)
+    steps = round_compensated(weights, scales, seen) if compensate else round_nearest(weights, scales)
+    error = (seen @ (steps * scales) - exact).mean(0)
+
+    columns = len(scales)
+    x_scale, x_zero = add_initializer(graph, f"{name}_step", step), add_initializer(graph, f"{name}_zero", zero)
+    w_int8 = add_initializer(graph, f"{name}_int8", steps)
+    w_scale = add_initializer(graph, f"{name}_scale", scales.astype(np.float32))
+    w_zero = add_initializer(graph, f"{name}_weight_zero", np.zeros(columns, np.int8))
+    quantized = ir.node("QuantizeLinear", [source, x_scale, x_zero], name=f"{name}_quantize")
+    quantized.outputs[0].name = f"{name}_quantized"
+    before.append(quantized)
+    x_int8 = quantized.outputs[0]
+
+    if node.op_type == "Attention":
+        bias = _bias(graph, name, node.inputs[2], error)
+        mask = node.inputs[3] if len(node.inputs) > 3 else None
+        inputs = [x_int8, w_int8, bias, x_scale, w_scale, mask, x_zero, w_zero]
+        attributes = {key: value for key, value in node.attributes.items() if key != "qkv_hidden_sizes"}
+        new = ir.Node("com.microsoft", "QAttention", inputs, attributes.values(), name=f"{name}_product")
+        _replace(graph, node, node.outputs[0], [*before, new], new.outputs[0])
+        return
+    user = _bias_user(node.outputs[0])
+    added = None if user is None else user.inputs[1] if user.inputs[0] is node.outputs[0] else user.inputs[0]
+    bias = _bias(graph, name, added, error)
+    inputs = [x_int8, w_int8, x_scale, w_scale, x_zero, w_zero, bias]
+    new = ir.node("MatMulIntegerToFloat", inputs, domain="com.microsoft", name=f"{name}_product")
+    if user is not None and user.op_type == "BiasGelu":
+        gelu = ir.node("Gelu", [new.outputs[0]], domain="com.microsoft", name=f"{user.outputs[0].name}_gelu")
+        new.outputs[0].name = f"{name}_product"
+        _replace(graph, user, user.outputs[0], [*before, new, gelu], gelu.outputs[0])
+    elif user is not None:
+        _replace(graph, user, user.outputs[0], [*before, new], new.outputs[0])
+    else:
+        _replace(graph, node, node.outputs[0], [*before, new], new.outputs[0])
+        return
+    graph.remove(node, safe=True)
+
+
+def _step(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Step and zero point of a range that holds 0."""
+    step = np.float32((high - low) / _LEVELS)
+    return step, np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
+
+
+def _seen(samples: npt.NDArray[np.float64], step: np.float32, zero: np.uint8) -> npt.NDArray[np.float64]:
+    """Samples as an integer product sees them."""
+    seen: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
+    return seen * float(step)
+
+
+def _bias_user(value: ir.Value) -> ir.Node | None:
+    """The node that adds a constant vector to a product, when it is the only one that reads it."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    if node.op_type not in ("Add", "BiasGelu"):
+        return None
+    other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+    constant = other is not None and other.is_initializer() and other.const_value.numpy().ndim == 1
+    return node if constant else None
+
+
+def _bias(graph: ir.Graph, name: str, bias: ir.Value | None, error: npt.NDArray[np.float64]) -> ir.Value:
+    start = 0.0 if bias is None else bias.const_value.numpy().astype(np.float64)
+    return add_initializer(graph, f"{name}_bias", (start - error).astype(np.float32))
+
+
+def _replace(graph: ir.Graph, node: ir.Node, old: ir.Value, new: list[ir.Node], result: ir.Value) -> None:
+    result.dtype, result.shape = ir.DataType.FLOAT, old.shape
+    graph.insert_before(node, new)
+    old.replace_all_uses_with(result, replace_graph_outputs=True)
+    result.name = old.name
+    graph.remove(node, safe=True)
+
+
+def _drop_unused_initializers(graph: ir.Graph) -> None:
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]

@@ -1,0 +1,68 @@
+"""Turns a float graph into one with int8 weights, int8 activations of fixed scale, and int8 embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnxscript import ir
+
+from crosstune_export.builder.calibrate import Activations
+from crosstune_export.builder.passes import (
+    product_quantize_embeddings,
+    quantize_embeddings,
+    quantize_products,
+    split_overflow_units,
+)
+
+
+@dataclass(frozen=True)
+class QuantizePlan:
+    """How to quantize.
+
+    Attributes:
+        carry: Let Gelu units overflow into spare units.
+        compensate: Round weights so that their errors cancel.
+        codes: Numbers of the word table that share a byte; None for a byte each.
+    """
+
+    carry: bool = True
+    compensate: bool = True
+    codes: int | None = None
+
+
+def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
+    """Quantize the encoder; the head stays float.
+
+    Args:
+        model: Float graph with fused attention where the backbone allows it; left as it is.
+        activations: What goes into its products, see ``calibrate.collect``.
+        plan: How.
+
+    Returns:
+        A new model with the same inputs and outputs, and how often each pass fired.
+    """
+    quantized, counts = quantize_layers(model, activations, plan)
+    return quantized, {**counts, **quantize_tables(quantized, plan)}
+
+
+def quantize_layers(
+    model: ir.Model, activations: Activations, plan: QuantizePlan
+) -> tuple[ir.Model, Mapping[str, int]]:
+    """The products alone, as ``quantize`` does them."""
+    quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
+    bounds: dict[str, float] = {}
+    if plan.carry:
+        bounds = split_overflow_units.apply(quantized, {name: array.max(0) for name, array in samples.items()})
+        samples |= {name: split_overflow_units.carried(samples[name]) for name in bounds}
+    products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
+    return quantized, {"carry_overflow": len(bounds), "quantize_products": products}
+
+
+def quantize_tables(model: ir.Model, plan: QuantizePlan) -> Mapping[str, int]:
+    """The embedding tables alone, in place."""
+    coded = {} if plan.codes is None else {"code_embeddings": product_quantize_embeddings.apply(model, plan.codes)}
+    return {**coded, "quantize_embeddings": quantize_embeddings.apply(model)}

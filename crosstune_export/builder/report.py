@@ -1,0 +1,218 @@
+"""The build's report: one HTML page with what was tried, what is in the graph, and which labels changed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from crosstune.core.reports.page import figure, html_page, plain, table
+from crosstune.core.reports.plot import Axis, Plot
+from crosstune.evaluation.metrics import wilson
+from crosstune_export.builder.search import Trial
+from crosstune_export.bundle.manifest import BundleManifest
+
+
+@dataclass(frozen=True)
+class LabelledAnswers:
+    """Answers of fp32 and of the shipped graph on texts whose labels are known.
+
+    Attributes:
+        names: The L labels.
+        truth: int64 (N,), the known labels.
+        before: int64 (N,), what fp32 says.
+        after: int64 (N,), what the shipped graph says.
+    """
+
+    names: Sequence[str]
+    truth: npt.NDArray[np.int64]
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+
+
+def labelled_answers(
+    names: Sequence[str],
+    truth: Sequence[str] | None,
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+) -> LabelledAnswers | None:
+    """Answers from probabilities (N, L); None where a text has no label or one that is not among the names."""
+    if truth is None or not set(truth) <= set(names):
+        return None
+    indices = np.array([list(names).index(label) for label in truth])
+    return LabelledAnswers(names, indices, before.argmax(1), after.argmax(1))
+
+
+def mcnemar(only_before: int, only_after: int) -> float:
+    """Exact two-sided p-value that two classifiers err alike, from the texts that only one of them gets right.
+
+    Example:
+        >>> mcnemar(1, 5)
+        0.21875
+    """
+    discordant = only_before + only_after
+    if discordant == 0:
+        return 1.0
+    tail = sum(math.comb(discordant, k) for k in range(min(only_before, only_after) + 1))
+    return min(1.0, float(2 * tail / 2**discordant))
+
+
+def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: LabelledAnswers | None) -> str:
+    """The whole page."""
+    shipped = next(trial for trial in trials if trial.verdict == "shipped")
+    parts = [
+        f"<h1>Build of {plain(manifest.name)}</h1>",
+        f"<p>{len(manifest.labels)} labels, backbone {plain(str(manifest.backbone['name']))}; shipped: "
+        f"<b>{plain(shipped.candidate.name)}</b>, {shipped.size_bytes / 1e6:.1f} MB, digest "
+        f"<code>{manifest.digest[:16]}</code>.</p>",
+        "<h2>What was tried</h2>",
+        _pareto(trials),
+        _trials_table(trials),
+        "<h2>What is in the graph</h2>",
+        _graph_table(shipped),
+        "<h2>Rewrites that fired</h2>",
+        table(["rewrite", "times"], [[name, str(count)] for name, count in shipped.passes.items()], numbers=(1,)),
+        "<h2>Answers</h2>",
+        _quality_table(manifest),
+    ]
+    if answers is not None:
+        parts.append(_flips(answers))
+    return html_page(f"Build of {manifest.name}", parts)
+
+
+def _pareto(trials: Sequence[Trial]) -> str:
+    """Latency against flips; the area of a dot is the size of the bundle."""
+    timed = [
+        (number, trial, trial.latency_ms) for number, trial in enumerate(trials, 1) if trial.latency_ms is not None
+    ]
+    if len(timed) < 2:
+        return '<p class="faint">One graph was tried, so nothing was timed.</p>'
+    plot = Plot(
+        "latency against flips",
+        Axis("milliseconds a text, one thread", 0, max(latency for _, _, latency in timed) * 1.15),
+        Axis("labels unlike fp32, %", 0, max(0.5, *(trial.flip_percent * 1.25 for _, trial, _ in timed))),
+    )
+    largest = max(trial.size_bytes for _, trial, _ in timed)
+    frontier, least = [], math.inf
+    for _, trial, latency in sorted(timed, key=lambda item: item[2]):
+        if trial.flip_percent < least:
+            least = trial.flip_percent
+            frontier.append((latency, least))
+    plot.line(frontier, 5, dashed=True)
+    for number, trial, latency in timed:
+        plot.dot(
+            latency,
+            trial.flip_percent,
+            2 if trial.verdict == "shipped" else 0,
+            radius=4 + 8 * math.sqrt(trial.size_bytes / largest),
+            title=trial.candidate.name,
+            above=str(number),
+            faint=True,
+        )
+    return figure(
+        plot.svg(),
+        "Numbers are the rows below; the area of a dot is the size of the bundle; green is shipped; the dashed line joins "
+        "those that nothing beats in both.",
+    )
+
+
+def _trials_table(trials: Sequence[Trial]) -> str:
+    rows = [
+        [
+            str(number),
+            trial.candidate.name,
+            f"{trial.size_bytes / 1e6:.1f}",
+            "" if trial.latency_ms is None else f"{trial.latency_ms:.2f}",
+            "reference" if trial.on_texts is None else f"{trial.flips} of {trial.texts}",
+            trial.verdict,
+        ]
+        for number, trial in enumerate(trials, 1)
+    ]
+    shipped = {index for index, trial in enumerate(trials) if trial.verdict == "shipped"}
+    head = ["", "graph", "MB", "ms", "labels unlike fp32", "verdict"]
+    return table(head, rows, numbers=(2, 3, 4), marked=shipped)
+
+
+def _graph_table(trial: Trial) -> str:
+    """Nodes and constant bytes of each stage; the encoder ends at its last normalization."""
+    model = onnx.load_from_string(trial.model)
+    sizes = {tensor.name: tensor.ByteSize() for tensor in model.graph.initializer}
+    nodes: dict[str, Counter[str]] = {}
+    weight: Counter[str] = Counter()
+    before = "embeddings"
+    encoder = _behind(model.graph)
+    for index, node in enumerate(model.graph.node):
+        if node.op_type in _PRODUCTS:
+            before = "encoder"
+        kind = before if index in encoder else "features and labels"
+        nodes.setdefault(kind, Counter())[node.op_type] += 1
+        for name in node.input:
+            weight[kind] += sizes.pop(name, 0)
+    rows = [
+        [
+            kind,
+            str(sum(count.values())),
+            f"{weight[kind] / 1e6:.2f}",
+            ", ".join(f"{n} {op}" for op, n in count.most_common(8)),
+        ]
+        for kind, count in nodes.items()
+    ]
+    return table(["stage", "nodes", "MB", "most frequent"], rows, numbers=(1, 2))
+
+
+def _behind(graph: onnx.GraphProto) -> set[int]:
+    """Indices of the last normalization and of all nodes that it needs."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    norms = (index for index, node in enumerate(graph.node) if node.op_type.endswith("LayerNormalization"))
+    todo = [max(norms, default=len(graph.node) - 1)]
+    found: set[int] = set()
+    while todo:
+        index = todo.pop()
+        if index not in found:
+            found.add(index)
+            todo += [makers[name] for name in graph.node[index].input if name in makers]
+    return found
+
+
+_PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttention")
+
+
+def _quality_table(manifest: BundleManifest) -> str:
+    rows = []
+    for name, figures in manifest.quality.items():
+        if isinstance(figures, Mapping):
+            flips, texts = int(str(figures["flips"])), int(str(figures["texts"]))
+            low, high = wilson(flips, texts)
+            difference = float(str(figures["max_prob_difference"]))
+            rows.append(
+                [
+                    name.replace("_", " "),
+                    f"{flips} of {texts}",
+                    f"{100 * low:.1f} to {100 * high:.1f} %",
+                    f"{difference:.1e}",
+                ]
+            )
+    head = ["compared", "labels that differ", "95 % interval", "largest difference of a probability"]
+    return table(head, rows, numbers=(1, 2, 3))
+
+
+def _flips(answers: LabelledAnswers) -> str:
+    rows = []
+    for index, name in enumerate(answers.names):
+        mine = answers.before == index
+        flips, count = int((answers.after[mine] != index).sum()), int(mine.sum())
+        low, high = wilson(flips, count)
+        rows.append([name, str(count), str(flips), f"{100 * low:.1f} to {100 * high:.1f} %"])
+    right_before, right_after = answers.before == answers.truth, answers.after == answers.truth
+    lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())
+    return (
+        table(["fp32 says", "texts", "shipped graph says another", "95 % interval"], rows, numbers=(1, 2, 3))
+        + f"<p>Accuracy on these {len(answers.truth)} texts: fp32 {100 * right_before.mean():.1f} %, shipped "
+        f"{100 * right_after.mean():.1f} %. Right only in fp32: {lost}; right only as shipped: {won}; McNemar's exact "
+        f"p = {mcnemar(lost, won):.2g}.</p>"
+    )

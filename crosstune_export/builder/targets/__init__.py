@@ -1,0 +1,1 @@
+"""What a bundle gets in addition for phones and for Triton."""

@@ -1,0 +1,1 @@
+"""The bundle format: manifest, files, archive, label bank and the checks before anything is loaded."""

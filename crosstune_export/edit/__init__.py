@@ -1,0 +1,1 @@
+"""Edits of a finished bundle, without torch."""

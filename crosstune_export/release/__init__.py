@@ -1,0 +1,1 @@
+"""Signatures, a software bill of materials, and the differences between two releases."""

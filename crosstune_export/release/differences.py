@@ -1,0 +1,113 @@
+"""What differs between two bundles: labels, rules, constants of the graph, and answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from crosstune_export.bundle.files import BundleFiles
+from crosstune_export.bundle.graph_check import constants
+from crosstune_export.bundle.manifest import TOKENIZER_NAME, BundleManifest, Json
+from crosstune_export.errors import InputError
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.tokenization import Text
+
+#: Constants that differ in one way and are named one by one; of more, as between two precisions, there is one line.
+MOST_NAMED = 10
+
+
+def differences(one: BundleFiles, other: BundleFiles) -> list[str]:
+    """A line for each difference of what two bundles are, in words; none where they are the same.
+
+    Example:
+        >>> from crosstune_export.bundle.files import read_bundle
+        >>> differences(read_bundle("a.bundle"), read_bundle("b.bundle"))[0]
+        "label 'weather': added"
+    """
+    before, after = one.manifest, other.manifest
+    return [
+        *_of_labels(before, after),
+        *_of_tables("", _facts(before), _facts(after)),
+        *_of_constants(one.model, other.model),
+        *([f"{TOKENIZER_NAME}: other bytes"] if one.tokenizer != other.tokenizer else []),
+    ]
+
+
+def changed_answers(one: Classifier, other: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
+    """Texts whose label differs, a line each, and the largest difference of a probability of a label that both have.
+
+    Raises:
+        InputError: The bundles share no label, or one takes pairs and the other does not.
+    """
+    if one.manifest.text_pair != other.manifest.text_pair:
+        raise InputError("diff: one bundle takes pairs and the other single texts, expected the same of both.")
+    shared = [name for name in one.labels if name in other.labels]
+    if not shared:
+        raise InputError("diff: the bundles share no label, expected one at least to compare answers.")
+    columns = [[classifier.labels.index(name) for name in shared] for classifier in (one, other)]
+    first, second = one.predict_proba(texts), other.predict_proba(texts)
+    largest = float(np.abs(first[:, columns[0]] - second[:, columns[1]]).max()) if len(texts) else 0.0
+    lines = [
+        f"{json.dumps(text, ensure_ascii=False)}: {a.label} ({a.prob:.2f}) -> {b.label} ({b.prob:.2f})"
+        for text, a, b in zip(texts, one.classify(texts), other.classify(texts), strict=True)
+        if a.label != b.label
+    ]
+    return lines, largest
+
+
+def _of_labels(before: BundleManifest, after: BundleManifest) -> list[str]:
+    old, new = ({entry.name: entry.descriptions for entry in manifest.labels} for manifest in (before, after))
+    lines = [f"label {name!r}: removed" for name in old if name not in new]
+    lines += [f"label {name!r}: added" for name in new if name not in old]
+    lines += [f"label {name!r}: other descriptions" for name in old if name in new and old[name] != new[name]]
+    if not lines and list(old) != list(new):
+        lines.append("labels: another order")
+    return lines
+
+
+def _facts(manifest: BundleManifest) -> dict[str, Json]:
+    return {
+        "threshold": manifest.threshold,
+        "scope_threshold": manifest.scope_threshold,
+        "release": manifest.release,
+        "text_pair": manifest.text_pair,
+        "tokens": json.loads(json.dumps(asdict(manifest.tokens))),
+        "graph": json.loads(json.dumps(asdict(manifest.graph))),
+        "backbone": dict(manifest.backbone),
+        "head": dict(manifest.head),
+        "training": dict(manifest.training),
+        "producer": dict(manifest.producer),
+    }
+
+
+def _of_tables(path: str, before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    lines = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += _of_tables(f"{path}{key}.", old, new)
+        elif old != new:
+            lines.append(f"{path}{key}: {json.dumps(old):.60} -> {json.dumps(new):.60}")
+    return lines
+
+
+def _of_constants(before: bytes, after: bytes) -> list[str]:
+    old, new = constants(before), constants(after)
+    shared = sorted(old.keys() & new.keys())
+    reshaped = {name: (list(old[name][0]), list(new[name][0])) for name in shared if old[name][0] != new[name][0]}
+    changed = [name for name in shared if name not in reshaped and old[name][1] != new[name][1]]
+    return [
+        *_named([name for name in old if name not in new], "removed"),
+        *_named([name for name in new if name not in old], "added"),
+        *(f"constant {name!r}: {was} -> {now}" for name, (was, now) in reshaped.items()),
+        *_named(changed, "other numbers"),
+    ]
+
+
+def _named(names: Sequence[str], what: str) -> list[str]:
+    if len(names) > MOST_NAMED:
+        return [f"constants: {len(names)} {what}, the first is {names[0]!r}"]
+    return [f"constant {name!r}: {what}" for name in names]

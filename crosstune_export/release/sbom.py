@@ -1,0 +1,70 @@
+"""What is in a bundle and where it comes from, as a CycloneDX document made of the manifest."""
+
+from __future__ import annotations
+
+import uuid
+
+from crosstune_export.bundle.manifest import BundleManifest, Json
+
+_SPEC = "1.6"
+
+
+def sbom(manifest: BundleManifest) -> dict[str, Json]:
+    """A CycloneDX 1.6 document: the bundle, its files, its backbone, the tools that made it, and what was measured.
+
+    The same bundle gives the same document: its serial number is made of the digest, and it has no date.
+    """
+    backbone, training = manifest.backbone, manifest.training
+    files: list[Json] = [
+        {"type": "file", "name": name, "hashes": [{"alg": "SHA-256", "content": entry.sha256}]}
+        for name, entry in sorted(manifest.files.items())
+    ]
+    parts: list[Json] = [
+        {
+            "type": "machine-learning-model",
+            "bom-ref": "backbone",
+            "name": str(backbone.get("name")),
+            "properties": _properties("backbone", backbone),
+        },
+        *files,
+    ]
+    tools: list[Json] = [
+        {"type": "application", "name": name, "version": version} for name, version in sorted(manifest.producer.items())
+    ]
+    measured: list[Json] = [
+        {"type": f"{name}.{key}", "value": str(value)}
+        for name, figures in sorted(manifest.quality.items())
+        if isinstance(figures, dict)
+        for key, value in sorted(figures.items())
+    ]
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": _SPEC,
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, manifest.digest)}",
+        "version": 1,
+        "metadata": {
+            "tools": {"components": tools},
+            "component": {
+                "type": "machine-learning-model",
+                "bom-ref": "bundle",
+                "name": manifest.name,
+                "version": str(manifest.release),
+                "hashes": [{"alg": "SHA-256", "content": manifest.digest}],
+                "modelCard": {
+                    "modelParameters": {
+                        "task": "text classification",
+                        "architectureFamily": str(manifest.head.get("kind")),
+                    },
+                    "quantitativeAnalysis": {"performanceMetrics": measured},
+                },
+                "properties": [*_properties("training", training), *_properties("head", manifest.head)],
+            },
+        },
+        "components": parts,
+        "dependencies": [{"ref": "bundle", "dependsOn": ["backbone"]}],
+    }
+
+
+def _properties(prefix: str, table: object) -> list[Json]:
+    items = sorted(table.items()) if hasattr(table, "items") else []
+    return [{"name": f"crosstune:{prefix}.{key}", "value": str(value)} for key, value in items]

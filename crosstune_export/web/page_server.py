@@ -1,0 +1,146 @@
+"""Serves the page that classifies in the browser, with one bundle beside it. Standard library and the runtime only."""
+
+from __future__ import annotations
+
+import mimetypes
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.manifest import file_entry
+from crosstune_export.errors import MissingExtraError, UsageError
+
+#: Where ``make web`` puts the page.
+PAGE_FOLDER = Path(__file__).parent / "page"
+
+#: The page may run its own scripts and WebAssembly, and talk to its own origin; nothing else.
+_SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_TYPES = {
+    ".js": "text/javascript",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".md": "text/plain",
+}
+
+
+@dataclass(frozen=True)
+class ServedFile:
+    """One file in memory: its bytes, perhaps a gzip of them, and what the headers say of it."""
+
+    data: bytes
+    gzipped: bytes | None
+    content_type: str
+    etag: str
+    cache_control: str
+
+
+def served_files(bundle: Path, page: Path = PAGE_FOLDER) -> Mapping[str, ServedFile]:
+    """The page and a bundle by their paths, ``/`` and ``/bundle/manifest.json`` among them.
+
+    Every byte of the bundle is checked first, and what was checked is what is served.
+
+    Raises:
+        BundleError: The bundle is refused.
+        MissingExtraError: The page is not built.
+    """
+    if not (page / "index.html").is_file():
+        raise MissingExtraError(
+            f"{page}: no page there, expected the built one. In a checkout run: make web (it gets Node and onnxruntime-web)."
+        )
+    files: dict[str, ServedFile] = {}
+    for path in sorted(page.rglob("*")):
+        if path.is_file() and path.suffix != ".gz":
+            gzipped = path.with_name(path.name + ".gz")
+            name = path.relative_to(page).as_posix()
+            # The names of assets carry their hashes: what a browser has of them stays right.
+            cache = "max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
+            data = gzipped.read_bytes() if gzipped.is_file() else None
+            files[f"/{name}"] = _served(path.name, path.read_bytes(), data, cache)
+    files["/"] = files.pop("/index.html")
+    for name, data in read_bundle(bundle).contents.items():
+        files[f"/bundle/{name}"] = _served(name, data, None, "no-cache")
+    return files
+
+
+def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> ThreadingHTTPServer:
+    """A server that is bound and not yet running; port 0 takes any that is free.
+
+    Raises:
+        UsageError: The address is not to be had.
+    """
+    handler = type("Handler", (_Handler,), {"files": files})
+    kind = _Server6 if ":" in host else _Server
+    try:
+        return kind((host, port), handler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"{host}:{port}: cannot listen there ({reason}). Give another --host or --port; 0 takes a free port."
+        ) from error
+
+
+def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -> ServedFile:
+    suffix = Path(name).suffix
+    guessed = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    charset = "; charset=utf-8" if guessed.startswith("text/") else ""
+    return ServedFile(data, gzipped, guessed + charset, f'"{file_entry(data).sha256[:32]}"', cache_control)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away before all is sent is nothing to report."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    files: Mapping[str, ServedFile]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        file = self.files.get(self.path.partition("?")[0])
+        if file is None:
+            return self._answer(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"not found\n")
+        headers = {"Content-Type": file.content_type, "ETag": file.etag, "Cache-Control": file.cache_control}
+        if self.headers.get("If-None-Match") == file.etag:
+            return self._answer(HTTPStatus.NOT_MODIFIED, headers, b"")
+        if file.gzipped is None:
+            return self._answer(HTTPStatus.OK, headers, file.data)
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" not in self.headers.get("Accept-Encoding", ""):
+            return self._answer(HTTPStatus.OK, headers, file.data)
+        return self._answer(HTTPStatus.OK, headers | {"Content-Encoding": "gzip"}, file.gzipped)
+
+    do_HEAD = do_GET
+
+    def _answer(self, status: HTTPStatus, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, **_SECURITY}.items():
+            self.send_header(name, value)
+        if status != HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "crosstune-export"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: people see the address, and nobody reads along."""

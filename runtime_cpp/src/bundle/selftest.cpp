@@ -1,0 +1,30 @@
+#include "bundle/selftest.hpp"
+
+#include "error.hpp"
+#include "bundle/json_reader.hpp"
+
+namespace crosstune::core {
+
+Selftest parse_selftest(std::string_view bytes, const std::string& where) {
+  Json json;
+  try {
+    json = parse_json(bytes);
+  } catch (const JsonError& error) {
+    throw refused(where + ": not a self-test (" + error.what() + "). Build the bundle again.");
+  }
+  const JsonReader file(where, json);
+  Selftest selftest{file.number("tolerance"), {}};
+  if (!(selftest.tolerance >= 0 && selftest.tolerance <= 1))
+    throw file.bad("tolerance", json_text(selftest.tolerance), "a number from 0 to 1");
+  for (std::size_t i = 0; i < file.array("samples").size(); ++i) {
+    const JsonReader item = file.item("samples", i);
+    SelftestSample sample{item.text("text"), std::nullopt, item.ids("input_ids"), item.boolean("truncated"),
+                          item.numbers("probs")};
+    if (item.optional("text_pair") != nullptr) sample.pair = item.text("text_pair");
+    selftest.samples.push_back(std::move(sample));
+  }
+  if (selftest.samples.empty()) throw file.bad("samples", "[]", "a sample or more");
+  return selftest;
+}
+
+}  // namespace crosstune::core

@@ -1,0 +1,96 @@
+#include "run/classifier.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "error.hpp"
+#include "bundle/selftest.hpp"
+
+namespace crosstune::core {
+
+Classifier::Classifier(const std::string& bundle, const LoadOptions& options)
+    : Classifier(read_bundle(bundle), options) {}
+
+Classifier::Classifier(BundleFiles files, const LoadOptions& options)
+    : files_(std::move(files)),
+      rows_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
+      runtime_(open_onnxruntime(options.onnxruntime)),
+      session_(std::make_unique<const Session>(runtime_, files_.model.view(), files_.manifest.graph, files_.path,
+                                               options.threads, files_.manifest.labels.size())),
+      threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
+      process_(getpid()) {
+  const std::int64_t largest = rows_.largest_id();
+  if (static_cast<std::uint64_t>(largest) >= session_->vocabulary_size()) {
+    throw refused(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", the graph knows " +
+                  std::to_string(session_->vocabulary_size()) + " ids. Build the bundle again.");
+  }
+  files_.model = {};  // onnxruntime has what it needs
+  files_.tokenizer = {};
+}
+
+Classifier::~Classifier() {
+  if (process_ != getpid()) (void)session_.release();  // inherited across a fork: its threads are not here, so it is left alone
+}
+
+void Classifier::check_process() const {
+  if (process_ == getpid()) return;
+  throw Failure(CROSSTUNE_USAGE,
+                files_.path + ": loaded in another process, expected in this one. Create the classifier after fork().");
+}
+
+TokenRow Classifier::tokenize(const crosstune_text& input) const {
+  const bool pair = files_.manifest.text_pair;
+  if (input.text == nullptr && input.text_size != 0)
+    throw Failure(CROSSTUNE_USAGE, "text: found NULL, expected a string.");
+  if (pair != (input.pair != nullptr)) {
+    throw Failure(CROSSTUNE_INPUT, pair ? "text: found one string, expected two: this bundle classifies pairs."
+                                        : "text: found two strings, expected one: this bundle classifies single texts.");
+  }
+  const std::string_view first(input.text, input.text_size);
+  return pair ? rows_.pair(first, {input.pair, input.pair_size}) : rows_.single(first);
+}
+
+crosstune_answer Classifier::classify(const crosstune_text& input, float* probs) const {
+  check_process();
+  crosstune_answer answer{0, 0, std::numeric_limits<float>::quiet_NaN(), 0};
+  const Manifest& manifest = files_.manifest;
+  const TokenRow row = tokenize(input);
+  session_->run(row, probs, &answer.scope);
+  float* const end = probs + manifest.labels.size();
+  const bool has_scope = manifest.graph.has_scope();
+  if (!std::all_of(probs, end, [](float prob) { return std::isfinite(prob); }) ||
+      (has_scope && !std::isfinite(answer.scope)))
+    throw Failure(CROSSTUNE_INPUT, "text: the graph gave probabilities that are not finite. Verify the bundle.");
+  const float* best = std::max_element(probs, end);  // the first of equal ones
+  answer.prob = *best;
+  const bool unsure = threshold_ && double{answer.prob} < *threshold_;
+  const bool outside = manifest.scope_threshold && double{answer.scope} < *manifest.scope_threshold;
+  answer.label = unsure || outside ? -1 : static_cast<std::int32_t>(best - probs);
+  answer.truncated = row.truncated;
+  return answer;
+}
+
+crosstune_selftest_report Classifier::selftest() const {
+  const Selftest selftest = parse_selftest(files_.selftest.view(), files_.where(kSelftestName));
+  crosstune_selftest_report report{selftest.samples.size(), 0, 0, selftest.tolerance};
+  std::vector<float> probs(files_.manifest.labels.size());
+  for (const SelftestSample& sample : selftest.samples) {
+    crosstune_text input{sample.text.data(), sample.text.size(), nullptr, 0};
+    if (sample.pair) input.pair = sample.pair->data(), input.pair_size = sample.pair->size();
+    const TokenRow row = tokenize(input);
+    const bool same = std::equal(row.ids.begin(), row.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
+    report.wrong_ids += !same || row.truncated != sample.truncated;
+    classify(input, probs.data());
+    const bool as_many = sample.probs.size() == probs.size();
+    for (std::size_t i = 0; as_many && i < probs.size(); ++i)
+      report.max_difference = std::max(report.max_difference, double{std::abs(probs[i] - static_cast<float>(sample.probs[i]))});
+    if (!as_many) report.max_difference = std::numeric_limits<double>::infinity();
+  }
+  return report;
+}
+
+}  // namespace crosstune::core

@@ -1,0 +1,63 @@
+// The one place that builds and runs an onnxruntime session.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bundle/manifest.hpp"
+#include "run/onnxruntime.hpp"
+#include "tokenize/token_row.hpp"
+
+namespace crosstune::core {
+
+class Session {
+ public:
+  // `model` is needed only until the constructor returns. `label_count` is L. Throws Failure.
+  Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
+          int threads, std::size_t label_count);
+
+  // Every id of a row must be below.
+  std::uint64_t vocabulary_size() const { return vocabulary_size_; }
+
+  // Runs one row. `probs` takes L floats, `scope` one where the graph gives it. Safe in many threads at once.
+  // Throws Failure.
+  void run(const TokenRow& row, float* probs, float* scope) const;
+
+ private:
+  friend class BoundRun;
+  template <typename T>
+  using Owned = std::unique_ptr<T, void (*)(T*)>;
+
+  void check(OrtStatus* status, const std::string& what) const;
+  Owned<OrtSessionOptions> session_options(const GraphFacts& graph, int threads) const;
+  void check_signature(const GraphFacts& graph, const std::string& where) const;
+  std::string signature_of(bool inputs, std::vector<std::int64_t>* columns) const;
+  // A tensor around `data`, whose shape is the first `rank` of `shape`.
+  Owned<OrtValue> tensor(void* data, std::array<std::size_t, 2> shape, std::size_t rank, ONNXTensorElementDataType type) const;
+
+  const OrtApi& api_;
+  Owned<OrtMemoryInfo> memory_;
+  Owned<OrtSession> session_;
+  std::size_t label_count_;
+  std::uint64_t vocabulary_size_ = 0;
+  bool has_types_, has_scope_;
+};
+
+// One row with its tensors around it. What it is given must outlive it.
+class BoundRun {
+ public:
+  BoundRun(const Session& session, const TokenRow& row, float* probs, float* scope);
+
+  // onnxruntime and nothing else. Throws Failure.
+  void run() const;
+
+ private:
+  const Session& session_;
+  std::vector<std::int64_t> mask_;
+  Session::Owned<OrtValue> ids_, masks_, types_, probs_, scope_;
+};
+
+}  // namespace crosstune::core

@@ -1,0 +1,96 @@
+#include "tokenize/utf8.hpp"
+
+#include <cstdint>
+#include <cstring>
+
+namespace crosstune::core {
+namespace {
+
+struct Sequence {
+  std::size_t size;  // bytes of the sequence, or of the maximal part of a broken one
+  bool valid;
+};
+
+// The sequence at `start`; table 3-7 of the Unicode standard.
+Sequence sequence_at(std::string_view text, std::size_t start) {
+  const auto lead = static_cast<unsigned char>(text[start]);
+  if (lead < 0x80) return {1, true};
+  if (lead < 0xC2 || lead > 0xF4) return {1, false};
+  const std::size_t size = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  for (std::size_t i = 1; i < size; ++i) {
+    if (start + i == text.size()) return {i, false};
+    const auto byte = static_cast<unsigned char>(text[start + i]);
+    if (byte < low || byte > high) return {i, false};
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {size, true};
+}
+
+std::size_t skip_ascii(std::string_view text, std::size_t position) {
+  while (position + 8 <= text.size()) {
+    std::uint64_t eight;
+    std::memcpy(&eight, text.data() + position, 8);
+    if ((eight & 0x8080808080808080u) != 0) break;
+    position += 8;
+  }
+  return position;
+}
+
+}  // namespace
+
+std::size_t first_invalid(std::string_view text) {
+  std::size_t position = 0;
+  while (position < text.size()) {
+    position = skip_ascii(text, position);
+    if (position == text.size()) break;
+    const Sequence sequence = sequence_at(text, position);
+    if (!sequence.valid) return position;
+    position += sequence.size;
+  }
+  return position;
+}
+
+std::string_view repaired(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* cut) {
+  *cut = false;
+  // What is cut anyway is not looked at; three bytes more than are kept tell whether the last sequence is whole.
+  const std::string_view looked_at = text.substr(0, max_bytes + 4);
+  const std::size_t valid = first_invalid(looked_at);
+  if (valid == text.size() && valid <= max_bytes) return text;
+  buffer->clear();
+  std::size_t position = 0;
+  while (position < text.size()) {
+    const Sequence sequence = sequence_at(text, position);
+    const std::string_view piece = sequence.valid ? text.substr(position, sequence.size) : "\xEF\xBF\xBD";
+    if (buffer->size() + piece.size() > max_bytes) {
+      *cut = true;
+      break;
+    }
+    buffer->append(piece);
+    position += sequence.size;
+  }
+  return *buffer;
+}
+
+void append_utf8(char32_t code, std::string* text) {
+  const auto add = [text](char32_t byte) { text->push_back(static_cast<char>(byte)); };
+  if (code < 0x80) {
+    add(code);
+  } else if (code < 0x800) {
+    add(0xC0 | code >> 6);
+    add(0x80 | (code & 63));
+  } else if (code < 0x10000) {
+    add(0xE0 | code >> 12);
+    add(0x80 | (code >> 6 & 63));
+    add(0x80 | (code & 63));
+  } else {
+    add(0xF0 | code >> 18);
+    add(0x80 | (code >> 12 & 63));
+    add(0x80 | (code >> 6 & 63));
+    add(0x80 | (code & 63));
+  }
+}
+
+}  // namespace crosstune::core

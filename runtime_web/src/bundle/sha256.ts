@@ -1,0 +1,16 @@
+import { PlatformError } from "../errors.js";
+
+/** Bytes that no other thread shares. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+/** SHA-256 by WebCrypto, as 64 lowercase hex digits. Throws PlatformError where the page may not use it. */
+export async function sha256(bytes: Bytes): Promise<string> {
+  if (globalThis.crypto?.subtle === undefined) {
+    throw new PlatformError(
+      "WebCrypto: not there, expected for the hashes of the bundle: browsers have it on https and localhost only. " +
+        "Serve the page over https, or open it on the machine that serves it.",
+    );
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,136 @@
+// The one place that knows onnxruntime-web.
+
+import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
+import { BundleContentError, BundleVersionError, PlatformError } from "../errors.js";
+import { checkGraph } from "../guard/graph_check.js";
+import type { GraphFacts, Manifest } from "../bundle/manifest.js";
+import type { Bytes } from "../bundle/sha256.js";
+import type { TokenRow } from "../tokenize/token_row.js";
+
+/** What the graph says of one text. */
+export interface GraphAnswer {
+  readonly probs: Float32Array;
+  readonly scope: number | null;
+}
+
+// A module of one function with a SIMD instruction: no runtime without SIMD is shipped.
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+
+let last: Promise<unknown> = Promise.resolve();
+
+// onnxruntime's one WebAssembly module serves all sessions, and is not made for calls that overlap.
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const result = last.then(work);
+  last = result.catch(() => {});
+  return result;
+}
+
+/** A loaded graph: one row of ids in, probabilities out. */
+export class GraphSession {
+  private constructor(
+    private readonly inner: InferenceSession,
+    private readonly facts: GraphFacts,
+    private readonly labelCount: number,
+    /** Every id of a row must be below. */
+    readonly vocabularySize: number,
+  ) {}
+
+  /** Builds a session from the bytes of a graph. Throws BundleError or PlatformError. */
+  static async open(model: Bytes, manifest: Manifest, where: string): Promise<GraphSession> {
+    const facts = manifest.graph;
+    if (!WebAssembly.validate(new Uint8Array(SIMD))) {
+      throw new PlatformError("WebAssembly: no SIMD here, expected for onnxruntime. Use a browser of 2023 or newer.");
+    }
+    const version = env.versions.web ?? "0";
+    if (isOlder(version, facts.minOnnxruntime)) {
+      throw new BundleVersionError(
+        `${where}: needs onnxruntime >= ${facts.minOnnxruntime}, found onnxruntime-web ${version}. Upgrade crosstune-web.`,
+      );
+    }
+    const vocabularySize = checkGraph(model, facts, where);
+    env.wasm.numThreads = 1; // best for one short text, and needs no isolated page
+    env.logLevel = "fatal"; // what onnxruntime has to say comes as an exception
+    const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
+    if (facts.disabledOptimizers.length > 0) {
+      options.extra = { optimization: { disable_specified_optimizers: facts.disabledOptimizers.join(";") } };
+    }
+    const inner = await inTurn(() => InferenceSession.create(model, options)).catch((error: unknown) => {
+      throw new BundleContentError(`${where}: onnxruntime refuses the graph (${oneLine(error)}). Build the bundle again.`, {
+        cause: error,
+      });
+    });
+    try {
+      checkSignature(inner, manifest, where);
+    } catch (error) {
+      await inner.release();
+      throw error;
+    }
+    return new GraphSession(inner, facts, manifest.labels.length, vocabularySize);
+  }
+
+  /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */
+  async run(row: TokenRow): Promise<GraphAnswer> {
+    const shape = [1, row.ids.length];
+    const tensor = (values: readonly number[]) => new Tensor("int64", BigInt64Array.from(values, BigInt), shape);
+    const feeds: Record<string, Tensor> = {
+      input_ids: tensor(row.ids),
+      attention_mask: new Tensor("int64", new BigInt64Array(row.ids.length).fill(1n), shape),
+    };
+    if (this.facts.inputs.includes("token_type_ids")) feeds.token_type_ids = tensor(row.typeIds);
+    const hasScope = this.facts.outputs.includes("scope");
+    const fetches = hasScope ? ["probs", "scope"] : ["probs"];
+    const found = await inTurn(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
+      throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
+    });
+    const probs = (found.probs!.data as Float32Array).slice();
+    if (probs.length !== this.labelCount) {
+      throw new BundleContentError(`the graph gives ${probs.length} probs, expected ${this.labelCount}. Build the bundle again.`);
+    }
+    return {
+      probs,
+      scope: hasScope ? (found.scope!.data as Float32Array)[0]! : null,
+    };
+  }
+
+  /** Frees the memory of the graph. */
+  async release(): Promise<void> {
+    await inTurn(() => this.inner.release());
+  }
+}
+
+function checkSignature(inner: InferenceSession, manifest: Manifest, where: string): void {
+  const { inputs, outputs } = manifest.graph;
+  const takes = inputs.map((name) => `${name} int64 rank 2`).join(", ");
+  const found = inner.inputMetadata.map(described).join(", ");
+  const wanted = outputs.map((name) => `${name} float32 rank ${name === "scope" ? 1 : 2}`).join(", ");
+  const given = inner.outputMetadata.map(described).join(", ");
+  if (found !== takes || given !== wanted) {
+    throw new BundleContentError(
+      `${where}: the graph takes ${found} and gives ${given}, expected ${takes} and ${wanted}. Build the bundle again.`,
+    );
+  }
+  const [probs, vector] = inner.outputMetadata.map((value) => (value.isTensor ? value.shape[1] : undefined));
+  if (typeof vector === "number" && vector !== manifest.graph.textVectorSize) {
+    const expected = `${manifest.graph.textVectorSize}. Build the bundle again.`;
+    throw new BundleContentError(`${where}: text_vector has ${vector} columns, expected ${expected}`);
+  }
+  const labels = manifest.labels.length;
+  if (typeof probs === "number" && probs !== labels) {
+    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one a label. Build the bundle again.`);
+  }
+}
+
+function described(value: InferenceSession.ValueMetadata): string {
+  return value.isTensor ? `${value.name} ${value.type} rank ${value.shape.length}` : `${value.name} of another type`;
+}
+
+function isOlder(found: string, wanted: string): boolean {
+  const parts = (version: string) => version.split(".").map((part) => parseInt(part, 10) || 0);
+  const [a, b] = [parts(found), parts(wanted)];
+  for (let i = 0; i < 3; i += 1) if ((a[i] ?? 0) !== (b[i] ?? 0)) return (a[i] ?? 0) < (b[i] ?? 0);
+  return false;
+}
+
+function oneLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split(/\s+/).join(" ").trim().slice(0, 200);
+}

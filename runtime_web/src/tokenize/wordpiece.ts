@@ -1,0 +1,124 @@
+// Text to ids as BERT's WordPiece does it: normalized words, each the longest pieces that the vocabulary has.
+
+import { BertNormalizer, type NormalizerSteps, readNormalizer } from "./bert_normalizer.js";
+import { propertiesOf, PUNCTUATION, WHITESPACE } from "./characters.js";
+import { BundleContentError } from "../errors.js";
+import { Fields } from "../bundle/fields.js";
+import { describe } from "../bundle/strict_json.js";
+
+/** A word as it is split before pieces are made of it. */
+export interface PiecedWord {
+  readonly ids: readonly number[];
+  /** Where it begins in the text, as JavaScript counts. */
+  readonly start: number;
+  readonly end: number;
+}
+
+export class WordPiece {
+  private readonly steps: NormalizerSteps;
+  private readonly firstPieces = new Map<string, number>();
+  private readonly laterPieces = new Map<string, number>();
+  private readonly longestPiece: number; // in UTF-16 units
+  private readonly maxWordCharacters: number;
+  private readonly unknownId: number;
+  /** The largest id that its file names. */
+  readonly largestId: number;
+
+  /** Reads the `model` and the `normalizer` of a `tokenizer.json`; the ids are of its special tokens. Throws BundleContentError. */
+  constructor(model: Fields, normalizer: Fields, addedIds: readonly number[]) {
+    this.steps = readNormalizer(normalizer);
+    this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 2 ** 30);
+    const prefix = model.text("continuing_subword_prefix");
+    let longest = 0;
+    let largestId = addedIds.reduce((largest, id) => Math.max(largest, id), 0);
+    for (const [token, id] of model.table("vocab")) {
+      if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
+        throw model.bad("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
+      }
+      if (token !== "") this.firstPieces.set(token, id as number);
+      if (token.length > prefix.length && token.startsWith(prefix)) {
+        this.laterPieces.set(token.slice(prefix.length), id as number);
+      }
+      longest = Math.max(longest, token.length);
+      largestId = Math.max(largestId, id as number);
+    }
+    this.longestPiece = longest;
+    this.largestId = largestId;
+    const unknown = model.text("unk_token");
+    const unknownId = model.table("vocab").get(unknown);
+    if (unknownId === undefined) throw model.bad("unk_token", describe(unknown), "a token of the vocabulary");
+    this.unknownId = unknownId as number;
+  }
+
+  /** The words of a text that has no unpaired surrogates, each with its ids; without special ids. */
+  words(text: string): PiecedWord[] {
+    const words: PiecedWord[] = [];
+    let word = "";
+    let characters = 0;
+    let start = 0;
+    let end = 0;
+    const endWord = (): void => {
+      if (characters > 0) words.push({ ids: this.pieces(word, characters), start, end });
+      word = "";
+      characters = 0;
+    };
+    const normalizer = new BertNormalizer(this.steps, (code, from) => {
+      const properties = propertiesOf(code);
+      if (properties & (WHITESPACE | PUNCTUATION)) endWord();
+      if (properties & WHITESPACE) return;
+      if (characters === 0) start = from;
+      end = from + (text.codePointAt(from)! > 0xffff ? 2 : 1);
+      word += String.fromCodePoint(code);
+      characters += 1;
+      if (properties & PUNCTUATION) endWord();
+    });
+    let from = 0;
+    for (const character of text) {
+      normalizer.put(character.codePointAt(0)!, from);
+      from += character.length;
+    }
+    normalizer.finish();
+    endWord();
+    return words;
+  }
+
+  private pieces(word: string, characters: number): number[] {
+    if (characters > this.maxWordCharacters) return [this.unknownId];
+    const ids: number[] = [];
+    let pieces = this.firstPieces;
+    let start = 0;
+    while (start < word.length) {
+      let end = Math.min(word.length, start + this.longestPiece);
+      let id: number | undefined;
+      while (end > start && (id = pieces.get(word.slice(start, end))) === undefined) end -= 1;
+      if (id === undefined) return [this.unknownId];
+      ids.push(id);
+      pieces = this.laterPieces;
+      start = end;
+    }
+    return ids;
+  }
+}
+
+const WHICH = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle.";
+
+/** Reads a `tokenizer.json`. Throws BundleContentError where it is another tokenizer than BERT's. */
+export function readTokenizer(bytes: Uint8Array, where: string): WordPiece {
+  const file = Fields.parse(bytes, where);
+  const expected = { model: "WordPiece", normalizer: "BertNormalizer", pre_tokenizer: "BertPreTokenizer" };
+  for (const [part, type] of Object.entries(expected)) {
+    const found = file.optional(part) === undefined ? "null" : file.inner(part).text("type");
+    if (found !== type) throw new BundleContentError(`${where}: its ${part} is ${found}, expected ${type}: ${WHICH}`);
+  }
+  // Added tokens that are not special are found in texts before anything else; special ones are ordinary text.
+  const added = file.optional("added_tokens") === undefined ? [] : file.items("added_tokens");
+  for (const token of added) {
+    if (token.boolean("special")) continue;
+    throw new BundleContentError(
+      `${where}: it adds the token ${describe(token.text("content"))}, which is not special, expected special ones only. ` +
+        "Use the Python runtime for this bundle.",
+    );
+  }
+  const addedIds = added.map((token) => token.integer("id", 0, 2 ** 31 - 1));
+  return new WordPiece(file.inner("model"), file.inner("normalizer"), addedIds);
+}

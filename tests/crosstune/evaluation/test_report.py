@@ -1,0 +1,68 @@
+"""The page of an evaluation: what a reader finds on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crosstune.data.examples import Example
+from crosstune.evaluation.report import SHOWN, Answers, report_page
+from tests.fixtures.report_pages import read_page
+
+LABELS = ("shipping", "<b>billing</b>", "praise")
+
+
+def answers_of(texts: int, seed: int = 13, **thresholds) -> Answers:
+    random = np.random.RandomState(seed)
+    probs = random.dirichlet([0.6] * 3, texts).astype(np.float32)
+    examples = [Example(f"text {i} <script>x</script>", LABELS[random.randint(3)]) for i in range(texts)]
+    return Answers(examples, LABELS, probs, **thresholds)
+
+
+def test_every_part_is_there():
+    answers = answers_of(80)
+    page = read_page(report_page(answers, "t<est>.jsonl", "the default head of a.ckpt"))
+    assert page.tags.count("svg") == 4
+    assert f"{100 * answers.right.mean():.1f} % of 80 texts right" in page.text
+    assert "t<est>.jsonl, by the default head of a.ckpt" in page.text
+    assert "always gives a label" in page.text
+    wrong = np.flatnonzero(~answers.right)
+    ordered = sorted(wrong, key=lambda at: -answers.probs[at].max())
+    assert len(wrong) > SHOWN
+    for at in ordered[:SHOWN]:
+        assert page.pieces.count(answers.examples[at].text) == 1
+    assert answers.examples[ordered[SHOWN]].text not in page.pieces
+    assert f"{SHOWN} of {len(wrong)} mistakes." in page.pieces
+
+
+def test_a_long_text_is_cut():
+    probs = np.array([[0.1, 0.9, 0.0]], np.float32)
+    page = read_page(report_page(Answers([Example("x" * 9999, LABELS[0])], LABELS, probs), "t", "m"))
+    assert "x" * 499 + "…" in page.pieces
+
+
+def test_thresholds_are_marked_and_obeyed():
+    scope = np.linspace(0, 1, 80, dtype=np.float32)
+    answers = answers_of(80, threshold=0.6, scope=scope, scope_threshold=0.5)
+    given = (answers.probs.max(1) >= 0.6) & (scope >= 0.5)
+    assert (answers.answered == given).all()
+    page = read_page(report_page(answers, "t", "m"))
+    assert {"probability 0.60", "scope 0.50", "surest first", "nearest to a label first"} <= set(page.pieces)
+    right = answers.right[given].mean()
+    assert (
+        f"the classifier answers {100 * given.mean():.1f} % of the texts (red dot) and is right in {100 * right:.1f} % of them."
+        in page.text
+    )
+    every = read_page(report_page(answers_of(80, threshold=0.0), "t", "m"))
+    assert "With its thresholds the classifier answers all of these texts." in every.text
+    none = read_page(report_page(answers_of(80, threshold=1.0), "t", "m"))
+    assert "With its thresholds the classifier answers none of these texts." in none.text
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_one_text(right):
+    probs = np.array([[0.9, 0.1, 0.0]], np.float32)
+    answers = Answers([Example("a", LABELS[0 if right else 1], "second")], LABELS, probs)
+    page = read_page(report_page(answers, "t", "m"))
+    assert ("None." in page.pieces) == right
+    assert ("a | second" in page.pieces) != right

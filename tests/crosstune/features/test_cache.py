@@ -1,0 +1,253 @@
+"""The feature cache: a hit is the miss's bytes, and a bad file never stops or changes the work."""
+
+import contextlib
+import sqlite3
+
+import numpy as np
+import pytest
+
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.core.errors import ResourceError
+from crosstune.features.cache import FeatureCache, default_cache_path
+from crosstune.features.pooling import POOLS, pool_layers
+
+TEXTS = ["where is my parcel", "thanks, this is great", ("a pair", "of texts"), "", "x\ud800y", "parcel " * 100]
+POOLED = ("mean", "max", "cls", "first")
+
+
+class Counting:
+    """A backbone that counts what it encodes."""
+
+    def __init__(self, inner):
+        self.inner, self.encoded = inner, 0
+
+    def forward(self, rows):
+        self.encoded += len(rows)
+        return self.inner.forward(rows)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.fixture
+def counting(tiny_backbone):
+    return Counting(tiny_backbone)
+
+
+def test_a_hit_is_the_bytes_of_the_miss(tmp_path, counting):
+    with FeatureCache(tmp_path / "c" / "f.sqlite") as cache:
+        cold = cache.pooled(counting, TEXTS, POOLED)
+        assert counting.encoded == len(TEXTS)
+        warm = cache.pooled(counting, TEXTS, POOLED)
+    with FeatureCache(tmp_path / "c" / "f.sqlite") as cache:
+        later = cache.pooled(counting, TEXTS, POOLED)
+    assert counting.encoded == len(TEXTS)
+    assert cold.shape == (len(TEXTS), 4, 3, 32)
+    assert cold.dtype == np.float32
+    assert cold.tobytes() == warm.tobytes() == later.tobytes()
+
+
+def test_the_states_are_the_backbones(tiny_backbone):
+    with FeatureCache(None) as cache:
+        pooled = cache.pooled(tiny_backbone, TEXTS, POOLED)
+    for text, row in zip(TEXTS, pooled, strict=True):
+        hidden = tiny_backbone.forward(tiny_backbone.tokenize([text]))
+        expected = pool_layers(hidden, POOLED, tiny_backbone.pool_positions(tiny_backbone.tokens))[0]
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_a_text_has_the_same_bits_whatever_stands_beside_it(tiny_backbone):
+    alone = []
+    for text in TEXTS:
+        with FeatureCache(None) as cache:
+            alone.append(cache.pooled(tiny_backbone, [text], POOLED)[0].tobytes())
+    with FeatureCache(None) as cache:
+        together = cache.pooled(tiny_backbone, TEXTS[::-1], POOLED)[::-1]
+    assert [row.tobytes() for row in together] == alone
+
+
+def test_other_layouts_pools_texts_and_backbones_are_other_entries(
+    tmp_path, counting, tiny_backbone, tiny_backbone_dir
+):
+    from tests.conftest import make_tiny_backbone
+
+    text = "where is my parcel"
+    short = FrozenBackbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=8)
+    other = FrozenBackbone.load(str(make_tiny_backbone(tmp_path / "other", seed=14)), device="cpu")
+    with FeatureCache(tmp_path / "f.sqlite") as cache:
+        entries = [
+            cache.pooled(counting, [text], POOLED),
+            cache.pooled(counting, [text], POOLED, tiny_backbone.with_template("{text} {mask}")),
+            cache.pooled(counting, [text], POOLED, tiny_backbone.with_template("{text} is {mask}")),
+            cache.pooled(short, [text], POOLED),
+            cache.pooled(counting, [text], POOLED[:2]),
+            cache.pooled(counting, [text], POOLED[1::-1]),
+            cache.pooled(counting, [(text, "")], POOLED),
+            cache.pooled(other, [text], POOLED),
+        ]
+        assert counting.encoded == 6
+    with sqlite3.connect(tmp_path / "f.sqlite") as table:
+        assert table.execute("SELECT COUNT(*) FROM features").fetchone() == (len(entries),)
+    table.close()
+    np.testing.assert_array_equal(entries[4][:, ::-1], entries[5])
+    assert not np.array_equal(entries[0], entries[7])
+
+
+def test_a_pair_and_the_text_that_looks_like_it_are_apart(counting):
+    with FeatureCache(None) as cache:
+        for text in (("a", "b"), "a b", '["a", "b"]', "('a', 'b')", "ab"):
+            cache.pooled(counting, [text], POOLED)
+    assert counting.encoded == 5
+
+
+def test_repeated_texts_are_encoded_and_answered(counting):
+    with FeatureCache(None) as cache:
+        pooled = cache.pooled(counting, ["thanks"] * 3, POOLED)
+    assert pooled[0].tobytes() == pooled[1].tobytes() == pooled[2].tobytes()
+
+
+def test_no_texts_are_no_rows(tiny_backbone):
+    with FeatureCache(None) as cache:
+        assert cache.pooled(tiny_backbone, [], POOLED).shape == (0, 4, 3, 32)
+
+
+def test_the_mask_pool_reads_the_templates_mask(tiny_backbone):
+    spec = tiny_backbone.with_template("{text} is {mask} .")
+    with FeatureCache(None) as cache:
+        pooled = cache.pooled(tiny_backbone, ["my parcel"], ("mask",), spec)
+    (row,) = tiny_backbone.tokenize(["my parcel"], spec)
+    place = row.ids.index(spec.suffix_ids[1])
+    expected = [state[0, place].numpy() for state in tiny_backbone.forward([row]).states]
+    np.testing.assert_array_equal(pooled[0, 0], expected)
+    assert "mask" in POOLS
+
+
+def test_another_process_can_write_while_texts_are_encoded(tmp_path, tiny_backbone):
+    """A lock that is held over the encoding of many texts makes every other training on the machine fail."""
+    path = tmp_path / "f.sqlite"
+
+    class Busy(Counting):
+        def forward(self, rows):
+            with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+                other.execute("INSERT INTO features VALUES (?, ?)", (bytes([self.encoded]), b""))
+            return super().forward(rows)
+
+    with FeatureCache(path) as cache:
+        cache.pooled(Busy(tiny_backbone), TEXTS, POOLED)
+    with contextlib.closing(sqlite3.connect(path)) as table:
+        assert table.execute("SELECT count(*) FROM features").fetchone() == (2 * len(TEXTS),)
+
+
+def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
+    heard = []
+    with FeatureCache(None) as cache:
+        cache.pooled(tiny_backbone, TEXTS[:2], POOLED)
+        cache.pooled(tiny_backbone, TEXTS[:4], POOLED, None, lambda done, total: heard.append((done, total)))
+    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "inside", "other table", "short row"])
+def test_a_damaged_file_costs_time_and_nothing_else(tmp_path, counting, damage):
+    path = tmp_path / "f.sqlite"
+    many = [f"parcel {i} where" for i in range(40)]
+    with FeatureCache(path) as cache:
+        expected = cache.pooled(counting, many, POOLED)
+    size = path.stat().st_size
+    if damage == "garbage":
+        path.write_bytes(b"not a database, but long enough to look at" * 100)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[: size // 2])
+    elif damage == "inside":
+        data = bytearray(path.read_bytes())
+        data[4096:] = b"\xa5" * (size - 4096)
+        path.write_bytes(bytes(data))
+    else:
+        table = sqlite3.connect(path)
+        if damage == "other table":
+            table.executescript("DROP TABLE features; CREATE TABLE features (id INTEGER, other TEXT)")
+        else:
+            table.execute("UPDATE features SET states = x'00010203'")
+        table.commit()
+        table.close()
+    for _ in range(2):
+        with FeatureCache(path) as cache:
+            assert cache.pooled(counting, many, POOLED).tobytes() == expected.tobytes()
+    moved = sorted(item.name for item in tmp_path.iterdir())
+    assert moved == (["f.sqlite"] if damage == "short row" else ["f.damaged", "f.sqlite"])
+    counting.encoded = 0
+    with FeatureCache(path) as cache:
+        cache.pooled(counting, many, POOLED)
+    assert counting.encoded == 0  # and the new file works
+
+
+@pytest.mark.fault("E6")
+def test_a_place_that_cannot_be_written_is_a_resource_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / "file" / "f.sqlite"
+    with pytest.raises(ResourceError) as caught:
+        FeatureCache(path)
+    assert str(caught.value).startswith(f"{path}: the feature cache cannot be written (")
+    assert str(caught.value).endswith("). Set CROSSTUNE_CACHE to a folder that can.")
+    folder = tmp_path / "folder.sqlite"
+    folder.mkdir()
+    with pytest.raises(ResourceError) as caught:
+        FeatureCache(folder)
+    assert str(caught.value) == (
+        f"{folder}: the feature cache cannot be written (unable to open database file). "
+        "Set CROSSTUNE_CACHE to a folder that can."
+    )
+
+
+@pytest.mark.fault("E5")
+def test_a_full_disk_is_a_resource_error(tmp_path, tiny_backbone, monkeypatch):
+    """SQLite's own limit on pages stands in for the disk's."""
+    path = tmp_path / "f.sqlite"
+    FeatureCache(path).close()
+    connect = sqlite3.connect
+
+    def small(target, **options):
+        table = connect(target, **options)
+        table.execute("PRAGMA max_page_count = 3")
+        return table
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    cache = FeatureCache(path)
+    with pytest.raises(ResourceError) as caught:
+        cache.pooled(tiny_backbone, [f"parcel {i}" for i in range(50)], POOLED)
+    assert str(caught.value) == (
+        f"{path}: the feature cache cannot be written (database or disk is full). Free some space, "
+        "or set CROSSTUNE_CACHE to another folder."
+    )
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"CROSSTUNE_CACHE": "/somewhere"}, "/somewhere/features.sqlite"),
+        ("darwin", {"CROSSTUNE_CACHE": "/somewhere"}, "/somewhere/features.sqlite"),
+        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann"}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "CROSSTUNE_CACHE": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("linux", {"HOME": "/home/ann", "XDG_CACHE_HOME": ""}, "/home/ann/.cache/crosstune/features.sqlite"),
+        ("darwin", {"HOME": "/Users/ann"}, "/Users/ann/Library/Caches/crosstune/features.sqlite"),
+    ],
+)
+def test_where_the_cache_is(monkeypatch, platform, environment, expected):
+    for name in ("CROSSTUNE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", platform)
+    assert default_cache_path().as_posix() == expected
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    for name in ("CROSSTUNE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(ResourceError) as caught:
+        default_cache_path()
+    assert str(caught.value) == (
+        "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
+    )

@@ -1,0 +1,147 @@
+"""Thresholds below which no label is given: what they promise on the shots, and what the scope of a text is."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
+from crosstune.training import predict_proba, train_on
+from tests.tolerances import FEATURES_TO_ORACLE
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.01, 1))
+def test_coverage_is_kept_and_no_more_than_it_takes(scores, coverage):
+    scores = np.array(scores)
+    threshold = coverage_threshold(scores, coverage)
+    assert (scores >= threshold).mean() >= coverage
+    assert (scores > threshold).mean() < coverage
+
+
+def test_a_share_in_percent_takes_no_text_too_many():
+    for texts in range(1, 201):
+        scores = np.arange(texts) / texts
+        for percent in range(1, 101):
+            answered = int((scores >= coverage_threshold(scores, float(f"{percent}e-2"))).sum())
+            assert answered == -(-percent * texts // 100)
+
+
+@given(st.integers(0, 1 << 31), st.integers(1, 40), st.floats(0.5, 1))
+def test_precision_is_kept_wherever_it_can_be(seed, count, precision):
+    random = np.random.RandomState(seed)
+    probs = random.dirichlet(np.ones(3), count).astype(np.float32)
+    gold = random.randint(0, 3, count)
+    threshold = precision_threshold(probs, gold, precision)
+    top, right = probs.max(1), probs.argmax(1) == gold
+    possible = [t for t in top if right[top >= t].mean() >= precision]
+    if possible:
+        assert threshold == pytest.approx(min(possible))
+    else:
+        assert threshold == pytest.approx(top.max())
+
+
+def unit_rows(random, rows, atoms, hidden):
+    values = random.randn(rows, atoms, hidden)
+    return (values / np.linalg.norm(values, axis=2, keepdims=True)).reshape(rows, -1)
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@given(st.integers(0, 1 << 31), st.integers(1, 3), st.integers(2, 4))
+def test_the_scope_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels):
+    random = np.random.RandomState(seed)
+    targets = random.randint(0, labels, 7)
+    shots, described = unit_rows(random, 7, atoms, 5), unit_rows(random, labels, atoms, 5)
+    tensors = (
+        torch.tensor(shots, dtype=torch.float32),
+        torch.tensor(targets),
+        torch.tensor(described, dtype=torch.float32),
+    )
+    found = held_out_scope(*tensors, atoms)
+    for i, shot in enumerate(shots):
+        best = -2.0
+        for other in range(labels):
+            members = [shots[j] for j in range(7) if targets[j] == other and j != i]
+            best = max(best, cosine(shot, sum(members) if members else described[other]))
+        assert found[i] == pytest.approx(best, abs=10 * FEATURES_TO_ORACLE)
+    keys = scope_keys(*tensors, atoms)
+    for label in range(labels):
+        members = [shots[j] for j in range(7) if targets[j] == label]
+        expected = [cosine(shot, sum(members) if members else described[label]) for shot in shots]
+        np.testing.assert_allclose(tensors[0] @ keys[label], expected, rtol=0, atol=10 * FEATURES_TO_ORACLE)
+
+
+def test_a_checkpoint_keeps_its_thresholds(tiny_backbone, tiny_examples, tiny_labels, tmp_path):
+    from crosstune import load_checkpoint
+
+    for target, name in (("coverage=0.9", "scope_threshold"), ("precision=0.9", "threshold")):
+        trained = train(tiny_examples, tiny_labels, TrainConfig(abstain_at=target), backbone=tiny_backbone)
+        trained.save(tmp_path / name)
+        loaded = load_checkpoint(tmp_path / name)
+        assert loaded.summary[name] == getattr(loaded, name)
+        assert [loaded.threshold is None, loaded.scope_threshold is None] == [name != "threshold", name == "threshold"]
+
+
+def test_without_shots_there_is_nothing_to_choose_by(tiny_backbone, tiny_labels):
+    with pytest.warns(UserWarning, match="known by description only"), pytest.raises(DataError) as caught:
+        train([], tiny_labels, TrainConfig(abstain_at="coverage=0.9"), backbone=tiny_backbone)
+    assert str(caught.value) == (
+        "abstain_at: coverage=0.9 needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
+    )
+
+
+@pytest.mark.parametrize("value", ["0.9", "coverage=2", "recall=0.5", "coverage=", "precision=-1"])
+def test_other_targets_are_refused(value):
+    from crosstune.config import validated
+
+    with pytest.raises(ConfigError, match="abstain_at is "):
+        validated({"abstain_at": value}, "x")
+
+
+def test_more_layers_than_there_are_is_refused(tiny_backbone, tiny_examples, tiny_labels):
+    with pytest.raises(ConfigError) as caught:
+        train(tiny_examples, tiny_labels, TrainConfig(layers=3), backbone=tiny_backbone)
+    assert str(caught.value) == f"layers: found 3, expected 1 to 2 for {tiny_backbone.name}."
+
+
+def test_the_first_layers_alone(tiny_backbone, tiny_examples, tiny_labels):
+    trained = train(tiny_examples, tiny_labels, TrainConfig(layers=1), backbone=tiny_backbone)
+    assert trained.head.spec.last_layer == trained.summary["layers"] == 1
+    auto = train(tiny_examples, tiny_labels, TrainConfig(layers="auto"), backbone=tiny_backbone).summary
+    assert [row["layers"] for row in auto["layers_tried"]] == [2, 1]
+    assert auto["layers"] in (1, 2)
+
+
+def test_a_pair_of_labels_far_from_a_text_gives_a_low_scope(tiny_backbone):
+    labels = LabelSet.from_mapping({"a": "where is my parcel", "b": "thank you very much"})
+    shots = [Example("where is my parcel", "a"), Example("thank you very much", "b")]
+    head = train(shots, labels, backbone=tiny_backbone).head
+    states = tiny_backbone.forward(tiny_backbone.tokenize(["where is my parcel", "7 7 7 7 7 7"]))
+    scope = head.scope(head(states.states, states.mask)[1])
+    assert scope[0] == pytest.approx(1, abs=1e-4)
+    assert scope[1] < scope[0]
+
+
+def test_generated_texts_do_not_move_the_scope(tiny_backbone, tiny_examples, tiny_labels):
+    shots, further = tiny_examples[::2], tiny_examples[1::2]
+    config = TrainConfig(abstain_at="coverage=0.9")
+    alone = train_on(shots, (), tiny_labels, config, tiny_backbone)
+    both = train_on(shots, further, tiny_labels, config, tiny_backbone)
+    assert both.scope_threshold == alone.scope_threshold
+    torch.testing.assert_close(both.head.scope_keys, alone.head.scope_keys, rtol=0, atol=0)
+
+
+def test_labels_without_shots_compete_where_precision_is_promised(minilm, support_desk):
+    labels = read_labels(support_desk.labels)
+    shots = [example for example in read_examples(support_desk.train) if example.label in labels.names[:2]]
+    with pytest.warns(UserWarning, match="known by description only"):
+        trained = train(shots, labels, TrainConfig(abstain_at="precision=0.9"), backbone=minilm)
+    probs = predict_proba(trained, minilm, [example.content for example in shots])
+    answered = probs.max(1) >= trained.threshold
+    right = probs.argmax(1) == labels.indices(shots)
+    assert (answered & ~right).sum() <= 0.1 * answered.sum()

@@ -1,0 +1,192 @@
+"""The two optimisers against scipy's on problems small enough to solve exactly."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from crosstune.heads.default.regression import TEMPERATURE_BELIEF, TEMPERATURES, fit_mixture, fit_prior, fit_temperature
+from tests.tolerances import FIT_EXCESS, FIT_LOGITS, FIT_TOGETHER, MIXTURE_WEIGHTS
+
+BIAS_RIDGE = 0.01  # what keeps the biases from drifting
+
+
+def problem(seed, shots, rank, labels):
+    random = np.random.RandomState(seed)
+    basis = random.randn(shots, rank) / np.sqrt(rank)
+    prior = random.randn(shots, labels) / 4
+    targets = np.concatenate([np.arange(labels), random.randint(0, labels, shots - labels)])
+    return basis, prior, targets
+
+
+def objective(parameters, basis, prior, targets, weights, scale, penalty):
+    """The function that fit_prior says it minimises, with its slope."""
+    rank, labels = basis.shape[1], prior.shape[1]
+    theta, bias = parameters[: rank * labels].reshape(rank, labels), parameters[rank * labels :]
+    logs = log_softmax(scale * prior + basis @ theta + bias, axis=1)
+    rows = np.arange(len(targets))
+    error = np.exp(logs)
+    error[rows, targets] -= 1
+    error *= weights[:, None]
+    value = -(weights * logs[rows, targets]).sum() + penalty / 2 * (theta**2).sum() + BIAS_RIDGE / 2 * (bias**2).sum()
+    slope = np.concatenate([(basis.T @ error + penalty * theta).ravel(), error.sum(0) + BIAS_RIDGE * bias])
+    return value, slope
+
+
+def fitted(basis, prior, targets, weights, scales, penalties):
+    tensors = (torch.tensor(value, dtype=torch.float32) for value in (basis, prior))
+    theta, bias = fit_prior(
+        *tensors,
+        torch.tensor(targets),
+        torch.tensor(weights, dtype=torch.float32),
+        torch.tensor(scales, dtype=torch.float32),
+        torch.tensor(penalties, dtype=torch.float32),
+    )
+    return theta.double().numpy(), bias.double().numpy()
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1 << 31),
+    shots=st.integers(4, 16),
+    rank=st.integers(1, 8),
+    labels=st.integers(2, 4),
+    scale=st.floats(0, 8),
+    penalty=st.floats(0.01, 2),
+)
+def test_the_fit_is_the_minimum_that_scipy_finds(seed, shots, rank, labels, scale, penalty):
+    basis, prior, targets = problem(seed, shots, rank, labels)
+    weights = np.random.RandomState(seed ^ 1).dirichlet(np.ones(shots) * 5)
+    theta, bias = fitted(basis, prior, targets, weights[None], [scale], [penalty])
+    ours = np.concatenate([theta[0].ravel(), bias[0]])
+    case = (basis, prior, targets, weights, scale, penalty)
+    best = minimize(
+        objective,
+        np.zeros_like(ours),
+        case,
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": 1e-10, "ftol": 1e-15, "maxiter": 5000},
+    )
+    start = objective(np.zeros_like(ours), *case)[0]
+    assert objective(ours, *case)[0] <= best.fun + FIT_EXCESS * max(start - best.fun, 1e-3)
+    ours_logits = basis @ theta[0] + bias[0]
+    best_logits = basis @ best.x[: theta[0].size].reshape(theta[0].shape) + best.x[theta[0].size :]
+    np.testing.assert_allclose(
+        ours_logits - ours_logits.mean(1, keepdims=True),
+        best_logits - best_logits.mean(1, keepdims=True),
+        rtol=0,
+        atol=FIT_LOGITS,
+    )  # fmt: skip
+
+
+def test_without_descriptions_it_is_plain_logistic_regression():
+    """Balanced and mirrored shots: the biases are 0 at the optimum, so scikit-learn without intercept solves the same."""
+    random = np.random.RandomState(3)
+    half = random.randn(10, 4)
+    basis, targets = np.concatenate([half, -half]), np.array([0] * 10 + [1] * 10)
+    penalty, shots = 0.05, 20
+    theta, bias = fitted(basis, np.zeros((shots, 2)), targets, np.full((1, shots), 1 / shots), [0.0], [penalty])
+    # Two softmax columns ±w/2 cost penalty/2 · 2 · |w/2|², one sigmoid vector costs |w|²/(2C) on a sum of losses.
+    model = LogisticRegression(C=2 / (penalty * shots), fit_intercept=False, tol=1e-10, max_iter=10_000)
+    model.fit(basis, targets)
+    np.testing.assert_allclose(theta[0][:, 1] - theta[0][:, 0], model.coef_[0], rtol=0, atol=FIT_LOGITS)
+    np.testing.assert_allclose(bias[0][1] - bias[0][0], 0, rtol=0, atol=FIT_LOGITS)
+
+
+def test_settings_side_by_side_are_settings_one_by_one():
+    basis, prior, targets = problem(5, 12, 6, 3)
+    random = np.random.RandomState(5)
+    weights = random.dirichlet(np.ones(12), 4)
+    scales, penalties = [0.0, 1.0, 5.0, 2.0], [0.01, 0.1, 1.0, 0.5]
+    theta, bias = fitted(basis, prior, targets, weights, scales, penalties)
+    assert theta.shape == (4, 6, 3)
+    assert bias.shape == (4, 3)
+    for i in range(4):
+        alone, alone_bias = fitted(basis, prior, targets, weights[i : i + 1], scales[i : i + 1], penalties[i : i + 1])
+        np.testing.assert_allclose(theta[i], alone[0], rtol=0, atol=FIT_TOGETHER)
+        np.testing.assert_allclose(bias[i], alone_bias[0], rtol=0, atol=FIT_TOGETHER)
+
+
+def test_a_shot_of_weight_0_does_not_matter():
+    basis, prior, targets = problem(7, 10, 5, 3)
+    weights = np.full((1, 10), 1 / 9)
+    weights[0, 4] = 0
+    other = targets.copy()
+    other[4] = (targets[4] + 1) % 3
+    one, two = (fitted(basis, prior, gold, weights, [2.0], [0.1]) for gold in (targets, other))
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_a_huge_penalty_leaves_the_descriptions_alone():
+    basis, prior, targets = problem(9, 10, 5, 3)
+    theta, _ = fitted(basis, prior, targets, np.full((1, 10), 0.1), [3.0], [1e6])
+    assert np.abs(theta).max() < FIT_TOGETHER
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1 << 31),
+    views=st.integers(1, 5),
+    shots=st.integers(3, 20),
+    labels=st.integers(2, 4),
+    pull=st.floats(0.02, 1),
+)
+def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels, pull):
+    random = np.random.RandomState(seed)
+    targets = random.randint(0, labels, shots)
+    logits = random.randn(views, shots, labels) * 2
+    logits[0, np.arange(shots), targets] += 2  # a good view
+    rows = np.arange(shots)
+
+    believed = random.dirichlet(np.ones(views))
+
+    def cost(weights):
+        logs = log_softmax(np.einsum("v,vnl->nl", weights, logits), axis=1)
+        return -logs[rows, targets].mean() + pull * views * ((weights - believed) ** 2).sum()
+
+    best = minimize(
+        cost,
+        believed,
+        bounds=[(0, None)] * views,
+        method="L-BFGS-B",
+        options={"ftol": 1e-14, "gtol": 1e-9},
+    )
+    tensors = (torch.tensor(value, dtype=torch.float32) for value in (logits, believed))
+    ours = fit_mixture(next(tensors), torch.tensor(targets), next(tensors), pull).double().numpy()
+    assert (ours >= 0).all()
+    np.testing.assert_allclose(ours, best.x, rtol=0, atol=MIXTURE_WEIGHTS)  # fmt: skip
+
+
+def test_views_that_say_the_same_get_the_same_weight():
+    random = np.random.RandomState(0)
+    one = torch.tensor(random.randn(1, 8, 3), dtype=torch.float32)
+    weights = fit_mixture(one.repeat(4, 1, 1), torch.tensor(random.randint(0, 3, 8)), torch.full((4,), 0.25), 0.05)
+    assert weights.tolist() == pytest.approx([float(weights[0])] * 4, abs=FIT_TOGETHER)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1 << 31), shots=st.integers(3, 40), labels=st.integers(2, 4), size=st.floats(0.1, 9))
+def test_the_temperature_is_the_minimum_that_scipy_finds(seed, shots, labels, size):
+    random = np.random.RandomState(seed)
+    targets = random.randint(0, labels, shots)
+    logits = random.randn(shots, labels) * size
+    logits[np.arange(shots), targets] += 1
+
+    def cost(log_temperature):
+        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -logs[np.arange(shots), targets].sum() + (log_temperature / TEMPERATURE_BELIEF) ** 2 / 2
+
+    best = minimize_scalar(cost, bounds=(-1.5, 1.5), method="bounded", options={"xatol": 1e-6})
+    ours = fit_temperature(torch.tensor(logits), torch.tensor(targets))
+    step = float(TEMPERATURES[1].log() - TEMPERATURES[0].log())
+    assert abs(np.log(ours) - best.x) <= step
+
+
+def test_one_shot_hardly_moves_the_temperature():
+    assert 1 / 1.7 < fit_temperature(torch.tensor([[9.0, 0.0]]), torch.tensor([0])) <= 1

@@ -1,0 +1,108 @@
+"""What a build for phones leaves beside its bundle."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from crosstune_export import Classifier, GateError
+from crosstune_export.builder.pipeline import BuildConfig, build
+from crosstune_export.builder.targets import mobile
+from crosstune_export.builder.targets.mobile import accelerators, convert, mobile_path, required_operators, write_mobile
+from crosstune_export.bundle.files import read_bundle
+
+TEXTS = ["where is my parcel", "", "the money back, please", "parcel " * 100]
+
+
+@pytest.fixture
+def parts(tmp_path, tiny_bundle_dir):
+    """A bundle of one's own, and inputs of its graph."""
+    bundle = shutil.copytree(tiny_bundle_dir, tmp_path / "phone.bundle")
+    rows = [np.array([ids], np.int64) for ids in Classifier.load(bundle).token_ids(TEXTS)]
+    return bundle, read_bundle(bundle), [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in rows]
+
+
+def write(bundle, files, feeds):
+    return write_mobile(bundle, files.manifest, convert(bundle, files.manifest.graph, files.model, feeds))
+
+
+def test_the_converted_graph_answers_as_the_bundle(parts):
+    bundle, files, feeds = parts
+    found = write(bundle, files, feeds)
+    assert found.path == mobile_path(bundle) == bundle.with_name("phone.mobile")
+    assert sorted(path.name for path in found.path.iterdir()) == ["README.md", "model.ort", "required_operators.config"]
+    session = onnxruntime.InferenceSession(found.path / "model.ort", providers=["CPUExecutionProvider"])
+    probs = np.concatenate([session.run(["probs"], feed)[0] for feed in feeds])
+    assert probs == pytest.approx(Classifier.load(bundle).predict_proba(TEXTS), abs=1e-6)
+    card = (found.path / "README.md").read_text("utf-8")
+    assert files.manifest.digest in card and f"the {found.operators} operators" in card
+    for one in found.accelerators:
+        assert f"| {one.name} | {one.nodes} of {found.nodes} | {one.partitions} |" in card
+    written = [(found.path / name).read_bytes() for name in ("README.md", "required_operators.config")]
+    assert write(bundle, files, feeds) == found  # onnxruntime orders model.ort anew each time
+    assert [(found.path / name).read_bytes() for name in ("README.md", "required_operators.config")] == written
+
+
+def test_the_operators_are_those_that_onnxruntimes_tool_finds(parts, tmp_path):
+    """The tool in a process of its own: it leaves files open and sets up logging."""
+    bundle, files, feeds = parts
+    found = write(bundle, files, feeds)
+    code = (
+        "import pathlib, sys\n"
+        "from onnxruntime.tools.ort_format_model import create_config_from_models\n"
+        "create_config_from_models([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), False)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(found.path / "model.ort"), str(tmp_path / "tool.config")],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    lines = [line for line in (tmp_path / "tool.config").read_text().splitlines() if not line.startswith("#")]
+    written = (found.path / "required_operators.config").read_text().splitlines()
+    assert written == lines
+    assert found.operators == sum(len(line.split(";")[2].split(",")) for line in lines)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_another_answer_is_refused_and_nothing_is_written(
+    tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch, old
+):
+    bundle = tmp_path / "phone.bundle"
+    if old:
+        shutil.copytree(tiny_bundle_dir, bundle)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(mobile, "TOLERANCE", -1.0)
+    with pytest.raises(GateError, match=r"^the graph for phones of phone\.bundle: differs from the bundle by "):
+        build(tiny_checkpoint_dir, bundle, BuildConfig("fp32", target="mobile"), force=old)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_accelerators_take():
+    """A plain float graph is taken whole by some, and an operator that nobody has by none."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 4], np.eye(4, dtype=np.float32).flatten())
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["b"]),
+        helper.make_node("Det2", ["b"], ["y"], domain="com.microsoft"),
+    ]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=opsets, ir_version=10)
+    found = {one.name: one for one in accelerators(model)}
+    assert found["XNNPACK"].nodes == 2
+    assert found["CoreML (ML Program)"].nodes == 2
+    assert all("com.microsoft:Det2" in one.refused for one in found.values())
+    assert required_operators(model) == "ai.onnx;13;MatMul,Softmax\ncom.microsoft;1;Det2\n"
+
+
+def test_logging_is_left_as_it_was(parts):
+    bundle, files, feeds = parts
+    before = (logging.getLogger().handlers[:], logging.getLogger().level)
+    write(bundle, files, feeds)
+    assert (logging.getLogger().handlers, logging.getLogger().level) == before

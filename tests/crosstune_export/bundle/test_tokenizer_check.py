@@ -1,0 +1,122 @@
+"""Tokenizers of an attacker who can make the hashes right: refused before the tokenizers library sees them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from crosstune_export import BundleContentError, Classifier
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.tokenizer_check import check_tokenizer
+from crosstune_export.bundle.write import write_bundle
+
+
+def checked(body) -> int:
+    return check_tokenizer(json.dumps(body).encode(), "here")
+
+
+def reason(body) -> str:
+    with pytest.raises(BundleContentError) as caught:
+        checked(body)
+    head, tail = (
+        "here: the tokenizer has ",
+        ", expected only what a build writes. Do not use it; build the bundle again.",
+    )
+    assert str(caught.value).startswith(head) and str(caught.value).endswith(tail)
+    return str(caught.value)[len(head) : -len(tail)]
+
+
+def saved(tokenizer) -> dict:
+    return json.loads(tokenizer.to_str())
+
+
+def words(**vocabulary) -> dict:
+    return saved(Tokenizer(models.WordLevel(vocabulary or {"a": 0, "b": 1}, unk_token="a")))
+
+
+def test_published_kinds_of_tokenizers_pass():
+    bpe = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel()
+    bpe.post_processor = processors.RobertaProcessing(("b", 1), ("a", 0))
+    assert checked(saved(bpe)) == 2
+    pieces = Tokenizer(models.BPE({"a": 0, "##b": 1, "ab": 2}, [("a", "##b")], continuing_subword_prefix="##"))
+    assert checked(saved(pieces)) == 2
+    unigram = Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -2.0)], 0))
+    unigram.normalizer = normalizers.Sequence(
+        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    unigram.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    unigram.add_special_tokens(["[EXTRA]"])
+    assert checked(saved(unigram)) == 3
+
+
+@pytest.mark.fault("G14")
+def test_an_expression_that_takes_for_ever():
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("(a+)+$"), "isolated")])
+    assert reason(saved(tokenizer)) == "the expression '(a+)+$' in its pre_tokenizer"
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("a", "isolated")
+    assert checked(saved(tokenizer)) == 0
+
+
+@pytest.mark.fault("G14")
+def test_a_merge_that_ends_the_thread():
+    body = saved(Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])))
+    body["model"]["vocab"] = {"a": 0, "b": 1}
+    assert reason(body) == "the merge ['a', 'b'] of tokens that are not there"
+    body["model"]["merges"] = ["a b"]
+    assert reason(body) == "the merge 'a b' of tokens that are not there"
+    body["model"]["merges"] = ["a b c"]
+    assert reason(body) == "the merge 'a b c'"
+
+
+@pytest.mark.fault("G14")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"model": None}, "no model"),
+        ({"model": {"type": "Script", "vocab": {}}}, "a model 'Script'"),
+        ({"model": {"type": {}, "vocab": {}}}, "a model {}"),
+        ({"normalizer": {"type": []}}, "a part [] in its normalizer"),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": {}}}}, "the expression {} in its normalizer"),
+        ({"normalizer": {"type": "Script"}}, "a part 'Script' in its normalizer"),
+        ({"decoder": {"type": "Sequence", "decoders": [{"type": "Script"}]}}, "a part 'Script' in its decoder"),
+        ({"model": {"type": "WordLevel", "vocab": {}}}, "no vocabulary"),
+        ({"model": {"type": "WordLevel", "vocab": []}}, "a vocabulary that is no object"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": -1}}}, "the id -1"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": True}}}, "the id True"),
+        ({"added_tokens": {}, "model": {"type": "WordLevel", "vocab": {"a": 1}}}, None),
+        ({"added_tokens": [7]}, "an added token that is no object"),
+        ({"added_tokens": [{"id": 1 << 40}]}, "the id 1099511627776"),
+    ],
+)
+def test_parts_that_no_build_writes(change, expected):
+    if expected is None:
+        assert checked(words() | change) == 1
+    else:
+        assert reason(words() | change) == expected
+
+
+@pytest.mark.fault("G14")
+def test_json_that_is_none():
+    with pytest.raises(
+        BundleContentError, match=r"^here: not valid JSON \(key 'model' twice\)\. Build the bundle again\.$"
+    ):
+        check_tokenizer(b'{"model": {}, "model": {}}', "here")
+
+
+@pytest.mark.fault("G14")
+def test_ids_within_the_vocabulary_of_the_graph(tmp_path, tiny_fp32_bundle_dir):
+    files = read_bundle(tiny_fp32_bundle_dir)
+    body = json.loads(files.tokenizer)
+    size = len(body["model"]["vocab"])
+    body["model"]["vocab"]["beyond"] = size
+    folder = tmp_path / "x.bundle"
+    write_bundle(folder, files.manifest, files.model, json.dumps(body).encode(), files.selftest)
+    with pytest.raises(BundleContentError) as caught:
+        Classifier.load(folder)
+    assert str(caught.value) == (
+        f"{folder / 'tokenizer.json'}: has the id {size}, the graph knows {size} ids. Build the bundle again."
+    )

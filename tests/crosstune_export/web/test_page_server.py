@@ -1,0 +1,138 @@
+"""What the page server sends; the page itself is tested in tests/runtime_web."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import socket
+import struct
+
+import pytest
+
+from crosstune_export import BundleIntegrityError, MissingExtraError, UsageError
+from crosstune_export.bundle.packing import pack
+from crosstune_export.web.page_server import ServedFile, make_server, served_files
+from tests.runtime_web.page_fixtures import serving
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "assets").mkdir()
+    (folder / "index.html").write_bytes(b"<!doctype html>")
+    (folder / "assets" / "x-1.js").write_bytes(b"let x = 1;" * 50)
+    (folder / "assets" / "x-1.js.gz").write_bytes(gzip.compress(b"let x = 1;" * 50, mtime=0))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ask(tiny_bundle_dir, page):
+    with serving(served_files(tiny_bundle_dir, page)) as address:
+
+        def ask(path: str, method: str = "GET", **headers: str):
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", int(address.rstrip("/").rpartition(":")[2]), timeout=300
+            )
+            connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            body = response.read()
+            connection.close()
+            return response, body
+
+        yield ask
+
+
+def test_the_page_and_the_five_files(ask, tiny_bundle_dir):
+    response, body = ask("/")
+    assert (response.status, body) == (200, b"<!doctype html>")
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    for path in tiny_bundle_dir.iterdir():
+        assert ask(f"/bundle/{path.name}")[1] == path.read_bytes()
+
+
+def test_a_packed_bundle_is_served_as_its_files(tiny_bundle_dir, page, tmp_path):
+    pack(tiny_bundle_dir, tmp_path / "x.zip")
+    assert served_files(tmp_path / "x.zip", page) == served_files(tiny_bundle_dir, page)
+
+
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/bundle", "/bundle/", "/../page_server.py", "/bundle/../x", "/%2e%2e/x"]
+)
+def test_nothing_else(ask, path):
+    response, body = ask(path)
+    assert (response.status, body) == (404, b"not found\n")
+
+
+def test_a_browser_may_keep_what_it_has(ask):
+    response, _ = ask("/bundle/model.onnx?x=1")
+    assert response.headers["Cache-Control"] == "no-cache"
+    again, body = ask("/bundle/model.onnx", If_None_Match=response.headers["ETag"])
+    assert (again.status, body, again.headers["Content-Length"]) == (304, b"", None)
+    assert ask("/assets/x-1.js")[0].headers["Cache-Control"] == "max-age=31536000, immutable"
+
+
+def test_gzip_for_those_who_take_it(ask):
+    plain, body = ask("/assets/x-1.js")
+    packed, packed_body = ask("/assets/x-1.js", Accept_Encoding="gzip, br")
+    assert plain.headers["Content-Encoding"] is None
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    assert gzip.decompress(packed_body) == body
+    head, nothing = ask("/assets/x-1.js", "HEAD")
+    assert (head.headers["Content-Length"], nothing) == (str(len(body)), b"")
+
+
+def test_every_answer_keeps_the_page_to_itself(ask):
+    for path in ("/", "/bundle/manifest.json", "/none"):
+        headers = ask(path)[0].headers
+        assert headers["Content-Security-Policy"].startswith(
+            "default-src 'none'; script-src 'self' 'wasm-unsafe-eval';"
+        )
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Server"] == "crosstune-export"
+
+
+def test_a_page_that_is_not_built(tiny_bundle_dir, tmp_path):
+    with pytest.raises(MissingExtraError) as caught:
+        served_files(tiny_bundle_dir, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: no page there, expected the built one. In a checkout run: make web (it gets Node and onnxruntime-web)."
+    )
+
+
+def test_a_bad_bundle_is_not_served(page, tmp_path):
+    with pytest.raises(BundleIntegrityError):
+        served_files(tmp_path / "none", page)
+
+
+def test_a_port_that_is_taken():
+    with make_server({}, "127.0.0.1", 0) as server:
+        port = server.server_address[1]
+        with pytest.raises(UsageError) as caught:
+            make_server({}, "127.0.0.1", port)
+    assert str(caught.value) == (
+        f"127.0.0.1:{port}: cannot listen there (Address already in use). Give another --host or --port; 0 takes a free port."
+    )
+
+
+def test_an_address_of_version_6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with make_server({}, "::1", 0) as server:
+        assert server.server_address[0] == "::1"
+
+
+def test_a_browser_that_goes_away_is_no_news(page, tiny_bundle_dir, capfd):
+    large = ServedFile(b"x" * (32 << 20), None, "text/plain", '"x"', "no-cache")
+    with make_server({"/": large}, "127.0.0.1", 0) as server:
+        browser = socket.create_connection(server.server_address[:2])
+        browser.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        server.daemon_threads = False  # then the end of the block waits for the answer
+        server.handle_request()
+        browser.recv(10)
+        browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        browser.close()
+    assert capfd.readouterr().err == ""
