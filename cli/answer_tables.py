@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from crosstune_cli.run import table_console
 
 if TYPE_CHECKING:
+    from crosstune.core.token_layout import Text
     from crosstune_export import Classifier
-    from crosstune_export.runtime.tokenization import Text
 
 
 def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:

@@ -51,9 +51,9 @@ def augment(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
 ) -> None:
     """Ask an LLM for further texts of each label."""
-    from crosstune.augment.budget import price_of, read_cap, read_prices
-    from crosstune.augment.endpoint import Endpoint, is_on_this_machine, parse_base_url
-    from crosstune.augment.plan import plan_requests
+    from crosstune.augmentation.budget import price_of, read_cap, read_prices
+    from crosstune.augmentation.endpoint import Endpoint, is_on_this_machine, parse_base_url
+    from crosstune.augmentation.plan import plan_requests
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line, read_examples
@@ -85,9 +85,9 @@ def augment(
         examples = few_shot_split(examples, shots, seed).train
     plan = plan_requests(examples, label_set, per_label=per_label, seed=seed)
 
-    from crosstune.augment.account import account_json, describe_account, describe_plan
-    from crosstune.augment.augment import AugmentConfig
-    from crosstune.augment.augment import augment as ask
+    from crosstune.augmentation.account import account_json, describe_account, describe_plan
+    from crosstune.augmentation.augment import AugmentConfig
+    from crosstune.augmentation.augment import augment as ask
 
     config = AugmentConfig(model, temperature, concurrency, timeout, max_wait, cap, price)
     if dry_run:
@@ -96,7 +96,7 @@ def augment(
     by_way = f" by way of the proxy {endpoint.proxy}" if endpoint.proxy else ""
     typer.echo(f"sending {plan.seed_texts} texts to {endpoint.host}{by_way}, model {model}", err=True)
     with progress() as report:
-        result = ask(examples, label_set, plan, endpoint, config, cache, report=report)
+        result = ask(examples, label_set, plan, endpoint, config, cache, progress=report)
     account = json.dumps(account_json(result, plan, endpoint, config), ensure_ascii=False, indent=1) + "\n"
     with new_file(account_file) as sink:
         sink.write(account.encode("utf-8"))
@@ -157,7 +157,7 @@ def filter_texts(
     if shots is not None:
         examples = few_shot_split(examples, shots, seed).train
 
-    from crosstune.core.strict_text import whole_text
+    from crosstune.core.token_layout import replace_surrogates
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.report import report_page
 
@@ -169,11 +169,19 @@ def filter_texts(
         fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), seed)
     with progress() as bars:
         result = filter_generated(
-            texts, examples, label_set, config, device=device, teacher=fit, gate=gate, report=bars, where=str(generated)
+            texts,
+            examples,
+            label_set,
+            config,
+            device=device,
+            teacher=fit,
+            gate=gate,
+            progress=bars,
+            where=str(generated),
         )
     files = {verdicts: json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n"}
     if report is not None:
-        files[report] = report_page(result, whole_text(str(generated)))
+        files[report] = report_page(result, replace_surrogates(str(generated)))
     files[output] = "".join(example_line(example) for example in result.kept)
     for path, text in files.items():
         with new_file(path) as sink:

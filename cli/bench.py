@@ -45,7 +45,7 @@ def bench(
             batch_sizes=_numbers(batch_sizes, "--batch-sizes"),
             threads=_numbers(threads, "--threads"),
             rounds=rounds,
-            report=bar,
+            progress=bar,
         )
     _show(rows)
     if json_file is not None:

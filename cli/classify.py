@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosstune_export.bulk.run import BulkOptions, Report
+    from crosstune_export.bulk.run import BulkOptions, BulkProgress
     from crosstune_export.bulk.sources import Source
     from crosstune_export.bulk.tally import Tally
     from crosstune_export.bundle.files import BundleFiles
@@ -131,13 +131,13 @@ def classify(
 
 
 def _output_format(file_format: str, output: Path | None) -> str:
-    from crosstune_export import UsageError
+    from crosstune_export import ConfigError
     from crosstune_export.bulk.encode import OUTPUT_FORMATS
 
     if file_format not in ("auto", *OUTPUT_FORMATS):
-        raise UsageError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
+        raise ConfigError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
     if output is not None and output.suffix.lower() == ".gz":
-        raise UsageError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
+        raise ConfigError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
     if file_format != "auto":
         return file_format
     ending = "" if output is None else output.suffix.lower().removeprefix(".")
@@ -145,24 +145,24 @@ def _output_format(file_format: str, output: Path | None) -> str:
 
 
 def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
-    from crosstune_export import UsageError
+    from crosstune_export import ConfigError
     from crosstune_export.bulk.run import ENGINES, ON_ERROR, BulkOptions
 
     for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
         if value not in known:
-            raise UsageError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
+            raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
     if output is None and resume:
-        raise UsageError("--resume: standard output cannot be taken up again. Give --output.")
+        raise ConfigError("--resume: standard output cannot be taken up again. Give --output.")
     if output is None and options.file_format == "parquet":
-        raise UsageError("format: Parquet goes into a file. Give --output.")
+        raise ConfigError("format: Parquet goes into a file. Give --output.")
     if options.on_error == "record" and output is None and bad_rows is None:
-        raise UsageError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
+        raise ConfigError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
     if bad_rows is not None and options.on_error != "record":
-        raise UsageError("--bad-rows: goes with --on-error record.")
+        raise ConfigError("--bad-rows: goes with --on-error record.")
     if options.threshold is not None and math.isnan(options.threshold):
-        raise UsageError("threshold: found nan, expected a probability from 0 to 1.")
+        raise ConfigError("threshold: found nan, expected a probability from 0 to 1.")
     if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
-        raise UsageError(f"--spreadsheet-safe: goes with CSV and TSV, found {options.file_format}. Give --format csv.")
+        raise ConfigError(f"--spreadsheet-safe: goes with CSV and TSV, found {options.file_format}. Give --format csv.")
     if pretty:
         plain = BulkOptions()
         others = {
@@ -174,11 +174,11 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
             "--engine": options.engine != plain.engine,
         }
         for name in (name for name, given in others.items() if given):
-            raise UsageError(f"--pretty: a table for people, which does not go with {name}. Leave one of them out.")
+            raise ConfigError(f"--pretty: a table for people, which does not go with {name}. Leave one of them out.")
     if options.explain and options.file_format != "jsonl":
-        raise UsageError(f"--explain: goes with JSON Lines, found {options.file_format}. Give --format jsonl.")
+        raise ConfigError(f"--explain: goes with JSON Lines, found {options.file_format}. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
-        raise UsageError("--ray-address: goes with --engine ray.")
+        raise ConfigError("--ray-address: goes with --engine ray.")
 
 
 def _check_places(bundle: Path, sources: Sequence[Source], output: Path | None, bad_rows: Path | None) -> None:
@@ -245,7 +245,7 @@ def _say(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> No
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[BulkProgress]:
     """Rows, rate and remaining time on stderr; silent where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -111,7 +111,7 @@ def train(
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress() as report:
         checkpoint = train_head(
-            examples, label_set, settings, generated=further, backbone=loaded, report=report, where=str(train_file)
+            examples, label_set, settings, generated=further, backbone=loaded, progress=report, where=str(train_file)
         )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.summary.get("cv_accuracy")
@@ -173,16 +173,18 @@ def evaluate(
     loaded = trained.load_backbone(device=device, name=backbone)
     texts = [row.content for row in rows]
     with progress() as report:
-        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, report=report)
+        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, progress=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
-    from crosstune.core.strict_text import whole_text
+    from crosstune.core.token_layout import replace_surrogates
     from crosstune.evaluation.report import Answers, report_page
 
     answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
     coverage, right = answers.coverage, answers.accuracy_answered
     if report_file is not None:
         page = report_page(
-            answers, whole_text(data.name), whole_text(f"the {trained.head.kind} head of {checkpoint.name}")
+            answers,
+            replace_surrogates(data.name),
+            replace_surrogates(f"the {trained.head.kind} head of {checkpoint.name}"),
         )
         with new_file(report_file) as sink:
             sink.write(page.encode("utf-8"))

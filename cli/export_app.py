@@ -126,7 +126,7 @@ def build(
             output,
             config,
             force=force,
-            report=lambda stage, done, total: report(f"build: {stage}", done, total),
+            progress=lambda stage, done, total: report(f"build: {stage}", done, total),
         )
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
@@ -195,13 +195,13 @@ def verify(
     ] = False,
 ) -> None:
     """Check every hash and perhaps a signature, run the self-test, and perhaps compare with the checkpoint."""
-    from crosstune_export import Classifier, GateError, UsageError
+    from crosstune_export import Classifier, ConfigError, GateError
     from crosstune_export.runtime.session import providers_of
 
     if (data is None) != (checkpoint is None):
-        raise UsageError("verify: --data and --checkpoint go together, found one of them.")
+        raise ConfigError("verify: --data and --checkpoint go together, found one of them.")
     if signature is not None and require_signature is None:
-        raise UsageError("verify: --signature goes with --require-signature, found it alone.")
+        raise ConfigError("verify: --signature goes with --require-signature, found it alone.")
     if require_signature is not None or min_release:
         from crosstune_export.release.signing import check_release, check_signature
 
@@ -228,14 +228,14 @@ def verify(
 
     trained = load_checkpoint(checkpoint)
     if (trained.labels.names, trained.text_pair) != (classifier.labels, manifest.text_pair):
-        raise UsageError(
+        raise ConfigError(
             f"verify: {bundle} labels {_described(classifier.labels, manifest.text_pair)}, {checkpoint} "
             f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
             "Give what the bundle was built from; one whose labels were edited has no such checkpoint."
         )
     texts = [example.content for example in read_examples(data)]
     with progress() as bar:
-        expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, report=bar)
+        expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, progress=bar)
     found = classifier.predict_proba(texts)
     flips = int((found.argmax(1) != expected.argmax(1)).sum())
     difference = float(abs(found - expected).max())

@@ -8,28 +8,28 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from crosstune.core.errors import (
-    AnswerCacheError,
-    BackboneError,
-    CheckpointError,
-    ConfigError,
-    CrossTuneError,
-    CrossTuneWarning,
-    DataError,
-    GenerationError,
-    MissingExtraError,
-    OutputExistsError,
-    RefusedLabelError,
-    ResourceError,
-    TrainingError,
-)
-from crosstune.data.examples import Example, read_examples
-from crosstune.data.labels import Label, LabelSet, read_labels
-from crosstune.data.sampling import FewShotSplit, few_shot_split
-
 if TYPE_CHECKING:
     from crosstune.checkpoint import Checkpoint, load_checkpoint
     from crosstune.config import TrainConfig, load_config
+    from crosstune.core.errors import (
+        AnswerCacheError,
+        BackboneError,
+        CheckpointError,
+        ConfigError,
+        CrossTuneError,
+        CrossTuneWarning,
+        DataError,
+        GenerationError,
+        MissingExtraError,
+        OutputExistsError,
+        RefusedLabelError,
+        ResourceError,
+        TrainingError,
+    )
+    from crosstune.core.labels import Label, LabelSet
+    from crosstune.data.examples import Example, read_examples
+    from crosstune.data.labels import read_labels
+    from crosstune.data.sampling import FewShotSplit, few_shot_split
     from crosstune.estimator import CrossTuneClassifier
     from crosstune.evaluation.metrics import Evaluation, evaluate
     from crosstune.filter.noise_filter import FilterResult, filter_generated
@@ -37,18 +37,35 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "Checkpoint": "crosstune.checkpoint",
-    "load_checkpoint": "crosstune.checkpoint",
-    "TrainConfig": "crosstune.config",
-    "load_config": "crosstune.config",
-    "CrossTuneClassifier": "crosstune.estimator",
-    "Evaluation": "crosstune.evaluation.metrics",
-    "FilterResult": "crosstune.filter.noise_filter",
-    "evaluate": "crosstune.evaluation.metrics",
-    "filter_generated": "crosstune.filter.noise_filter",
-    "train": "crosstune.training",
+#: Where each public name is defined.
+_HOMES = {
+    "crosstune.checkpoint": ("Checkpoint", "load_checkpoint"),
+    "crosstune.config": ("TrainConfig", "load_config"),
+    "crosstune.core.errors": (
+        "AnswerCacheError",
+        "BackboneError",
+        "CheckpointError",
+        "ConfigError",
+        "CrossTuneError",
+        "CrossTuneWarning",
+        "DataError",
+        "GenerationError",
+        "MissingExtraError",
+        "OutputExistsError",
+        "RefusedLabelError",
+        "ResourceError",
+        "TrainingError",
+    ),
+    "crosstune.core.labels": ("Label", "LabelSet"),
+    "crosstune.data.examples": ("Example", "read_examples"),
+    "crosstune.data.labels": ("read_labels",),
+    "crosstune.data.sampling": ("FewShotSplit", "few_shot_split"),
+    "crosstune.estimator": ("CrossTuneClassifier",),
+    "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
+    "crosstune.filter.noise_filter": ("FilterResult", "filter_generated"),
+    "crosstune.training": ("train",),
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnswerCacheError",
@@ -86,13 +103,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LAZY:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'crosstune' has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "crosstune":
             raise
+        from crosstune.core.errors import MissingExtraError
+
         raise MissingExtraError(
             f"{error.name}: not installed, expected for training. Run: pip install 'crosstune-export[train]'"
         ) from error

@@ -14,13 +14,14 @@ from typing import cast
 import safetensors
 import safetensors.torch
 
-from crosstune.backbone.frozen import FrozenBackbone, PoolPositions, TokenSpec
+from crosstune.backbone.frozen import FrozenBackbone, PoolPositions
 from crosstune.config import TrainConfig
 from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
+from crosstune.core.labels import Label, LabelSet
 from crosstune.core.outputs import check_output, new_folder
 from crosstune.core.strict_text import Json, parse_json
+from crosstune.core.token_layout import TokenLayout
 from crosstune.data.examples import Example, example_line
-from crosstune.data.labels import Label, LabelSet
 from crosstune.features.pooling import MERGES, POOLS, Atom, FeatureSpec
 from crosstune.heads.label_attention import LabelAttentionHead, head_from_tensors
 
@@ -59,7 +60,7 @@ class Checkpoint:
     head: LabelAttentionHead = field(repr=False)
     labels: LabelSet
     backbone: BackboneFacts
-    tokens: TokenSpec
+    tokens: TokenLayout
     config: TrainConfig
     examples: tuple[Example, ...] = field(repr=False)
     summary: Mapping[str, Json]
@@ -188,7 +189,7 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
                 f"{folder / STATE_NAME}: feature {atom.pool}:{atom.layer} ({spec.merge}), expected one of {', '.join(POOLS)} "
                 f"of layers 0 to {backbone.layer_count}, merged by {' or '.join(MERGES)}. Train again."
             )
-    tokens = TokenSpec(
+    tokens = TokenLayout(
         **{
             key: tuple(value) if isinstance(value, list) else value
             for key, value in cast("dict[str, Json]", state["tokens"]).items()

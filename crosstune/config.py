@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.core.strict_text import read_text
-from crosstune.core.toml_text import parse_toml
+from crosstune.core.strict_text import parse_toml, read_text
 
 DEFAULT_TEMPLATE = "{text} This is about {mask}."
 

@@ -15,8 +15,9 @@ from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import validated
 from crosstune.core.errors import DataError
-from crosstune.data.examples import Example, Text
-from crosstune.data.labels import LabelSet
+from crosstune.core.labels import LabelSet
+from crosstune.core.token_layout import Text
+from crosstune.data.examples import Example
 from crosstune.training import predict_proba, train
 
 Label = str | int

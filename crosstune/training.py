@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,11 @@ from crosstune.backbone.indistinguishable import check_look_alikes
 from crosstune.checkpoint import BackboneFacts, Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.core.errors import ConfigError, DataError, TrainingError
+from crosstune.core.labels import LabelSet
+from crosstune.core.progress import Progress, no_progress
 from crosstune.core.strict_text import Json
 from crosstune.data.examples import Example, check_fields, examples_digest, without_duplicates
-from crosstune.data.labels import LabelSet, check_labels
+from crosstune.data.labels import check_labels
 from crosstune.data.sampling import few_shot_split
 from crosstune.features.cache import FeatureCache, default_cache_path
 from crosstune.features.encoding import cached_features, cached_pools
@@ -28,17 +29,6 @@ from crosstune.heads.default.fit import EncodedTask, depths, fit_default
 from crosstune.heads.default.mixing import attention_layers, default_views, spec_of
 from crosstune.heads.label_attention import LabelAttentionHead, PriorHead
 from crosstune.heads.paper.fit import fit_paper
-
-
-class Reporter(Protocol):
-    """Hears how far a stage of the work is."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Called after each step: ``done`` of ``total``."""
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
 
 
 def train(
@@ -50,7 +40,7 @@ def train(
     backbone: FrozenBackbone | None = None,
     device: str = "auto",
     cache_path: Path | None = None,
-    report: Reporter = _silent,
+    progress: Progress = no_progress,
     where: str = "examples",
 ) -> Checkpoint:
     """Train a head.
@@ -70,7 +60,7 @@ def train(
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
         where: What to call the examples in messages.
 
     Raises:
@@ -96,14 +86,14 @@ def train(
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
     check_look_alikes(examples, backbone, where)
     if not generated:
-        return train_on(examples, (), labels, config, backbone, cache_path=cache_path, report=report, where=where)
+        return train_on(examples, (), labels, config, backbone, cache_path=cache_path, progress=progress, where=where)
     from crosstune.filter.noise_filter import filter_generated  # which trains heads itself
 
     result = filter_generated(
-        generated, examples, labels, config, backbone=backbone, cache_path=cache_path, report=report
+        generated, examples, labels, config, backbone=backbone, cache_path=cache_path, progress=progress
     )
     checkpoint = train_on(
-        examples, result.kept, labels, config, backbone, cache_path=cache_path, report=report, where=where
+        examples, result.kept, labels, config, backbone, cache_path=cache_path, progress=progress, where=where
     )
     return replace(checkpoint, summary={**checkpoint.summary, "generated": result.summary})
 
@@ -116,7 +106,7 @@ def train_on(
     backbone: FrozenBackbone,
     *,
     cache_path: Path | None = None,
-    report: Reporter = _silent,
+    progress: Progress = no_progress,
     where: str = "examples",
 ) -> Checkpoint:
     """Train on shots and on further texts that are believed already, both checked; nothing is chosen by further texts.
@@ -128,7 +118,7 @@ def train_on(
         config: Settings.
         backbone: A loaded backbone.
         cache_path: File of cached features; the user's own when None.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
         where: What to call the examples in messages.
 
     Raises:
@@ -148,7 +138,7 @@ def train_on(
             cached_pools(label_spec),
             layers,
             None,
-            lambda done, all_: report("encode labels", done, all_),
+            lambda done, all_: progress("encode labels", done, all_),
         )
         states = cache.states(
             backbone,
@@ -156,7 +146,7 @@ def train_on(
             cached_pools(text_spec),
             layers,
             tokens,
-            lambda done, all_: report("encode texts", done, all_),
+            lambda done, all_: progress("encode texts", done, all_),
         )
     targets = torch.tensor(labels.indices(examples), dtype=torch.int64, device=backbone.device)
 
@@ -165,7 +155,7 @@ def train_on(
     if config.head == "default":
         encoded = EncodedTask(labels, targets, described, states, len(further))
         with _one_thread():
-            head, summary = fit_default(encoded, backbone, config, lambda done, all_: report("fit head", done, all_))
+            head, summary = fit_default(encoded, backbone, config, lambda done, all_: progress("fit head", done, all_))
     else:
         features = cached_features(states, text_spec).to(backbone.device)  # (N, F)
         counts = [len(label.descriptions) for label in labels]
@@ -184,7 +174,7 @@ def train_on(
                 epochs=config.epochs,
                 learning_rate=config.learning_rate,
                 seed=config.seed,
-                progress=lambda done, all_: report("fit head", done, all_),
+                progress=lambda done, all_: progress("fit head", done, all_),
             )
         summary = {"cv_accuracy": None}
     for name, tensor in head.state_dict().items():
@@ -212,7 +202,7 @@ def predict_proba(
     texts: Sequence[str | tuple[str, str]],
     *,
     batch_size: int = 32,
-    report: Reporter = _silent,
+    progress: Progress = no_progress,
 ) -> npt.NDArray[np.float32]:
     """Class probabilities by torch: the reference that a build is measured against.
 
@@ -221,12 +211,12 @@ def predict_proba(
         backbone: What it was trained with.
         texts: N texts or pairs.
         batch_size: Texts encoded at once.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
 
     Returns:
         float32 (N, L), columns in the order of ``checkpoint.labels``.
     """
-    return predict_with_scope(checkpoint, backbone, texts, batch_size=batch_size, report=report)[0]
+    return predict_with_scope(checkpoint, backbone, texts, batch_size=batch_size, progress=progress)[0]
 
 
 def predict_with_scope(
@@ -235,7 +225,7 @@ def predict_with_scope(
     texts: Sequence[str | tuple[str, str]],
     *,
     batch_size: int = 32,
-    report: Reporter = _silent,
+    progress: Progress = no_progress,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """Class probabilities, and how near each text is to the nearest label; arguments as of ``predict_proba``.
 
@@ -253,7 +243,7 @@ def predict_with_scope(
             if scope is not None and isinstance(head, PriorHead):
                 scope[chunk] = head.scope(vectors).cpu().numpy()
             done += len(chunk)
-            report("classify", done, len(texts))
+            progress("classify", done, len(texts))
     return probs, scope
 
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from crosstune.core.errors import CrossTuneError, SelfTestError
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.selftest import read_selftest
-from crosstune_export.errors import ExportError, SelfTestError
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 from crosstune_export.runtime.session import default_threads, open_inner, providers_of
@@ -67,7 +67,7 @@ def examine(bundle: str | os.PathLike[str] | None = None, device: str = "cpu") -
         device: Where it is to run, ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: The device is another word.
+        ConfigError: The device is another word.
     """
     wanted = providers_of(device)
     yield versions()
@@ -217,7 +217,7 @@ def _examine_bundle(path: Path, wanted: Sequence[str]) -> Iterator[Finding]:
         yield memory(len(files.model))
         for check in checks:
             yield check(files, wanted)
-    except ExportError as error:
+    except CrossTuneError as error:
         found, _, advice = str(error).rpartition(". ")
         yield Finding("bundle", PROBLEM, found or str(error), advice or "Build it again.", {}, error.exit_code)
 

@@ -216,7 +216,7 @@ def tiny_backbone(tiny_backbone_dir):
 @pytest.fixture(scope="session")
 def tiny_labels():
     """3 labels with a description each."""
-    from crosstune.data.labels import LabelSet
+    from crosstune.core.labels import LabelSet
 
     return LabelSet.from_mapping(TINY_LABELS)
 

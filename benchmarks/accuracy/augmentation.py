@@ -33,8 +33,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from crosstune import CrossTuneWarning, LabelSet, TrainConfig, few_shot_split, read_examples, read_labels
-from crosstune.augment import AugmentConfig, augment, plan_requests
-from crosstune.augment.endpoint import Endpoint
+from crosstune.augmentation import AugmentConfig, augment, plan_requests
+from crosstune.augmentation.endpoint import Endpoint
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
 from crosstune.filter.noise_filter import GATED, FilterResult, filter_generated

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from crosstune_export import BundleError, Classifier, ExportError
+from crosstune_export import BundleError, Classifier, CrossTuneError
 
 TEXT = "where is my parcel"
 #: Where the kernel says how much memory and how many processors there are.
 CONTROL_GROUPS = ("/proc/self/cgroup", "/sys/fs/cgroup/")
 REFUSED, BY_ONNXRUNTIME, ACCEPTED = "refused", "onnxruntime refused or failed", "accepted"
 #: All else that may become of a bundle is wrong: a crash, an error that is not promised. A text may meet numbers that are not finite.
-PROMISED = frozenset({REFUSED, BY_ONNXRUNTIME, ACCEPTED, "InputError"})
+PROMISED = frozenset({REFUSED, BY_ONNXRUNTIME, ACCEPTED, "DataError"})
 
 
 @dataclass
@@ -73,7 +73,7 @@ class PythonLoader:
         except BundleError as error:
             by_onnxruntime = "onnxruntime refuses" in str(error) or "the graph fails" in str(error)
             result = BY_ONNXRUNTIME if by_onnxruntime else REFUSED
-        except ExportError as error:
+        except CrossTuneError as error:
             result = type(error).__name__
         finally:
             self._on = False

@@ -19,8 +19,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
-    from crosstune import CrossTuneError
-    from crosstune.augment.answers import answer_from_body, texts_in
+    from crosstune.augmentation.answers import answer_from_body, texts_in
+    from crosstune.core.errors import CrossTuneError
     from crosstune.data.examples import read_examples
     from crosstune_export.bulk.decode import Columns
     from crosstune_export.bulk.sources import FORMATS, Source
@@ -29,7 +29,6 @@ with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune_export.bundle.graph_check import check_graph
     from crosstune_export.bundle.manifest import GraphFacts, digest_of, parse_manifest
     from crosstune_export.bundle.tokenizer_check import check_tokenizer
-    from crosstune_export.errors import ExportError
 
 FACTS = GraphFacts(("input_ids", "attention_mask"), ("probs", "text_vector"), "fp32", 18, 10, "1.20.0", (), 8)
 PLACE = Path(tempfile.mkdtemp())
@@ -116,7 +115,7 @@ def main() -> None:
     def one(data: bytes) -> None:
         try:
             target(data)
-        except (ExportError, CrossTuneError) as error:
+        except CrossTuneError as error:
             message = str(error)
             if not message or "\n" in message:
                 raise AssertionError(f"a message of other than one line: {message!r}") from error

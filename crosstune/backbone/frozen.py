@@ -23,11 +23,8 @@ from crosstune.backbone.loading import (
     trained_length,
 )
 from crosstune.core.errors import BackboneError, ConfigError
-from crosstune.core.strict_text import whole_text
-from crosstune.data.examples import Text
+from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 
-#: Of a longer text only so many bytes of UTF-8 are read.
-MAX_TEXT_BYTES = 65_536
 #: Fields of a configuration that change what the same weights compute.
 _USES = (
     "model_type",
@@ -41,36 +38,6 @@ _USES = (
     "norm_eps",
     "rms_norm_eps",
 )
-
-
-@dataclass(frozen=True)
-class TokenSpec:
-    """How the backbone's tokenizer lays ids around one text or a pair.
-
-    Attributes:
-        prefix_ids: Before the (first) text.
-        infix_ids: Between the texts of a pair.
-        suffix_ids: At the end.
-        pad_id: Fills short rows.
-        second_type_id: Token type of the second text, 0 where the backbone has no token types.
-        max_length_tokens: Special ids included.
-    """
-
-    prefix_ids: tuple[int, ...]
-    infix_ids: tuple[int, ...]
-    suffix_ids: tuple[int, ...]
-    pad_id: int
-    second_type_id: int
-    max_length_tokens: int
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """Ids and token types of one input, special ids included, not padded."""
-
-    ids: tuple[int, ...]
-    type_ids: tuple[int, ...]
-    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -120,7 +87,7 @@ class FrozenBackbone:
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
         self._mask_id: int | None = tokenizer.mask_token_id
-        self.tokens = self._token_spec(tokenizer, max_length_tokens)
+        self.tokens = self._token_layout(tokenizer, max_length_tokens)
 
     @classmethod
     def load(cls, name: str, *, device: str = "auto", max_length_tokens: int | None = None) -> FrozenBackbone:
@@ -198,7 +165,7 @@ class FrozenBackbone:
         """The tokenizer in the format of the tokenizers library, without padding and truncation."""
         return bytes(self._tokenizer.to_str().encode("utf-8"))
 
-    def with_template(self, template: str) -> TokenSpec:
+    def with_template(self, template: str) -> TokenLayout:
         """The layout that places every text into a template.
 
         Args:
@@ -223,33 +190,20 @@ class FrozenBackbone:
             )
         return replace(self.tokens, prefix_ids=prefix_ids, suffix_ids=suffix_ids)
 
-    def pool_positions(self, tokens: TokenSpec) -> PoolPositions:
+    def pool_positions(self, tokens: TokenLayout) -> PoolPositions:
         """Where the text's first token and the template's mask stand in rows of a layout."""
         suffix = tokens.suffix_ids
         mask = len(suffix) - suffix.index(self._mask_id) if self._mask_id in suffix else 0
         return PoolPositions(len(tokens.prefix_ids), mask)
 
-    def tokenize(self, texts: Sequence[Text], tokens: TokenSpec | None = None) -> list[TokenRow]:
+    def tokenize(self, texts: Sequence[Text], tokens: TokenLayout | None = None) -> list[TokenRow]:
         """Ids of each text, laid out and cut; see ``docs/bundle_format.md``, From text to ids."""
-        spec = tokens or self.tokens
+        layout = tokens or self.tokens
         rows = []
         for text in texts:
-            parts = (text,) if isinstance(text, str) else text
-            data = [whole_text(part).encode("utf-8") for part in parts]
-            cut = any(len(part) > MAX_TEXT_BYTES for part in data)
-            read = [part[:MAX_TEXT_BYTES].decode("utf-8", "ignore") for part in data]
-            ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part in read]
-            if len(ids) == 1:
-                budget = spec.max_length_tokens - len(spec.prefix_ids) - len(spec.suffix_ids)
-                row = (*spec.prefix_ids, *ids[0][:budget], *spec.suffix_ids)
-                rows.append(TokenRow(row, (0,) * len(row), cut or len(ids[0]) > budget))
-                continue
-            special = len(spec.prefix_ids) + len(spec.infix_ids) + len(spec.suffix_ids)
-            first, second = longest_first(len(ids[0]), len(ids[1]), spec.max_length_tokens - special)
-            head = (*spec.prefix_ids, *ids[0][:first], *spec.infix_ids)
-            tail = (*ids[1][:second], *spec.suffix_ids)
-            types = (0,) * len(head) + (spec.second_type_id,) * len(tail)
-            rows.append(TokenRow(head + tail, types, cut or first < len(ids[0]) or second < len(ids[1])))
+            limited = [limit_text(part, layout.max_text_bytes) for part in ((text,) if isinstance(text, str) else text)]
+            ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part, _ in limited]
+            rows.append(layout.row(ids, truncated=any(cut for _, cut in limited)))
         return rows
 
     def forward(self, rows: Sequence[TokenRow]) -> HiddenStates:
@@ -270,7 +224,7 @@ class FrozenBackbone:
         return HiddenStates(tuple(state.float() for state in output.hidden_states), inputs["attention_mask"])
 
     def batches(
-        self, texts: Sequence[Text], batch_size: int, tokens: TokenSpec | None = None
+        self, texts: Sequence[Text], batch_size: int, tokens: TokenLayout | None = None
     ) -> Iterator[tuple[list[int], HiddenStates]]:
         """Indices and hidden states, in batches of like length."""
         rows = self.tokenize(texts, tokens)
@@ -282,7 +236,7 @@ class FrozenBackbone:
     def _plain_ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text.strip(), add_special_tokens=False).ids) if text.strip() else ()
 
-    def _token_spec(self, tokenizer: Any, max_length_tokens: int) -> TokenSpec:  # noqa: ANN401
+    def _token_layout(self, tokenizer: Any, max_length_tokens: int) -> TokenLayout:  # noqa: ANN401
         """Read the layout off what the tokenizer does with one word and with two."""
         word = self._tokenizer.encode("a", add_special_tokens=False).ids
         single = self._tokenizer.encode("a", add_special_tokens=True).ids
@@ -291,7 +245,7 @@ class FrozenBackbone:
         first = _find(pair.ids, word, 0)
         second = _find(pair.ids, word, first + len(word))
         type_id = pair.type_ids[second] if self.has_token_types else 0
-        return TokenSpec(
+        return TokenLayout(
             prefix_ids=tuple(single[:start]),
             infix_ids=tuple(pair.ids[first + len(word) : second]),
             suffix_ids=tuple(single[start + len(word) :]),
@@ -314,20 +268,6 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
-
-
-def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
-    """How many tokens of each text of a pair are kept (``TruncationStrategy::LongestFirst`` of tokenizers)."""
-    if first + second <= budget:
-        return first, second
-    short, long = min(first, second), max(first, second)
-    keep_short = short
-    keep_long = keep_short if keep_short > budget else max(keep_short, budget - keep_short)
-    if keep_short + keep_long > budget:
-        keep_short = budget // 2
-        keep_long = keep_short + budget % 2
-    keep_short, keep_long = min(keep_short, short), min(keep_long, long)
-    return (keep_short, keep_long) if first <= second else (keep_long, keep_short)
 
 
 def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:

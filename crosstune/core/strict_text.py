@@ -1,30 +1,20 @@
-"""Reads text and JSON strictly: UTF-8 with or without a byte order mark, and a line and offset in every complaint.
+"""Reads text, JSON and TOML strictly, so that every file can be understood in one way only.
 
-``crosstune_export.bundle.strict_json`` holds bundles to the same rules; neither package may import the other for it
-(docs/development/README.md).
+Data, checkpoints and bundles are held to the same rules: UTF-8, no duplicate keys, no number that is not finite.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from crosstune.core.errors import DataError
+from crosstune.core.errors import CrossTuneError, DataError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-
-
-def whole_text(text: str) -> str:
-    r"""A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold: file names may have them.
-
-    Example:
-        >>> whole_text("caf\udce9.bundle")
-        'caf�.bundle'
-    """
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -53,35 +43,38 @@ def read_text(path: Path) -> str:
         line = data.count(b"\n", 0, offset) + 1
         raise DataError(
             f"{path}:{line}: byte 0x{data[offset]:02x} at offset {offset} is not UTF-8. "
-            f"Save the file as UTF-8, for example with: iconv -f {_encoding(data)} -t utf-8"
+            f"Save the file as UTF-8, for example with: iconv -f {_likely_encoding(data)} -t utf-8"
         ) from error
 
 
-def parse_json(text: str, where: str) -> Json:
+def parse_strictly(text: str) -> Json:
     """Parse JSON that has no duplicate keys, no number that is not finite and no absurd depth.
+
+    Example:
+        >>> parse_strictly('{"a": [1, 2.5]}')
+        {'a': [1, 2.5]}
+
+    Raises:
+        ValueError: The text is not such JSON.
+        RecursionError: It is nested too deeply.
+    """
+    return cast(
+        Json, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_number)
+    )
+
+
+def parse_json(text: str, where: str) -> Json:
+    """Parse JSON as ``parse_strictly`` does, and name the line and column of what is wrong.
+
+    Args:
+        text: One line, or a whole file.
+        where: What to call it in messages, usually ``path`` or ``path:line``.
 
     Raises:
         DataError: The text is not such JSON.
     """
-
-    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
-        found = dict(items)
-        if len(found) != len(items):
-            times = Counter(key for key, _ in items)
-            raise ValueError(f"key {next(key for key in times if times[key] > 1)!r} twice")
-        return found
-
-    def constant(name: str) -> Json:
-        raise ValueError(f"number {name}")
-
-    def finite(digits: str) -> float:
-        value = float(digits)
-        if math.isinf(value):
-            raise ValueError(f"number {digits[:40]}")
-        return value
-
     try:
-        return cast(Json, json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=finite))
+        return parse_strictly(text)
     except RecursionError as error:
         raise DataError(f"{where}: not valid JSON (nested too deeply). Correct the line.") from error
     except json.JSONDecodeError as error:
@@ -93,6 +86,45 @@ def parse_json(text: str, where: str) -> Json:
         raise DataError(f"{where}: not valid JSON ({str(error)[:80]}). Correct the line.") from error
 
 
-def _encoding(data: bytes) -> str:
-    """What a file that is not UTF-8 most likely is; spreadsheets write UTF-16 with a mark in front."""
+def parse_toml(text: str, where: str, error_class: type[CrossTuneError]) -> Json:
+    """Parse TOML, on every supported Python.
+
+    Raises:
+        CrossTuneError: As ``error_class``, when the text is not TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return cast(Json, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise error_class(f"{where}: not valid TOML ({error}). Correct it.") from error
+    except RecursionError as error:
+        raise error_class(f"{where}: not valid TOML (nested too deeply). Correct it.") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise error_class(f"{where}: not valid TOML ({str(error)[:80]}). Correct it.") from error
+
+
+def _unique(items: list[tuple[str, Json]]) -> dict[str, Json]:
+    table = dict(items)
+    if len(table) != len(items):
+        counts = Counter(key for key, _ in items)
+        raise ValueError(f"key {next(key for key in counts if counts[key] > 1)!r} twice")
+    return table
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"number {name}")
+
+
+def _finite_number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"number {digits[:40]}")
+    return value
+
+
+def _likely_encoding(data: bytes) -> str:
+    """The likely encoding of a file that is not UTF-8; spreadsheets write UTF-16 with a byte order mark."""
     return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"

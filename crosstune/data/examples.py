@@ -14,19 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from crosstune.core.errors import CrossTuneWarning, DataError, MissingExtraError
+from crosstune.core.labels import INVISIBLE
 from crosstune.core.strict_text import parse_json, read_bytes, read_text
-
-#: One text, or the two texts of a pair.
-Text: TypeAlias = "str | tuple[str, str]"
+from crosstune.core.token_layout import Text
 
 MAX_FIELD_CHARACTERS = 1 << 20
 #: Characters that no text may hold: controls, and the halves of a pair of which the other is missing.
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-#: Texts that nobody can see.
-INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad]*")
 
 
 @dataclass(frozen=True)

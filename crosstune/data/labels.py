@@ -1,76 +1,17 @@
-"""Labels and the sentences that describe them. The order of a LabelSet is the class index."""
+"""Reads labels from a file, and checks examples against them."""
 
 from __future__ import annotations
 
 import os
-import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from crosstune.core.errors import CrossTuneWarning, DataError
-from crosstune.core.strict_text import Json, parse_json, read_text
-from crosstune.data.examples import INVISIBLE, Example
-
-
-@dataclass(frozen=True)
-class Label:
-    """A class: its name and one or more sentences that say what belongs to it."""
-
-    name: str
-    descriptions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """The classes of a task, in the order of their index.
-
-    Example:
-        >>> labels = LabelSet.from_mapping({"shipping": "where a parcel is", "praise": "thanks and compliments"})
-        >>> labels.names, labels.index("praise")
-        (('shipping', 'praise'), 1)
-
-    Raises:
-        DataError: Fewer than two labels, an empty name or description, a name with a NUL, or two names that read alike.
-    """
-
-    labels: tuple[Label, ...]
-
-    def __post_init__(self) -> None:
-        require_usable(self.labels, "labels")  # refuses, and leaves warnings to what reads labels first
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, str | Sequence[str]]) -> LabelSet:
-        """Labels from ``name -> description`` or ``name -> [description, ...]``."""
-        labels = cls(tuple(_label(name, value, "labels") for name, value in mapping.items()))
-        _warn(labels.labels, "labels")
-        return labels
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Label names, in order."""
-        return tuple(label.name for label in self.labels)
-
-    def index(self, name: str) -> int:
-        """Class index of a label.
-
-        Raises:
-            ValueError: There is no such label.
-        """
-        return self.names.index(name)
-
-    def indices(self, examples: Iterable[Example]) -> list[int]:
-        """Class index of each example's label."""
-        table = {name: i for i, name in enumerate(self.names)}
-        return [table[example.label] for example in examples]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __iter__(self) -> Iterator[Label]:
-        return iter(self.labels)
+from crosstune.core.labels import LabelSet, label_set
+from crosstune.core.strict_text import parse_json, parse_toml, read_text
+from crosstune.data.examples import Example
 
 
 def read_labels(path: str | os.PathLike[str]) -> LabelSet:
@@ -81,15 +22,14 @@ def read_labels(path: str | os.PathLike[str]) -> LabelSet:
     """
     source = Path(path)
     text = read_text(source)
-    body = _parse_toml(text, source) if source.suffix.lower() == ".toml" else parse_json(text, str(source))
+    body = (
+        parse_toml(text, str(source), DataError) if source.suffix.lower() == ".toml" else parse_json(text, str(source))
+    )
     if not isinstance(body, dict):
         raise DataError(
             f"{source}: found {type(body).__name__}, expected an object of label and description. Correct it."
         )
-    labels = [_label(name, value, str(source)) for name, value in body.items()]
-    require_usable(labels, str(source))
-    _warn(labels, str(source))
-    return LabelSet(tuple(labels))
+    return label_set(body, str(source))
 
 
 def check_labels(
@@ -123,77 +63,6 @@ def check_labels(
             )
 
 
-def require_usable(labels: Sequence[Label], where: str) -> None:
-    """Refuse labels that cannot be used together.
-
-    Raises:
-        DataError: Fewer than two, an empty name or description, a name with a NUL, an unpaired surrogate, or names that
-            read alike.
-    """
-    if len(labels) < 2:
-        raise DataError(f"{where}: {len(labels)} labels, expected at least 2. Add labels with descriptions.")
-    folded: dict[str, str] = {}
-    for label in labels:
-        if not isinstance(label.name, str) or INVISIBLE.fullmatch(label.name):
-            raise DataError(f"{where}: a label's name is {label.name!r}, expected visible characters. Name it.")
-        if "\0" in label.name:
-            raise DataError(f"{where}: label {label.name!r} has a NUL in its name. Remove it.")
-        if not label.descriptions or any(map(INVISIBLE.fullmatch, label.descriptions)):
-            raise DataError(f"{where}: the description of {label.name!r} is empty, expected a sentence. Write one.")
-        key = unicodedata.normalize("NFC", label.name).casefold().strip()
-        if key in folded:
-            raise DataError(
-                f"{where}: labels {folded[key]!r} ({_code_points(folded[key])}) and {label.name!r} "
-                f"({_code_points(label.name)}) read alike. Rename one."
-            )
-        folded[key] = label.name
-        for text in (label.name, *label.descriptions):
-            lone = next((character for character in text if unicodedata.category(character) == "Cs"), None)
-            if lone is not None:
-                raise DataError(
-                    f"{where}: label {label.name!r} has the unpaired surrogate U+{ord(lone):04X}. Remove it."
-                )
-
-
-def _label(name: str, value: object, where: str) -> Label:
-    descriptions = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
-    texts = tuple(item for item in descriptions if isinstance(item, str))
-    if not texts or len(texts) != len(descriptions):
-        raise DataError(
-            f"{where}: the description of {name!r} is {value!r:.80}, expected a sentence or a list of them. Correct it."
-        )
-    return Label(name, texts)
-
-
-def _warn(labels: Sequence[Label], where: str) -> None:
-    described: dict[tuple[str, ...], str] = {}
-    for label in labels:
-        hidden = [character for character in label.name if unicodedata.category(character) in ("Cf", "Cc")]
-        if hidden:
-            warnings.warn(
-                CrossTuneWarning(f"{where}: label {label.name!r} holds the invisible U+{ord(hidden[0]):04X}."),
-                stacklevel=3,
-            )
-        twin = described.setdefault(label.descriptions, label.name)
-        if twin != label.name:
-            warnings.warn(
-                CrossTuneWarning(
-                    f"{where}: labels {twin!r} and {label.name!r} have the same description and are indistinguishable by it."
-                ),
-                stacklevel=3,
-            )
-
-
-def _parse_toml(text: str, source: Path) -> Json:
-    from crosstune.core.toml_text import parse_toml
-
-    return parse_toml(text, str(source), DataError)
-
-
 def _listed(names: Sequence[str], most: int = 8) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _code_points(text: str) -> str:
-    return " ".join(f"U+{ord(character):04X}" for character in text[:12])

@@ -9,7 +9,7 @@ import math
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,11 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from crosstune.backbone.frozen import FrozenBackbone, TokenSpec
+from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.core.errors import ResourceError
-from crosstune.data.examples import Text
+from crosstune.core.progress import StepProgress
+from crosstune.core.token_layout import Text, TokenLayout
 from crosstune.features.pooling import POOLING_VERSION, pool_layers
-
-Progress = Callable[[int, int], None]
 
 
 def default_cache_path() -> Path:
@@ -88,8 +87,8 @@ class FeatureCache:
         backbone: FrozenBackbone,
         texts: Sequence[Text],
         pools: Sequence[str],
-        tokens: TokenSpec | None = None,
-        progress: Progress | None = None,
+        tokens: TokenLayout | None = None,
+        progress: StepProgress | None = None,
     ) -> npt.NDArray[np.float32]:
         """Pooled states of every layer, float32 (N, P, layers + 1, D); see ``states``."""
         return self.states(backbone, texts, pools, (), tokens, progress).pooled
@@ -100,8 +99,8 @@ class FeatureCache:
         texts: Sequence[Text],
         pools: Sequence[str],
         layers: Sequence[int],
-        tokens: TokenSpec | None = None,
-        progress: Progress | None = None,
+        tokens: TokenLayout | None = None,
+        progress: StepProgress | None = None,
     ) -> TextStates:
         """Pooled states of every layer, and the states of all tokens in some.
 

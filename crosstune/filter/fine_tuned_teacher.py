@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosstune.backbone.frozen import FrozenBackbone, TokenRow
+from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.core.errors import TrainingError
-from crosstune.data.examples import Example, Text
-from crosstune.data.labels import LabelSet
+from crosstune.core.labels import LabelSet
+from crosstune.core.token_layout import Text, TokenRow
+from crosstune.data.examples import Example
 
 EPOCHS = 15
 BATCH = 8

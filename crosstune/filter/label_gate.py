@@ -62,7 +62,7 @@ def open_gate(
     head: HeadFit,
     without: npt.NDArray[np.float32],
     truth: npt.NDArray[np.int64],
-    report: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None],
 ) -> GateResult:
     """Measure the shots with generated texts, take out the labels that got worse, and measure again.
 
@@ -75,7 +75,7 @@ def open_gate(
         head: What is fitted.
         without: Held-out answers without generated texts, float32 (R, N, L).
         truth: int64 (N,).
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
     """
     names = head.labels.names
     entering = {name for name in names if counts[name]}
@@ -86,7 +86,7 @@ def open_gate(
         if not entering:
             break
         heads = [replace(head, generated=tuple(item for item in texts if item.label in entering)) for texts in offered]
-        answers, _ = folds.held_out(shots, heads, (), partial(report, f"gate {trial + 1}"))
+        answers, _ = folds.held_out(shots, heads, (), partial(progress, f"gate {trial + 1}"))
         after = _f1(answers, truth)
         seen |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
         fallen = before - after > FALL * _error_of_f1(without, answers, truth)

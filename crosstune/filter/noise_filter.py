@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from crosstune.augment.endpoint import REMOVED
-from crosstune.augment.prompts import canary, instructions
-from crosstune.augment.screening import REASONS, Screen
+from crosstune.augmentation.endpoint import REMOVED
+from crosstune.augmentation.prompts import canary, instructions
+from crosstune.augmentation.screening import REASONS, Screen
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
+from crosstune.core.labels import LabelSet
+from crosstune.core.progress import no_progress
 from crosstune.core.strict_text import Json
 from crosstune.data.examples import Example, example_row
-from crosstune.data.labels import LabelSet, check_labels
+from crosstune.data.labels import check_labels
 from crosstune.filter.label_gate import GateResult, LabelGate, accuracy, open_gate
 from crosstune.filter.teacher import Fit, Folds, HeadFit
 
@@ -146,10 +148,6 @@ class FilterResult:
         }
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
-
-
 def filter_generated(
     generated: Sequence[Example],
     shots: Sequence[Example],
@@ -161,7 +159,7 @@ def filter_generated(
     cache_path: Path | None = None,
     teacher: Fit | None = None,
     gate: bool = True,
-    report: Callable[[str, int, int], None] = _silent,
+    progress: Callable[[str, int, int], None] = no_progress,
     where: str = "generated",
 ) -> FilterResult:
     """Judge generated texts against real shots.
@@ -185,7 +183,7 @@ def filter_generated(
         cache_path: File of cached features; the user's own when None.
         teacher: Fits on shots and answers texts; the head itself when None.
         gate: Whether labels have to pass the gate.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
         where: What to call the generated texts in messages.
 
     Raises:
@@ -207,7 +205,7 @@ def filter_generated(
     head = HeadFit(labels, config, backbone, cache_path)
     contents = [item.content for item in generated]
     truth = np.array(labels.indices(shots))
-    by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(report, "teacher"))
+    by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(progress, "teacher"))
     probs = by_fit.mean(0)  # (M, L)
     asked = np.array(labels.indices(generated), dtype=np.int64)
     label_probs = by_fit[:, np.arange(len(asked)), asked]  # (R * FOLDS, M)
@@ -230,7 +228,7 @@ def filter_generated(
             name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
             for name in labels.names
         }
-        opened = open_gate(offered, counts, shots, folds, head, without, truth, report)
+        opened = open_gate(offered, counts, shots, folds, head, without, truth, progress)
         reasons = [
             GATED if reason is None and item.label not in opened.entering else reason
             for item, reason in zip(generated, reasons, strict=True)

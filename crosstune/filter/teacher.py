@@ -12,8 +12,9 @@ import torch
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.config import TrainConfig
-from crosstune.data.examples import Example, Text
-from crosstune.data.labels import LabelSet
+from crosstune.core.labels import LabelSet
+from crosstune.core.token_layout import Text
+from crosstune.data.examples import Example
 from crosstune.data.sampling import deal
 from crosstune.features.cache import FeatureCache, default_cache_path
 from crosstune.features.encoding import cached_features, cached_pools

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstune_export.bench.processes import ColdStart, Report, bundle_process, cold_starts, silent
-from crosstune_export.bundle.manifest import BundleManifest, Json, manifest_bytes
-from crosstune_export.errors import UsageError
+from crosstune.core.errors import ConfigError
+from crosstune.core.progress import Progress, no_progress
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import Text, replace_surrogates
+from crosstune_export.bench.processes import ColdStart, bundle_process, cold_starts
+from crosstune_export.bundle.manifest import BundleManifest, manifest_bytes
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import check_threads
-from crosstune_export.runtime.tokenization import Text, whole_text
 
 _WORDS = ("the parcel came late and the box was open so please tell me what to do with it now " * 40).split()
 #: Measured calls of a variant in a row, after one that warms the caches.
@@ -95,7 +97,7 @@ def measure(
     threads: Sequence[int] = (1,),
     rounds: int = 100,
     seed: int = 13,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> list[LatencyRow]:
     """Time every combination: bursts in turn, each bundle in a process of its own.
 
@@ -106,10 +108,10 @@ def measure(
         threads: Threads of a session.
         rounds: Timed calls of each combination.
         seed: Decides the order of the combinations, another one in every round.
-        report: Hears the stage, what is done and its number.
+        progress: Hears the stage, what is done and its number.
 
     Raises:
-        UsageError: A number is below 1, there are too many threads, or a length does not fit the bundle.
+        ConfigError: A number is below 1, there are too many threads, or a length does not fit the bundle.
         BundleError: A bundle is refused.
         ResourceError: A process that was measured came to an end.
     """
@@ -120,7 +122,7 @@ def measure(
         ("rounds", (rounds,)),
     ):
         if not values or min(values) < 1:
-            raise UsageError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
+            raise ConfigError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
     check_threads("threads", max(threads))
     variants, facts = [], {}
     for path in dict.fromkeys(bundles):
@@ -132,7 +134,7 @@ def measure(
             for count, length, size in itertools.product(threads, lengths, batch_sizes)
         ]
     first_texts = {variant.bundle: variant.texts[0] for variant in reversed(variants)}
-    cold = cold_starts(first_texts, threads, report)
+    cold = cold_starts(first_texts, threads, progress)
     peaks: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         workers = {path: stack.enter_context(bundle_process(path)) for path in facts}
@@ -140,7 +142,7 @@ def measure(
             ask({"load": path, "threads": count, "text": first_texts[path]})
         order, dice = list(variants), random.Random(seed)
         for done in range(0, rounds, BURST):
-            report("measure", done, rounds)
+            progress("measure", done, rounds)
             dice.shuffle(order)
             for variant in order:
                 calls = min(BURST, rounds - done)
@@ -148,7 +150,7 @@ def measure(
                 variant.passed += found["passed_s"]
                 variant.busy += found["busy_s"]
                 peaks[variant.bundle] = found["peak_rss_bytes"]
-        report("measure", rounds, rounds)
+        progress("measure", rounds, rounds)
     names = _names(list(facts))
     return [
         _row(
@@ -193,15 +195,18 @@ def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
     """What to call each bundle: its folder's name, or the whole path where two share one."""
-    names = [whole_text(Path(path).name) for path in paths]
-    return {path: name if names.count(name) == 1 else whole_text(path) for path, name in zip(paths, names, strict=True)}
+    names = [replace_surrogates(Path(path).name) for path in paths]
+    return {
+        path: name if names.count(name) == 1 else replace_surrogates(path)
+        for path, name in zip(paths, names, strict=True)
+    }
 
 
 def _text_of(classifier: Classifier, length: int) -> Text:
     """Plain words that make just so many tokens, or as near above as words allow."""
     manifest = classifier.manifest
     if not 3 <= length <= manifest.tokens.max_length_tokens:
-        raise UsageError(
+        raise ConfigError(
             f"lengths: found {length}, expected 3 to {manifest.tokens.max_length_tokens} tokens for this bundle."
         )
     for count in range(1, len(_WORDS)):
@@ -209,4 +214,4 @@ def _text_of(classifier: Classifier, length: int) -> Text:
         text: Text = (words, "yes") if manifest.text_pair else words
         if len(classifier.token_ids([text])[0]) >= length:
             return text
-    raise UsageError(f"lengths: {length} tokens is more than this benchmark's text. Use at most {len(_WORDS)}.")
+    raise ConfigError(f"lengths: {length} tokens is more than this benchmark's text. Use at most {len(_WORDS)}.")

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from crosstune.core.errors import ResourceError
-from crosstune_export.runtime.tokenization import Text
+from crosstune.core.progress import Progress
+from crosstune.core.token_layout import Text
 
-#: Hears a stage, how much of it is done, and of how much.
-Report: TypeAlias = Callable[[str, int, int], None]
 #: Sends a request of ``worker`` and returns the answer.
 Ask: TypeAlias = Callable[[Mapping[str, object]], dict[str, Any]]
 #: Fresh processes for each bundle and number of threads.
@@ -32,18 +31,15 @@ class ColdStart:
     peak_rss_bytes: int
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """A ``Report`` that nobody hears."""
-    del stage, done, total
-
-
-def cold_starts(texts: Mapping[str, Text], threads: Sequence[int], report: Report) -> dict[tuple[str, int], ColdStart]:
+def cold_starts(
+    texts: Mapping[str, Text], threads: Sequence[int], progress: Progress
+) -> dict[tuple[str, int], ColdStart]:
     """Start fresh processes, the bundles in turn.
 
     Args:
         texts: The text that each bundle, a folder, is to classify.
         threads: Threads of a session.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
 
     Returns:
         Median time and largest memory, by folder and threads.
@@ -54,13 +50,13 @@ def cold_starts(texts: Mapping[str, Text], threads: Sequence[int], report: Repor
     turns = list(itertools.product(range(COLD_STARTS), texts, dict.fromkeys(threads)))
     found: dict[tuple[str, int], list[ColdStart]] = {}
     for done, (_, path, count) in enumerate(turns):
-        report("cold start", done, len(turns))
+        progress("cold start", done, len(turns))
         started = time.perf_counter()
         with bundle_process(path) as ask:
             answer = ask({"load": path, "threads": count, "text": texts[path]})
             passed_s = time.perf_counter() - started
         found.setdefault((path, count), []).append(ColdStart(passed_s, answer["peak_rss_bytes"]))
-    report("cold start", len(turns), len(turns))
+    progress("cold start", len(turns), len(turns))
     return {
         key: ColdStart(statistics.median(one.passed_s for one in sink), max(one.peak_rss_bytes for one in sink))
         for key, sink in found.items()

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import ir
 
+from crosstune.core.token_layout import TokenRow
 from crosstune_export.runtime.session import open_inner
-from crosstune_export.runtime.tokenization import TextTokenizer, TokenRow
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 #: By the name of a value in the graph: its rows, float32 (tokens, features).
 Activations: TypeAlias = Mapping[str, npt.NDArray[np.float32]]

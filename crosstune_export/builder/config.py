@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crosstune.core.errors import ConfigError
 from crosstune_export.builder.exporters.runtime_target import DEFAULT_ONNXRUNTIME
 from crosstune_export.builder.search import Budgets
 from crosstune_export.builder.variants import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Candidate
-from crosstune_export.errors import UsageError
 
 _ON_CUDA = {"auto": (FP16,), "fp16": (FP16,), "fp32": (FP32,)}
 _ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
@@ -53,20 +53,20 @@ class BuildConfig:
         """What to try for the target and the precision.
 
         Raises:
-            UsageError: There is no such target, precision, exporter or release.
+            ConfigError: There is no such target, precision, exporter or release.
         """
         if not 0 <= self.release < 1 << 31:
-            raise UsageError(f"release: found {self.release}, expected 0 to {(1 << 31) - 1}.")
+            raise ConfigError(f"release: found {self.release}, expected 0 to {(1 << 31) - 1}.")
         if self.exporter not in ("torch", "optimum"):
-            raise UsageError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
+            raise ConfigError(f"exporter: found {self.exporter!r}, expected torch or optimum.")
         if self.exporter != "torch" and self.backbone_onnx is not None:
-            raise UsageError("exporter: optimum and backbone_onnx are both given, expected one of them.")
+            raise ConfigError("exporter: optimum and backbone_onnx are both given, expected one of them.")
         if self.target not in ("cpu", "web", "cuda", "mobile"):
-            raise UsageError(f"target: found {self.target!r}, expected cpu, web, cuda or mobile.")
+            raise ConfigError(f"target: found {self.target!r}, expected cpu, web, cuda or mobile.")
         by_precision = _ON_CUDA if self.target == "cuda" else _ON_CPU
         if self.precision not in by_precision:
             *others, last = by_precision
-            raise UsageError(
+            raise ConfigError(
                 f"precision: found {self.precision!r}, expected {', '.join(others)} or {last} for {self.target}."
             )
         return by_precision[self.precision]
@@ -84,11 +84,11 @@ class BuildConfig:
         """The limits.
 
         Raises:
-            UsageError: One is out of range.
+            ConfigError: One is out of range.
         """
         if not 0 <= self.max_flips_percent <= 100:
-            raise UsageError(f"max_flips: found {self.max_flips_percent}, expected 0 to 100 (percent).")
+            raise ConfigError(f"max_flips: found {self.max_flips_percent}, expected 0 to 100 (percent).")
         for name, value in (("max_size_mb", self.max_size_mb), ("max_latency_ms", self.max_latency_ms)):
             if value is not None and not value > 0:
-                raise UsageError(f"{name}: found {value}, expected more than 0.")
+                raise ConfigError(f"{name}: found {value}, expected more than 0.")
         return Budgets(self.max_flips_percent, self.max_size_mb, self.max_latency_ms)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.bundle.manifest import Json
-from crosstune_export.errors import GateError
+from crosstune.core.errors import GateError
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.runtime.session import GraphSession
-from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 #: Largest absolute difference of a probability between torch and onnxruntime in fp32.
 FP32_TOLERANCE = 1e-4

@@ -9,9 +9,13 @@ from importlib import metadata
 from pathlib import Path
 
 from crosstune import __version__
-from crosstune.backbone.frozen import MAX_TEXT_BYTES, FrozenBackbone
+from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
+from crosstune.core.labels import Label
 from crosstune.core.outputs import check_output, check_places, new_file
+from crosstune.core.progress import Progress, no_progress
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import MAX_TEXT_BYTES, TokenLayout, replace_surrogates
 from crosstune_export.builder import parity
 from crosstune_export.builder.config import BuildConfig
 from crosstune_export.builder.exporters.runtime_target import runtime_target
@@ -22,13 +26,11 @@ from crosstune_export.builder.search import OverBudgetError, Trial, choose, near
 from crosstune_export.builder.targets.mobile import ORT_NAME, MobileFiles, convert, mobile_path, write_mobile
 from crosstune_export.builder.trials import BuildTexts, Laboratory
 from crosstune_export.bundle.files import require_outside
-from crosstune_export.bundle.manifest import MANIFEST_NAME, BundleManifest, Json, LabelEntry, TokenLayout
+from crosstune_export.bundle.manifest import MANIFEST_NAME, BundleManifest
 from crosstune_export.bundle.write import selftest_bytes, write_bundle
-from crosstune_export.runtime.tokenization import TextTokenizer, whole_text
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 __all__ = ["BuildConfig", "BuildResult", "build"]
-
-Report = Callable[[str, int, int], None]
 
 STAGES = ("load", "trace and compare with torch", "try candidates", "time candidates", "self-test", "write")
 
@@ -57,17 +59,13 @@ class BuildResult:
         return next(trial for trial in self.trials if trial.verdict == "shipped")
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
-
-
 def build(
     checkpoint: str | os.PathLike[str],
     output: str | os.PathLike[str],
     config: BuildConfig | None = None,
     *,
     force: bool = False,
-    report: Report = _silent,
+    progress: Progress = no_progress,
 ) -> BuildResult:
     """Build a bundle and check that it answers as the checkpoint does.
 
@@ -76,14 +74,14 @@ def build(
         output: Bundle folder to write.
         config: What to make.
         force: Replace an existing bundle, once the new one is complete.
-        report: Hears the stage, its index and their number.
+        progress: Called with the stage, its index and the number of stages.
 
     Raises:
         CheckpointError: The checkpoint is refused.
         BackboneError: The backbone is not the one of training.
         GateError: The graph's answers are not the checkpoint's; nothing is written.
         OutputExistsError: ``output`` or the report is there and ``force`` is off.
-        UsageError: A setting is out of range.
+        ConfigError: A setting is out of range.
         ConfigError: An output would replace or spoil what is read, or another output.
         ResourceError: The disk refuses a write.
     """
@@ -103,7 +101,7 @@ def build(
 
     def stage() -> None:
         index = next(steps)
-        report(STAGES[index], index, len(STAGES))
+        progress(STAGES[index], index, len(STAGES))
 
     stage()
     trained = load_checkpoint(checkpoint)
@@ -118,7 +116,7 @@ def build(
         return Laboratory(of, backbone, tokenizer, texts, config, runtime)
 
     def ranked(found: Sequence[Trial]) -> list[Trial]:
-        return choose(found, budgets, texts.real, tokenizer, lambda done, total: report("time", done, total))
+        return choose(found, budgets, texts.real, tokenizer, lambda done, total: progress("time", done, total))
 
     stage()
     lab = laboratory(trained)
@@ -130,7 +128,7 @@ def build(
     except OverBudgetError as error:
         if budgets.max_size_mb is None and budgets.max_latency_ms is None:
             raise
-        lab, trials = _with_fewer_layers(error, trained, backbone, config, laboratory, ranked, report)
+        lab, trials = _with_fewer_layers(error, trained, backbone, config, laboratory, ranked, progress)
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
     quality: dict[str, Json] = {"fp32_to_torch": lab.parity.to_json()}
     for name, found in (("", shipped.on_texts), ("_on_halves", shipped.on_halves)):
@@ -147,16 +145,16 @@ def build(
     stage()
     head = lab.trained.head
     manifest = BundleManifest(
-        name=whole_text(config.name or target.name.removesuffix(".bundle")),
+        name=replace_surrogates(config.name or target.name.removesuffix(".bundle")),
         producer={**_producer(), **lab.exporter},
-        labels=tuple(LabelEntry(label.name, label.descriptions) for label in trained.labels),
+        labels=tuple(Label(label.name, label.descriptions) for label in trained.labels),
         text_pair=trained.text_pair,
         tokens=layout,
         graph=shipped.facts,
         threshold=lab.trained.threshold,
         scope_threshold=lab.trained.scope_threshold,
         backbone={
-            "name": whole_text(Path(trained.backbone.name).name),
+            "name": replace_surrogates(Path(trained.backbone.name).name),
             "digest": trained.backbone.digest,
             "hidden_size": trained.backbone.hidden_size,
             "layers": trained.backbone.layer_count,
@@ -195,7 +193,7 @@ def build(
         with new_file(config.report) as sink:
             sink.write(report_page(manifest, trials, answers).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
-    report("done", len(STAGES), len(STAGES))
+    progress("done", len(STAGES), len(STAGES))
     return BuildResult(target, manifest, tuple(trials), size, mobile)
 
 
@@ -227,7 +225,7 @@ def _with_fewer_layers(
     config: BuildConfig,
     laboratory: Callable[[Checkpoint], Laboratory],
     ranked: Callable[[Sequence[Trial]], list[Trial]],
-    report: Report,
+    progress: Progress,
 ) -> tuple[Laboratory, list[Trial]]:
     """The first depth at which a graph keeps to the budgets; held-out accuracy may not fall far.
 
@@ -245,7 +243,7 @@ def _with_fewer_layers(
             )
             continue
         depth = f"{layers} of {all_layers} layers"
-        report(f"try {depth}", all_layers - layers, all_layers)
+        progress(f"try {depth}", all_layers - layers, all_layers)
         lab = laboratory(shallow)
         found = [
             replace(trial, candidate=replace(trial.candidate, name=f"{trial.candidate.name}, {depth}"))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crosstune.checkpoint import Checkpoint
-from crosstune.data.examples import Text, read_examples
+from crosstune.core.token_layout import Text
+from crosstune.data.examples import read_examples
 from crosstune_export.builder.probe_inputs import PROBES
 
 #: Probabilities in a self-test, all samples together: some 5 MB of JSON.

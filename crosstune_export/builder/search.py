@@ -10,12 +10,13 @@ from decimal import Decimal
 
 import numpy as np
 
+from crosstune.core.errors import GateError
+from crosstune.core.token_layout import TokenRow
 from crosstune_export.builder.parity import ParityReport
 from crosstune_export.builder.variants import Candidate
 from crosstune_export.bundle.manifest import GraphFacts
-from crosstune_export.errors import GateError
 from crosstune_export.runtime.session import GraphSession, open_session
-from crosstune_export.runtime.tokenization import TextTokenizer, TokenRow
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 #: Candidates this close to the fastest count as equally fast: then the one with fewer flips is taken.
 AS_FAST = 1.03

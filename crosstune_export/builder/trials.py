@@ -12,6 +12,7 @@ from onnxscript import ir
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
+from crosstune.core.token_layout import Text, TokenRow
 from crosstune.heads.label_attention import LabelAttentionHead, PriorHead
 from crosstune.training import predict_proba
 from crosstune_export.builder import parity, variants
@@ -26,7 +27,7 @@ from crosstune_export.builder.search import Budgets, Trial, over_budget
 from crosstune_export.builder.variants import Candidate, Workshop, copy_model
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
 from crosstune_export.bundle.manifest import GraphFacts
-from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 #: For size budgets: the manifest and the card without descriptions, and a text of the self-test and one of its numbers.
 _BESIDE_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 8_000, 700, 16

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from crosstune.core.strict_text import parse_strictly
+from crosstune.core.token_layout import Text
 from crosstune_export.bulk.lines import MAX_ROW_BYTES, RawRow, parse_csv
 from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
-from crosstune_export.bundle.strict_json import parse_strictly
-from crosstune_export.runtime.tokenization import Text
 
 Fields = dict[str, object]
 #: The columns that an answer adds to a row.

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from crosstune.core.errors import DataError
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import replace_surrogates
 from crosstune_export.bulk.decode import ANSWER_COLUMNS, Decoded, Fields, dictionaries
 from crosstune_export.bulk.windows import import_parquet
-from crosstune_export.bundle.manifest import Json
-from crosstune_export.errors import InputError
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
-from crosstune_export.runtime.tokenization import whole_text
 
 #: What is said of the texts of a window.
 Answers = Sequence[Prediction | Explanation]
@@ -61,7 +61,7 @@ class Encoder:
         """The good rows of a window with their answers; in JSON Lines also with the words that speak for them.
 
         Raises:
-            InputError: A value is of another type than its column in a Parquet output.
+            DataError: A value is of another type than its column in a Parquet output.
         """
         if not answers:
             return b""
@@ -91,7 +91,7 @@ class Encoder:
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
         csv.writer(sink, delimiter="\t" if self.file_format == "tsv" else ",", lineterminator="\r\n").writerows(rows)
-        return whole_text("".join(sink.lines)).encode("utf-8")
+        return replace_surrogates("".join(sink.lines)).encode("utf-8")
 
     def _cell(self, value: object) -> str:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -121,7 +121,7 @@ class Encoder:
                     for name, kind in zip(names, kinds, strict=True)
                 ]
             except arrow.ArrowException as error:
-                raise InputError(f"row {decoded.rows[0]}: {_not_the_type(error)}") from error
+                raise DataError(f"row {decoded.rows[0]}: {_not_the_type(error)}") from error
         rows = [answer.to_json(self.labels, self.top_k) for answer in answers]
         values: list[list[Any]] = [[row[name] for row in rows] for name in ANSWER_COLUMNS]
         values[2] = [list(probs.items()) for probs in values[2]]
@@ -204,7 +204,7 @@ def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int
     arrow, _ = import_parquet()
     if arrow.types.is_string(kind):
         values = [
-            value if value is None else whole_text(value) if isinstance(value, str) else _json(value)
+            value if value is None else replace_surrogates(value) if isinstance(value, str) else _json(value)
             for value in values
         ]
     try:
@@ -214,7 +214,7 @@ def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int
             try:
                 arrow.array([value], kind)
             except (arrow.ArrowException, TypeError, OverflowError) as error:
-                raise InputError(f"row {row}: column {name!r}: {_not_the_type(error)}") from error
+                raise DataError(f"row {row}: column {name!r}: {_not_the_type(error)}") from error
         raise
 
 

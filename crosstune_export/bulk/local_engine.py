@@ -11,9 +11,9 @@ from itertools import chain, islice
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from crosstune.core.errors import CrossTuneError, ResourceError
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import Window
-from crosstune_export.errors import ExportError, ResourceError
 
 
 def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) -> Generator[WindowResult, None, None]:
@@ -25,7 +25,7 @@ def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) ->
         workers: Processes to share them; 1 is this process itself. With several, two windows must come before one is started.
 
     Raises:
-        ExportError: As in one process.
+        CrossTuneError: As in one process.
         ResourceError: A worker died.
     """
     remaining = iter(windows)
@@ -86,7 +86,7 @@ def _work(pipe: Connection, job: WindowJob) -> None:
     )  # an interrupt goes to every process of a terminal: the parent answers it
     try:
         classifier = job.load()
-    except ExportError as error:
+    except CrossTuneError as error:
         pipe.send(error)
         return
     pipe.send(None)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from crosstune.core.errors import ConfigError
 from crosstune_export.bulk.decode import BadRow
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowResult
-from crosstune_export.errors import UsageError
 
 
 def bad_row_lines(rows: Iterable[BadRow]) -> bytes:
@@ -31,10 +31,10 @@ class StandardOutput:
         """Look whether there is one.
 
         Raises:
-            UsageError: It is closed.
+            ConfigError: It is closed.
         """
         if sys.stdout is None or sys.__stdout__ is None:  # a program may have put something in its place
-            raise UsageError("standard output: is closed, expected a place for the answers. Give --output.")
+            raise ConfigError("standard output: is closed, expected a place for the answers. Give --output.")
         self._bad_rows = bad_rows
         self._tally = Tally()
         self._header = b""

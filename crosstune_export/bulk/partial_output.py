@@ -20,12 +20,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from crosstune.core.errors import ConfigError, OutputExistsError
 from crosstune.core.outputs import cannot_write, check_output, new_file
 from crosstune_export.bulk.encode import ROW_GROUP_ROWS, write_parquet
 from crosstune_export.bulk.output import bad_row_lines
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowResult
-from crosstune_export.errors import OutputExistsError, UsageError
 
 _COMMIT_SECONDS = 1.0
 
@@ -118,7 +118,7 @@ class PartialOutput:
 
         Raises:
             OutputExistsError: The output is there, or an interrupted run is and ``resume`` is off, or a file that is of none.
-            UsageError: The interrupted run was about something else, or another process is at it.
+            ConfigError: The interrupted run was about something else, or another process is at it.
         """
         self._output, self._bad_rows, self._parquet = output, bad_rows, parquet
         self._partial, self._journal_path = _partial(output), _journal(output)
@@ -250,7 +250,7 @@ class PartialOutput:
             sink = path.open("ab")
             if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
                 sink.close()
-                raise UsageError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
+                raise ConfigError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
         except OSError as error:
             raise cannot_write(self._output, error) from error
         self._held.append((path, sink))
@@ -259,7 +259,7 @@ class PartialOutput:
     def _cut(self, path: Path, sink: BinaryIO, size_bytes: int) -> None:
         """Cut a partial file back to a length."""
         if os.fstat(sink.fileno()).st_size < size_bytes:
-            raise UsageError(
+            raise ConfigError(
                 f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
                 "Start again with --force, without --resume."
             )
@@ -340,7 +340,7 @@ def _same_run(found: Journal, settings: Mapping[str, object], output: Path) -> J
         other.remove("on_error")  # no bad row yet: what to do with the first one can still be decided
     if other:
         changes = ", ".join(f"{name} {found.settings.get(name)!r} -> {wanted.get(name)!r}" for name in other)
-        raise UsageError(
+        raise ConfigError(
             f"{output}: the interrupted run was another one ({changes}). Repeat its options, or start again with --force, "
             "without --resume."
         )

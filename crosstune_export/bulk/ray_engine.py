@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.core.errors import ConfigError, CrossTuneError, MissingExtraError, ResourceError
 from crosstune_export.bulk.sources import STANDARD_INPUT, Source
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import read_windows
-from crosstune_export.errors import ExportError, MissingExtraError, ResourceError, UsageError
 
 _Column: TypeAlias = "npt.NDArray[np.object_]"
 _BLOCK_BYTES = 1 << 18  # some windows: enough to keep many actors busy with one file
@@ -36,11 +36,11 @@ def classify_with_ray(
     Raises:
         MissingExtraError: Ray is not installed.
         ResourceError: No cluster answers.
-        UsageError: Standard input is among the sources.
-        ExportError: As in one process.
+        ConfigError: Standard input is among the sources.
+        CrossTuneError: As in one process.
     """
     if any(source.path == STANDARD_INPUT for source in sources):
-        raise UsageError("--engine ray: standard input cannot be read by other processes. Give files.")
+        raise ConfigError("--engine ray: standard input cannot be read by other processes. Give files.")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine that nobody asked for
     try:
         import ray
@@ -63,7 +63,7 @@ def classify_with_ray(
     try:
         for row in rows:
             result = row["result"]
-            if isinstance(result, ExportError):
+            if isinstance(result, CrossTuneError):
                 raise result
             yield result
     finally:
@@ -115,7 +115,7 @@ class _Reading:
         """Windows; an error is an item too, so that it arrives in its place."""
         try:
             yield from islice(read_windows(self.source, self.text_column, self.before_bytes), self.done, None)
-        except ExportError as error:
+        except CrossTuneError as error:
             yield error
 
 
@@ -134,8 +134,8 @@ class _Actor:
     def __call__(self, batch: dict[str, _Column]) -> dict[str, _Column]:
         (window,) = batch["window"]
         try:
-            return {"result": _column(window if isinstance(window, ExportError) else self._classify(window))}
-        except ExportError as error:
+            return {"result": _column(window if isinstance(window, CrossTuneError) else self._classify(window))}
+        except CrossTuneError as error:
             return {"result": _column(error)}
 
 

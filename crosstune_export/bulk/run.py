@@ -9,6 +9,7 @@ from importlib import metadata
 from itertools import chain, islice
 from typing import Protocol
 
+from crosstune.core.errors import ConfigError, DataError
 from crosstune_export.bulk.decode import Columns, decode, output_name
 from crosstune_export.bulk.encode import make_encoder
 from crosstune_export.bulk.local_engine import classify_windows
@@ -18,13 +19,13 @@ from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import Window, read_windows
 from crosstune_export.bundle.files import BundleFiles
-from crosstune_export.errors import InputError, UsageError
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
 ON_ERROR = ("fail", "skip", "record")
 ENGINES = ("local", "ray")
 #: Called with rows done, bytes read, and bytes there are (0 where nobody knows).
-Report = Callable[[int, int, int], None]
+#: Called with the rows classified, the bytes read, and the bytes of all sources (0 where that is unknown).
+BulkProgress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Output(Protocol):
 
 
 def classify_files(
-    files: BundleFiles, sources: Sequence[Source], options: BulkOptions, output: Output, report: Report
+    files: BundleFiles, sources: Sequence[Source], options: BulkOptions, output: Output, progress: BulkProgress
 ) -> Tally:
     """Classify every row of the sources, in order.
 
@@ -99,14 +100,14 @@ def classify_files(
         sources: What to read.
         options: How.
         output: Where to; one that was interrupted goes on after the windows that it has.
-        report: Hears of progress.
+        progress: Called with the rows classified, the bytes read and the bytes of all sources.
 
     Returns:
         The counts of the whole run, earlier parts included.
 
     Raises:
-        InputError: A source cannot be read, or a row is bad and ``on_error`` is ``fail``.
-        UsageError: The input is not that of the interrupted run, or there are to be too many threads or processes.
+        DataError: A source cannot be read, or a row is bad and ``on_error`` is ``fail``.
+        ConfigError: The input is not that of the interrupted run, or there are to be too many threads or processes.
         ResourceError: Disk or memory.
     """
     check_threads("threads", options.threads)
@@ -152,10 +153,10 @@ def classify_files(
     with closing(results):  # at a bad row too, and not when the error is forgotten: processes wait for it
         for result in results:
             if result.bad and options.on_error == "fail":
-                raise InputError(str(result.bad[0]))
+                raise DataError(str(result.bad[0]))
             output.append(result)
             rows += result.rows
-            report(rows, result.read_bytes, total)
+            progress(rows, result.read_bytes, total)
     return output.finish()
 
 
@@ -184,7 +185,7 @@ def _skip(windows: Iterator[Window], count: int, digest: str) -> dict[Source, in
         found = next_digest(found, window.digest())
         done[window.source] = done.get(window.source, 0) + 1
     if found != digest:
-        raise UsageError(
+        raise ConfigError(
             "--resume: the rows that are done are not those of this input. Give the same input, or start again with --force, "
             "without --resume."
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstune_export.errors import InputError, UsageError
+from crosstune.core.errors import ConfigError, DataError
 
 FORMATS = ("jsonl", "csv", "tsv", "parquet", "text")
 STANDARD_INPUT = "-"
@@ -63,20 +63,20 @@ def find_sources(names: Sequence[str], file_format: str = "auto") -> tuple[Sourc
         file_format: Out of ``FORMATS``, or ``auto`` for what each ending says.
 
     Raises:
-        InputError: A file cannot be read, or a folder or pattern stands for none.
-        UsageError: The format is not one, standard input stands there twice, or a Parquet file is in gzip.
+        DataError: A file cannot be read, or a folder or pattern stands for none.
+        ConfigError: The format is not one, standard input stands there twice, or a Parquet file is in gzip.
     """
     if file_format not in ("auto", *FORMATS):
-        raise UsageError(f"input-format: found {file_format!r}, expected one of auto, {', '.join(FORMATS)}.")
+        raise ConfigError(f"input-format: found {file_format!r}, expected one of auto, {', '.join(FORMATS)}.")
     if list(names).count(STANDARD_INPUT) > 1:
-        raise UsageError("-: found twice, expected standard input once.")
+        raise ConfigError("-: found twice, expected standard input once.")
     sources: dict[Path | None, Source] = {}  # by where they are: ./a.csv is a.csv
     for name in names:
         for path in [name] if name == STANDARD_INPUT else _files(name):
             found = format_of(path) if file_format == "auto" else file_format
             compressed = path.lower().endswith(".gz")
             if compressed and found == "parquet":
-                raise UsageError(f"{path}: a Parquet file in gzip, expected it plain. Run: gunzip {path}")
+                raise ConfigError(f"{path}: a Parquet file in gzip, expected it plain. Run: gunzip {path}")
             source = Source(path, found, compressed, _size_bytes(path))
             sources.setdefault(None if path == STANDARD_INPUT else Path(path).absolute(), source)
     return tuple(sources.values())
@@ -87,7 +87,7 @@ def _files(name: str) -> list[str]:
     if os.path.isdir(name):  # noqa: PTH112 -- Path.is_dir raises where a folder above is closed or a name too long
         found = [str(inner) for inner in sorted(path.rglob("*")) if _is_data(inner.relative_to(path), inner)]
         if not found:
-            raise InputError(
+            raise DataError(
                 f"{name}: no file that ends in {', '.join(_BY_ENDING)} (or these with .gz), expected at least one. "
                 "Check the folder."
             )
@@ -96,7 +96,7 @@ def _files(name: str) -> list[str]:
         matches = glob.glob(name, recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute pattern
         found = sorted(item for item in matches if Path(item).is_file())
         if not found:
-            raise InputError(f"{name}: no such file, expected at least one. Check the pattern.")
+            raise DataError(f"{name}: no such file, expected at least one. Check the pattern.")
         return found
     return [name]
 
@@ -115,7 +115,7 @@ def _size_bytes(path: str) -> int:
             raise PermissionError(13, os.strerror(13))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}), expected a file. Check the path.") from error
+        raise DataError(f"{path}: cannot be read ({reason}), expected a file. Check the path.") from error
     return status.st_size if Path(path).is_file() else 0
 
 

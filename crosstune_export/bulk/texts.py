@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from crosstune.core.errors import DataError
+from crosstune.core.token_layout import Text
 from crosstune_export.bulk.decode import Columns, decode
 from crosstune_export.bulk.sources import Source
 from crosstune_export.bulk.windows import read_windows
-from crosstune_export.errors import InputError
-from crosstune_export.runtime.tokenization import Text
 
 
 def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
@@ -19,11 +19,11 @@ def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
         columns: Which columns mean what.
 
     Raises:
-        InputError: A source cannot be read, or a row is bad; the message has its number.
+        DataError: A source cannot be read, or a row is bad; the message has its number.
     """
     for source in sources:
         for window in read_windows(source, columns.text):
             decoded = decode(window, columns)
             if decoded.bad:
-                raise InputError(str(decoded.bad[0]))
+                raise DataError(str(decoded.bad[0]))
             yield from decoded.texts

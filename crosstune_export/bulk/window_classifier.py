@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from crosstune.core.errors import DataError
+from crosstune.core.token_layout import Text
 from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
 from crosstune_export.bulk.encode import Answers, Encoder
 from crosstune_export.bulk.windows import Window
 from crosstune_export.bundle.files import BundleFiles
-from crosstune_export.errors import InputError
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
-from crosstune_export.runtime.tokenization import Text
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class WindowClassifier:
         """Everything that becomes of a window.
 
         Raises:
-            InputError: A value does not fit into a Parquet output.
+            DataError: A value does not fit into a Parquet output.
         """
         decoded, found = self._answered(window, decode(window, self._job.columns))
         answers = [item.prediction if isinstance(item, Explanation) else item for item in found]
@@ -96,8 +96,8 @@ class WindowClassifier:
             sums[answer.label] += answer.prob
         try:
             encoded = self._job.encoder.encode(decoded, found)
-        except InputError as error:
-            raise InputError(f"{window.source.name}: {error}") from error
+        except DataError as error:
+            raise DataError(f"{window.source.name}: {error}") from error
         return WindowResult(
             encoded=encoded,
             rows=len(answers),
@@ -115,7 +115,7 @@ class WindowClassifier:
             return decoded, []
         try:
             return decoded, self._classify(decoded.texts)
-        except InputError:
+        except DataError:
             answers: list[Prediction | Explanation] = []
             good: list[int] = []
             bad: list[BadRow] = []
@@ -123,7 +123,7 @@ class WindowClassifier:
                 try:
                     answers += self._classify([text])
                     good.append(index)
-                except InputError as error:
+                except DataError as error:
                     reason = str(error).partition(": ")[2]  # without "texts[0]"
                     bad.append(BadRow(window.source.name, decoded.rows[index], reason))
             return decoded.take(good, bad), answers

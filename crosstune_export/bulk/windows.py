@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from crosstune.core.errors import DataError, MissingExtraError
 from crosstune_export.bulk.lines import RawRow, csv_records, numbered_lines, parse_csv
 from crosstune_export.bulk.sources import STANDARD_INPUT, Source
-from crosstune_export.errors import InputError, MissingExtraError
 
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 4 << 20
@@ -72,7 +72,7 @@ def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Ite
         before_bytes: Sizes of the sources before it, which go into ``read_bytes``.
 
     Raises:
-        InputError: The file cannot be read, changed meanwhile, is broken, or is a table without that column.
+        DataError: The file cannot be read, changed meanwhile, is broken, or is a table without that column.
         MissingExtraError: A Parquet file, and pyarrow is not installed.
     """
     if source.file_format == "parquet":
@@ -106,7 +106,7 @@ def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """The stream of contents and the file below it, which must stay as it is while it is read."""
     if source.path == STANDARD_INPUT:
         if sys.stdin is None:
-            raise InputError("standard input: is closed, expected texts. Give a file.")
+            raise DataError("standard input: is closed, expected texts. Give a file.")
         yield sys.stdin.buffer, sys.stdin.buffer
         return
     try:
@@ -119,13 +119,13 @@ def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
                 yield file, file
             after = os.fstat(file.fileno())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{source.name}: not a whole gzip file ({error}). Copy or compress it again.") from error
+        raise DataError(f"{source.name}: not a whole gzip file ({error}). Copy or compress it again.") from error
     except OSError as error:
-        raise InputError(
+        raise DataError(
             f"{source.name}: cannot be read ({error.strerror or error}), expected a file. Check the path."
         ) from error
     if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InputError(f"{source.name}: changed while it was read. Run again when nothing writes to it.")
+        raise DataError(f"{source.name}: changed while it was read. Run again when nothing writes to it.")
 
 
 def _position(file: BinaryIO) -> int:
@@ -141,7 +141,7 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
     try:
         names = parse_csv([row.data.decode("utf-8").rstrip("\r\n")], delimiter_of(source))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
+        raise DataError(
             f"{source.name}:{row.line}: not a header ({error}). Name the columns in the first line."
         ) from error
     _check_columns(f"{source.name}:{row.line}", names)
@@ -152,12 +152,12 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
 def _check_columns(where: str, names: list[str]) -> None:
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
-        raise InputError(f"{where}: column {twice!r} stands there more than once. Name each column differently.")
+        raise DataError(f"{where}: column {twice!r} stands there more than once. Name each column differently.")
 
 
 def _check_column(source: Source, names: list[str], text_column: str) -> None:
     if text_column not in names:
-        raise InputError(
+        raise DataError(
             f"{source.name}: columns {', '.join(names) or 'none'}, expected {text_column}. "
             "Give the name of the column with --text-column."
         )
@@ -166,7 +166,7 @@ def _check_column(source: Source, names: list[str], text_column: str) -> None:
 def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Iterator[Window]:
     arrow, parquet = import_parquet()
     if source.path == STANDARD_INPUT:
-        raise InputError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
+        raise DataError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
     try:
         with parquet.ParquetFile(source.path) as file:
             names = list(file.schema_arrow.names)
@@ -185,7 +185,7 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
                 yield Window(source, tuple(names), read_bytes=before_bytes + source.size_bytes)
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error
+        raise DataError(f"{source.name}: not a Parquet file ({reason}). Check the format.") from error
 
 
 def _without_dictionaries(batch: Any) -> Any:  # noqa: ANN401

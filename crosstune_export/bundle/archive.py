@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from crosstune.core.errors import BundleIntegrityError
 from crosstune_export.bundle.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
@@ -19,7 +20,6 @@ from crosstune_export.bundle.manifest import (
     SIZE_LIMITS,
     TOKENIZER_NAME,
 )
-from crosstune_export.errors import BundleIntegrityError
 
 #: The order of the members: what a reader needs first stands first.
 MEMBERS = (MANIFEST_NAME, TOKENIZER_NAME, SELFTEST_NAME, CARD_NAME, MODEL_NAME)

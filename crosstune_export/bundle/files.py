@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from crosstune.core.errors import BundleIntegrityError, ConfigError
 from crosstune_export.bundle.archive import MEMBERS, ArchiveReader
 from crosstune_export.bundle.manifest import (
     MANIFEST_NAME,
@@ -21,7 +22,6 @@ from crosstune_export.bundle.manifest import (
     file_entry,
     parse_manifest,
 )
-from crosstune_export.errors import BundleIntegrityError, UsageError
 
 _EXPECTED = "expected a bundle folder. Build one with crosstune-export build."
 
@@ -105,10 +105,10 @@ def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> 
         what: What to call the output in messages.
 
     Raises:
-        UsageError: It is inside.
+        ConfigError: It is inside.
     """
     if Path(os.path.realpath(bundle)) in Path(os.path.realpath(output)).parents:  # resolve() fails on links in a circle
-        raise UsageError(
+        raise ConfigError(
             f"{output}: is inside the bundle {bundle}, which holds its five files alone. Choose another {what}."
         )
 

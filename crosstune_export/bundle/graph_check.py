@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from crosstune.core.errors import BundleContentError
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.bundle.onnx_wire import BYTES, FIXED32, VARINT, Field, fields, numbers
-from crosstune_export.errors import BundleContentError
 
 _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.core.errors import BundleContentError
 from crosstune_export.bundle.onnx_wire import Field, bytes_field, fields, number_field, numbers
-from crosstune_export.errors import BundleContentError
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from crosstune_export.bundle.strict_json import Json as Json
-from crosstune_export.bundle.strict_json import strict_json as strict_json
-from crosstune_export.errors import BundleContentError, BundleIntegrityError, BundleVersionError
+from crosstune.core.errors import BundleContentError, BundleIntegrityError, BundleVersionError
+from crosstune.core.labels import Label
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import TokenLayout
+from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
 FORMAT_VERSION: Final = "1.1"
@@ -38,27 +40,6 @@ PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 _DIGEST_HEAD: Final = b'{\n  "digest": "'
 _DIGEST_ZEROS: Final = b"0" * 64
-
-
-@dataclass(frozen=True)
-class LabelEntry:
-    """A label and the sentences that describe it, at least one."""
-
-    name: str
-    descriptions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """How ids are laid out around a text; all counts in tokens unless the name says bytes."""
-
-    max_length_tokens: int
-    prefix_ids: tuple[int, ...]
-    infix_ids: tuple[int, ...]
-    suffix_ids: tuple[int, ...]
-    pad_id: int
-    max_text_bytes: int = 65536
-    second_type_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +75,7 @@ class BundleManifest:
 
     name: str
     producer: Mapping[str, str]
-    labels: tuple[LabelEntry, ...]
+    labels: tuple[Label, ...]
     text_pair: bool
     tokens: TokenLayout
     graph: GraphFacts
@@ -281,7 +262,7 @@ class _Reader:
             digest=digest,
         )
 
-    def _labels(self) -> tuple[LabelEntry, ...]:
+    def _labels(self) -> tuple[Label, ...]:
         value = self._get("labels", "an array of labels")
         if not isinstance(value, list) or len(value) < 2 or not all(isinstance(item, dict) for item in value):
             raise self._bad("labels", repr(value)[:80], "an array of at least 2 labels")
@@ -291,7 +272,7 @@ class _Reader:
             descriptions = reader.texts("descriptions")
             if not descriptions:
                 raise self._bad(f"labels[{index}].descriptions", "empty", "at least one sentence")
-            entries.append(LabelEntry(reader.text("name"), descriptions))
+            entries.append(Label(reader.text("name"), descriptions))
         if len({entry.name for entry in entries}) != len(entries):
             raise self._bad("labels", "a list with one name twice", "distinct names")
         return tuple(entries)

@@ -25,7 +25,7 @@ def pack(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, forc
     Raises:
         BundleError: The bundle is refused.
         OutputExistsError: ``output`` is there and ``force`` is off.
-        UsageError: ``output`` is inside the bundle.
+        ConfigError: ``output`` is inside the bundle.
         ConfigError: ``output`` is what is packed already.
         ResourceError: The disk refuses a write.
     """

@@ -9,9 +9,10 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.bundle.manifest import Json, strict_json
-from crosstune_export.errors import BundleContentError, SelfTestError
-from crosstune_export.runtime.tokenization import Text, TokenRow
+from crosstune.core.errors import BundleContentError, SelfTestError
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import Text, TokenRow
+from crosstune_export.bundle.strict_json import strict_json
 
 
 @dataclass(frozen=True)

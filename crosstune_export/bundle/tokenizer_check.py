@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from crosstune_export.bundle.manifest import Json, strict_json
-from crosstune_export.errors import BundleContentError
+from crosstune.core.errors import BundleContentError
+from crosstune.core.strict_text import Json
+from crosstune_export.bundle.strict_json import strict_json
 
 MODELS = frozenset({"WordPiece", "BPE", "Unigram", "WordLevel"})
 _PARTS = (

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.outputs import new_folder
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
@@ -18,13 +20,11 @@ from crosstune_export.bundle.manifest import (
     SELFTEST_NAME,
     TOKENIZER_NAME,
     BundleManifest,
-    Json,
     file_entry,
     manifest_bytes,
     parse_manifest,
 )
 from crosstune_export.bundle.selftest import SelfTestSample
-from crosstune_export.runtime.tokenization import Text, TokenRow
 
 #: Largest difference of a probability in a bundle's self-test. int8: a rounding that falls the other way in another
 #: kernel moves an activation by one step of 1/255 of its range; between onnxruntime 1.20 and 1.32 we saw 0.03.

@@ -9,29 +9,29 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstune.core.errors import DataError
-from crosstune.data.labels import Label, require_usable
+from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.labels import Label, require_usable
+from crosstune.core.token_layout import Text
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
-from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest, LabelEntry
+from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import read_selftest
 from crosstune_export.bundle.write import selftest_bytes, write_bundle
-from crosstune_export.errors import InputError, UsageError
 from crosstune_export.runtime.session import open_session
-from crosstune_export.runtime.tokenization import Text, TextTokenizer
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 
 @dataclass(frozen=True)
 class _State:
     """Labels and bank as they are being edited."""
 
-    labels: tuple[LabelEntry, ...]
+    labels: tuple[Label, ...]
     bank: LabelBank
 
     def index(self, name: str) -> int:
         names = [entry.name for entry in self.labels]
         if name not in names:
-            raise InputError(f"label: {name!r} is not in the bundle, which has {', '.join(names)}. Check the name.")
+            raise DataError(f"label: {name!r} is not in the bundle, which has {', '.join(names)}. Check the name.")
         return names.index(name)
 
 
@@ -51,8 +51,8 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
 
     Raises:
         BundleError: The bundle is refused.
-        UsageError: It is packed.
-        InputError: Training would refuse such a label, the name is taken, or the head knows no labels without shots.
+        ConfigError: It is packed.
+        DataError: Training would refuse such a label, the name is taken, or the head knows no labels without shots.
         ResourceError: The disk refuses a write.
     """
 
@@ -102,7 +102,7 @@ def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleMani
 
     Raises:
         BundleError: The bundle is refused.
-        InputError: There is no such label, the new name is taken, or training would refuse it.
+        DataError: There is no such label, the new name is taken, or training would refuse it.
         ResourceError: The disk refuses a write.
     """
 
@@ -122,7 +122,7 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
 
     Raises:
         BundleError: The bundle is refused.
-        InputError: There is no such label, or only two are left.
+        DataError: There is no such label, or only two are left.
         ResourceError: The disk refuses a write.
     """
 
@@ -130,7 +130,7 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
         del describe
         at = state.index(name)
         if len(state.labels) == 2:
-            raise InputError(f"label: {name!r} is one of two, expected at least 2 to stay. Add another one first.")
+            raise DataError(f"label: {name!r} is one of two, expected at least 2 to stay. Add another one first.")
         bank = replace(
             state.bank,
             keys=np.delete(state.bank.keys, at, 1),
@@ -145,7 +145,7 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
 def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _State], what: str) -> BundleManifest:
     files = read_bundle(path)
     if not files.path.is_dir():
-        raise UsageError(f"{path}: is a packed bundle, expected a folder. Run crosstune-export unpack first.")
+        raise ConfigError(f"{path}: is a packed bundle, expected a folder. Run crosstune-export unpack first.")
     manifest = files.manifest
     bank = read_bank(files.model, len(manifest.labels), str(files.path))
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))
@@ -194,22 +194,20 @@ def _same_direction(one: Floats, other: Floats) -> bool:
 
 def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:
     if state.bank.prior is None:
-        raise InputError(
+        raise DataError(
             f"{path}: its head cannot take a label from a description, expected the default head. "
             "Train with --head default and build again."
         )
     return state.bank.prior
 
 
-def _entry(
-    others: Sequence[LabelEntry], name: str, descriptions: Sequence[str], path: str | os.PathLike[str]
-) -> LabelEntry:
+def _entry(others: Sequence[Label], name: str, descriptions: Sequence[str], path: str | os.PathLike[str]) -> Label:
     """A label that may stand beside these, by the rule of training."""
     if name in [entry.name for entry in others]:
-        raise InputError(f"label: {name!r} is already in the bundle. Choose another name.")
-    entry = LabelEntry(name, tuple(descriptions))
+        raise DataError(f"label: {name!r} is already in the bundle. Choose another name.")
+    entry = Label(name, tuple(descriptions))
     try:
         require_usable([Label(one.name, one.descriptions) for one in (*others, entry)], str(path))
     except DataError as error:
-        raise InputError(str(error)) from error
+        raise DataError(str(error)) from error
     return entry

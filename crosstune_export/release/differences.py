@@ -8,12 +8,13 @@ from dataclasses import asdict
 
 import numpy as np
 
+from crosstune.core.errors import DataError
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import Text
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.bundle.graph_check import constants
-from crosstune_export.bundle.manifest import TOKENIZER_NAME, BundleManifest, Json
-from crosstune_export.errors import InputError
+from crosstune_export.bundle.manifest import TOKENIZER_NAME, BundleManifest
 from crosstune_export.runtime.classifier import Classifier
-from crosstune_export.runtime.tokenization import Text
 
 #: Constants that differ in one way and are named one by one; of more, as between two precisions, there is one line.
 MOST_NAMED = 10
@@ -40,13 +41,13 @@ def changed_answers(one: Classifier, other: Classifier, texts: Sequence[Text]) -
     """Texts whose label differs, a line each, and the largest difference of a probability of a label that both have.
 
     Raises:
-        InputError: The bundles share no label, or one takes pairs and the other does not.
+        DataError: The bundles share no label, or one takes pairs and the other does not.
     """
     if one.manifest.text_pair != other.manifest.text_pair:
-        raise InputError("diff: one bundle takes pairs and the other single texts, expected the same of both.")
+        raise DataError("diff: one bundle takes pairs and the other single texts, expected the same of both.")
     shared = [name for name in one.labels if name in other.labels]
     if not shared:
-        raise InputError("diff: the bundles share no label, expected one at least to compare answers.")
+        raise DataError("diff: the bundles share no label, expected one at least to compare answers.")
     columns = [[classifier.labels.index(name) for name in shared] for classifier in (one, other)]
     first, second = one.predict_proba(texts), other.predict_proba(texts)
     largest = float(np.abs(first[:, columns[0]] - second[:, columns[1]]).max()) if len(texts) else 0.0

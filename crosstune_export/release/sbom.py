@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from crosstune_export.bundle.manifest import BundleManifest, Json
+from crosstune.core.strict_text import Json
+from crosstune_export.bundle.manifest import BundleManifest
 
 _SPEC = "1.6"
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from crosstune.core.errors import ConfigError, MissingExtraError, SignatureError
 from crosstune.core.outputs import check_output, check_places, new_file
 from crosstune_export.bundle.files import read_bundle, require_outside
-from crosstune_export.errors import MissingExtraError, SignatureError, UsageError
 
 
 def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, *, force: bool = False) -> Path:
@@ -34,7 +34,7 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
 
     Raises:
         BundleError: The bundle is refused.
-        UsageError: The key cannot be used, or ``output`` is inside the bundle.
+        ConfigError: The key cannot be used, or ``output`` is inside the bundle.
         ConfigError: ``output`` is the key or the packed bundle.
         MissingExtraError: model-signing is not installed.
         OutputExistsError: ``output`` is there and ``force`` is off.
@@ -50,7 +50,7 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
         try:
             config = signing.Config().use_elliptic_key_signer(private_key=key, password=password)
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
+            raise ConfigError(
                 f"{key}: not a private key ({_short(error)}), expected one of an elliptic curve in PEM."
             ) from error
         config.sign(folder, made)
@@ -74,7 +74,7 @@ def check_signature(bundle: str | os.PathLike[str], key: Path, signature: Path |
     Raises:
         BundleError: The bundle is refused.
         SignatureError: The signature is missing, of another key, or of other bytes.
-        UsageError: The key cannot be used.
+        ConfigError: The key cannot be used.
         MissingExtraError: model-signing is not installed.
     """
     path = signature_path(bundle) if signature is None else signature
@@ -83,7 +83,7 @@ def check_signature(bundle: str | os.PathLike[str], key: Path, signature: Path |
         identity = hashlib.sha256(key.read_bytes()).hexdigest()[:12]
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
+        raise ConfigError(
             f"{key}: not a public key ({_short(error)}), expected one of an elliptic curve in PEM."
         ) from error
     with _as_folder(bundle) as (folder, made):

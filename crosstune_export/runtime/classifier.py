@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.core.errors import BundleContentError, DataError
+from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
-from crosstune_export.errors import BundleContentError, InputError
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
-from crosstune_export.runtime.tokenization import Text, TextTokenizer, TokenRow
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 #: Samples of the self-test that are padded together.
 _SELFTEST_BATCH = 32
@@ -76,7 +77,7 @@ class Classifier:
             BundleError: The bundle is refused; the message says which file and why.
             MissingExtraError: onnxruntime is not installed.
             ProviderError: A provider asked for is not there.
-            UsageError: ``threads`` is not from 1 to 256, or no provider is asked for.
+            ConfigError: ``threads`` is not from 1 to 256, or no provider is asked for.
         """
         return cls(
             read_bundle(path),
@@ -114,7 +115,7 @@ class Classifier:
             N answers, in the order of the texts.
 
         Raises:
-            InputError: An item is not a text, or ``batch_size`` or ``threshold`` is out of range.
+            DataError: An item is not a text, or ``batch_size`` or ``threshold`` is out of range.
         """
         rule = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
         rows = self._rows(texts, batch_size)
@@ -126,7 +127,7 @@ class Classifier:
         """Probabilities, float32 of shape (N, L), columns in the order of ``labels``.
 
         Raises:
-            InputError: An item is not a text, ``batch_size`` is out of range, or a row is not finite.
+            DataError: An item is not a text, ``batch_size`` is out of range, or a row is not finite.
         """
         probs = self._predict(self._rows(texts, batch_size), batch_size)[0]
         require_finite(probs)
@@ -136,7 +137,7 @@ class Classifier:
         """The features that meet the label keys, float32 of shape (N, F).
 
         Raises:
-            InputError: An item is not a text, or ``batch_size`` is out of range.
+            DataError: An item is not a text, or ``batch_size`` is out of range.
         """
         return self._predict(self._rows(texts, batch_size), batch_size)[1]
 
@@ -151,7 +152,7 @@ class Classifier:
             threshold: As for ``classify``.
 
         Raises:
-            InputError: The input is not a text, or ``batch_size`` or ``threshold`` is out of range.
+            DataError: The input is not a text, or ``batch_size`` or ``threshold`` is out of range.
         """
         answer = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
         row = self._tokenizer.rows([text])[0]
@@ -163,7 +164,7 @@ class Classifier:
         """The ids that the graph sees for each text, special ids included, not padded.
 
         Raises:
-            InputError: An item is not a text.
+            DataError: An item is not a text.
         """
         return [row.ids for row in self._rows(texts, 1)]
 
@@ -207,9 +208,9 @@ class Classifier:
 
     def _rows(self, texts: Sequence[Text], batch_size: int) -> list[TokenRow]:
         if isinstance(texts, str):
-            raise InputError("texts: found a string, expected a list of strings.")
+            raise DataError("texts: found a string, expected a list of strings.")
         if batch_size < 1:
-            raise InputError(f"batch_size: found {batch_size}, expected at least 1.")
+            raise DataError(f"batch_size: found {batch_size}, expected at least 1.")
         return self._tokenizer.rows(texts)
 
     def _predict(

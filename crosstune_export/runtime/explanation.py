@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.bundle.manifest import Json
+from crosstune.core.strict_text import Json
+from crosstune.core.token_layout import TokenRow
 from crosstune_export.runtime.prediction import Prediction
-from crosstune_export.runtime.tokenization import TokenRow, Word
+from crosstune_export.runtime.tokenization import Word
 
 Floats = npt.NDArray[np.float32]
 

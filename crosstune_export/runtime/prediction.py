@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.bundle.manifest import Json
-from crosstune_export.errors import InputError
+from crosstune.core.errors import DataError
+from crosstune.core.strict_text import Json
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def check_threshold(threshold: float | None) -> float | None:
     """Return a threshold that is None or in [0, 1].
 
     Raises:
-        InputError: It is something else.
+        DataError: It is something else.
     """
     if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):
-        raise InputError(f"threshold: found {threshold}, expected a probability from 0 to 1.")
+        raise DataError(f"threshold: found {threshold}, expected a probability from 0 to 1.")
     return threshold
 
 
@@ -66,11 +66,11 @@ def require_finite(probs: npt.NDArray[np.float32]) -> None:
     """Raise unless probabilities, float32 of shape (B, L), perhaps with a column of scopes, are finite.
 
     Raises:
-        InputError: A row is not finite.
+        DataError: A row is not finite.
     """
     if not np.isfinite(probs).all():
         row = int(np.flatnonzero(~np.isfinite(probs).all(axis=1))[0])
-        raise InputError(f"texts[{row}]: the graph gave probabilities that are not finite. Verify the bundle.")
+        raise DataError(f"texts[{row}]: the graph gave probabilities that are not finite. Verify the bundle.")
 
 
 def decide(
@@ -92,7 +92,7 @@ def decide(
         scope_threshold: Scope below which no label is given, or None.
 
     Raises:
-        InputError: A row is not finite.
+        DataError: A row is not finite.
     """
     require_finite(probs if scope is None else np.column_stack((probs, scope)))
     best = probs.argmax(axis=1)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosstune_export.bundle.graph_check import check_graph
-from crosstune_export.bundle.manifest import GraphFacts
-from crosstune_export.errors import (
+from crosstune.core.errors import (
     BundleContentError,
     BundleVersionError,
+    ConfigError,
     MissingExtraError,
     ProviderError,
     ResourceError,
-    UsageError,
 )
+from crosstune_export.bundle.graph_check import check_graph
+from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 
 #: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
@@ -71,7 +71,7 @@ def open_session(
         ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
         BundleContentError: The graph has parts that no build writes, or onnxruntime refuses it.
         ResourceError: There is too little memory.
-        UsageError: No provider is asked for, or one string.
+        ConfigError: No provider is asked for, or one string.
     """
     check_providers(providers)
     left = memory_left_bytes()
@@ -290,12 +290,12 @@ def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
     """The names of execution providers.
 
     Raises:
-        UsageError: There is none, or one string, whose letters would be taken for names.
+        ConfigError: There is none, or one string, whose letters would be taken for names.
     """
     if isinstance(providers, str):
-        raise UsageError(f"providers: found the string {providers!r}, expected a list of names.")
+        raise ConfigError(f"providers: found the string {providers!r}, expected a list of names.")
     if not providers:
-        raise UsageError("providers: found none, expected at least one, such as CPUExecutionProvider.")
+        raise ConfigError("providers: found none, expected at least one, such as CPUExecutionProvider.")
     return tuple(providers)
 
 
@@ -303,10 +303,10 @@ def check_threads(name: str, count: int) -> int:
     """The count, of threads or processes, where it is from 1 to ``MOST_THREADS``; ``name`` is for the message.
 
     Raises:
-        UsageError: It is out of range.
+        ConfigError: It is out of range.
     """
     if not 1 <= count <= MOST_THREADS:
-        raise UsageError(f"{name}: found {count}, expected 1 to {MOST_THREADS}.")
+        raise ConfigError(f"{name}: found {count}, expected 1 to {MOST_THREADS}.")
     return count
 
 
@@ -321,9 +321,9 @@ def providers_of(device: str) -> tuple[str, ...]:
     """The execution providers of a device, ``cpu`` or ``cuda``, in order of preference.
 
     Raises:
-        UsageError: It is another word.
+        ConfigError: It is another word.
     """
     known = {"cpu": CPU_PROVIDERS, "cuda": ("CUDAExecutionProvider", *CPU_PROVIDERS)}
     if device not in known:
-        raise UsageError(f"provider: found {device!r}, expected one of {', '.join(known)}.")
+        raise ConfigError(f"provider: found {device!r}, expected one of {', '.join(known)}.")
     return known[device]

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from crosstune_export.bundle.manifest import TokenLayout
+from crosstune.core.errors import BundleContentError, DataError
+from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 from crosstune_export.bundle.tokenizer_check import check_tokenizer
-from crosstune_export.errors import BundleContentError, InputError
-
-#: One text, or the two texts of a pair.
-Text: TypeAlias = "str | tuple[str, str]"
 
 #: The library's class for a thread of its own that ended; no Exception, and exported nowhere. Others are signals.
 _PANIC = "PanicException"
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """The ids of one input, special ids included, not padded."""
-
-    ids: tuple[int, ...]
-    type_ids: tuple[int, ...]
-    truncated: bool
-
-    def without(self, tokens: range) -> TokenRow:
-        """The row with these positions left out."""
-        ids, types = (row[: tokens.start] + row[tokens.stop :] for row in (self.ids, self.type_ids))
-        return TokenRow(ids, types, self.truncated)
 
 
 @dataclass(frozen=True)
@@ -101,13 +83,13 @@ class TextTokenizer:
         """Tokenize each input.
 
         Raises:
-            InputError: An item is not a string, or not a pair where the bundle wants pairs; names its index.
+            DataError: An item is not a string, or not a pair where the bundle wants pairs; names its index.
         """
         parts: list[str] = []
         cut: list[bool] = []
         for index, text in enumerate(texts):
             for part in self._parts(index, text):
-                whole, was_cut = _limit(part, self._layout.max_text_bytes)
+                whole, was_cut = limit_text(part, self._layout.max_text_bytes)
                 parts.append(whole)
                 cut.append(was_cut)
         try:
@@ -115,30 +97,23 @@ class TextTokenizer:
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
                 raise
-            raise InputError(
+            raise DataError(
                 f"texts: the tokenizer failed ({error}). Classify the texts one by one to find it."
             ) from error
         ids = [encoding.ids for encoding in encodings]
-        if self._text_pair:
-            return [self._pair(ids[i], ids[i + 1], cut[i] or cut[i + 1]) for i in range(0, len(ids), 2)]
-        return [self._single(row, was_cut) for row, was_cut in zip(ids, cut, strict=True)]
+        step = 2 if self._text_pair else 1
+        return [self._layout.row(ids[i : i + step], truncated=any(cut[i : i + step])) for i in range(0, len(ids), step)]
 
     def words(self, text: Text) -> tuple[Word, ...]:
         """The words of one input that its row of ids holds; a word that is cut in two is there with what is left of it.
 
         Raises:
-            InputError: The input is not a string, or not a pair where the bundle wants pairs.
+            DataError: The input is not a string, or not a pair where the bundle wants pairs.
         """
-        parts = [_limit(part, self._layout.max_text_bytes)[0] for part in self._parts(0, text)]
+        parts = [limit_text(part, self._layout.max_text_bytes)[0] for part in self._parts(0, text)]
         encodings = self._tokenizer.encode_batch(parts, add_special_tokens=False)
-        layout, counts = self._layout, [len(encoding.ids) for encoding in encodings]
-        special = len(layout.prefix_ids) + len(layout.suffix_ids)
-        kept: tuple[int, ...]
-        if self._text_pair:
-            budget = layout.max_length_tokens - special - len(layout.infix_ids)
-            kept = longest_first(counts[0], counts[1], budget)
-        else:
-            kept = (min(counts[0], layout.max_length_tokens - special),)
+        layout = self._layout
+        kept = layout.kept([len(encoding.ids) for encoding in encodings])
         found: list[Word] = []
         at = len(layout.prefix_ids)
         for part, (whole, encoding, count) in enumerate(zip(parts, encodings, kept, strict=True)):
@@ -170,74 +145,10 @@ class TextTokenizer:
         if self._text_pair:
             if isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text):
                 return (text[0], text[1])
-            raise InputError(
-                f"texts[{index}]: found {_kind(text)}, expected two strings: this bundle classifies pairs."
-            )
+            raise DataError(f"texts[{index}]: found {_kind(text)}, expected two strings: this bundle classifies pairs.")
         if isinstance(text, str):
             return (text,)
-        raise InputError(f"texts[{index}]: found {_kind(text)}, expected a string.")
-
-    def _single(self, ids: list[int], cut: bool) -> TokenRow:
-        layout = self._layout
-        budget = layout.max_length_tokens - len(layout.prefix_ids) - len(layout.suffix_ids)
-        row = (*layout.prefix_ids, *ids[:budget], *layout.suffix_ids)
-        return TokenRow(row, (0,) * len(row), cut or len(ids) > budget)
-
-    def _pair(self, first: list[int], second: list[int], cut: bool) -> TokenRow:
-        layout = self._layout
-        special = len(layout.prefix_ids) + len(layout.infix_ids) + len(layout.suffix_ids)
-        keep_first, keep_second = longest_first(len(first), len(second), layout.max_length_tokens - special)
-        head = (*layout.prefix_ids, *first[:keep_first], *layout.infix_ids)
-        tail = (*second[:keep_second], *layout.suffix_ids)
-        truncated = cut or keep_first < len(first) or keep_second < len(second)
-        return TokenRow(head + tail, (0,) * len(head) + (layout.second_type_id,) * len(tail), truncated)
-
-
-def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
-    """How many tokens of each text of a pair are kept, the longer one giving way first.
-
-    The rule is that of the ``tokenizers`` library (``TruncationStrategy::LongestFirst``).
-
-    Example:
-        >>> longest_first(3, 100, 10)
-        (3, 7)
-        >>> longest_first(50, 100, 11)
-        (5, 6)
-    """
-    if first + second <= budget:
-        return first, second
-    short, long = min(first, second), max(first, second)
-    keep_short = short
-    keep_long = keep_short if keep_short > budget else max(keep_short, budget - keep_short)
-    if keep_short + keep_long > budget:
-        keep_short = budget // 2
-        keep_long = keep_short + budget % 2
-    keep_short, keep_long = min(keep_short, short), min(keep_long, long)
-    return (keep_short, keep_long) if first <= second else (keep_long, keep_short)
-
-
-def whole_text(text: str) -> str:
-    r"""A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold: file names may have them.
-
-    Example:
-        >>> whole_text("caf\udce9.bundle")
-        'caf�.bundle'
-    """
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _limit(text: str, max_text_bytes: int) -> tuple[str, bool]:
-    """Replace unpaired surrogates and cut to a number of UTF-8 bytes; True where something was cut."""
-    if len(text) * 4 <= max_text_bytes and text.isascii():
-        return text, False
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = whole_text(text)
-        data = text.encode("utf-8")
-    if len(data) <= max_text_bytes:
-        return text, False
-    return data[:max_text_bytes].decode("utf-8", "ignore"), True
+        raise DataError(f"texts[{index}]: found {_kind(text)}, expected a string.")
 
 
 def _kind(value: object) -> str:

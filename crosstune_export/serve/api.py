@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crosstune_export import Classifier, Explanation, InputError, Prediction, __version__
+from crosstune_export import Classifier, DataError, Explanation, Prediction, __version__
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.http_errors import Refusal
 from crosstune_export.serve.limits import ServeLimits
@@ -147,7 +147,7 @@ def _answers(classifier: Classifier, wanted: Any) -> dict[str, Any]:  # noqa: AN
             found = [classifier.explain(text, threshold=wanted.threshold) for text in wanted.texts]
         else:
             found = classifier.classify(wanted.texts, threshold=wanted.threshold)
-    except InputError as error:  # its message may quote the tokenizer
+    except DataError as error:  # its message may quote the tokenizer
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
         ) from error

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from crosstune_export.errors import UsageError
+from crosstune.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class ServeLimits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{field.name}: found {value}, expected more than 0.")
+                raise ConfigError(f"{field.name}: found {value}, expected more than 0.")
         if self.max_pending_texts < self.max_texts:
-            raise UsageError(
+            raise ConfigError(
                 f"max_pending_texts: found {self.max_pending_texts}, expected at least max_texts, {self.max_texts}: "
                 "a full request could never be accepted."
             )

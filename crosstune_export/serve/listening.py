@@ -9,7 +9,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from crosstune_export import UsageError
+from crosstune_export import ConfigError
 
 #: Connections that wait at the socket to be taken in.
 _BACKLOG = 2048
@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 lets the system choose.
 
     Raises:
-        UsageError: The address is not to be had.
+        ConfigError: The address is not to be had.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -50,7 +50,7 @@ def listen(host: str, port: int) -> socket.socket:
         return listening
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise UsageError(
+        raise ConfigError(
             f"{host}:{port}: cannot be listened on ({reason}). Choose another --host or --port."
         ) from error
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from crosstune_export import ExportError, UsageError
+from crosstune_export import ConfigError, CrossTuneError
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
@@ -48,7 +48,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     Raises:
         BundleError: The bundle is refused.
         SelfTestError: Its samples do not come out as promised on this machine.
-        UsageError: The address is not to be had, or ``threads`` is not from 1 to 256.
+        ConfigError: The address is not to be had, or ``threads`` is not from 1 to 256.
     """
     check_threads("threads", threads)
     path = Path(bundle)
@@ -148,7 +148,7 @@ class BundleServer(uvicorn.Server):
             except Exception as error:
                 self._desk.refuse(self._path, error)
                 self._desk.metrics.reloaded("refused")
-                code = error.exit_code if isinstance(error, ExportError) else 1
+                code = error.exit_code if isinstance(error, CrossTuneError) else 1
                 log.write("reload refused", code=code, error=str(error), digest=self._desk.digest)
             else:
                 self._desk.take(classifier, app)
@@ -164,11 +164,11 @@ def _allow_files(count: int) -> None:
     """Let this process have so many files open: each connection is one.
 
     Raises:
-        UsageError: The system allows fewer.
+        ConfigError: The system allows fewer.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
-        raise UsageError(
+        raise ConfigError(
             f"ulimit -n: found {hard} as the hard limit of open files, expected at least {count}. Raise it."
         )
     if soft != resource.RLIM_INFINITY and soft < count:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from crosstune_export import Classifier, ExportError
+from crosstune_export import Classifier, CrossTuneError
 from crosstune_export.bundle.files import read_manifest
 from crosstune_export.serve.capacity import Admission
 from crosstune_export.serve.limits import ServeLimits
@@ -56,5 +56,5 @@ def load_checked(path: str | os.PathLike[str]) -> Classifier:
 def _claimed_digest(path: Path) -> str | None:
     try:
         return read_manifest(path).digest
-    except (OSError, ExportError):
+    except (OSError, CrossTuneError):
         return None

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from crosstune.core.errors import ConfigError, MissingExtraError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import file_entry
-from crosstune_export.errors import MissingExtraError, UsageError
 
 #: Where ``make web`` puts the page.
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -78,7 +78,7 @@ def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> Thread
     """A server that is bound and not yet running; port 0 takes any that is free.
 
     Raises:
-        UsageError: The address is not to be had.
+        ConfigError: The address is not to be had.
     """
     handler = type("Handler", (_Handler,), {"files": files})
     kind = _Server6 if ":" in host else _Server
@@ -86,7 +86,7 @@ def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> Thread
         return kind((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(
+        raise ConfigError(
             f"{host}:{port}: cannot listen there ({reason}). Give another --host or --port; 0 takes a free port."
         ) from error
 

@@ -7,8 +7,8 @@ export class CrossTuneError extends Error {
 }
 
 /** An argument that cannot be used as given. */
-export class UsageError extends CrossTuneError {
-  override readonly name: string = "UsageError";
+export class ConfigError extends CrossTuneError {
+  override readonly name: string = "ConfigError";
 }
 
 /** The browser or the page lacks something that no code can make up for. */
@@ -17,8 +17,8 @@ export class PlatformError extends CrossTuneError {
 }
 
 /** A text that cannot be classified. */
-export class InputError extends CrossTuneError {
-  override readonly name: string = "InputError";
+export class DataError extends CrossTuneError {
+  override readonly name: string = "DataError";
 }
 
 /** A bundle that is refused. */

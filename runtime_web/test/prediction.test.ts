@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { InputError } from "../src/errors.js";
+import { DataError } from "../src/errors.js";
 import { checkThreshold, decide, type DecisionRule } from "../src/run/prediction.js";
 
 const rule: DecisionRule = { labels: ["a", "b", "c"], threshold: null, scopeThreshold: null };
@@ -24,12 +24,12 @@ test.each([
   [probs, NaN],
 ])("numbers that are not finite are an error: %j, scope %j", (row, scope) => {
   expect(() => decide(rule, row, scope, false, 7)).toThrow(
-    new InputError("texts[7]: the graph gave probabilities that are not finite. Verify the bundle."),
+    new DataError("texts[7]: the graph gave probabilities that are not finite. Verify the bundle."),
   );
 });
 
 test.each([-0.1, 1.1, NaN])("a threshold of %d is an error", (threshold) => {
   expect(() => checkThreshold(threshold)).toThrow(
-    new InputError(`threshold: found ${threshold}, expected a probability from 0 to 1.`),
+    new DataError(`threshold: found ${threshold}, expected a probability from 0 to 1.`),
   );
 });

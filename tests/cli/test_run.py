@@ -17,7 +17,6 @@ from crosstune_cli import run
 
 from crosstune import CrossTuneWarning
 from crosstune.core import errors
-from crosstune_export import errors as export_errors
 from tests.cli.conftest import Outcome, files_in, own_signals
 
 
@@ -60,18 +59,18 @@ def run_raising(capsys):
         (errors.TrainingError("what"), 6),
         (errors.RefusedLabelError("what"), 6),
         (errors.ResourceError("what"), 7),
-        (export_errors.UsageError("what"), 2),
-        (export_errors.MissingExtraError("what"), 2),
-        (export_errors.OutputExistsError("what"), 2),
-        (export_errors.ProviderError("what"), 2),
-        (export_errors.InputError("what"), 3),
-        (export_errors.BundleIntegrityError("what"), 5),
-        (export_errors.BundleVersionError("what"), 5),
-        (export_errors.BundleContentError("what"), 5),
-        (export_errors.SignatureError("what"), 5),
-        (export_errors.SelfTestError("what"), 6),
-        (export_errors.GateError("what"), 6),
-        (export_errors.ResourceError("what"), 7),
+        (errors.ConfigError("what"), 2),
+        (errors.MissingExtraError("what"), 2),
+        (errors.OutputExistsError("what"), 2),
+        (errors.ProviderError("what"), 2),
+        (errors.DataError("what"), 3),
+        (errors.BundleIntegrityError("what"), 5),
+        (errors.BundleVersionError("what"), 5),
+        (errors.BundleContentError("what"), 5),
+        (errors.SignatureError("what"), 5),
+        (errors.SelfTestError("what"), 6),
+        (errors.GateError("what"), 6),
+        (errors.ResourceError("what"), 7),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -85,10 +84,10 @@ def test_every_error_class_is_in_the_table_above():
         for mark in test_every_error_has_its_exit_code_and_one_line.pytestmark
         for i in range(len(mark.args[1]))
     }
-    for module, root in ((errors, errors.CrossTuneError), (export_errors, export_errors.ExportError)):
+    for module, root in ((errors, errors.CrossTuneError),):
         concrete = {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, root)} - {
             root,
-            export_errors.BundleError,
+            errors.BundleError,
         }
         assert concrete <= listed
 

@@ -127,13 +127,12 @@ def test_the_table_of_exit_codes():
     from crosstune_cli.run import STOPS
 
     from crosstune.core import errors
-    from crosstune_export import errors as export_errors
 
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text("utf-8"), re.MULTILINE)
     codes = {int(code) for code, _ in rows}
     used = {
         value.exit_code
-        for module in (errors, export_errors)
+        for module in (errors,)
         for value in vars(module).values()
         if isinstance(value, type) and hasattr(value, "exit_code")
     }

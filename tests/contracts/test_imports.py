@@ -41,7 +41,7 @@ def _indented(code: str) -> str:
         "crosstune_export.bench.latency",
         "crosstune_export.bench.report",
         "crosstune_cli.crosstune_app",
-        "crosstune.augment",
+        "crosstune.augmentation",
         "crosstune_cli.export_app",
         "crosstune",
         "crosstune.core.outputs",
@@ -53,24 +53,21 @@ def test_light_modules_load_nothing_heavy(module):
     assert found.isdisjoint(HEAVY)
 
 
-def test_the_manifest_and_the_errors_are_standard_library_only():
-    """Loaded as files, since the package around them brings the runtime."""
-    code = (
-        "import importlib.util, sys, types\n"
-        "root = importlib.util.find_spec('crosstune_export').submodule_search_locations\n"
-        "package = types.ModuleType('crosstune_export')\n"
-        "package.__path__ = list(root)\n"
-        "sys.modules['crosstune_export'] = package\n"
-        "import crosstune_export.errors, crosstune_export.bundle.manifest"
-    )
-    found = loaded(code) - {"crosstune_export"}
+@pytest.mark.parametrize("module", ["crosstune.core.errors", "crosstune_export.bundle.manifest"])
+def test_the_manifest_and_the_errors_are_standard_library_only(module):
+    found = loaded(f"import {module}") - {"crosstune", "crosstune_export"}
     ours = {name for name in found if not name.startswith(("_", "sphinxcontrib"))}  # _ and .pth hooks are the venv's
     assert ours - loaded("pass") <= set(sys.stdlib_module_names)
 
 
-def test_the_runtime_leaves_the_build_and_the_training_alone():
-    found = loaded("import crosstune_export, sys\nassert 'crosstune_export.builder' not in sys.modules")
-    assert found.isdisjoint({"crosstune", "crosstune_cli", "typer", "rich"})
+def test_the_runtime_loads_the_ground_floor_of_crosstune_and_no_more():
+    code = (
+        "import crosstune_export.runtime.classifier, crosstune_export.bundle.files, sys\n"
+        "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('crosstune.')}\n"
+        "assert rooms == {'core'}, rooms\n"
+        "assert 'crosstune_export.builder' not in sys.modules"
+    )
+    assert loaded(code).isdisjoint({"crosstune_cli", "typer", "rich"})
 
 
 def test_a_whole_classification_loads_nothing_heavy(tiny_bundle_dir):

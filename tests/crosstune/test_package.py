@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import crosstune
+import crosstune_export
 from crosstune.core import errors
 
 MODULES = ["crosstune", *(module.name for module in pkgutil.walk_packages(crosstune.__path__, "crosstune."))]
@@ -111,14 +112,23 @@ def test_every_error_has_its_exit_code():
         "ConfigError": 2,
         "MissingExtraError": 2,
         "OutputExistsError": 2,
+        "ProviderError": 2,
         "DataError": 3,
         "GenerationError": 4,
         "AnswerCacheError": 5,
         "BackboneError": 5,
         "CheckpointError": 5,
+        "BundleError": 5,
+        "BundleIntegrityError": 5,
+        "BundleVersionError": 5,
+        "BundleContentError": 5,
+        "SignatureError": 5,
         "TrainingError": 6,
         "RefusedLabelError": 6,
+        "SelfTestError": 6,
+        "GateError": 6,
         "ResourceError": 7,
     }
     assert issubclass(crosstune.CrossTuneWarning, UserWarning)
-    assert set(codes) <= set(crosstune.__all__)
+    assert set(codes) <= {*crosstune.__all__, *crosstune_export.__all__}
+    assert issubclass(errors.DataError, ValueError)

@@ -201,7 +201,7 @@ def test_the_stages_are_reported_to_their_end(tmp_path, tiny_backbone, tiny_exam
         tiny_labels,
         backbone=tiny_backbone,
         cache_path=tmp_path / "f.sqlite",
-        report=lambda *step: heard.append(step),
+        progress=lambda *step: heard.append(step),
     )
     assert list(dict.fromkeys(stage for stage, _, _ in heard)) == ["encode labels", "encode texts", "fit head"]
     assert {("encode labels", 3, 3), ("encode texts", 18, 18), ("fit head", 5, 5)} <= set(heard)

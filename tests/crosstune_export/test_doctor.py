@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-from crosstune_export import ResourceError, UsageError, doctor
+from crosstune_export import ConfigError, ResourceError, doctor
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.write import write_bundle
 from crosstune_export.runtime import machine_limits, session
@@ -64,7 +64,7 @@ def test_a_provider_that_is_not_there(tiny_bundle_dir):
     assert asked.details["asked"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     placed = findings["placement"]
     assert (placed.status, placed.advice) == ("note", "Nothing runs on CUDAExecutionProvider: see providers above.")
-    with pytest.raises(UsageError, match=r"^provider: found 'tpu', expected one of cpu, cuda\.$"):
+    with pytest.raises(ConfigError, match=r"^provider: found 'tpu', expected one of cpu, cuda\.$"):
         list(doctor.examine(device="tpu"))
 
 

@@ -89,7 +89,7 @@ def test_a_threshold_of_the_bundle_and_one_of_the_caller(runtime, tiny_fp32_bund
     with pytest.raises(WebError) as caught:
         strict.classify(text, threshold=1.5)
     assert (caught.value.name, str(caught.value)) == (
-        "InputError",
+        "DataError",
         "threshold: found 1.5, expected a probability from 0 to 1.",
     )
 
@@ -146,7 +146,7 @@ def test_optimizers_that_are_off_change_the_last_digits(runtime, tiny_fp32_bundl
 def test_texts_that_do_not_fit(runtime, tiny_fp32_bundle_dir, texts, message):
     with pytest.raises(WebError) as caught:
         runtime.load(tiny_fp32_bundle_dir).classify(texts)
-    assert (caught.value.name, str(caught.value)) == ("InputError", message)
+    assert (caught.value.name, str(caught.value)) == ("DataError", message)
 
 
 def test_one_text_for_a_bundle_of_pairs(runtime, tiny_pair_bundle_dir):

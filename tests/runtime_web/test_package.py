@@ -43,9 +43,9 @@ def test_the_public_names(clean_folder):
         "BundleIntegrityError",
         "BundleVersionError",
         "CrossTuneError",
-        "InputError",
+        "DataError",
         "PlatformError",
-        "UsageError",
+        "ConfigError",
         "load",
     ]
 

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import pytest
 
+from crosstune.core.errors import CrossTuneError
+from crosstune.core.token_layout import Text
 from crosstune_export import Classifier
-from crosstune_export.errors import ExportError
-from crosstune_export.runtime.tokenization import Text
 from tests.runtime_cpp.c_library import CallError, Library
 from tests.runtime_cpp.c_library import Loaded as CppLoaded
 from tests.runtime_web.node_runtime import Loaded as WebLoaded
@@ -99,14 +99,14 @@ class WebRuntime:
         return f"{path}/model.onnx"
 
 
-_WEB_CODES = {"UsageError": 2, "PlatformError": 2, "InputError": 3}
+_WEB_CODES = {"ConfigError": 2, "PlatformError": 2, "DataError": 3}
 
 
 def _called(call):
     """The outcome of a call, errors of all runtimes made one."""
     try:
         return call()
-    except ExportError as error:
+    except CrossTuneError as error:
         raise Refused(error.exit_code, str(error), type(error).__name__) from error
     except CallError as error:
         raise Refused(error.status, str(error)) from error

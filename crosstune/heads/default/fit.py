@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,9 @@ from torch import Tensor
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
+from crosstune.core.labels import LabelSet
+from crosstune.core.progress import StepProgress
 from crosstune.core.strict_text import Json
-from crosstune.data.labels import LabelSet
 from crosstune.features.attention import choose_queries, query_weights
 from crosstune.features.cache import TextStates
 from crosstune.features.encoding import cached_features
@@ -21,8 +21,6 @@ from crosstune.heads.default.abstention import coverage_threshold, held_out_scop
 from crosstune.heads.default.mixing import Found, Selection, default_views, select, spec_of
 from crosstune.heads.default.queries import QueryLearner
 from crosstune.heads.label_attention import PriorHead, mean_atoms
-
-Progress = Callable[[int, int], None]
 
 #: With ``layers = "auto"``: what fewer layers may lose on held-out shots, of accuracy and of the loss itself.
 ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
@@ -60,7 +58,7 @@ def depths(config: TrainConfig, layer_count: int) -> tuple[int, ...]:
 
 
 def fit_default(
-    task: EncodedTask, backbone: FrozenBackbone, config: TrainConfig, progress: Progress
+    task: EncodedTask, backbone: FrozenBackbone, config: TrainConfig, progress: StepProgress
 ) -> tuple[PriorHead, dict[str, Json]]:
     """Fit the default head.
 
@@ -139,7 +137,7 @@ def _as_good(shallow: Selection, deep: Selection) -> bool:
 
 
 def _fit_depth(
-    task: EncodedTask, backbone: FrozenBackbone, depth: int, seed: int, progress: Progress
+    task: EncodedTask, backbone: FrozenBackbone, depth: int, seed: int, progress: StepProgress
 ) -> tuple[PriorHead, Selection]:
     views = default_views(depth)
     spec = spec_of(views, depth)

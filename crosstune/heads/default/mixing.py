@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from crosstune.core.progress import StepProgress
 from crosstune.features.pooling import POOLS, Atom, FeatureSpec
 from crosstune.heads.default.regression import fit_mixture, fit_temperature
 from crosstune.heads.default.strengths import (
@@ -27,7 +28,6 @@ from crosstune.heads.default.strengths import (
     predict,
 )
 
-Progress = Callable[[int, int], None]
 Found = Callable[[Tensor], Tensor]
 
 #: Pull of the views' weights to what was believed of them, in shots.
@@ -135,7 +135,7 @@ def select(
     label_features: Tensor,
     hidden_size: int,
     seed: int,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     *,
     further: int = 0,
     found: Found | None = None,

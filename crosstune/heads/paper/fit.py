@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from crosstune.backbone.frozen import PoolPositions
 from crosstune.core.errors import TrainingError
+from crosstune.core.progress import StepProgress
 from crosstune.features.pooling import FeatureSpec
 from crosstune.heads.label_attention import PaperHead
-
-Progress = Callable[[int, int], None]
 
 
 def fit_paper(
@@ -26,7 +23,7 @@ def fit_paper(
     epochs: int,
     learning_rate: float,
     seed: int,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> PaperHead:
     """Minimise ``−log (1/H) Σ_k a_k[gold]`` over the shots.
 

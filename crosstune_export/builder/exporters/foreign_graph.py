@@ -14,13 +14,13 @@ from onnx import version_converter
 from onnxscript import ir, optimizer
 from torch import Tensor, nn
 
-from crosstune.backbone.frozen import FrozenBackbone, TokenRow
-from crosstune.core.errors import BackboneError
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.core.errors import BackboneError, GateError, MissingExtraError
+from crosstune.core.token_layout import TokenRow
 from crosstune.features.pooling import text_features
 from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune_export.builder.exporters.runtime_target import OPSET
 from crosstune_export.builder.exporters.torch_export import export, strip
-from crosstune_export.errors import GateError, MissingExtraError
 from crosstune_export.runtime.session import open_inner
 
 Floats = npt.NDArray[np.float32]

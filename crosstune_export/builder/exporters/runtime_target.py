@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crosstune_export.errors import UsageError
+from crosstune.core.errors import ConfigError
 
 #: Graphs use operators of this version; onnxruntime knows it from 1.14 on.
 OPSET = 18
@@ -35,16 +35,16 @@ def runtime_target(version: str = DEFAULT_ONNXRUNTIME) -> RuntimeTarget:
         RuntimeTarget(min_onnxruntime='1.17.0', opset=18, ir_version=9)
 
     Raises:
-        UsageError: The version is not one, or is older than any that loads our operators.
+        ConfigError: The version is not one, or is older than any that loads our operators.
     """
     found = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     oldest = ".".join(map(str, _IR_VERSIONS[0][0]))
     if not found:
-        raise UsageError(f"onnxruntime: found {version!r}, expected a version such as {DEFAULT_ONNXRUNTIME}.")
+        raise ConfigError(f"onnxruntime: found {version!r}, expected a version such as {DEFAULT_ONNXRUNTIME}.")
     major, minor, patch = (int(part or 0) for part in found.groups())
     known = [ir for since, ir in _IR_VERSIONS if (major, minor) >= since]
     if not known:
-        raise UsageError(
+        raise ConfigError(
             f"onnxruntime: found {version}, expected {oldest} or later: older ones lack operators of opset {OPSET}. "
             "Use a later onnxruntime."
         )

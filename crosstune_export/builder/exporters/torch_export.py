@@ -16,10 +16,10 @@ from onnxscript import ir
 from torch import Tensor, nn
 
 from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.core.errors import GateError
 from crosstune.features.pooling import text_features
 from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune_export.builder.exporters.runtime_target import OPSET
-from crosstune_export.errors import GateError
 
 
 class _TextVector(nn.Module):

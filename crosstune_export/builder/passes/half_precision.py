@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnxscript import ir
 
+from crosstune.core.errors import GateError
 from crosstune_export.builder.passes.initializers import add_initializer
-from crosstune_export.errors import GateError
 
 _LARGEST = float(np.finfo(np.float16).max)
 _NORMS = ("LayerNormalization", "SkipLayerNormalization")

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from crosstune.core.errors import GateError
 from crosstune.core.outputs import new_folder
 from crosstune_export.bundle.manifest import BundleManifest, GraphFacts
-from crosstune_export.errors import GateError
 from crosstune_export.runtime.session import open_inner
 
 ORT_NAME, OPERATORS_NAME, REPORT_NAME = "model.ort", "required_operators.config", "README.md"

@@ -26,7 +26,7 @@ def check_repository(path: Path, bundle: Path, *, force: bool) -> None:
     Raises:
         OutputExistsError: It is there and ``force`` is off, or it is no repository of ours.
         ConfigError: Its name cannot be used, or its parent folder cannot be written.
-        UsageError: It is inside the bundle's folder.
+        ConfigError: It is inside the bundle's folder.
     """
     check_output(path, force=force, what="Triton repository", owned_marker=NOTES_NAME)
     require_outside(path, bundle, "Triton repository")

@@ -1,5 +1,5 @@
 import { type BundleFiles, type BundleFolder, bundleOf, folderAt, type OnProgress, readBundle } from "../bundle/bundle_files.js";
-import { BundleContentError, InputError, UsageError } from "../errors.js";
+import { BundleContentError, DataError, ConfigError } from "../errors.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "../bundle/manifest.js";
 import { packedAt, packedBlob, type PackedBundle, packedBytes } from "../bundle/packed_bundle.js";
@@ -59,7 +59,7 @@ export class Classifier {
   /**
    * Labels texts, one run of the graph each, so that no answer depends on its neighbours.
    *
-   * Throws InputError where an item is not a text, or a pair of texts where the bundle classifies pairs.
+   * Throws DataError where an item is not a text, or a pair of texts where the bundle classifies pairs.
    */
   async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
     const rule = {
@@ -79,7 +79,7 @@ export class Classifier {
    * Labels one text and says which of its words speak for which label. Each word is left out once, so a text of W words costs
    * W + 1 runs of the graph.
    *
-   * Throws InputError as `classify` does.
+   * Throws DataError as `classify` does.
    */
   async explain(text: Text, options: ExplainOptions = {}): Promise<Explanation> {
     const [prediction] = await this.classify([text], options);
@@ -94,9 +94,9 @@ export class Classifier {
     return { prediction: prediction!, words };
   }
 
-  /** The ids that the graph sees for each text. Throws InputError. */
+  /** The ids that the graph sees for each text. Throws DataError. */
   tokenize(texts: readonly Text[]): TokenRow[] {
-    if (!Array.isArray(texts)) throw new InputError(`texts: found a ${typeof texts}, expected an array of texts.`);
+    if (!Array.isArray(texts)) throw new DataError(`texts: found a ${typeof texts}, expected an array of texts.`);
     return texts.map((text, index) => this.rows.row(text, index));
   }
 
@@ -135,7 +135,7 @@ export type Source = string | URL | readonly File[] | Blob | ArrayBuffer | Uint8
  *     const [answer] = await classifier.classify(["my thermostat is stuck on the logo"]);
  *
  * Throws BundleError where the bundle is refused (the message says which file and why), PlatformError where the browser lacks
- * what is needed, UsageError where `source` is none of these.
+ * what is needed, ConfigError where `source` is none of these.
  */
 export async function load(source: Source, options: LoadOptions = {}): Promise<Classifier> {
   return Classifier.open(bundleAt(source), options);
@@ -165,7 +165,7 @@ function bundleAt(source: Source): BundleFolder | PackedBundle {
 function addressOf(source: string | URL): URL {
   const base = (globalThis as { location?: Location }).location?.href;
   if (!URL.canParse(String(source), base)) {
-    throw new UsageError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle.`);
+    throw new ConfigError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle.`);
   }
   return new URL(source, base);
 }

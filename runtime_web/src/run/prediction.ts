@@ -1,4 +1,4 @@
-import { InputError } from "../errors.js";
+import { DataError } from "../errors.js";
 
 /** What a classifier says of one text. */
 export interface Prediction {
@@ -23,13 +23,13 @@ export interface DecisionRule {
   readonly scopeThreshold: number | null;
 }
 
-/** Returns a threshold that is null or in [0, 1]. Throws InputError. */
+/** Returns a threshold that is null or in [0, 1]. Throws DataError. */
 export function checkThreshold(threshold: number | null): number | null {
   if (threshold === null || (threshold >= 0 && threshold <= 1)) return threshold;
-  throw new InputError(`threshold: found ${threshold}, expected a probability from 0 to 1.`);
+  throw new DataError(`threshold: found ${threshold}, expected a probability from 0 to 1.`);
 }
 
-/** Turns one row of probabilities into an answer; the first of equal labels wins. Throws InputError. */
+/** Turns one row of probabilities into an answer; the first of equal labels wins. Throws DataError. */
 export function decide(
   rule: DecisionRule,
   probs: Float32Array,
@@ -38,7 +38,7 @@ export function decide(
   index: number,
 ): Prediction {
   if (!probs.every(Number.isFinite) || (scope !== null && !Number.isFinite(scope))) {
-    throw new InputError(`texts[${index}]: the graph gave probabilities that are not finite. Verify the bundle.`);
+    throw new DataError(`texts[${index}]: the graph gave probabilities that are not finite. Verify the bundle.`);
   }
   let best = 0;
   for (let i = 1; i < probs.length; i += 1) if (probs[i]! > probs[best]!) best = i;

@@ -1,6 +1,6 @@
 // The ids of one input, laid out as docs/bundle_format.md says.
 
-import { InputError } from "../errors.js";
+import { DataError } from "../errors.js";
 import type { TokenLayout } from "../bundle/manifest.js";
 import type { PiecedWord, WordPiece } from "./wordpiece.js";
 
@@ -43,7 +43,7 @@ export class RowMaker {
     return [...prefixIds, ...infixIds, ...suffixIds, padId].reduce((largest, id) => Math.max(largest, id), this.tokenizer.largestId);
   }
 
-  /** The row of `texts[index]`. Throws InputError where it is not what the bundle takes. */
+  /** The row of `texts[index]`. Throws DataError where it is not what the bundle takes. */
   row(text: unknown, index: number): TokenRow {
     const { prefixIds, infixIds, suffixIds, secondTypeId } = this.layout;
     const parts = this.parts(text, index);
@@ -59,7 +59,7 @@ export class RowMaker {
     };
   }
 
-  /** The words that the row of a text holds, in its order. Throws InputError. */
+  /** The words that the row of a text holds, in its order. Throws DataError. */
   words(text: unknown): Word[] {
     const words: Word[] = [];
     let at = this.layout.prefixIds.length;
@@ -80,12 +80,12 @@ export class RowMaker {
     const { prefixIds, infixIds, suffixIds, maxLengthTokens } = this.layout;
     const budget = maxLengthTokens - prefixIds.length - suffixIds.length;
     if (!this.textPair) {
-      if (typeof text !== "string") throw new InputError(`texts[${index}]: found ${kind(text)}, expected a string.`);
+      if (typeof text !== "string") throw new DataError(`texts[${index}]: found ${kind(text)}, expected a string.`);
       const part = this.part(text);
       return [{ ...part, kept: Math.min(part.count, budget) }];
     }
     if (!Array.isArray(text) || text.length !== 2 || !text.every((part) => typeof part === "string")) {
-      throw new InputError(`texts[${index}]: found ${kind(text)}, expected two strings: this bundle classifies pairs.`);
+      throw new DataError(`texts[${index}]: found ${kind(text)}, expected two strings: this bundle classifies pairs.`);
     }
     const [first, second] = [this.part(text[0]!), this.part(text[1]!)];
     const kept = longestFirst(first.count, second.count, budget - infixIds.length);

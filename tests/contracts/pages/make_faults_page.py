@@ -14,7 +14,7 @@ from pathlib import Path
 from written_page import write_or_check
 
 from crosstune.core.errors import ConfigError
-from crosstune.core.toml_text import parse_toml
+from crosstune.core.strict_text import parse_toml
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = Path(__file__).with_name("fault_rows.toml")

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crosstune.backbone import frozen as backbone_module
-from crosstune.backbone.frozen import FrozenBackbone, TokenSpec, longest_first
+from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.core.errors import BackboneError, ConfigError, MissingExtraError
+from crosstune.core.token_layout import TokenLayout, longest_first
 from tests.conftest import make_tiny_backbone
 from tests.tolerances import STATES_PADDED
 
@@ -59,7 +61,7 @@ def without_special(text):
 
 def spec_of_length(backbone, length):
     spec = backbone.tokens
-    return TokenSpec(spec.prefix_ids, spec.infix_ids, spec.suffix_ids, spec.pad_id, spec.second_type_id, length)
+    return replace(spec, max_length_tokens=length)
 
 
 @given(text=texts.map(without_special), length=st.integers(8, 64))
@@ -117,7 +119,7 @@ def test_unpaired_surrogates_become_the_replacement_character(tiny_backbone, min
 
 
 def test_the_layout_is_that_of_bert(minilm):
-    assert minilm.tokens == TokenSpec((101,), (102,), (102,), 0, 1, 256)
+    assert minilm.tokens == TokenLayout(256, (101,), (102,), (102,), 0, second_type_id=1)
     assert (minilm.hidden_size, minilm.layer_count, minilm.has_token_types) == (384, 6, True)
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.core.strict_text import parse_json, read_text
-from crosstune.core.toml_text import parse_toml
+from crosstune.core.strict_text import parse_json, parse_toml, read_text
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -12,11 +12,10 @@ import sys
 import numpy as np
 import pytest
 
-from crosstune.core.errors import ResourceError
+from crosstune.core.errors import ConfigError, ResourceError
 from crosstune_export.bench.latency import LatencyRow, measure
 from crosstune_export.bench.processes import COLD_STARTS, bundle_process
 from crosstune_export.bench.report import report_page
-from crosstune_export.errors import UsageError
 from tests.fixtures.report_pages import read_page
 
 
@@ -30,7 +29,7 @@ def test_rows_of_bundles_side_by_side(tmp_path, tiny_bundle_dir, tiny_fp32_bundl
         lengths=(8, 16),
         batch_sizes=(1, 2),
         rounds=7,
-        report=lambda *said: heard.append(said),
+        progress=lambda *said: heard.append(said),
     )
     starts = 2 * COLD_STARTS
     assert heard == [
@@ -98,7 +97,7 @@ def test_a_process_that_ends_is_an_error(tiny_bundle_dir):
     ],
 )
 def test_settings_out_of_range(tiny_bundle_dir, settings, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         measure([str(tiny_bundle_dir)], **settings)
     assert str(caught.value) == message
 

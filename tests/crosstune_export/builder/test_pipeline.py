@@ -14,7 +14,7 @@ import pytest
 
 from crosstune import BackboneError, LabelSet, OutputExistsError, TrainConfig, load_checkpoint, train
 from crosstune.training import predict_proba
-from crosstune_export import Classifier, GateError, UsageError
+from crosstune_export import Classifier, ConfigError, GateError
 from crosstune_export.builder import parity, pipeline
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.builder.targets.triton import check_repository
@@ -160,9 +160,9 @@ def test_output_exists(tmp_path, tiny_checkpoint_dir):
 def test_outputs_inside_the_bundle(tmp_path, tiny_checkpoint_dir):
     target = tmp_path / "x.bundle"
     inside = f"is inside the bundle {target}, which holds its five files alone. Choose another"
-    with pytest.raises(UsageError, match=re.escape(f"{target / 'r.html'}: {inside} report.")):
+    with pytest.raises(ConfigError, match=re.escape(f"{target / 'r.html'}: {inside} report.")):
         build(tiny_checkpoint_dir, target, replace(FP32, report=target / "r.html"))
-    with pytest.raises(UsageError, match=re.escape(f"{target / 'models'}: {inside} Triton repository.")):
+    with pytest.raises(ConfigError, match=re.escape(f"{target / 'models'}: {inside} Triton repository.")):
         check_repository(target / "models", target, force=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -228,7 +228,7 @@ def test_another_backbone(tmp_path, tiny_checkpoint_dir, tiny_backbone_dir):
     ],
 )
 def test_settings_out_of_range(tmp_path, tiny_checkpoint_dir, config, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         build(tiny_checkpoint_dir, tmp_path / "x.bundle", config)
     assert str(caught.value) == message
 

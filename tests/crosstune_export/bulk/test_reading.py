@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from crosstune_export import InputError, UsageError
+from crosstune_export import ConfigError, DataError
 from crosstune_export.bulk import lines, windows
 from crosstune_export.bulk.decode import BadRow, Columns, decode, output_name
 from crosstune_export.bulk.lines import csv_records, numbered_lines
@@ -94,7 +94,7 @@ def test_sources_that_are_not_there(tmp_path, monkeypatch):
         ),
         (["*.csv"], "*.csv: no such file, expected at least one. Check the pattern."),
     ):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(DataError) as caught:
             find_sources(names)
         assert str(caught.value) == message
 
@@ -105,7 +105,7 @@ def test_a_file_without_permission(tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_bytes(b"text\n")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(
-        InputError, match=r"t\.csv: cannot be read \(Permission denied\), expected a file\. Check the path\.$"
+        DataError, match=r"t\.csv: cannot be read \(Permission denied\), expected a file\. Check the path\.$"
     ):
         find_sources([str(tmp_path / "t.csv")])
 
@@ -119,7 +119,7 @@ def test_sources_that_make_no_sense(tmp_path):
             f"{tmp_path}/a.parquet.gz: a Parquet file in gzip, expected it plain. Run: gunzip {tmp_path}/a.parquet.gz",
         ),
     ):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(ConfigError) as caught:
             find_sources(names)
         assert str(caught.value) == message
 
@@ -301,7 +301,7 @@ def test_an_open_quote_does_not_swallow_more_than_a_row_may_hold(read, monkeypat
 @pytest.mark.fault("A7")
 def test_bad_headers(tmp_path, data, message):
     (tmp_path / "t.csv").write_bytes(data)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(tmp_path / "t.csv"), "csv"), "text"))
     assert str(caught.value) == f"{tmp_path / 't.csv'}" + (message if message[0] == ":" else f": {message}")
 
@@ -313,7 +313,7 @@ def test_bad_headers(tmp_path, data, message):
 def test_broken_gzip(tmp_path, damage):
     path = tmp_path / "t.txt.gz"
     path.write_bytes(damage(gzip.compress(os.urandom(3000).hex().encode(), mtime=0)))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(path), "text", True), "text"))
     assert re.fullmatch(rf"{path}: not a whole gzip file \(.+\)\. Copy or compress it again\.", str(caught.value))
 
@@ -343,7 +343,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path):
     next(reading)
     with path.open("ab") as sink:
         sink.write(b"two\n")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(reading)
     assert str(caught.value) == f"{path}: changed while it was read. Run again when nothing writes to it."
 
@@ -385,7 +385,7 @@ def test_parquet(tmp_path):
     assert bad[0] == BadRow(path, 8, "no string 'text', found fields 'n', 'text', 'label'. Give every row text.", 7)
     assert [row.row for row in bad] == list(range(8, 2501, 100))
     assert decoded[0].carried.schema.names == ["n", "text", "input_label"]
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(read_windows(source, "body"))
     assert str(caught.value) == (
         f"{path}: columns n, text, label, expected body. Give the name of the column with --text-column."
@@ -395,7 +395,7 @@ def test_parquet(tmp_path):
 def test_not_parquet(tmp_path):
     path = tmp_path / "t.parquet"
     path.write_bytes(json.dumps({"text": "a"}).encode())
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(path), "parquet"), "text"))
     assert re.fullmatch(rf"{path}: not a Parquet file \(.+\)\. Check the format\.", str(caught.value))
 
@@ -403,6 +403,6 @@ def test_not_parquet(tmp_path):
 def test_a_column_of_parquet_twice(tmp_path):
     path = tmp_path / "t.parquet"
     parquet.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "n", "n"]), path)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(path), "parquet"), "text"))
     assert str(caught.value) == f"{path}: column 'n' stands there more than once. Name each column differently."

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from crosstune_export import BundleIntegrityError, Classifier, UsageError
+from crosstune_export import BundleIntegrityError, Classifier, ConfigError
 from crosstune_export.bundle.archive import MEMBERS
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.packing import pack, unpack
@@ -119,7 +119,7 @@ def test_messages(tmp_path, packed):
 
 def test_labels_of_a_packed_bundle_are_not_edited(tmp_path, packed):
     path = shutil.copy(packed, tmp_path / "x.zip")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         rename_label(path, "praise", "thanks")
     assert str(caught.value) == f"{path}: is a packed bundle, expected a folder. Run crosstune-export unpack first."
     assert path.read_bytes() == packed.read_bytes()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from crosstune_export import BundleContentError, Classifier, InputError
+from crosstune_export import BundleContentError, Classifier, DataError
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.label_bank import LabelBank, read_bank, with_bank, with_metadata
 from crosstune_export.bundle.onnx_wire import bytes_field, fields, number_field
@@ -263,7 +263,7 @@ def test_equal_edits_give_equal_bytes(tmp_path, tiny_bundle_dir):
 )
 def test_refused_edits_change_nothing(bundle, edit, message):
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         edit(bundle)
     assert str(caught.value) == message.format(bundle)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
@@ -271,14 +271,14 @@ def test_refused_edits_change_nothing(bundle, edit, message):
 
 def test_two_labels_must_stay(bundle):
     remove_label(bundle, "praise")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         remove_label(bundle, "billing")
     assert str(caught.value) == "label: 'billing' is one of two, expected at least 2 to stay. Add another one first."
 
 
 def test_a_head_without_a_prior(tmp_path, paper_bundle_dir):
     bundle = shutil.copytree(paper_bundle_dir, tmp_path / "p.bundle")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         add_label(bundle, "weather", ["rain"])
     assert str(caught.value) == (
         f"{bundle}: its head cannot take a label from a description, expected the default head. "

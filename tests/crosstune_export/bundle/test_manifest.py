@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosstune.core.labels import Label
+from crosstune.core.token_layout import TokenLayout
 from crosstune_export import BundleContentError, BundleIntegrityError, BundleVersionError
 from crosstune_export.bundle.manifest import (
     SIZE_LIMITS,
     BundleManifest,
     FileEntry,
     GraphFacts,
-    LabelEntry,
-    TokenLayout,
     digest_of,
     manifest_bytes,
     parse_manifest,
@@ -26,7 +26,7 @@ from crosstune_export.bundle.manifest import (
 MANIFEST = BundleManifest(
     name="small",
     producer={"crosstune-export": "0.1.0"},
-    labels=(LabelEntry("a", ("one",)), LabelEntry("b", ("two", "deux"))),
+    labels=(Label("a", ("one",)), Label("b", ("two", "deux"))),
     text_pair=False,
     tokens=TokenLayout(16, (2,), (3,), (3,), 0),
     graph=GraphFacts(("input_ids", "attention_mask"), ("probs", "text_vector"), "fp32", 18, 10, "1.20.0", (), 8),
@@ -76,7 +76,7 @@ def test_digest_is_what_the_specification_says():
 )
 def test_any_names_survive(names, description, threshold):
     names = [*names, "__proto__", "null"] if not {"__proto__", "null"} & set(names) else names
-    labels = tuple(LabelEntry(name, (description,)) for name in names)
+    labels = tuple(Label(name, (description,)) for name in names)
     manifest = replace(MANIFEST, labels=labels, threshold=threshold)
     assert parse_manifest(manifest_bytes(manifest), "here") == manifest
 
@@ -86,7 +86,7 @@ def test_any_names_survive(names, description, threshold):
     "name", ["__proto__", "constructor", "", " ", "\x00", "\ud800", "a" * 100_000, "\u202e", "null", '"']
 )
 def test_odd_names_survive(name):
-    manifest = replace(MANIFEST, labels=(LabelEntry(name, (name,)), LabelEntry("another", ("x",))))
+    manifest = replace(MANIFEST, labels=(Label(name, (name,)), Label("another", ("x",))))
     assert parse_manifest(manifest_bytes(manifest), "here").label_names == (name, "another")
 
 

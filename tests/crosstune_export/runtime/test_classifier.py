@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crosstune_export import BundleContentError, Classifier, InputError, UsageError
+from crosstune_export import BundleContentError, Classifier, ConfigError, DataError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import manifest_bytes
 from crosstune_export.runtime.prediction import check_threshold, decide
@@ -65,7 +65,7 @@ def test_bad_arguments(classifier):
         (lambda: classifier.classify(["a", None]), "texts[1]: found None, expected a string."),
         (lambda: classifier.classify(["a"], threshold=2), "threshold: found 2, expected a probability from 0 to 1."),
     ):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(DataError) as caught:
             call()
         assert str(caught.value) == message
 
@@ -80,14 +80,14 @@ def test_a_pickle_answers_as_it_does(int8_classifier, tmp_path, tiny_bundle_dir)
 
 
 def test_providers_are_a_list(tiny_bundle_dir):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Classifier.load(tiny_bundle_dir, providers="CPUExecutionProvider")
     assert str(caught.value) == "providers: found the string 'CPUExecutionProvider', expected a list of names."
 
 
 @pytest.mark.parametrize("threads", [0, 257, 10**30])
 def test_threads_out_of_range(tiny_bundle_dir, threads):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Classifier.load(tiny_bundle_dir, threads=threads)
     assert str(caught.value) == f"threads: found {threads}, expected 1 to 256."
 
@@ -197,7 +197,7 @@ def test_the_first_of_equal_labels_wins():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_probabilities_that_are_not_finite(bad):
     probs = np.array([[0.5, 0.5], [bad, 0.5]], np.float32)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         decide(probs, [False, False], ["a", "b"], None)
     assert str(caught.value) == "texts[1]: the graph gave probabilities that are not finite. Verify the bundle."
 
@@ -210,7 +210,7 @@ def test_thresholds_that_are_fine(value):
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_thresholds_that_are_not(value):
-    with pytest.raises(InputError):
+    with pytest.raises(DataError):
         check_threshold(value)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune_export import Classifier, InputError
+from crosstune_export import Classifier, DataError
 from crosstune_export.runtime.explanation import log_odds
 from tests.crosstune_export.runtime.test_tokenization import pairs, single  # noqa: F401
 
@@ -98,5 +98,5 @@ def test_words_beyond_the_limit_are_not_there(tiny_fp32_bundle_dir):
 
 
 def test_what_is_no_text(tiny_fp32_bundle_dir):
-    with pytest.raises(InputError, match=r"^texts\[0\]: found int, expected a string\.$"):
+    with pytest.raises(DataError, match=r"^texts\[0\]: found int, expected a string\.$"):
         Classifier.load(tiny_fp32_bundle_dir).explain(3)

@@ -11,9 +11,9 @@ from importlib import metadata
 import onnx
 import pytest
 
-from crosstune_export import BundleContentError, BundleVersionError, Classifier, ProviderError, UsageError
+from crosstune.core.labels import Label
+from crosstune_export import BundleContentError, BundleVersionError, Classifier, ConfigError, ProviderError
 from crosstune_export.bundle.files import read_bundle
-from crosstune_export.bundle.manifest import LabelEntry
 from crosstune_export.bundle.write import write_bundle
 from crosstune_export.runtime import session
 from crosstune_export.runtime.session import open_session
@@ -143,7 +143,7 @@ def test_other_threads_print_where_they_want_while_a_bundle_loads(tiny_bundle_di
 
 @pytest.mark.parametrize("allow_fallback", [True, False])
 def test_no_provider(tiny_bundle_dir, allow_fallback):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Classifier.load(tiny_bundle_dir, providers=[], allow_fallback=allow_fallback)
     assert str(caught.value) == "providers: found none, expected at least one, such as CPUExecutionProvider."
 
@@ -246,7 +246,7 @@ def resigned(folder, tiny_fp32_bundle_dir, manifest=None, model=None):
 @pytest.mark.parametrize("count", [2, 4])
 def test_as_many_labels_as_columns(tmp_path, tiny_fp32_bundle_dir, count):
     manifest = read_bundle(tiny_fp32_bundle_dir).manifest
-    labels = (*manifest.labels, LabelEntry("fourth", ("one too many",)))[:count]
+    labels = (*manifest.labels, Label("fourth", ("one too many",)))[:count]
     folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, replace(manifest, labels=labels))
     with pytest.raises(BundleContentError) as caught:
         Classifier.load(folder)

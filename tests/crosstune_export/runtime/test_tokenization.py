@@ -7,13 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from crosstune.backbone.frozen import MAX_TEXT_BYTES
-from crosstune.backbone.frozen import longest_first as training_longest_first
+from crosstune.core.token_layout import MAX_TEXT_BYTES, TokenLayout, longest_first
 from crosstune.data.examples import read_examples
-from crosstune_export import BundleContentError, InputError
+from crosstune_export import BundleContentError, DataError
 from crosstune_export.builder.probe_inputs import PROBES
-from crosstune_export.bundle.manifest import TokenLayout
-from crosstune_export.runtime.tokenization import TextTokenizer, longest_first
+from crosstune_export.runtime.tokenization import TextTokenizer
 
 
 def layout_of(backbone, **changes):
@@ -216,7 +214,6 @@ def test_longest_first_is_the_librarys(first, second, budget):
     tokenizer.enable_truncation(budget, strategy="longest_first")
     ids = tokenizer.encode("a " * first, "b " * second).ids
     assert longest_first(first, second, budget) == (ids.count(0), ids.count(1))
-    assert training_longest_first(first, second, budget) == longest_first(first, second, budget)
 
 
 def test_probes_of_minilm(minilm):
@@ -260,7 +257,7 @@ def test_unpaired_surrogates_become_the_replacement_character(single):
 @pytest.mark.fault("H2", "H6")
 @pytest.mark.parametrize(("value", "kind"), [(None, "None"), (3, "int"), (b"x", "bytes"), (["a", "b"], "list")])
 def test_items_that_are_no_text(single, value, kind):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         single.rows(["fine", value])
     assert str(caught.value) == f"texts[1]: found {kind}, expected a string."
 
@@ -268,7 +265,7 @@ def test_items_that_are_no_text(single, value, kind):
 @pytest.mark.fault("H2")
 @pytest.mark.parametrize(("value", "kind"), [("one", "str"), (("a",), "tuple"), (("a", 2), "tuple"), (None, "None")])
 def test_items_that_are_no_pair(pairs, value, kind):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         pairs.rows([("a", "b"), value])
     assert str(caught.value) == f"texts[1]: found {kind}, expected two strings: this bundle classifies pairs."
 

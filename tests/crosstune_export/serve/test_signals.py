@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crosstune_export import Classifier, UsageError
+from crosstune_export import Classifier, ConfigError
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.listening import listen, take_all, turn_away
 from tests.crosstune_export.serve.conftest import PATIENCE_S, answer_on, ask, post, read_all, socket_to
@@ -212,6 +212,6 @@ def test_a_host_that_is_none(tiny_bundle_dir):
     ],
 )
 def test_limits_that_make_no_sense(limits, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         ServeLimits(**limits)
     assert str(caught.value) == message

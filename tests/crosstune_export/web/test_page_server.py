@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from crosstune_export import BundleIntegrityError, MissingExtraError, UsageError
+from crosstune_export import BundleIntegrityError, ConfigError, MissingExtraError
 from crosstune_export.bundle.packing import pack
 from crosstune_export.web.page_server import ServedFile, make_server, served_files
 from tests.runtime_web.page_fixtures import serving
@@ -109,7 +109,7 @@ def test_a_bad_bundle_is_not_served(page, tmp_path):
 def test_a_port_that_is_taken():
     with make_server({}, "127.0.0.1", 0) as server:
         port = server.server_address[1]
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(ConfigError) as caught:
             make_server({}, "127.0.0.1", port)
     assert str(caught.value) == (
         f"127.0.0.1:{port}: cannot listen there (Address already in use). Give another --host or --port; 0 takes a free port."

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from crosstune import BackboneError, load_checkpoint
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.training import predict_proba
-from crosstune_export import Classifier, GateError, MissingExtraError, UsageError
+from crosstune_export import Classifier, ConfigError, GateError, MissingExtraError
 from crosstune_export.builder.exporters.foreign_graph import export_by_optimum
 from crosstune_export.builder.pipeline import BuildConfig, build
 from tests import tolerances
@@ -179,7 +179,7 @@ def test_folders_without_a_graph(tmp_path, tiny_checkpoint_dir, content, message
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, tiny_checkpoint_dir, config, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(**config))
     assert str(caught.value) == message
 

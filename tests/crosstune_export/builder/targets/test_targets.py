@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from crosstune_export import Classifier, GateError, UsageError
+from crosstune_export import Classifier, ConfigError, GateError
 from crosstune_export.builder.exporters.runtime_target import runtime_target
 from crosstune_export.builder.passes import half_precision
 from crosstune_export.builder.pipeline import BuildConfig, build
@@ -38,7 +38,7 @@ def test_versions(version, ir_version, written):
 
 @pytest.mark.parametrize("version", ["", "1", "1.20.0.1", "one", "1.20rc1"])
 def test_what_is_no_version(version):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         runtime_target(version)
     assert str(caught.value) == f"onnxruntime: found {version!r}, expected a version such as 1.20."
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import openai
 
-from crosstune.augment.endpoint import Endpoint, is_on_this_machine
+from crosstune.augmentation.endpoint import Endpoint, is_on_this_machine
 
 #: Largest body of a response; the longest answer that is asked for is a hundredth of it.
 MAX_BODY_BYTES = 4 << 20

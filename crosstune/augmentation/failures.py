@@ -6,7 +6,7 @@ import email.utils
 import time
 from typing import TYPE_CHECKING
 
-from crosstune.augment.endpoint import Endpoint
+from crosstune.augmentation.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import openai

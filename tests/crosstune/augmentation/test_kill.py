@@ -19,9 +19,9 @@ from collections import Counter
 
 import pytest
 
-from crosstune.augment.cache import AnswerCache
-from tests.crosstune.augment.conftest import KEY
-from tests.crosstune.augment.llm_server import good
+from crosstune.augmentation.cache import AnswerCache
+from tests.crosstune.augmentation.conftest import KEY
+from tests.crosstune.augmentation.llm_server import good
 
 KILLS = 30
 CONCURRENCY = 4
@@ -29,9 +29,9 @@ RUNS_OF_ONE_PROCESS = """
 import os, sys
 from pathlib import Path
 from crosstune import LabelSet, read_examples
-from crosstune.augment import AugmentConfig, augment, plan_requests
-from crosstune.augment.endpoint import Endpoint
-import crosstune.augment.client
+from crosstune.augmentation import AugmentConfig, augment, plan_requests
+from crosstune.augmentation.endpoint import Endpoint
+import crosstune.augmentation.client
 base_url, train, cache, concurrency = sys.argv[1:5]
 labels = LabelSet.from_mapping({"shipping": "where a parcel is", "billing": "a charge", "praise": "kind words"})
 examples = read_examples(train)

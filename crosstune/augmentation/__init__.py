@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crosstune.augment.augment import AugmentAccount, AugmentConfig, AugmentResult, augment
-from crosstune.augment.plan import AugmentPlan, plan_requests
+from crosstune.augmentation.augment import AugmentAccount, AugmentConfig, AugmentResult, augment
+from crosstune.augmentation.plan import AugmentPlan, plan_requests
 
 __all__ = ["AugmentAccount", "AugmentConfig", "AugmentPlan", "AugmentResult", "augment", "plan_requests"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from crosstune.augment.prompts import canary
+from crosstune.augmentation.prompts import canary
 from tests.cli.conftest import Outcome, jsonl, run_app, task  # noqa: F401 - fixtures
-from tests.crosstune.augment.llm_server import LlmServer
+from tests.crosstune.augmentation.llm_server import LlmServer
 
 KEY = "sk-canary-4f1d7c2e9b8a6053"
 
@@ -50,7 +50,7 @@ def server():
 @pytest.fixture
 def augment(run_app, task, monkeypatch) -> Callable[..., Ran]:  # noqa: F811
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr("crosstune.augment.generator.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("crosstune.augmentation.generator.FIRST_PAUSE_S", 0.01)
     for name in ("OPENAI_BASE_URL", "OPENAI_ORG_ID", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-program")

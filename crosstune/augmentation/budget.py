@@ -9,8 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.core.strict_text import Json, read_text
-from crosstune.core.toml_text import parse_toml
+from crosstune.core.strict_text import Json, parse_toml, read_text
 
 MILLION = Decimal(1_000_000)
 #: Tokens that a server may put around each message of a chat.

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from crosstune import CrossTuneWarning
-from crosstune.augment.answers import Answer
-from crosstune.augment.cache import AnswerCache
+from crosstune.augmentation.answers import Answer
+from crosstune.augmentation.cache import AnswerCache
 from crosstune.core.errors import ResourceError
 
 ANSWERS = st.builds(
@@ -86,7 +86,7 @@ def test_damage_anywhere_costs_no_more_than_the_damaged_pages(tmp_path, place):
 def test_one_process_at_a_time(tmp_path):
     path = tmp_path / "a.sqlite"
     code = (
-        "import sys, pathlib\nfrom crosstune.augment.cache import AnswerCache\n"
+        "import sys, pathlib\nfrom crosstune.augmentation.cache import AnswerCache\n"
         "with AnswerCache(pathlib.Path(sys.argv[1])):\n    print('mine', flush=True)\n    sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

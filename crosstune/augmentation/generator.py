@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from crosstune.augment.answers import Answer, answer_from_body
-from crosstune.augment.budget import TOKENS_AROUND_MESSAGE, Budget, Price
-from crosstune.augment.cache import AnswerCache
-from crosstune.augment.endpoint import Endpoint
-from crosstune.augment.failures import FailedSendError, connection_failure, said, status_failure
-from crosstune.augment.plan import GenerationRequest
+from crosstune.augmentation.answers import Answer, answer_from_body
+from crosstune.augmentation.budget import TOKENS_AROUND_MESSAGE, Budget, Price
+from crosstune.augmentation.cache import AnswerCache
+from crosstune.augmentation.endpoint import Endpoint
+from crosstune.augmentation.failures import FailedSendError, connection_failure, said, status_failure
+from crosstune.augmentation.plan import GenerationRequest
 from crosstune.core.errors import DataError, GenerationError
 from crosstune.core.strict_text import Json, parse_json
 
@@ -83,7 +83,7 @@ class Generator:
         self.endpoint, self.model, self.temperature = endpoint, model, temperature
         self.cache, self.budget, self.price, self.limits = cache, budget, price, limits
         self.tally = Tally()
-        from crosstune.augment.client import open_client
+        from crosstune.augmentation.client import open_client
 
         self._client = open_client(endpoint)
         self._sleep = sleep
@@ -159,7 +159,7 @@ class Generator:
         """One send, again at once where the server refuses a parameter by name; the answer is cached when this returns."""
         import openai
 
-        from crosstune.augment.client import OversizedBodyError
+        from crosstune.augmentation.client import OversizedBodyError
 
         while True:
             body = self._body(request, key)

@@ -70,7 +70,7 @@ class Endpoint:
 
     def without_secrets(self, text: str) -> str:
         """The text with the key and the canary taken out, in every spelling that a server may echo."""
-        from crosstune.augment.prompts import canary
+        from crosstune.augmentation.prompts import canary
 
         for secret in (self.key, canary()):
             if len(secret) >= 8:

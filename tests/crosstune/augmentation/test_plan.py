@@ -8,11 +8,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.augment.plan import SHOTS_PER_PROMPT, TEXTS_PER_REQUEST, plan_requests
-from crosstune.augment.prompts import PROMPT_VERSION, build_messages, canary, instructions
+from crosstune.augmentation.plan import SHOTS_PER_PROMPT, TEXTS_PER_REQUEST, plan_requests
+from crosstune.augmentation.prompts import PROMPT_VERSION, build_messages, canary, instructions
 from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.labels import Label
 from crosstune.data.examples import Example
-from crosstune.data.labels import Label
 
 WILD = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80)
 
@@ -33,7 +33,7 @@ def test_data_stands_in_a_prompt_as_json_strings_and_nowhere_else(name, descript
 
 
 def test_the_prompt_files_are_a_version_that_can_be_read(repo_root):
-    folder = repo_root / "crosstune" / "augment" / "prompts" / PROMPT_VERSION
+    folder = repo_root / "crosstune" / "augmentation" / "prompts" / PROMPT_VERSION
     assert sorted(path.name for path in folder.iterdir()) == ["system.txt", "user.txt"]
     assert canary() in instructions()[0]
     assert canary() not in instructions()[1]

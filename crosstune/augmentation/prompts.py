@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
-from crosstune.data.labels import Label
+from crosstune.core.labels import Label
 
 PROMPT_VERSION = "v1"
 
@@ -65,4 +65,6 @@ def _quoted(texts: Sequence[str]) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("crosstune.augment").joinpath("prompts", PROMPT_VERSION, name).read_text("utf-8").strip()
+    return (
+        resources.files("crosstune.augmentation").joinpath("prompts", PROMPT_VERSION, name).read_text("utf-8").strip()
+    )

@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.augment.screening import REASONS, SAME_SHARE, Screen
+from crosstune.augmentation.screening import REASONS, SAME_SHARE, Screen
 
 SHOTS = [
     "Where is my parcel? It should have been here on Monday, and nobody answers the phone.",

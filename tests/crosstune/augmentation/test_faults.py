@@ -17,12 +17,12 @@ import time
 
 import pytest
 
-from crosstune.augment.client import MAX_BODY_BYTES
-from crosstune.augment.prompts import canary
+from crosstune.augmentation.client import MAX_BODY_BYTES
+from crosstune.augmentation.prompts import canary
 from tests.cli.conftest import jsonl
 from tests.conftest import TINY_TEXTS
-from tests.crosstune.augment.conftest import KEY
-from tests.crosstune.augment.llm_server import Reply, completion, failure, good, good_texts
+from tests.crosstune.augmentation.conftest import KEY
+from tests.crosstune.augmentation.llm_server import Reply, completion, failure, good, good_texts
 
 LABELS = list(TINY_TEXTS)
 HTML = b"<html><body>Please sign in to the hotel's network</body></html>"
@@ -152,7 +152,7 @@ def test_d4_a_wait_that_is_too_long(augment, server, task):
 
 @pytest.mark.fault("D4")
 def test_d4_a_wait_that_is_short_is_waited(augment, server, monkeypatch):
-    monkeypatch.setattr("crosstune.augment.generator.random.random", lambda: 0.0)
+    monkeypatch.setattr("crosstune.augmentation.generator.random.random", lambda: 0.0)
     running = server(
         first(failure(429, "slow down", {"Retry-After": "0"}), failure(429, "slow down", {"Retry-After": "0.01"}))
     )
@@ -598,7 +598,7 @@ def test_d20_unchanged_is_never_asked_again_and_any_change_is(augment, server):
 def test_d20_another_prompt_version_is_another_answer(augment, server, monkeypatch):
     running = server()
     augment(running)
-    monkeypatch.setattr("crosstune.augment.plan.PROMPT_VERSION", "v0")
+    monkeypatch.setattr("crosstune.augmentation.plan.PROMPT_VERSION", "v0")
     augment(running, "--force")
     assert len(running.requests) == 6
 
@@ -623,7 +623,7 @@ def test_d21_a_damaged_cache_is_moved_aside_and_what_can_be_read_is_saved(augmen
 
 @pytest.mark.fault("D21", "K5")
 def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task, monkeypatch):
-    monkeypatch.setattr("crosstune.augment.cache.AnswerCache.__init__.__kwdefaults__", {"wait_s": 0.2})
+    monkeypatch.setattr("crosstune.augmentation.cache.AnswerCache.__init__.__kwdefaults__", {"wait_s": 0.2})
     inside, leave = threading.Event(), threading.Event()
 
     def script(number, request):
@@ -632,7 +632,7 @@ def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task
         return good(request)
 
     running = server(script)
-    from crosstune.augment.cache import AnswerCache
+    from crosstune.augmentation.cache import AnswerCache
 
     cache = task.out / "g.answers.sqlite"
     holder = AnswerCache(cache)

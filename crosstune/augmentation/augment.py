@@ -9,17 +9,18 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crosstune.augment.answers import Answer, texts_in
-from crosstune.augment.budget import Budget, Price
-from crosstune.augment.cache import AnswerCache
-from crosstune.augment.endpoint import REMOVED, Endpoint
-from crosstune.augment.generator import Generator, Limits, Tally
-from crosstune.augment.plan import AugmentPlan, GenerationRequest
-from crosstune.augment.prompts import canary, instructions
-from crosstune.augment.screening import Screen
+from crosstune.augmentation.answers import Answer, texts_in
+from crosstune.augmentation.budget import Budget, Price
+from crosstune.augmentation.cache import AnswerCache
+from crosstune.augmentation.endpoint import REMOVED, Endpoint
+from crosstune.augmentation.generator import Generator, Limits, Tally
+from crosstune.augmentation.plan import AugmentPlan, GenerationRequest
+from crosstune.augmentation.prompts import canary, instructions
+from crosstune.augmentation.screening import Screen
 from crosstune.core.errors import GenerationError, RefusedLabelError
+from crosstune.core.labels import LabelSet
+from crosstune.core.progress import no_progress
 from crosstune.data.examples import FORBIDDEN, Example
-from crosstune.data.labels import LabelSet
 
 #: Reasons that only an answer as a whole can have; those of single texts are in ``screening.REASONS``.
 NOT_BOUGHT, NO_ANSWER, CUT_OFF, UNREADABLE, MISSING = "over the cap", "empty answer", "cut off", "unreadable", "missing"
@@ -84,10 +85,6 @@ class AugmentResult:
     account: AugmentAccount
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
-
-
 def augment(
     examples: Sequence[Example],
     labels: LabelSet,
@@ -96,7 +93,7 @@ def augment(
     config: AugmentConfig,
     cache_path: Path | None,
     *,
-    report: Callable[[str, int, int], None] = _silent,
+    progress: Callable[[str, int, int], None] = no_progress,
 ) -> AugmentResult:
     """Carry out a plan.
 
@@ -109,7 +106,7 @@ def augment(
         endpoint: Whom to ask.
         config: How to ask.
         cache_path: File of the cache; in memory when None.
-        report: Hears the progress.
+        progress: Called with the stage, the steps done and their total.
 
     Raises:
         GenerationError: The endpoint gave up; the message says how many answers are saved.
@@ -118,7 +115,7 @@ def augment(
         ResourceError: The cache is in use or cannot be written.
     """
     with AnswerCache(cache_path) as cache:
-        answers, generator = asyncio.run(_buy(plan, endpoint, config, cache, report))
+        answers, generator = asyncio.run(_buy(plan, endpoint, config, cache, progress))
         where = cache_path or "memory"
     result = _collect(examples, labels, plan, answers, generator)
     for label, counts in result.account.by_label.items():
@@ -135,7 +132,7 @@ async def _buy(
     endpoint: Endpoint,
     config: AugmentConfig,
     cache: AnswerCache,
-    report: Callable[[str, int, int], None],
+    progress: Callable[[str, int, int], None],
 ) -> tuple[list[Answer | None], Generator]:
     """The answer to each request of the plan; None where the budget did not reach."""
     limits = Limits(config.timeout_s, config.max_wait_s)
@@ -156,7 +153,7 @@ async def _buy(
             except GenerationError as error:
                 failures.append(error)
             done += 1
-            report("ask", done, len(plan.requests))
+            progress("ask", done, len(plan.requests))
 
     tasks = [asyncio.create_task(work()) for _ in range(min(config.concurrency, len(plan.requests)))]
     try:

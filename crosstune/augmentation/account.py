@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from crosstune.augment.augment import MORE_ROOM, AugmentConfig, AugmentResult
-from crosstune.augment.budget import TOKENS_AROUND_MESSAGE
-from crosstune.augment.endpoint import Endpoint
-from crosstune.augment.generator import MAX_UNSURE_SENDS
-from crosstune.augment.plan import AugmentPlan
-from crosstune.augment.prompts import PROMPT_VERSION
+from crosstune.augmentation.augment import MORE_ROOM, AugmentConfig, AugmentResult
+from crosstune.augmentation.budget import TOKENS_AROUND_MESSAGE
+from crosstune.augmentation.endpoint import Endpoint
+from crosstune.augmentation.generator import MAX_UNSURE_SENDS
+from crosstune.augmentation.plan import AugmentPlan
+from crosstune.augmentation.prompts import PROMPT_VERSION
 from crosstune.core.strict_text import Json
 
 #: Bytes that a token of ordinary text has; only for estimates, never for the cap.

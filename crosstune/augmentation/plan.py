@@ -8,10 +8,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from crosstune.augment.prompts import PROMPT_VERSION, Message, build_messages
+from crosstune.augmentation.prompts import PROMPT_VERSION, Message, build_messages
 from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.labels import LabelSet
 from crosstune.data.examples import Example
-from crosstune.data.labels import LabelSet
 
 TEXTS_PER_REQUEST = 5
 SHOTS_PER_PROMPT = 5

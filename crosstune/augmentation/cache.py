@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from crosstune.augment.answers import Answer
+from crosstune.augmentation.answers import Answer
 from crosstune.core.errors import AnswerCacheError, CrossTuneWarning, ResourceError
 
 SCHEMA_VERSION = 1

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.augment.answers import MAX_ANSWER_CHARACTERS, Answer, answer_from_body, texts_in
+from crosstune.augmentation.answers import MAX_ANSWER_CHARACTERS, Answer, answer_from_body, texts_in
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40), min_size=1, max_size=8)
 PROSE = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="[{"), max_size=60)
