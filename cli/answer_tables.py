@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from crosstune_cli.run import table_console
+from crosstune_cli.console import table_console
 
 if TYPE_CHECKING:
     from crosstune.core.token_layout import Text

@@ -1,4 +1,4 @@
-"""``crosstune-export bench``: how fast bundles are on this machine, as a table, as JSON and as a page."""
+"""``crosstune-export bench``: latency and memory of bundles on this machine, as a table, JSON and a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.run import progress, table_console
+from crosstune_cli.console import progress_bars, table_console
 
 if TYPE_CHECKING:
     from crosstune_export.bench.latency import LatencyRow
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
-    lengths: Annotated[str, typer.Option("--lengths", help="Tokens of a text, comma between.")] = "16,32,64,128",
-    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts a call, comma between.")] = "1",
-    threads: Annotated[str, typer.Option("--threads", help="Threads of a session, comma between.")] = "1",
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls of each combination.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File to write the rows to, as JSON.")] = None,
+    lengths: Annotated[str, typer.Option("--lengths", help="Tokens per text, separated by commas.")] = "16,32,64,128",
+    batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts per call, separated by commas.")] = "1",
+    threads: Annotated[str, typer.Option("--threads", help="Threads per session, separated by commas.")] = "1",
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls per combination.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file to write the rows to.")] = None,
     report_file: Annotated[
-        Path | None, typer.Option("--report", help="HTML page to write: latency, memory, size against accuracy.")
+        Path | None, typer.Option("--report", help="HTML report to write: latency, memory, size and accuracy.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Measure latency, text in to label out, all combinations interleaved, and cold starts and memory."""
+    """Measure latency from text to label, cold starts and memory; all combinations are timed interleaved."""
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune_export.bundle.files import require_outside
 
@@ -38,14 +38,14 @@ def bench(
     check_places({"--json": json_file, "--report": report_file}, bundles)
     from crosstune_export.bench.latency import measure
 
-    with progress() as bar:
+    with progress_bars() as progress:
         rows = measure(
             [str(path) for path in bundles],
             lengths=_numbers(lengths, "--lengths"),
             batch_sizes=_numbers(batch_sizes, "--batch-sizes"),
             threads=_numbers(threads, "--threads"),
             rounds=rounds,
-            progress=bar,
+            progress=progress,
         )
     _show(rows)
     if json_file is not None:
@@ -89,4 +89,4 @@ def _numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"{option}: found {text!r}, expected numbers with commas between.") from error
+        raise typer.BadParameter(f"{option}: found {text!r}, expected numbers separated by commas.") from error

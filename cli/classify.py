@@ -1,96 +1,103 @@
-"""``crosstune-export classify``: labels for texts of any number, without torch."""
+"""``crosstune-export classify``: labels for any number of texts, without torch."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from crosstune_cli.console import row_progress
+from crosstune_cli.options import AllowFallback, BundleFolder, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosstune_export.bulk.run import BulkOptions, BulkProgress
+    from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bulk.sources import Source
     from crosstune_export.bulk.tally import Tally
     from crosstune_export.bundle.files import BundleFiles
 
 
 def classify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: BundleFolder,
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Texts: .jsonl, .csv, .tsv, .parquet, or one a line; any but Parquet also with .gz. A folder is every such file "
-            "below it, a pattern in quotes every file that it fits; - is standard input."
+            help="Files of texts: .jsonl, .csv, .tsv, .parquet, or one text per line; all but Parquet also gzipped (.gz). "
+            "Folders are searched recursively; quoted glob patterns are expanded; - is standard input."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File to write instead of standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File to write; default: standard output.")] = None,
     file_format: Annotated[
-        str, typer.Option("--format", help="auto (by the ending of the output), jsonl, csv, tsv or parquet.")
+        str,
+        typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
     ] = "auto",
     input_format: Annotated[
         str,
         typer.Option(
-            "--input-format", help="auto (by each ending; text for standard input), jsonl, csv, tsv, parquet or text."
+            "--input-format",
+            help="Input format: auto (by each file's ending; text for standard input), jsonl, csv, tsv, parquet or text.",
         ),
     ] = "auto",
-    text_column: Annotated[str, typer.Option("--text-column", help="Column of the text.")] = "text",
+    text_column: Annotated[str, typer.Option("--text-column", help="Column that holds the text.")] = "text",
     id_column: Annotated[
         str | None,
-        typer.Option("--id-column", help="Column that names a row: every row must have it, it is written first."),
+        typer.Option("--id-column", help="Column that identifies a row; it must be in every row and is written first."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the most probable labels in probs.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Write only the N most probable labels in probs; default: all.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="No label below this probability.")
+        float | None,
+        typer.Option(
+            "--threshold", min=0, max=1, help="Give no label below this probability; default: the bundle's own rule."
+        ),
     ] = None,
     on_error: Annotated[
         str,
-        typer.Option("--on-error", help="At a bad row: fail, skip it, or record it in the file of bad rows."),
+        typer.Option("--on-error", help="What to do with a bad row: fail, skip, or record it in --bad-rows."),
     ] = "fail",
     bad_rows: Annotated[
         Path | None,
-        typer.Option("--bad-rows", help="File of bad rows, JSON Lines; OUTPUT.bad.jsonl when left out."),
+        typer.Option("--bad-rows", help="JSON Lines file of bad rows; default: OUTPUT.bad.jsonl."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run with the same options stopped.")
+        bool, typer.Option("--resume", help="Continue an interrupted run with the same options.")
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers", min=1, help="Processes, each with a session; as many as there are cores when left out."
-        ),
+        typer.Option("--workers", min=1, help="Number of processes, each with its own session; default: one per core."),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each session.")] = 1,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts in one run of the graph.")] = 8,
-    provider: Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")] = "cpu",
-    allow_fallback: Annotated[
-        bool, typer.Option("--allow-fallback", help="Run on the CPU when the provider is not to be had.")
-    ] = False,
-    engine: Annotated[str, typer.Option("--engine", help="local, or ray: the processes of a Ray cluster.")] = "local",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads per process.")] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 8,
+    provider: Provider = "cpu",
+    allow_fallback: AllowFallback = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Where the processes run: local, or ray (a Ray cluster).")
+    ] = "local",
     ray_address: Annotated[
-        str | None, typer.Option("--ray-address", help="Cluster to join; one on this machine when left out.")
+        str | None, typer.Option("--ray-address", help="Ray cluster to join; default: start one on this machine.")
     ] = None,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
-            "--spreadsheet-safe", help="CSV and TSV: an apostrophe before what a spreadsheet would run as a formula."
+            "--spreadsheet-safe",
+            help="For CSV and TSV: put an apostrophe before text that a spreadsheet would run as a formula.",
         ),
     ] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Also which words speak for which label; a run of the graph for each word."),
+        typer.Option("--explain", help="Add the evidence of each word for each label; runs the graph once per word."),
     ] = False,
     pretty: Annotated[
-        bool, typer.Option("--pretty", help="A table for people, with milliseconds, one text a call.")
+        bool, typer.Option("--pretty", help="Print a table with the time of each text instead of JSON Lines.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
 ) -> None:
-    """Label texts of any number, in the order of the input; every column of the input is carried through."""
+    """Label any number of texts, in input order; every column of the input is kept in the output."""
     from crosstune.core.outputs import check_output
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bulk.sources import find_sources
@@ -203,9 +210,9 @@ def _to_standard_output(
 
     if bad_rows is not None:
         check_output(bad_rows, force=force, what="output file")
-    with _progress() as report, contextlib.ExitStack() as stack:
+    with row_progress() as progress, contextlib.ExitStack() as stack:
         bad_sink = None if bad_rows is None else stack.enter_context(new_file(bad_rows))
-        tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), report)
+        tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), progress)
     if tally.bad:
         typer.echo(tally.lines()[0], err=True)
 
@@ -231,52 +238,17 @@ def _to_file(
     if place.journal.finished:
         tally = place.publish()
     else:
-        with place, _progress() as report:
-            tally = classify_files(bundle, sources, options, place, report)
-    _say(tally, tally.rows - before, time.monotonic() - started, bad_rows)
+        with place, row_progress() as progress:
+            tally = classify_files(bundle, sources, options, place, progress)
+    _print_summary(tally, tally.rows - before, time.monotonic() - started, bad_rows)
 
 
-def _say(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:
+def _print_summary(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:
     first, *rest = tally.lines()
     where = f", recorded in {bad_rows}" if bad_rows is not None and tally.bad else ""
     typer.echo(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s", err=True)
     for line in rest:
         typer.echo(line, err=True)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[BulkProgress]:
-    """Rows, rate and remaining time on stderr; silent where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _silent
-        return
-    columns = (
-        TextColumn("classify"),
-        BarColumn(),
-        TextColumn("{task.fields[rows]} rows"),
-        TextColumn("{task.fields[rate]:.0f} rows/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    started, first = time.monotonic(), [-1]
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None, rows=0, rate=0.0)
-
-        def report(rows: int, done: int, total: int) -> None:
-            if first[0] < 0:
-                first[0] = rows  # what an interrupted run had done is not of this one's speed
-            rate = (rows - first[0]) / (time.monotonic() - started)
-            bars.update(task, completed=done, total=total or None, rows=rows, rate=rate)
-
-        yield report
-
-
-def _silent(rows: int, done: int, total: int) -> None:
-    del rows, done, total
 
 
 def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from crosstune_cli.options import JsonOutput, Provider
 
 _MARKS = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
 
 
 def doctor(
     bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle folder to try here; the machine alone when left out.")
+        Path | None, typer.Argument(help="Bundle folder to try on this machine; default: check the machine only.")
     ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="Where it is to run: cpu or cuda.")] = "cpu",
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    provider: Provider = "cpu",
+    json_output: JsonOutput = False,
 ) -> None:
-    """Look at versions, wheels, providers, processor and threads; with a bundle, run it here. Exit code 0: nothing stands in the way."""
+    """Check versions, wheels, providers, processor and threads, and optionally run a bundle. Exit code 0 means no problem was found."""
     from crosstune_export.doctor import PROBLEM, examine
 
     findings = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from crosstune_cli.options import BundleFolder, JsonOutput
 
 if TYPE_CHECKING:
     from crosstune_export.bundle.manifest import BundleManifest
@@ -18,15 +19,12 @@ labels_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_Bundle = Annotated[Path, typer.Argument(help="Bundle folder.")]
-_Name = Annotated[str, typer.Argument(help="A label.")]
-_Descriptions = Annotated[list[str], typer.Argument(help="What it means: one sentence or more.")]
+_Name = Annotated[str, typer.Argument(help="Name of the label.")]
+_Descriptions = Annotated[list[str], typer.Argument(help="One or more sentences that describe the label.")]
 
 
 @labels_app.command("list")
-def list_labels(
-    bundle: _Bundle, json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
-) -> None:
+def list_labels(bundle: BundleFolder, json_output: JsonOutput = False) -> None:
     """Show the labels and their descriptions."""
     from crosstune_export.bundle.files import read_bundle
 
@@ -40,36 +38,36 @@ def list_labels(
 
 
 @labels_app.command("add")
-def add(bundle: _Bundle, name: _Name, descriptions: _Descriptions) -> None:
-    """Add a label that its description alone makes known; the other labels score as before."""
+def add(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
+    """Add a label, known by its description only; the scores of the other labels do not change."""
     from crosstune_export.edit.labels import add_label
 
-    _say(bundle, add_label(bundle, name, descriptions))
+    _print_labels(bundle, add_label(bundle, name, descriptions))
 
 
 @labels_app.command("rename")
-def rename(bundle: _Bundle, name: _Name, new: Annotated[str, typer.Argument(help="Its new name.")]) -> None:
-    """Give a label another name."""
+def rename(bundle: BundleFolder, name: _Name, new: Annotated[str, typer.Argument(help="New name.")]) -> None:
+    """Rename a label."""
     from crosstune_export.edit.labels import rename_label
 
-    _say(bundle, rename_label(bundle, name, new))
+    _print_labels(bundle, rename_label(bundle, name, new))
 
 
 @labels_app.command("describe")
-def describe(bundle: _Bundle, name: _Name, descriptions: _Descriptions) -> None:
-    """Exchange a label's descriptions; what its examples taught stays."""
+def describe(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
+    """Replace the descriptions of a label; what was learned from its examples stays."""
     from crosstune_export.edit.labels import describe_label
 
-    _say(bundle, describe_label(bundle, name, descriptions))
+    _print_labels(bundle, describe_label(bundle, name, descriptions))
 
 
 @labels_app.command("remove")
-def remove(bundle: _Bundle, name: _Name) -> None:
-    """Take a label out; the other labels score as before."""
+def remove(bundle: BundleFolder, name: _Name) -> None:
+    """Remove a label; the scores of the other labels do not change."""
     from crosstune_export.edit.labels import remove_label
 
-    _say(bundle, remove_label(bundle, name))
+    _print_labels(bundle, remove_label(bundle, name))
 
 
-def _say(bundle: Path, manifest: BundleManifest) -> None:
+def _print_labels(bundle: Path, manifest: BundleManifest) -> None:
     typer.echo(f"{bundle}: {len(manifest.labels)} labels: {', '.join(manifest.label_names)}")

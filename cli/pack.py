@@ -1,4 +1,4 @@
-"""``crosstune-export pack`` and ``unpack``: a bundle as one file and as a folder."""
+"""``crosstune-export pack``: a bundle as one file."""
 
 from __future__ import annotations
 
@@ -6,37 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-_Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-
-
-def add_pack_commands(app: typer.Typer) -> None:
-    """Give an app the two commands."""
-    app.command("pack")(pack)
-    app.command("unpack")(unpack)
+from crosstune_cli.options import BundleFolder, Force
 
 
 def pack(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: BundleFolder,
     output: Annotated[Path, typer.Option("--output", help="File to write.")],
-    force: _Force = False,
+    force: Force = False,
 ) -> None:
-    """Write a bundle as one file, a zip archive that every command and runtime reads as it stands."""
+    """Write a bundle as one file, a zip archive that every command and every runtime reads directly."""
     from crosstune_export.bundle.packing import pack as pack_bundle
 
-    _say(output, pack_bundle(bundle, output, force=force).manifest.digest)
-
-
-def unpack(
-    packed: Annotated[Path, typer.Argument(help="What pack wrote.")],
-    output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
-    force: _Force = False,
-) -> None:
-    """Check every byte of a packed bundle and write it as a folder."""
-    from crosstune_export.bundle.packing import unpack as unpack_bundle
-
-    _say(output, unpack_bundle(packed, output, force=force).manifest.digest)
-
-
-def _say(path: Path, digest: str) -> None:
-    typer.echo(f"{path}: digest {digest}")
+    typer.echo(f"{output}: digest {pack_bundle(bundle, output, force=force).manifest.digest}")

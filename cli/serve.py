@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.run import a_number
+from crosstune_cli.options import not_nan
 
 
 def serve(
@@ -26,11 +26,11 @@ def serve(
     ] = 128,
     receive_timeout: Annotated[
         float,
-        typer.Option("--receive-timeout", min=0.01, callback=a_number, help="Seconds for a request to arrive whole."),
+        typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request to arrive whole."),
     ] = 10.0,
     drain_timeout: Annotated[
         float,
-        typer.Option("--drain-timeout", min=1, callback=a_number, help="Seconds after SIGTERM for accepted requests."),
+        typer.Option("--drain-timeout", min=1, callback=not_nan, help="Seconds after SIGTERM for accepted requests."),
     ] = 30.0,
 ) -> None:
     """Serve a bundle over HTTP: POST /v1/classify. SIGTERM answers what is accepted and ends, SIGHUP reads the bundle again."""

@@ -12,10 +12,10 @@ def web(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8317,
 ) -> None:
-    """Serve a page that classifies with the bundle in the browser; texts never leave it. Ctrl-C ends it."""
+    """Serve a page that classifies in the browser; texts never leave it. Stop with Ctrl-C."""
     from crosstune_export.web.page_server import make_server, served_files
 
     with make_server(served_files(bundle), host, port) as server:

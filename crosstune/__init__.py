@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crosstune.augmentation.augment import AugmentConfig, AugmentResult
+    from crosstune.augmentation.job import augment
     from crosstune.checkpoint import Checkpoint, load_checkpoint
     from crosstune.config import TrainConfig, load_config
     from crosstune.core.errors import (
@@ -39,6 +41,8 @@ __version__ = "0.1.0"
 
 #: Where each public name is defined.
 _HOMES = {
+    "crosstune.augmentation.augment": ("AugmentConfig", "AugmentResult"),
+    "crosstune.augmentation.job": ("augment",),
     "crosstune.checkpoint": ("Checkpoint", "load_checkpoint"),
     "crosstune.config": ("TrainConfig", "load_config"),
     "crosstune.core.errors": (
@@ -69,6 +73,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnswerCacheError",
+    "AugmentConfig",
+    "AugmentResult",
     "BackboneError",
     "Checkpoint",
     "CheckpointError",
@@ -91,6 +97,7 @@ __all__ = [
     "TrainConfig",
     "TrainingError",
     "__version__",
+    "augment",
     "evaluate",
     "few_shot_split",
     "filter_generated",

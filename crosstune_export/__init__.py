@@ -1,6 +1,6 @@
-"""Classify text with a CrossTune bundle: numpy, onnxruntime and tokenizers, no torch.
+"""Build, verify and edit CrossTune bundles, and classify text with them.
 
-Everything loads on first use, so that ``import crosstune_export`` is quick.
+Everything loads on first use. Only ``build`` needs torch; classifying needs numpy, onnxruntime and tokenizers.
 
 Example:
     >>> from crosstune_export import Classifier
@@ -32,11 +32,18 @@ if TYPE_CHECKING:
         SelfTestError,
         SignatureError,
     )
+    from crosstune_export.builder.config import BuildConfig
+    from crosstune_export.builder.pipeline import BuildResult, build
+    from crosstune_export.bundle.inspection import inspect_bundle
     from crosstune_export.bundle.manifest import BundleManifest
+    from crosstune_export.bundle.packing import pack, unpack
     from crosstune_export.bundle.selftest import SelfTestReport
+    from crosstune_export.edit.labels import add_label, describe_label, remove_label, rename_label
+    from crosstune_export.release.signing import sign
     from crosstune_export.runtime.classifier import Classifier
     from crosstune_export.runtime.explanation import Explanation, WordEvidence
     from crosstune_export.runtime.prediction import Prediction
+    from crosstune_export.verification import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -61,15 +68,24 @@ _HOMES = {
         "SelfTestError",
         "SignatureError",
     ),
+    "crosstune_export.builder.config": ("BuildConfig",),
+    "crosstune_export.builder.pipeline": ("BuildResult", "build"),
+    "crosstune_export.bundle.inspection": ("inspect_bundle",),
     "crosstune_export.bundle.manifest": ("BundleManifest",),
+    "crosstune_export.bundle.packing": ("pack", "unpack"),
     "crosstune_export.bundle.selftest": ("SelfTestReport",),
+    "crosstune_export.edit.labels": ("add_label", "describe_label", "remove_label", "rename_label"),
+    "crosstune_export.release.signing": ("sign",),
     "crosstune_export.runtime.classifier": ("Classifier",),
     "crosstune_export.runtime.explanation": ("Explanation", "WordEvidence"),
     "crosstune_export.runtime.prediction": ("Prediction",),
+    "crosstune_export.verification": ("Verification", "verify"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BuildConfig",
+    "BuildResult",
     "BundleContentError",
     "BundleError",
     "BundleIntegrityError",
@@ -89,12 +105,33 @@ __all__ = [
     "SelfTestError",
     "SelfTestReport",
     "SignatureError",
+    "Verification",
     "WordEvidence",
     "__version__",
+    "add_label",
+    "build",
+    "describe_label",
+    "inspect_bundle",
+    "pack",
+    "remove_label",
+    "rename_label",
+    "sign",
+    "unpack",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'crosstune_export' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("crosstune", "crosstune_export"):
+            raise
+        from crosstune.core.errors import MissingExtraError
+
+        extra = "export,cpu" if _HOME_OF[name].startswith("crosstune_export.builder") else "cpu"
+        raise MissingExtraError(
+            f"{error.name}: not installed, expected for {name}. Run: pip install 'crosstune-export[{extra}]'"
+        ) from error

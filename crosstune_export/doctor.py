@@ -264,8 +264,8 @@ def _selftest(files: BundleFiles, wanted: Sequence[str]) -> Finding:
     report = classifier.selftest()
     details = asdict(report) | {"passed": report.passed, "providers": list(classifier.providers)}
     found = (
-        f"{report.samples} samples on {classifier.providers[0]}, {report.wrong_ids} with other ids, largest difference of a "
-        f"probability {report.max_difference:.1e} (at most {report.tolerance:.0e})"
+        f"{report.samples} samples on {classifier.providers[0]}, {report.wrong_ids} with other ids, largest probability "
+        f"difference {report.max_difference:.1e} (at most {report.tolerance:.0e})"
     )
     if report.passed:
         return Finding("self-test", OK, found, "Nothing to do: it answers here as it did where it was built.", details)

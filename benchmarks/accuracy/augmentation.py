@@ -33,7 +33,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from crosstune import CrossTuneWarning, LabelSet, TrainConfig, few_shot_split, read_examples, read_labels
-from crosstune.augmentation import AugmentConfig, augment, plan_requests
+from crosstune.augmentation import AugmentConfig, carry_out, plan_requests
 from crosstune.augmentation.endpoint import Endpoint
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
@@ -92,7 +92,7 @@ def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: Lab
     plan = plan_requests(shots, labels, per_label=arguments.per_label, seed=seed)
     endpoint = Endpoint.resolve(arguments.base_url, "OPENAI_API_KEY")
     config = AugmentConfig(arguments.model, concurrency=2, timeout_s=900)
-    return list(augment(shots, labels, plan, endpoint, config, Path(arguments.answers)).kept)
+    return list(carry_out(shots, labels, plan, endpoint, config, Path(arguments.answers)).kept)
 
 
 def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:

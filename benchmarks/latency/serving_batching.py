@@ -34,7 +34,7 @@ def main() -> None:
     texts = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:192]
     report = {}
     print(
-        "| bundle | waiting together | ms a text alone | ms a text together | saved | largest difference of a probability |"
+        "| bundle | waiting together | ms a text alone | ms a text together | saved | largest probability difference |"
     )
     print("|---|---|---|---|---|---|")
     for path in arguments.bundle:

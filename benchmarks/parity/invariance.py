@@ -54,7 +54,7 @@ def main() -> None:
     rows = tokenizer.rows(texts)
     alone = classifiers[1].predict_proba(texts, batch_size=1)
     ways = {}
-    print("| | labels that change | largest difference of a probability |\n|---|---|---|")
+    print("| | labels that change | largest probability difference |\n|---|---|---|")
     for threads, classifier in classifiers.items():
         session = open_session(files.model, manifest.graph, "graph", threads=threads)
         runs = {

@@ -52,6 +52,10 @@ class AugmentConfig:
     max_cost: Decimal | None = None
     price: Price | None = None
 
+    def with_price(self, price: Price | None, max_cost: Decimal | None) -> AugmentConfig:
+        """The same settings with a price and a cap."""
+        return replace(self, price=price, max_cost=max_cost)
+
 
 @dataclass(frozen=True)
 class AugmentAccount:
@@ -85,7 +89,7 @@ class AugmentResult:
     account: AugmentAccount
 
 
-def augment(
+def carry_out(
     examples: Sequence[Example],
     labels: LabelSet,
     plan: AugmentPlan,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,20 @@ class ParityReport:
             "max_prob_difference": self.max_difference,
             "flips": self.flips,
         }
+
+
+def allowed_label_changes(texts: int, percent: float) -> int:
+    """How many of N labels may differ, rounded up to a whole text.
+
+    Args:
+        texts: N.
+        percent: From 0 to 100.
+
+    Example:
+        >>> allowed_label_changes(50, 5.0), allowed_label_changes(8, 2.0)
+        (3, 1)
+    """
+    return math.ceil(texts * Decimal(str(percent)) / 100)
 
 
 def check_ids(tokenizer: TextTokenizer, texts: Sequence[Text], expected: Sequence[Sequence[int]]) -> list[TokenRow]:

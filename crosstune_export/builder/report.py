@@ -197,7 +197,7 @@ def _quality_table(manifest: BundleManifest) -> str:
                     f"{difference:.1e}",
                 ]
             )
-    head = ["compared", "labels that differ", "95 % interval", "largest difference of a probability"]
+    head = ["compared", "labels that differ", "95 % interval", "largest probability difference"]
     return table(head, rows, numbers=(1, 2, 3))
 
 

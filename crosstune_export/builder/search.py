@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 import numpy as np
 
 from crosstune.core.errors import GateError
 from crosstune.core.token_layout import TokenRow
-from crosstune_export.builder.parity import ParityReport
+from crosstune_export.builder.parity import ParityReport, allowed_label_changes
 from crosstune_export.builder.variants import Candidate
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.session import GraphSession, open_session
@@ -140,8 +138,7 @@ def choose(
 
 def over_budget(trial: Trial, budgets: Budgets) -> str:
     """What of the budgets a trial does not keep to, as a sentence; empty where it keeps to all that is known."""
-    allowed = math.ceil(trial.texts * Decimal(str(budgets.max_flips_percent)) / 100)
-    if trial.flips > allowed:
+    if trial.flips > allowed_label_changes(trial.texts, budgets.max_flips_percent):
         return f"{trial.flips} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g} % may"
     size = trial.size_bytes / 1e6
     if budgets.max_size_mb is not None and size > budgets.max_size_mb:

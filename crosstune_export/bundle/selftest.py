@@ -65,8 +65,8 @@ class SelfTestReport:
         """
         if not self.passed:
             raise SelfTestError(
-                f"{where}: self-test: {self.wrong_ids} of {self.samples} samples with other ids, largest difference of a "
-                f"probability {self.max_difference:.1e}, expected 0 and at most {self.tolerance:.0e}. Build for this machine."
+                f"{where}: self-test: {self.wrong_ids} of {self.samples} samples with other ids, largest probability "
+                f"difference {self.max_difference:.1e}, expected 0 and at most {self.tolerance:.0e}. Build for this machine."
             )
 
 

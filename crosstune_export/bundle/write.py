@@ -138,7 +138,7 @@ def _traded(training: Mapping[str, Json], backbone: Mapping[str, Json]) -> list[
 def _figures(value: Json) -> str:
     if not isinstance(value, dict):
         return "not measured"
-    return f"{value['flips']} of {value['texts']} labels differ, largest difference of a probability {value['max_prob_difference']:.1e}"
+    return f"{value['flips']} of {value['texts']} labels differ, largest probability difference {value['max_prob_difference']:.1e}"
 
 
 def _cell(text: str) -> str:

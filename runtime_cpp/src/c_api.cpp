@@ -178,7 +178,7 @@ crosstune_status crosstune_selftest(const crosstune_classifier* classifier, cros
     if (found.wrong_ids == 0 && found.max_difference <= found.tolerance) return;
     char line[256];
     std::snprintf(line, sizeof line,
-                  "self-test: %zu of %zu samples with other ids, largest difference of a probability %.1e, expected 0 and "
+                  "self-test: %zu of %zu samples with other ids, largest probability difference %.1e, expected 0 and "
                   "at most %.0e. Build for this machine.",
                   found.wrong_ids, found.samples, found.max_difference, found.tolerance);
     throw Failure(CROSSTUNE_SELFTEST, line);

@@ -64,11 +64,11 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
         ("crosstune-export bench a --rounds x", "Invalid value for '--rounds': 'x' is not a valid int range. {see}"),
         (
             "crosstune-export bench a --lengths 8:16",
-            "Invalid value: --lengths: found '8:16', expected numbers with commas between. {see}",
+            "Invalid value: --lengths: found '8:16', expected numbers separated by commas. {see}",
         ),
         (
             "crosstune-export bench a --threads ''",
-            "Invalid value: --threads: found '', expected numbers with commas between. {see}",
+            "Invalid value: --threads: found '', expected numbers separated by commas. {see}",
         ),
     ],
 )

@@ -28,7 +28,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     first, mobile_line, torch_line, int8_line, halves_line, together_line = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
-    figures = r"(\d+) of (\d+) labels differ, largest difference of a probability \d\.\de-\d\d"
+    figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de-\d\d"
     assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
     assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line).group(2) == "18"
     assert re.fullmatch(f"  int8 to fp32 on halves: {figures}", halves_line)

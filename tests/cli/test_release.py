@@ -158,7 +158,7 @@ def test_diff(run_app, bundle, tiny_fp32_bundle_dir, tmp_path):
     texts.write_text("where is my parcel\nrain and sun today\n", "utf-8")
     same = run_app("crosstune-export", "diff", tiny_fp32_bundle_dir, bundle, "--data", texts)
     assert (same.code, same.err) == (0, "")
-    assert same.out == "no difference\n0 of 2 labels differ, largest difference of a probability 0.0e+00\n"
+    assert same.out == "no difference\n0 of 2 labels differ, largest probability difference 0.0e+00\n"
     run_app("crosstune-export", "labels", "add", bundle, "weather", "rain and sun today")
     run_app("crosstune-export", "labels", "rename", bundle, "praise", "thanks")
     found = run_app("crosstune-export", "diff", tiny_fp32_bundle_dir, bundle, "--data", texts).out.splitlines()
@@ -167,7 +167,7 @@ def test_diff(run_app, bundle, tiny_fp32_bundle_dir, tmp_path):
     keys = read_bundle(bundle).manifest.graph.text_vector_size
     assert f"constant 'label_keys': [3, {keys}] -> [4, {keys}]" in found
     assert not [line for line in found if "word_embeddings" in line]
-    assert found[-1].startswith("1 of 2 labels differ, largest difference of a probability ")
+    assert found[-1].startswith("1 of 2 labels differ, largest probability difference ")
     assert found[-2].startswith('"rain and sun today": ') and "-> weather (" in found[-2]
 
 

@@ -22,9 +22,9 @@ def test_a_sound_bundle(run_app, request, fixture):
     report = Classifier.load(bundle).selftest()
     deep = run_app("crosstune-export", "verify", bundle, "--deep").out.splitlines()
     assert deep[:2] == [first, second]
-    assert re.fullmatch(r"together: largest difference of a probability \d\.\de-\d\d", deep[2])
+    assert re.fullmatch(r"padded batches: largest probability difference \d\.\de-\d\d", deep[2])
     assert second == (
-        f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
+        f"self-test: {report.samples} samples, largest probability difference {report.max_difference:.1e} "
         f"(at most {report.tolerance:.0e})"
     )
 
@@ -35,7 +35,7 @@ def test_against_the_checkpoint(run_app, task, tiny_fp32_bundle_dir, tiny_checkp
     )
     assert (result.code, result.err) == (0, "")
     last = result.out.splitlines()[-1]
-    assert re.fullmatch(r"checkpoint: 0 of 3 labels differ, largest difference of a probability \d\.\de-\d\d", last)
+    assert re.fullmatch(r"checkpoint: 0 of 3 labels differ, largest probability difference \d\.\de-\d\d", last)
 
 
 def test_a_checkpoint_of_other_labels(run_app, task, tiny_bundle_dir, tiny_checkpoint_dir):
@@ -81,9 +81,7 @@ def test_another_checkpoint_fails_the_gate_of_int8_too(
     assert run_app(*command, tiny_checkpoint_dir).code == 0
     result = run_app(*command, tmp_path / "c")
     assert result.code == 6
-    pattern = (
-        rf"error: {re.escape(str(tiny_bundle_dir))}: \d+ of 18 labels unlike those of .*, expected at most 1\. .*\n"
-    )
+    pattern = rf"error: {re.escape(str(tiny_bundle_dir))}: \d+ of 18 labels differ from those of .*, expected at most 1\. .*\n"
     assert re.fullmatch(pattern, result.err)
     assert run_app(*command, tmp_path / "c", "--max-flips", "100").code == 0
 
@@ -94,8 +92,8 @@ def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
     result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir)
     assert result.code == 6
     assert result.err == (
-        f"error: {tiny_fp32_bundle_dir}: self-test: 1 of 20 samples with other ids, largest difference of a "
-        "probability 2.5e-01, expected 0 and at most 1e-04. Build for this machine.\n"
+        f"error: {tiny_fp32_bundle_dir}: self-test: 1 of 20 samples with other ids, largest probability "
+        "difference 2.5e-01, expected 0 and at most 1e-04. Build for this machine.\n"
     )
 
 

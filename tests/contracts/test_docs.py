@@ -124,7 +124,7 @@ def test_every_pip_line_in_pages_and_messages_names_real_extras():
 
 
 def test_the_table_of_exit_codes():
-    from crosstune_cli.run import STOPS
+    from crosstune_cli.signals import STOP_SIGNALS
 
     from crosstune.core import errors
 
@@ -136,7 +136,7 @@ def test_the_table_of_exit_codes():
         for value in vars(module).values()
         if isinstance(value, type) and hasattr(value, "exit_code")
     }
-    assert codes == used | {0, 1} | {code for code, _ in STOPS.values()}
+    assert codes == used | {0, 1} | {code for code, _ in STOP_SIGNALS.values()}
 
 
 def test_the_changelog_has_this_version():

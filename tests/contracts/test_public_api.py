@@ -14,6 +14,8 @@ import crosstune_export
 
 CROSSTUNE = [
     "AnswerCacheError",
+    "AugmentConfig",
+    "AugmentResult",
     "BackboneError",
     "Checkpoint",
     "CheckpointError",
@@ -36,6 +38,7 @@ CROSSTUNE = [
     "TrainConfig",
     "TrainingError",
     "__version__",
+    "augment",
     "evaluate",
     "few_shot_split",
     "filter_generated",
@@ -46,6 +49,8 @@ CROSSTUNE = [
     "train",
 ]
 CROSSTUNE_EXPORT = [
+    "BuildConfig",
+    "BuildResult",
     "BundleContentError",
     "BundleError",
     "BundleIntegrityError",
@@ -65,13 +70,27 @@ CROSSTUNE_EXPORT = [
     "SelfTestError",
     "SelfTestReport",
     "SignatureError",
+    "Verification",
     "WordEvidence",
     "__version__",
+    "add_label",
+    "build",
+    "describe_label",
+    "inspect_bundle",
+    "pack",
+    "remove_label",
+    "rename_label",
+    "sign",
+    "unpack",
+    "verify",
 ]
 
 #: Every public function, class and method that is not inherited, with its parameters; a star stands before keywords.
 SIGNATURES = {
     "crosstune": {
+        "AugmentConfig": "model temperature concurrency timeout_s max_wait_s max_cost price",
+        "AugmentConfig.with_price": "self price max_cost",
+        "AugmentResult": "kept dropped account",
         "Checkpoint": "head labels backbone tokens config examples summary",
         "Checkpoint.load_backbone": "self * device name",
         "Checkpoint.save": "self path * force",
@@ -91,8 +110,9 @@ SIGNATURES = {
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
-        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature template heads epochs "
-        "learning_rate",
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature "
+        "template heads epochs learning_rate",
+        "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
         "evaluate": "probs gold labels",
         "few_shot_split": "pool shots_per_label seed",
         "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
@@ -103,8 +123,15 @@ SIGNATURES = {
         "train": "examples labels config * generated backbone device cache_path progress where",
     },
     "crosstune_export": {
-        "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head training quality files "
-        "scope_threshold format_version release digest",
+        "BuildConfig": "precision target calibration max_flips_percent max_size_mb max_latency_ms "
+        "backbone name report onnxruntime exporter backbone_onnx release",
+        "BuildConfig.budgets": "self",
+        "BuildConfig.candidates": "self",
+        "BuildConfig.on_fewer_layers": "self",
+        "BuildConfig.smaller": "self",
+        "BuildResult": "path manifest trials size_bytes mobile",
+        "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head "
+        "training quality files scope_threshold format_version release digest",
         "Classifier": "files * threads providers allow_fallback",
         "Classifier.classify": "self texts * batch_size threshold",
         "Classifier.explain": "self text * batch_size threshold",
@@ -120,7 +147,21 @@ SIGNATURES = {
         "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
         "SelfTestReport.check": "self where",
+        "Verification": "bundle digest precision files signature selftest padded_selftest checkpoint "
+        "comparison max_label_changes_percent",
+        "Verification.check": "self",
         "WordEvidence": "word start end part evidence",
+        "add_label": "path name descriptions",
+        "build": "checkpoint output config * force progress",
+        "describe_label": "path name descriptions",
+        "inspect_bundle": "bundle",
+        "pack": "bundle output * force",
+        "remove_label": "path name",
+        "rename_label": "path old new",
+        "sign": "bundle key output * force",
+        "unpack": "packed output * force",
+        "verify": "bundle * data checkpoint max_label_changes_percent padded_batches "
+        "require_signature signature min_release providers allow_fallback progress",
     },
 }
 

@@ -118,7 +118,7 @@ def test_a_self_test_that_fails(tmp_path, tiny_fp32_bundle_dir):
     write_bundle(folder, files.manifest, files.model, files.tokenizer, json.dumps(body).encode())
     last = list(doctor.examine(folder))[-1]
     assert (last.name, last.status, last.exit_code) == ("self-test", "problem", 6)
-    assert "largest difference of a probability 1.0e-02 (at most 1e-04)" in last.found
+    assert "largest probability difference 1.0e-02 (at most 1e-04)" in last.found
 
 
 def test_a_bundle_that_is_refused(tmp_path):

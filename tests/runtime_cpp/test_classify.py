@@ -69,7 +69,7 @@ def test_a_selftest_that_fails(library, tiny_fp32_bundle_dir, tmp_path):
     expected = Classifier.load(path).selftest()
     assert caught.value.status == 6
     assert str(caught.value) == (
-        f"self-test: 1 of {len(body['samples'])} samples with other ids, largest difference of a probability "
+        f"self-test: 1 of {len(body['samples'])} samples with other ids, largest probability difference "
         f"{expected.max_difference:.1e}, expected 0 and at most 1e-04. Build for this machine."
     )
 

@@ -100,7 +100,7 @@ def test_selftest(run, tiny_fp32_bundle_dir, tmp_path):
     report = Classifier.load(tiny_fp32_bundle_dir).selftest()
     assert (code, err) == (0, "")
     assert out.startswith(
-        f"self-test: {report.samples} samples, largest difference of a probability {report.max_difference:.1e} "
+        f"self-test: {report.samples} samples, largest probability difference {report.max_difference:.1e} "
         f"(at most {report.tolerance:.0e}), onnxruntime 1."
     )
     body = json.loads((tiny_fp32_bundle_dir / "selftest.json").read_bytes())

@@ -29,7 +29,7 @@ RUNS_OF_ONE_PROCESS = """
 import os, sys
 from pathlib import Path
 from crosstune import LabelSet, read_examples
-from crosstune.augmentation import AugmentConfig, augment, plan_requests
+from crosstune.augmentation import AugmentConfig, carry_out, plan_requests
 from crosstune.augmentation.endpoint import Endpoint
 import crosstune.augmentation.client
 base_url, train, cache, concurrency = sys.argv[1:5]
@@ -40,7 +40,7 @@ endpoint = Endpoint.resolve(base_url, "OPENAI_API_KEY")
 for _ in sys.stdin:
     child = os.fork()
     if not child:
-        augment(examples, labels, plan, endpoint, AugmentConfig("m", concurrency=int(concurrency)), Path(cache))
+        carry_out(examples, labels, plan, endpoint, AugmentConfig("m", concurrency=int(concurrency)), Path(cache))
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)

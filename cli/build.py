@@ -1,0 +1,128 @@
+"""``crosstune-export build``: from a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from crosstune_cli.console import progress_bars
+from crosstune_cli.options import MovedBackbone
+
+
+def build(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
+    output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="auto (try several graphs and ship the fastest that is accurate enough), fp32, fp16 or int8.",
+        ),
+    ] = "auto",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            help="cpu, web (the same graph as cpu), cuda (fp16), or mobile (cpu plus a folder with an .ort file).",
+        ),
+    ] = "cpu",
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Examples for calibration and comparison; default: the training examples."),
+    ] = None,
+    max_flips: Annotated[
+        float, typer.Option("--max-flips", help="Percent of texts whose label may change compared with fp32.")
+    ] = 2.0,
+    max_size_mb: Annotated[
+        float | None, typer.Option("--max-size-mb", help="Maximum size of the bundle, in megabytes (10^6 bytes).")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--max-latency-ms", help="Maximum median latency per text on this machine, one thread, in milliseconds."
+        ),
+    ] = None,
+    backbone: MovedBackbone = None,
+    onnxruntime: Annotated[
+        str, typer.Option("--onnxruntime", help="Oldest onnxruntime that must load the graph, 1.14 or later.")
+    ] = "1.20",
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="Exporter of the backbone: torch, or optimum (needs the optimum extra).")
+    ] = "torch",
+    backbone_onnx: Annotated[
+        Path | None,
+        typer.Option("--backbone-onnx", help="Use the backbone graph in this folder, made by optimum-cli export onnx."),
+    ] = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--report", help="HTML report to write: all graphs that were tried, with their measurements."),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option("--triton", help="Also write a Triton model repository to this folder."),
+    ] = None,
+    release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Build a bundle and check that it answers as the checkpoint does."""
+    try:
+        from crosstune_export.builder.pipeline import BuildConfig, check_build_places
+        from crosstune_export.builder.pipeline import build as build_bundle
+        from crosstune_export.builder.targets.triton import check_repository, write_repository
+    except ModuleNotFoundError as error:
+        from crosstune_export import MissingExtraError
+
+        raise MissingExtraError(
+            f"{error.name}: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'"
+        ) from error
+    config = BuildConfig(
+        precision=precision,
+        target=target,
+        calibration=calibration,
+        max_flips_percent=max_flips,
+        max_size_mb=max_size_mb,
+        max_latency_ms=max_latency_ms,
+        backbone=backbone,
+        report=report_file,
+        onnxruntime=onnxruntime,
+        exporter=exporter,
+        backbone_onnx=backbone_onnx,
+        release=release,
+    )
+    if triton is not None:
+        check_repository(triton, output, force=force)
+        check_build_places(checkpoint, output, config, triton)
+    with progress_bars() as report:
+        result = build_bundle(
+            checkpoint,
+            output,
+            config,
+            force=force,
+            progress=lambda stage, done, total: report(f"build: {stage}", done, total),
+        )
+    typer.echo(
+        f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
+    )
+    training, layers = result.manifest.training, result.manifest.backbone["layers_used"]
+    if isinstance(before := training.get("all_layers"), dict):
+        typer.echo(
+            f"  {layers} of {before['layers']} layers to keep to the budget: {100 * training['cv_accuracy']:.1f} % right on "
+            f"held-out folds, {100 * before['cv_accuracy']:.1f} % with all"
+        )
+    if result.mobile is not None:
+        typer.echo(
+            f"{result.mobile.path}: model.ort, {result.mobile.size_bytes / 1e6:.1f} MB, {result.mobile.operators} operators"
+        )
+    if len(result.trials) > 1:
+        for trial in result.trials:
+            speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"
+            typer.echo(f"  tried {trial.candidate.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
+    for name, figures in result.manifest.quality.items():
+        if isinstance(figures, dict):
+            typer.echo(
+                f"  {name.replace('_', ' ')}: {figures['flips']} of {figures['texts']} labels differ, "
+                f"largest probability difference {figures['max_prob_difference']:.1e}"
+            )
+    if triton is not None:
+        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")

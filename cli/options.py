@@ -1,0 +1,50 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+import math
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def not_nan(value: float) -> float:
+    """Refuse nan, which compares with nothing and so passes every range of an option.
+
+    Raises:
+        typer.BadParameter: The value is nan.
+    """
+    if math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"crosstune-export {metadata.version('crosstune-export')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+]
+BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder.")]
+AnyBundle = Annotated[Path, typer.Argument(help="Bundle folder or packed bundle.")]
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Device = Annotated[str, typer.Option("--device", help="Where torch runs: auto, cpu or cuda.")]
+Provider = Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")]
+AllowFallback = Annotated[
+    bool, typer.Option("--allow-fallback", help="Run on the CPU if the provider is not available.")
+]
+MovedBackbone = Annotated[
+    str | None, typer.Option("--backbone", help="Where the backbone is now, if it is not where it was at training.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
+LabelFile = Annotated[
+    Path, typer.Option("--labels", help="JSON or TOML file: a description, or a list of them, for each label.")
+]
+TrainFile = Annotated[
+    Path, typer.Option("--train", help="Labelled examples: .jsonl, .csv, .tsv or .parquet with columns text and label.")
+]

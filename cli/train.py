@@ -1,0 +1,136 @@
+"""``crosstune train``: from examples to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from crosstune_cli.console import progress_bars
+from crosstune_cli.options import Device, Force, LabelFile, TrainFile
+
+
+def train(
+    train_file: TrainFile,
+    labels: LabelFile,
+    output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    generated: Annotated[
+        Path | None,
+        typer.Option(
+            "--generated", help="Generated texts; those that the noise filter keeps are added to the training examples."
+        ),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option("--dev", help="Development examples to evaluate on after training.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Test examples to evaluate on after training.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id."),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", help="default, or paper (the head of the CrossTune paper).")
+    ] = None,
+    shots: Annotated[int | None, typer.Option("--shots", help="Examples to draw per label; default: all.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random seed for draws, folds and initial weights; default: 13.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            help='Use only the first N backbone layers (default head), or "auto" to choose by cross-validation.',
+        ),
+    ] = None,
+    abstain_at: Annotated[
+        str | None,
+        typer.Option(
+            "--abstain-at",
+            help="Give no label to texts far from all labels (coverage=0.95) or to uncertain ones (precision=0.9); default head.",
+        ),
+    ] = None,
+    max_length_tokens: Annotated[
+        int | None, typer.Option("--max-length", help="Maximum tokens per text; longer texts are truncated.")
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option("--feature", help="Text feature of the paper head: mean, max or mask.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option("--template", help='Template of the mask feature, such as "{text} This is about {mask}.".'),
+    ] = None,
+    device: Device = "auto",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of settings; options take precedence.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Train a head and write a checkpoint."""
+    from crosstune.core.outputs import check_output, check_places
+    from crosstune.data.examples import check_held_out, read_examples, read_rows
+    from crosstune.data.labels import check_labels, read_labels
+
+    check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
+    label_set = read_labels(labels)
+    examples = read_examples(train_file)
+    check_labels(examples, label_set, str(train_file))
+    further = read_rows(generated) if generated is not None else ()
+    check_labels(further, label_set, str(generated))
+    held_out = {}
+    for path in (dev, test):
+        if path is not None:
+            held_out[path] = read_examples(path)
+            check_labels(held_out[path], label_set, str(path))
+            check_held_out((*examples, *further), held_out[path], str(path))
+
+    from crosstune import load_config
+    from crosstune import train as train_head
+
+    settings = load_config(
+        config,
+        {
+            "backbone": backbone,
+            "head": head,
+            "shots": shots,
+            "seed": seed,
+            "layers": int(layers) if layers is not None and layers.isdecimal() else layers,
+            "abstain_at": abstain_at,
+            "max_length_tokens": max_length_tokens,
+            "feature": feature,
+            "template": template,
+        },
+    )
+    from crosstune.backbone.frozen import FrozenBackbone
+    from crosstune.training import predict_proba
+
+    check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
+    loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+    with progress_bars() as report:
+        checkpoint = train_head(
+            examples, label_set, settings, generated=further, backbone=loaded, progress=report, where=str(train_file)
+        )
+    checkpoint.save(output, force=force)
+    accuracy = checkpoint.summary.get("cv_accuracy")
+    measured = f", {100 * accuracy:.1f} % right on held-out folds" if isinstance(accuracy, float) else ""
+    layers_used = f", first {checkpoint.summary['layers']} layers" if settings.layers is not None else ""
+    limits = {"probability": checkpoint.threshold, "scope": checkpoint.scope_threshold}
+    unsure = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
+    typer.echo(
+        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
+        f"{layers_used}{measured}{unsure}"
+    )
+    found = checkpoint.summary.get("generated")
+    if isinstance(found, dict):
+        typer.echo(
+            f"{generated}: {found['kept']} of {found['offered']} texts kept, "
+            f"{100 * found['accuracy_without']:.1f} % right on held-out real examples without them, "
+            f"{100 * found['accuracy_with']:.1f} % with them"
+        )
+    from crosstune.evaluation.metrics import evaluate as score
+
+    for path, rows in held_out.items():
+        probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
+        result = score(probs, label_set.indices(rows), label_set.names)
+        typer.echo(
+            f"{path}: accuracy {100 * result.accuracy:.1f} %, macro-F1 {100 * result.macro_f1:.1f} %, n {result.n}"
+        )

@@ -1,0 +1,76 @@
+"""``crosstune-export verify``: hashes, signature, self-test, and the checkpoint's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from crosstune_cli.console import progress_bars
+from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan
+
+
+def verify(
+    bundle: AnyBundle,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="With --checkpoint: labelled examples to compare answers on.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="With --data: the checkpoint that the bundle was built from.")
+    ] = None,
+    max_flips: Annotated[
+        float,
+        typer.Option(
+            "--max-flips",
+            min=0,
+            callback=not_nan,
+            help="With --data: percent of labels that may differ from the checkpoint's.",
+        ),
+    ] = 5.0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
+    ] = False,
+    require_signature: Annotated[
+        Path | None, typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle.")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")
+    ] = None,
+    min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
+    provider: Provider = "cpu",
+    allow_fallback: AllowFallback = False,
+) -> None:
+    """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
+    from crosstune_export.runtime.session import providers_of
+    from crosstune_export.verification import verify as verify_bundle
+
+    with progress_bars() as progress:
+        result = verify_bundle(
+            bundle,
+            data=data,
+            checkpoint=checkpoint,
+            max_label_changes_percent=max_flips,
+            padded_batches=deep,
+            require_signature=require_signature,
+            signature=signature,
+            min_release=min_release,
+            providers=providers_of(provider),
+            allow_fallback=allow_fallback,
+            progress=progress,
+        )
+    if result.signature is not None:
+        typer.echo(result.signature)
+    typer.echo(f"{bundle}: digest {result.digest}, {result.files} files as built")
+    selftest, padded, compared = result.selftest, result.padded_selftest, result.comparison
+    typer.echo(
+        f"self-test: {selftest.samples} samples, largest probability difference {selftest.max_difference:.1e} "
+        f"(at most {selftest.tolerance:.0e})"
+    )
+    if padded is not None:
+        typer.echo(f"padded batches: largest probability difference {padded.max_difference:.1e}")
+    if compared is not None:
+        typer.echo(
+            f"checkpoint: {compared.flips} of {compared.texts} labels differ, "
+            f"largest probability difference {compared.max_difference:.1e}"
+        )
+    result.check()

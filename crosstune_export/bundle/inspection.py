@@ -1,0 +1,58 @@
+"""The facts that a bundle holds about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from crosstune.core.strict_text import Json
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.manifest import manifest_bytes
+
+#: Parts of the manifest that are shown as they are.
+_PARTS = (
+    "name",
+    "format_version",
+    "text_pair",
+    "head",
+    "training",
+    "quality",
+    "graph",
+    "decision",
+    "files",
+    "producer",
+)
+
+
+def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
+    """Labels, sizes, precision and provenance of a bundle.
+
+    Args:
+        bundle: Bundle folder or packed bundle.
+
+    Returns:
+        Facts that JSON can hold; ``size_bytes`` counts all files, the manifest included.
+
+    Example:
+        >>> from crosstune_export import inspect_bundle
+        >>> inspect_bundle("support.bundle")["labels"]
+        ['shipping', 'billing', 'praise']
+
+    Raises:
+        BundleError: The bundle is refused.
+    """
+    files = read_bundle(bundle)
+    manifest = files.manifest
+    body: dict[str, Json] = json.loads(manifest_bytes(manifest))
+    return {
+        "labels": list(manifest.label_names),
+        "descriptions": {label.name: list(label.descriptions) for label in manifest.labels},
+        "precision": manifest.graph.precision,
+        "size_bytes": files.size_bytes,
+        "fusions": manifest.quality.get("rewrites", ""),
+        "max_length_tokens": manifest.tokens.max_length_tokens,
+        "backbone": body["backbone"],
+        "digest": manifest.digest,
+        "release": manifest.release,
+        **{name: body[name] for name in _PARTS},
+    }

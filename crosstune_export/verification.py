@@ -1,0 +1,189 @@
+"""Verifies a bundle: hashes, signature, self-test, and its answers compared with those of the checkpoint it was built from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstune.core.errors import ConfigError, GateError
+from crosstune.core.progress import Progress, no_progress
+from crosstune_export.builder.parity import FP32_TOLERANCE, ParityReport, allowed_label_changes
+from crosstune_export.bundle.selftest import SelfTestReport
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.session import CPU_PROVIDERS
+
+#: Percent of labels that may differ from the checkpoint's, unless the caller says otherwise.
+MAX_LABEL_CHANGES_PERCENT = 5.0
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification measured; ``check`` raises if something is wrong.
+
+    Attributes:
+        bundle: The bundle, as it was named.
+        digest: Its digest (64 hex digits).
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        files: How many files it has, the manifest included.
+        signature: A line that says who signed it; None where no signature was required.
+        selftest: The self-test, one text a call.
+        padded_selftest: The self-test in padded batches; None where it was not requested.
+        checkpoint: The checkpoint, as it was named; None where there is no comparison.
+        comparison: Answers compared with the checkpoint's; None where there is no comparison.
+        max_label_changes_percent: Percent of labels that may differ from the checkpoint's.
+    """
+
+    bundle: str
+    digest: str
+    precision: str
+    files: int
+    signature: str | None
+    selftest: SelfTestReport
+    padded_selftest: SelfTestReport | None = None
+    checkpoint: str | None = None
+    comparison: ParityReport | None = None
+    max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT
+
+    def check(self) -> None:
+        """Raise unless everything is as promised.
+
+        Raises:
+            SelfTestError: The self-test failed.
+            GateError: The answers differ too much from the checkpoint's.
+        """
+        self.selftest.check(self.bundle)
+        if self.padded_selftest is not None:
+            self.padded_selftest.check(f"{self.bundle}: in padded batches")
+        compared = self.comparison
+        if compared is None:
+            return
+        if self.precision == "fp32" and not compared.max_difference <= FP32_TOLERANCE:
+            raise GateError(
+                f"{self.bundle}: differs from {self.checkpoint} by {compared.max_difference:.1e}, expected at most 1e-4. "
+                "Build it again."
+            )
+        allowed = allowed_label_changes(compared.texts, self.max_label_changes_percent)
+        if compared.flips > allowed:
+            raise GateError(
+                f"{self.bundle}: {compared.flips} of {compared.texts} labels differ from those of {self.checkpoint}, "
+                f"expected at most {allowed}. Give the checkpoint that the bundle was built from, or build it again."
+            )
+
+
+def verify(
+    bundle: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT,
+    padded_batches: bool = False,
+    require_signature: str | os.PathLike[str] | None = None,
+    signature: str | os.PathLike[str] | None = None,
+    min_release: int = 0,
+    providers: Sequence[str] = CPU_PROVIDERS,
+    allow_fallback: bool = False,
+    progress: Progress = no_progress,
+) -> Verification:
+    """Check every hash, run the self-test, and compare with the checkpoint where one is given.
+
+    Args:
+        bundle: Bundle folder or packed bundle.
+        data: With ``checkpoint``: a file of examples to compare answers on.
+        checkpoint: With ``data``: the checkpoint that the bundle was built from; needs torch.
+        max_label_changes_percent: Percent of labels, from 0 to 100, that may differ from the checkpoint's.
+        padded_batches: Also run the self-test's texts together, in padded batches.
+        require_signature: Public key (PEM) that must have signed the bundle.
+        signature: File of the signature; beside the bundle, ending in ``.sig``, when None.
+        min_release: Smallest release number to accept.
+        providers: Execution providers of onnxruntime, in order of preference.
+        allow_fallback: Whether another provider will do.
+        progress: Called with the stage, the steps done and their total.
+
+    Returns:
+        What was measured; call ``check`` to raise on a failed self-test or comparison.
+
+    Example:
+        >>> from crosstune_export import verify
+        >>> result = verify("support.bundle")
+        >>> result.check()
+        >>> result.selftest.passed
+        True
+
+    Raises:
+        BundleError: The bundle is refused.
+        SignatureError: The signature or the release number is not as required.
+        ConfigError: Only one of two arguments that go together was given, or the checkpoint has other labels.
+        CheckpointError: The checkpoint is refused.
+        DataError: The examples cannot be read.
+    """
+    if (data is None) != (checkpoint is None):
+        raise ConfigError("verify: --data and --checkpoint go together, found one of them.")
+    if signature is not None and require_signature is None:
+        raise ConfigError("verify: --signature goes with --require-signature, found it alone.")
+    signed = None
+    if require_signature is not None or min_release:
+        from crosstune_export.release.signing import check_release, check_signature
+
+        if require_signature is not None:
+            signed = check_signature(bundle, Path(require_signature), None if signature is None else Path(signature))
+        check_release(bundle, min_release)
+    classifier = Classifier.load(bundle, providers=tuple(providers), allow_fallback=allow_fallback)
+    selftest = classifier.selftest()
+    padded = classifier.selftest(together=True) if padded_batches and selftest.passed else None
+    passed = selftest.passed and (padded is None or padded.passed)
+    comparison = None
+    if data is not None and checkpoint is not None and passed:
+        comparison = _compare(classifier, bundle, checkpoint, data, progress)
+    return Verification(
+        bundle=str(bundle),
+        digest=classifier.manifest.digest,
+        precision=classifier.manifest.graph.precision,
+        files=len(classifier.manifest.files) + 1,
+        signature=signed,
+        selftest=selftest,
+        padded_selftest=padded,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        comparison=comparison,
+        max_label_changes_percent=max_label_changes_percent,
+    )
+
+
+def _compare(
+    classifier: Classifier,
+    bundle: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    progress: Progress,
+) -> ParityReport:
+    from crosstune import load_checkpoint, read_examples
+    from crosstune.training import predict_proba
+
+    trained = load_checkpoint(checkpoint)
+    text_pair = classifier.manifest.text_pair
+    if (trained.labels.names, trained.text_pair) != (classifier.labels, text_pair):
+        raise ConfigError(
+            f"verify: {bundle} labels {_described(classifier.labels, text_pair)}, {checkpoint} "
+            f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
+            "Give what the bundle was built from; one whose labels were edited has no such checkpoint."
+        )
+    texts = [example.content for example in read_examples(data)]
+    expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, progress=progress)
+    return _difference(classifier.predict_proba(texts), expected)
+
+
+def _difference(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> ParityReport:
+    return ParityReport(
+        texts=len(expected),
+        batch_sizes=(1,),
+        max_difference=float(np.abs(probs - expected).max()),
+        flips=int((probs.argmax(1) != expected.argmax(1)).sum()),
+    )
+
+
+def _described(labels: tuple[str, ...], text_pair: bool) -> str:
+    return f"{'pairs' if text_pair else 'texts'} as {', '.join(labels)}"
