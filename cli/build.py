@@ -93,22 +93,23 @@ def build(
     if triton is not None:
         check_repository(triton, output, force=force)
         check_build_places(checkpoint, output, config, triton)
-    with progress_bars() as report:
+    with progress_bars() as progress:
         result = build_bundle(
             checkpoint,
             output,
             config,
             force=force,
-            progress=lambda stage, done, total: report(f"build: {stage}", done, total),
+            progress=lambda stage, done, total: progress(f"build: {stage}", done, total),
         )
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
-    training, layers = result.manifest.training, result.manifest.backbone["layers_used"]
-    if isinstance(before := training.get("all_layers"), dict):
+    training = result.manifest.training_facts
+    if (before := training.all_layers) is not None:
+        now, then = (f"{100 * (rate or 0):.1f}%" for rate in (training.cv_accuracy, before.cv_accuracy))
         typer.echo(
-            f"  {layers} of {before['layers']} layers to keep to the budget: {100 * training['cv_accuracy']:.1f} % right on "
-            f"held-out folds, {100 * before['cv_accuracy']:.1f} % with all"
+            f"  {result.manifest.backbone_facts.layers_used} of {before.layers} layers to keep within the budget: accuracy on "
+            f"held-out folds {now}, {then} with all layers"
         )
     if result.mobile is not None:
         typer.echo(
@@ -117,12 +118,8 @@ def build(
     if len(result.trials) > 1:
         for trial in result.trials:
             speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"
-            typer.echo(f"  tried {trial.candidate.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
-    for name, figures in result.manifest.quality.items():
-        if isinstance(figures, dict):
-            typer.echo(
-                f"  {name.replace('_', ' ')}: {figures['flips']} of {figures['texts']} labels differ, "
-                f"largest probability difference {figures['max_prob_difference']:.1e}"
-            )
+            typer.echo(f"  tried {trial.variant.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
+    for title, difference in result.manifest.quality_facts.comparisons:
+        typer.echo(f"  {title}: {difference.summary}")
     if triton is not None:
         typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")

@@ -69,8 +69,5 @@ def verify(
     if padded is not None:
         typer.echo(f"padded batches: largest probability difference {padded.max_difference:.1e}")
     if compared is not None:
-        typer.echo(
-            f"checkpoint: {compared.flips} of {compared.texts} labels differ, "
-            f"largest probability difference {compared.max_difference:.1e}"
-        )
+        typer.echo(f"checkpoint: {compared.summary}")
     result.check()

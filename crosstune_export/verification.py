@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from crosstune.core.errors import ConfigError, GateError
 from crosstune.core.progress import Progress, no_progress
-from crosstune_export.builder.parity import FP32_TOLERANCE, ParityReport, allowed_label_changes
+from crosstune_export.builder.parity import FP32_TOLERANCE, allowed_label_changes
+from crosstune_export.bundle.facts import AnswerDifference
 from crosstune_export.bundle.selftest import SelfTestReport
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import CPU_PROVIDERS
@@ -46,7 +47,7 @@ class Verification:
     selftest: SelfTestReport
     padded_selftest: SelfTestReport | None = None
     checkpoint: str | None = None
-    comparison: ParityReport | None = None
+    comparison: AnswerDifference | None = None
     max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT
 
     def check(self) -> None:
@@ -68,9 +69,9 @@ class Verification:
                 "Build it again."
             )
         allowed = allowed_label_changes(compared.texts, self.max_label_changes_percent)
-        if compared.flips > allowed:
+        if compared.label_changes > allowed:
             raise GateError(
-                f"{self.bundle}: {compared.flips} of {compared.texts} labels differ from those of {self.checkpoint}, "
+                f"{self.bundle}: {compared.label_changes} of {compared.texts} labels differ from those of {self.checkpoint}, "
                 f"expected at most {allowed}. Give the checkpoint that the bundle was built from, or build it again."
             )
 
@@ -159,7 +160,7 @@ def _compare(
     checkpoint: str | os.PathLike[str],
     data: str | os.PathLike[str],
     progress: Progress,
-) -> ParityReport:
+) -> AnswerDifference:
     from crosstune import load_checkpoint, read_examples
     from crosstune.training import predict_proba
 
@@ -176,12 +177,12 @@ def _compare(
     return _difference(classifier.predict_proba(texts), expected)
 
 
-def _difference(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> ParityReport:
-    return ParityReport(
+def _difference(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> AnswerDifference:
+    return AnswerDifference(
         texts=len(expected),
         batch_sizes=(1,),
         max_difference=float(np.abs(probs - expected).max()),
-        flips=int((probs.argmax(1) != expected.argmax(1)).sum()),
+        label_changes=int((probs.argmax(1) != expected.argmax(1)).sum()),
     )
 
 

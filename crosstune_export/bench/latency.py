@@ -165,7 +165,7 @@ def measure(
 
 
 def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart, peak_rss_bytes: int) -> LatencyRow:
-    accuracy = manifest.training.get("cv_accuracy")
+    accuracy = manifest.training_facts.cv_accuracy
     milliseconds, size = 1e3 * np.array(variant.passed), len(variant.texts)
     p50, p90, p95, p99, p99_9 = (float(value) for value in np.percentile(milliseconds, PERCENTILES))
     mean = float(milliseconds.mean())

@@ -1,4 +1,4 @@
-"""The settings of a build, and what they ask for."""
+"""The settings of a build."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstune.core.errors import ConfigError
-from crosstune_export.builder.exporters.runtime_target import DEFAULT_ONNXRUNTIME
+from crosstune_export.builder.exporters.runtime_target import DEFAULT_ONNXRUNTIME, runtime_target
 from crosstune_export.builder.search import Budgets
-from crosstune_export.builder.variants import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Candidate
+from crosstune_export.builder.variants import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Variant
 
 _ON_CUDA = {"auto": (FP16,), "fp16": (FP16,), "fp32": (FP32,)}
 _ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
@@ -16,23 +16,23 @@ _ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What a build is to make.
+    """What to build.
 
     Attributes:
-        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` searches for the fastest graph that answers the same (for
-            CUDA it is fp16).
-        target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile``: as ``cpu``, and a folder for phones beside the bundle.
-        calibration: A file of examples to calibrate and to compare answers on; the training examples when None.
-        max_flips_percent: Share of the texts and their halves, in percent, whose label may differ from fp32.
-        max_size_mb: Largest size of the bundle, in megabytes of a million bytes.
-        max_latency_ms: Largest median milliseconds a text on this machine, one thread, at the lengths of the texts.
-        backbone: Where the backbone is now, if not where it was at training.
-        name: The bundle's name; that of its folder when None.
-        report: HTML file to write: what was tried, what was measured.
-        onnxruntime: The oldest onnxruntime that the graph must load on, such as ``1.20``.
-        exporter: Who turns the backbone into a graph: ``torch`` or ``optimum``.
+        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` tries several graphs and ships the fastest that is
+            accurate enough (for CUDA it is fp16).
+        target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile`` (``cpu`` plus a folder for phones).
+        calibration: File of examples for calibration and comparison; the training examples when None.
+        max_flips_percent: Percent of texts and truncated texts whose label may change compared with fp32.
+        max_size_mb: Maximum size of the bundle, in megabytes of 10^6 bytes.
+        max_latency_ms: Maximum median latency per text on this machine, one thread, in milliseconds.
+        backbone: Where the backbone is now; where it was at training when None.
+        name: Name of the bundle; that of its folder when None.
+        report: HTML report to write.
+        onnxruntime: Oldest onnxruntime that must load the graph, such as ``1.20``.
+        exporter: ``torch`` or ``optimum``.
         backbone_onnx: A folder with the backbone as ``optimum-cli export onnx`` made it, instead of an exporter.
-        release: A number to raise with every release, so that an older one can be told; 0 to leave it out.
+        release: Release number; 0 for none.
     """
 
     precision: str = "auto"
@@ -49,8 +49,18 @@ class BuildConfig:
     backbone_onnx: Path | None = None
     release: int = 0
 
-    def candidates(self) -> tuple[Candidate, ...]:
-        """What to try for the target and the precision.
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+            ConfigError: A setting is out of range.
+        """
+        self.variants()
+        self.budgets()
+        runtime_target(self.onnxruntime)
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The variants to try for the target and the precision.
 
         Raises:
             ConfigError: There is no such target, precision, exporter or release.
@@ -71,17 +81,17 @@ class BuildConfig:
             )
         return by_precision[self.precision]
 
-    def smaller(self) -> tuple[Candidate, ...]:
-        """What else to try, one after the other, where no graph fits the budget of megabytes."""
+    def smaller_variants(self) -> tuple[Variant, ...]:
+        """Further variants for a size budget, to be tried one after the other until one fits."""
         small = self.max_size_mb is not None and self.target != "cuda" and self.precision in ("auto", "int8")
         return SMALLER if small else ()
 
-    def on_fewer_layers(self) -> tuple[Candidate, ...]:
-        """What to try on fewer layers: there are several depths, so the likely ones alone."""
-        return (INT8, TANH) if self.target != "cuda" and self.precision == "auto" else self.candidates()
+    def variants_on_fewer_layers(self) -> tuple[Variant, ...]:
+        """The variants to try on fewer layers: only the likely ones, because there are several depths."""
+        return (INT8, TANH) if self.target != "cuda" and self.precision == "auto" else self.variants()
 
     def budgets(self) -> Budgets:
-        """The limits.
+        """The limits that the shipped graph must keep within.
 
         Raises:
             ConfigError: One is out of range.

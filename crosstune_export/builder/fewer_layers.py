@@ -9,11 +9,8 @@ from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.training import train_on
 
-#: Of held-out accuracy, what a head on fewer layers may lose.
-MOST_LOST = 0.03
 
-
-def accuracy(trained: Checkpoint) -> float | None:
+def held_out_accuracy(trained: Checkpoint) -> float | None:
     """Accuracy on held-out folds of the shots, in [0, 1]; None where there were none."""
     found = trained.summary.get("cv_accuracy")
     return found if isinstance(found, float) else None
@@ -29,7 +26,7 @@ def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[C
         trained: The head on all layers that it was trained for.
         backbone: Its backbone, on the CPU.
     """
-    if trained.head.kind != "default" or accuracy(trained) is None:
+    if trained.head.kind != "default" or held_out_accuracy(trained) is None:
         return
     shots, further = trained.examples[: trained.shots], trained.examples[trained.shots :]
     all_layers = trained.head.spec.last_layer

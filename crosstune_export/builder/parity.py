@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import GateError
-from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text, TokenRow
+from crosstune_export.bundle.facts import AnswerDifference
 from crosstune_export.runtime.session import GraphSession
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -22,32 +21,6 @@ FP32_TOLERANCE = 1e-4
 BATCH_SIZES = (1, 8, 32)
 #: Texts on which padding, batches and threads are tried.
 INVARIANCE_TEXTS = 64
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """How far two sets of probabilities over the same N texts are apart.
-
-    Attributes:
-        texts: N.
-        batch_sizes: At which the graph was run.
-        max_difference: Largest absolute difference of a probability at any batch size.
-        flips: Texts whose label differs at any batch size.
-    """
-
-    texts: int
-    batch_sizes: tuple[int, ...]
-    max_difference: float
-    flips: int
-
-    def to_json(self) -> dict[str, Json]:
-        """The figures for the manifest."""
-        return {
-            "texts": self.texts,
-            "batch_sizes": list(self.batch_sizes),
-            "max_prob_difference": self.max_difference,
-            "flips": self.flips,
-        }
 
 
 def allowed_label_changes(texts: int, percent: float) -> int:
@@ -96,7 +69,7 @@ def compare(
     rows: Sequence[TokenRow],
     expected: npt.NDArray[np.float32],
     batch_sizes: Sequence[int] = (1,),
-) -> ParityReport:
+) -> AnswerDifference:
     """Compare a graph with expected probabilities, float32 (N, L), alone and in padded batches of these sizes."""
     worst = 0.0
     flipped = np.zeros(len(rows), np.bool_)
@@ -105,10 +78,10 @@ def compare(
         difference = np.abs(found - expected)
         worst = max(worst, float(difference.max())) if np.isfinite(difference).all() else float("inf")
         flipped |= found.argmax(1) != expected.argmax(1)
-    return ParityReport(len(rows), tuple(batch_sizes), worst, int(flipped.sum()))
+    return AnswerDifference(len(rows), tuple(batch_sizes), worst, int(flipped.sum()))
 
 
-def require_parity(report: ParityReport) -> None:
+def require_parity(report: AnswerDifference) -> None:
     """Raise unless an fp32 graph agrees with torch.
 
     Raises:
@@ -123,7 +96,7 @@ def require_parity(report: ParityReport) -> None:
 
 def invariance(
     open_with: Callable[[int], GraphSession], tokenizer: TextTokenizer, rows: Sequence[TokenRow]
-) -> ParityReport:
+) -> AnswerDifference:
     """Compare texts in padded batches, and on two threads, with each text alone on one.
 
     Args:
@@ -136,9 +109,9 @@ def invariance(
     alone = graph_probs(session, tokenizer, rows, 1)
     together = compare(session, tokenizer, rows, alone, BATCH_SIZES[1:])
     threads = compare(open_with(2), tokenizer, rows, alone)
-    return ParityReport(
+    return AnswerDifference(
         len(rows),
         BATCH_SIZES,
         max(together.max_difference, threads.max_difference),
-        max(together.flips, threads.flips),
+        max(together.label_changes, threads.label_changes),
     )

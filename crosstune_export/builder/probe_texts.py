@@ -26,8 +26,11 @@ def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text
     return [example.content for example in examples], [example.label for example in examples]
 
 
-def halves(texts: Sequence[Text]) -> list[Text]:
-    """Halves of texts, which nothing was trained on: on the training texts themselves a head is too sure to ever flip."""
+def truncated_texts(texts: Sequence[Text]) -> list[Text]:
+    """Both halves of each text, of at least three words.
+
+    A head is so sure of the texts it was trained on that quantization hardly changes their labels; truncated texts are new to it.
+    """
     parts: list[Text] = []
     for text in texts:
         words = (text if isinstance(text, str) else text[0]).split()

@@ -33,25 +33,19 @@ class QuantizePlan:
     codes: int | None = None
 
 
-def quantize(model: ir.Model, activations: Activations, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
-    """Quantize the encoder; the head stays float.
+def quantize_layers(
+    model: ir.Model, activations: Activations, plan: QuantizePlan
+) -> tuple[ir.Model, Mapping[str, int]]:
+    """Quantize the matrix products of the encoder; embeddings and head stay float.
 
     Args:
-        model: Float graph with fused attention where the backbone allows it; left as it is.
-        activations: What goes into its products, see ``calibrate.collect``.
-        plan: How.
+        model: Float graph with fused attention where the backbone allows it; not changed.
+        activations: Inputs of its products, see ``calibrate.collect``.
+        plan: How to quantize.
 
     Returns:
         A new model with the same inputs and outputs, and how often each pass fired.
     """
-    quantized, counts = quantize_layers(model, activations, plan)
-    return quantized, {**counts, **quantize_tables(quantized, plan)}
-
-
-def quantize_layers(
-    model: ir.Model, activations: Activations, plan: QuantizePlan
-) -> tuple[ir.Model, Mapping[str, int]]:
-    """The products alone, as ``quantize`` does them."""
     quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
     bounds: dict[str, float] = {}
@@ -59,10 +53,14 @@ def quantize_layers(
         bounds = split_overflow_units.apply(quantized, {name: array.max(0) for name, array in samples.items()})
         samples |= {name: split_overflow_units.carried(samples[name]) for name in bounds}
     products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
-    return quantized, {"carry_overflow": len(bounds), "quantize_products": products}
+    return quantized, {"split_overflow_units": len(bounds), "quantize_products": products}
 
 
 def quantize_tables(model: ir.Model, plan: QuantizePlan) -> Mapping[str, int]:
-    """The embedding tables alone, in place."""
-    coded = {} if plan.codes is None else {"code_embeddings": product_quantize_embeddings.apply(model, plan.codes)}
+    """Quantize the embedding tables in place; returns how often each pass fired."""
+    coded = (
+        {}
+        if plan.codes is None
+        else {"product_quantize_embeddings": product_quantize_embeddings.apply(model, plan.codes)}
+    )
     return {**coded, "quantize_embeddings": quantize_embeddings.apply(model)}

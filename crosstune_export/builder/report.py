@@ -1,10 +1,10 @@
-"""The build's report: one HTML page with what was tried, what is in the graph, and which labels changed."""
+"""The build report, one HTML page: the graphs that were tried, the shipped graph, and the labels that changed."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,57 +67,61 @@ def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: Labe
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
     parts = [
         f"<h1>Build of {plain(manifest.name)}</h1>",
-        f"<p>{len(manifest.labels)} labels, backbone {plain(str(manifest.backbone['name']))}; shipped: "
-        f"<b>{plain(shipped.candidate.name)}</b>, {shipped.size_bytes / 1e6:.1f} MB, digest "
+        f"<p>{len(manifest.labels)} labels, backbone {plain(manifest.backbone_facts.name)}; shipped: "
+        f"<b>{plain(shipped.variant.name)}</b>, {shipped.size_bytes / 1e6:.1f} MB, digest "
         f"<code>{manifest.digest[:16]}</code>.</p>",
-        "<h2>What was tried</h2>",
+        "<h2>Graphs tried</h2>",
         _pareto(trials),
         _trials_table(trials),
-        "<h2>What is in the graph</h2>",
+        "<h2>The shipped graph</h2>",
         _graph_table(shipped),
-        "<h2>Rewrites that fired</h2>",
+        "<h2>Rewrites</h2>",
         table(["rewrite", "times"], [[name, str(count)] for name, count in shipped.passes.items()], numbers=(1,)),
-        "<h2>Answers</h2>",
+        "<h2>Comparison of answers</h2>",
         _quality_table(manifest),
     ]
     if answers is not None:
-        parts.append(_flips(answers))
+        parts.append(_label_changes(answers))
     return html_page(f"Build of {manifest.name}", parts)
 
 
 def _pareto(trials: Sequence[Trial]) -> str:
-    """Latency against flips; the area of a dot is the size of the bundle."""
+    """Latency and label changes; the area of a dot is the size of the bundle."""
     timed = [
         (number, trial, trial.latency_ms) for number, trial in enumerate(trials, 1) if trial.latency_ms is not None
     ]
     if len(timed) < 2:
-        return '<p class="faint">One graph was tried, so nothing was timed.</p>'
+        return '<p class="faint">Only one graph was tried, so nothing was timed.</p>'
     plot = Plot(
-        "latency against flips",
-        Axis("milliseconds a text, one thread", 0, max(latency for _, _, latency in timed) * 1.15),
-        Axis("labels unlike fp32, %", 0, max(0.5, *(trial.flip_percent * 1.25 for _, trial, _ in timed))),
+        "Latency and label changes",
+        Axis("latency per text, one thread (ms)", 0, max(latency for _, _, latency in timed) * 1.15),
+        Axis(
+            "labels that differ from fp32 (%)",
+            0,
+            max(0.5, *(trial.label_change_percent * 1.25 for _, trial, _ in timed)),
+        ),
     )
     largest = max(trial.size_bytes for _, trial, _ in timed)
     frontier, least = [], math.inf
     for _, trial, latency in sorted(timed, key=lambda item: item[2]):
-        if trial.flip_percent < least:
-            least = trial.flip_percent
+        if trial.label_change_percent < least:
+            least = trial.label_change_percent
             frontier.append((latency, least))
     plot.line(frontier, 5, dashed=True)
     for number, trial, latency in timed:
         plot.dot(
             latency,
-            trial.flip_percent,
+            trial.label_change_percent,
             2 if trial.verdict == "shipped" else 0,
             radius=4 + 8 * math.sqrt(trial.size_bytes / largest),
-            title=trial.candidate.name,
+            title=trial.variant.name,
             above=str(number),
             faint=True,
         )
     return figure(
         plot.svg(),
-        "Numbers are the rows below; the area of a dot is the size of the bundle; green is shipped; the dashed line joins "
-        "those that nothing beats in both.",
+        "Numbers refer to the table below. The area of a dot is the size of the bundle; the shipped graph is green. "
+        "The dashed line joins the graphs that no other beats in both.",
     )
 
 
@@ -125,16 +129,16 @@ def _trials_table(trials: Sequence[Trial]) -> str:
     rows = [
         [
             str(number),
-            trial.candidate.name,
+            trial.variant.name,
             f"{trial.size_bytes / 1e6:.1f}",
             "" if trial.latency_ms is None else f"{trial.latency_ms:.2f}",
-            "reference" if trial.on_texts is None else f"{trial.flips} of {trial.texts}",
+            "reference" if trial.on_texts is None else f"{trial.label_changes} of {trial.texts}",
             trial.verdict,
         ]
         for number, trial in enumerate(trials, 1)
     ]
     shipped = {index for index, trial in enumerate(trials) if trial.verdict == "shipped"}
-    head = ["", "graph", "MB", "ms", "labels unlike fp32", "verdict"]
+    head = ["", "graph", "MB", "ms", "labels that differ from fp32", "verdict"]
     return table(head, rows, numbers=(2, 3, 4), marked=shipped)
 
 
@@ -184,35 +188,32 @@ _PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttent
 
 def _quality_table(manifest: BundleManifest) -> str:
     rows = []
-    for name, figures in manifest.quality.items():
-        if isinstance(figures, Mapping):
-            flips, texts = int(str(figures["flips"])), int(str(figures["texts"]))
-            low, high = wilson(flips, texts)
-            difference = float(str(figures["max_prob_difference"]))
-            rows.append(
-                [
-                    name.replace("_", " "),
-                    f"{flips} of {texts}",
-                    f"{100 * low:.1f} to {100 * high:.1f} %",
-                    f"{difference:.1e}",
-                ]
-            )
-    head = ["compared", "labels that differ", "95 % interval", "largest probability difference"]
+    for title, difference in manifest.quality_facts.comparisons:
+        low, high = wilson(difference.label_changes, difference.texts)
+        rows.append(
+            [
+                title,
+                f"{difference.label_changes} of {difference.texts}",
+                f"{100 * low:.1f}% to {100 * high:.1f}%",
+                f"{difference.max_difference:.1e}",
+            ]
+        )
+    head = ["compared", "labels that differ", "95% interval", "largest probability difference"]
     return table(head, rows, numbers=(1, 2, 3))
 
 
-def _flips(answers: LabelledAnswers) -> str:
+def _label_changes(answers: LabelledAnswers) -> str:
     rows = []
     for index, name in enumerate(answers.names):
         mine = answers.before == index
-        flips, count = int((answers.after[mine] != index).sum()), int(mine.sum())
-        low, high = wilson(flips, count)
-        rows.append([name, str(count), str(flips), f"{100 * low:.1f} to {100 * high:.1f} %"])
+        changes, count = int((answers.after[mine] != index).sum()), int(mine.sum())
+        low, high = wilson(changes, count)
+        rows.append([name, str(count), str(changes), f"{100 * low:.1f}% to {100 * high:.1f}%"])
     right_before, right_after = answers.before == answers.truth, answers.after == answers.truth
     lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())
     return (
-        table(["fp32 says", "texts", "shipped graph says another", "95 % interval"], rows, numbers=(1, 2, 3))
-        + f"<p>Accuracy on these {len(answers.truth)} texts: fp32 {100 * right_before.mean():.1f} %, shipped "
-        f"{100 * right_after.mean():.1f} %. Right only in fp32: {lost}; right only as shipped: {won}; McNemar's exact "
+        table(["label by fp32", "texts", "label changes", "95% interval"], rows, numbers=(1, 2, 3))
+        + f"<p>Accuracy on these {len(answers.truth)} texts: fp32 {100 * right_before.mean():.1f}%, shipped "
+        f"{100 * right_after.mean():.1f}%. Right only in fp32: {lost}; right only as shipped: {won}; McNemar's exact "
         f"p = {mcnemar(lost, won):.2g}.</p>"
     )

@@ -1,9 +1,9 @@
-"""Makes the graphs of one head, and measures how each answers beside the checkpoint and beside fp32."""
+"""Makes the graphs of one head, and compares the answers of each with torch and with fp32."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 
 import numpy as np
@@ -12,7 +12,7 @@ from onnxscript import ir
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.core.token_layout import Text, TokenRow
+from crosstune.core.token_layout import Text
 from crosstune.heads.label_attention import LabelAttentionHead, PriorHead
 from crosstune.training import predict_proba
 from crosstune_export.builder import parity, variants
@@ -22,162 +22,120 @@ from crosstune_export.builder.exporters.foreign_graph import export_by_optimum, 
 from crosstune_export.builder.exporters.runtime_target import RuntimeTarget
 from crosstune_export.builder.exporters.torch_export import trace
 from crosstune_export.builder.passes import float16_labels, label_attention
-from crosstune_export.builder.probe_texts import halves
 from crosstune_export.builder.search import Budgets, Trial, over_budget
-from crosstune_export.builder.variants import Candidate, Workshop, copy_model
+from crosstune_export.builder.task import BuildTask
+from crosstune_export.builder.variants import Variant, VariantMaker, copy_model
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
 from crosstune_export.bundle.manifest import GraphFacts
-from crosstune_export.runtime.tokenization import TextTokenizer
 
-#: For size budgets: the manifest and the card without descriptions, and a text of the self-test and one of its numbers.
-_BESIDE_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 8_000, 700, 16
+#: Bytes for size budgets: manifest and card without descriptions, a text of the self-test, and one of its numbers.
+_OTHER_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 8_000, 700, 16
 
 
-@dataclass(frozen=True)
-class BuildTexts:
-    """The texts of a build, and their ids by the tokenizer that ships.
+class TrialRunner:
+    """Makes the graphs of one head and measures their answers.
 
     Attributes:
-        texts: What graphs are judged on, then what the self-test holds (descriptions and probes).
-        real: Ids of the first.
-        halves: Ids of halves of them.
-        samples: Ids of the self-test's texts.
+        trained: The checkpoint whose head is in the graphs.
+        exporter: For the manifest: who exported the backbone, if it was not torch's exporter of today.
+        parity: The fp32 graph compared with torch.
+        expected: Probabilities of the texts by the fp32 graph, float32 (N, L).
     """
 
-    texts: tuple[Text, ...]
-    real: tuple[TokenRow, ...]
-    halves: tuple[TokenRow, ...]
-    samples: tuple[TokenRow, ...]
+    def __init__(self, trained: Checkpoint, task: BuildTask, config: BuildConfig, runtime: RuntimeTarget) -> None:
+        """Export the backbone, and compare the fp32 graph with torch.
 
-    @classmethod
-    def read(
-        cls,
-        real: Sequence[Text],
-        samples: Sequence[Text],
-        trained: Checkpoint,
-        backbone: FrozenBackbone,
-        tokenizer: TextTokenizer,
-    ) -> BuildTexts:
-        """Make ids of the texts.
+        Args:
+            trained: The checkpoint; that of the task, or one on fewer layers.
+            task: The texts, the tokenizer and the backbone.
+            config: Which exporter to use.
+            runtime: The oldest onnxruntime to support.
 
         Raises:
-            GateError: A text's ids are not those of training.
+            GateError: The backbone cannot be exported, or the answers in fp32 differ from torch's.
         """
-        texts = (*real, *samples)
-        rows = parity.check_ids(tokenizer, texts, [row.ids for row in backbone.tokenize(texts, trained.tokens)])
-        parts = rows[: len(real)], tokenizer.rows(halves(real)), rows[len(real) :]
-        return cls(texts, *(tuple(part) for part in parts))
-
-    @property
-    def rows(self) -> tuple[TokenRow, ...]:
-        """Ids of ``texts``."""
-        return (*self.real, *self.samples)
-
-
-class Laboratory:
-    """The graphs of one head.
-
-    Attributes:
-        trained: The head, and what it was trained on.
-        exporter: Who made the backbone's graph, where torch's exporter of today did not; for the manifest.
-        parity: The fp32 graph beside torch.
-        expected: Probabilities of the texts by fp32, float32 (N, L).
-    """
-
-    def __init__(
-        self,
-        trained: Checkpoint,
-        backbone: FrozenBackbone,
-        tokenizer: TextTokenizer,
-        texts: BuildTexts,
-        config: BuildConfig,
-        runtime: RuntimeTarget,
-    ) -> None:
-        """Trace, and compare the fp32 graph with torch.
-
-        Raises:
-            GateError: The backbone cannot be exported, or fp32 answers unlike torch.
-        """
-        self.trained, self._backbone, self._tokenizer, self._texts = trained, backbone, tokenizer, texts
-        self._runtime = runtime
-        traced, self.exporter = _traced(config, trained, backbone, texts.texts)
+        self.trained, self._task, self._runtime = trained, task, runtime
+        tokenizer, texts, backbone = task.tokenizer, task.texts, task.backbone
+        exported, self.exporter = _exported(config, trained, backbone, texts.texts)
         longest = trained.tokens.max_length_tokens
-        self._workshop = Workshop(traced, backbone.head_count, backbone.hidden_size, longest, self._activations)
+        self._maker = VariantMaker(exported, backbone.head_count, backbone.hidden_size, longest, self._activations)
         self._reference = self._made(variants.FP32)
         session = self._reference.open()
         by_torch = predict_proba(trained, backbone, texts.texts)
         self.parity = parity.compare(session, tokenizer, texts.rows, by_torch, parity.BATCH_SIZES)
         parity.require_parity(self.parity)
         self.expected = parity.graph_probs(session, tokenizer, texts.real, 1)
-        self._expected_on_halves = parity.graph_probs(session, tokenizer, texts.halves, 1) if texts.halves else None
+        self._expected_truncated = (
+            parity.graph_probs(session, tokenizer, texts.truncated, 1) if texts.truncated else None
+        )
 
-    def trials(self, wanted: Sequence[Candidate], smaller: Sequence[Candidate], budgets: Budgets) -> list[Trial]:
-        """Make and judge candidates, and those of ``smaller`` in turn while none keeps to the budgets of size and flips."""
-        trials = [self._judged(candidate) for candidate in wanted]
-        for candidate in smaller:
+    def trials(self, wanted: Sequence[Variant], smaller: Sequence[Variant], budgets: Budgets) -> list[Trial]:
+        """Make and judge variants, then those of ``smaller`` one by one until one keeps within size and label changes."""
+        trials = [self._judged(variant) for variant in wanted]
+        for variant in smaller:
             if any(not over_budget(trial, budgets) for trial in trials):
                 break
-            trials.append(self._judged(candidate))
+            trials.append(self._judged(variant))
         return trials
 
-    def _judged(self, candidate: Candidate) -> Trial:
-        if candidate == variants.FP32:
+    def _judged(self, variant: Variant) -> Trial:
+        if variant == variants.FP32:
             return self._reference
-        trial = self._made(candidate)
+        trial, tokenizer, texts = self._made(variant), self._task.tokenizer, self._task.texts
         session = trial.open()
-        on_texts, on_halves = parity.compare(session, self._tokenizer, self._texts.real, self.expected), None
-        if self._expected_on_halves is not None:
-            on_halves = parity.compare(session, self._tokenizer, self._texts.halves, self._expected_on_halves)
-        return replace(trial, on_texts=on_texts, on_halves=on_halves)
+        on_texts, on_truncated = parity.compare(session, tokenizer, texts.real, self.expected), None
+        if self._expected_truncated is not None:
+            on_truncated = parity.compare(session, tokenizer, texts.truncated, self._expected_truncated)
+        return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
 
-    def _made(self, candidate: Candidate) -> Trial:
-        encoder, passes = self._workshop.make(candidate)
+    def _made(self, variant: Variant) -> Trial:
+        encoder, passes = self._maker.make(variant)
         encoder.ir_version = self._runtime.ir_version
         whole = _with_labels(encoder, self.trained)
-        if candidate.precision != "fp32":
-            passes = {**passes, "half_labels": float16_labels.apply(whole)}
+        if variant.precision != "fp32":
+            passes = {**passes, "float16_labels": float16_labels.apply(whole)}
         data = _serialized(whole)
         prior = prior_map(self.trained.head)
         if prior is not None:
             data = with_metadata(data, prior.metadata())
-        size = len(data) + len(self._backbone.tokenizer_json) + self._beside_bytes()
-        return Trial(candidate, self._facts(encoder, candidate), data, passes, size)
+        size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
+        return Trial(variant, self._facts(encoder, variant), data, passes, size)
 
-    def _beside_bytes(self) -> int:
-        """At most what manifest, self-test and card will take, for size budgets."""
-        labels, samples = len(self.trained.labels), len(self._texts.samples)
+    def _other_bytes(self) -> int:
+        """Upper bound for the size of manifest, self-test and model card, for size budgets."""
+        labels, samples = len(self.trained.labels), len(self._task.texts.samples)
         described = sum(len(text.encode()) for label in self.trained.labels for text in label.descriptions)
-        return _BESIDE_BYTES + 3 * described + samples * (_SAMPLE_BYTES + labels * _NUMBER_BYTES)
+        return _OTHER_BYTES + 3 * described + samples * (_SAMPLE_BYTES + labels * _NUMBER_BYTES)
 
     def _activations(self, model: ir.Model) -> Activations:
-        rows = [*self._texts.rows, *self._texts.halves]
-        return collect(model, rows, self._tokenizer, variants.FP32.disabled_optimizers)
+        rows = [*self._task.texts.rows, *self._task.texts.truncated]
+        return collect(model, rows, self._task.tokenizer, variants.FP32.disabled_optimizers)
 
-    def _facts(self, model: ir.Model, candidate: Candidate) -> GraphFacts:
+    def _facts(self, model: ir.Model, variant: Variant) -> GraphFacts:
         head, runtime = self.trained.head, self._runtime
         return GraphFacts(
             inputs=tuple(str(value.name) for value in model.graph.inputs),
             outputs=("probs", "text_vector", "scope") if isinstance(head, PriorHead) else ("probs", "text_vector"),
-            precision=candidate.precision,
+            precision=variant.precision,
             opset=runtime.opset,
             ir_version=runtime.ir_version,
             min_onnxruntime=runtime.min_onnxruntime,
-            disabled_optimizers=candidate.disabled_optimizers,
-            text_vector_size=head.feature_count(self._backbone.hidden_size),
+            disabled_optimizers=variant.disabled_optimizers,
+            text_vector_size=head.feature_count(self._task.backbone.hidden_size),
         )
 
 
 def prior_map(head: LabelAttentionHead) -> PriorMap | None:
-    """How a description becomes a label's key, so that a finished bundle can take further labels; None for other heads."""
+    """How a description becomes the key of a label, so that labels can be added to a bundle; None for heads without it."""
     if not isinstance(head, PriorHead):
         return None
     return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
 
 
-def _traced(
+def _exported(
     config: BuildConfig, trained: Checkpoint, backbone: FrozenBackbone, texts: Sequence[Text]
 ) -> tuple[ir.Model, dict[str, str]]:
-    """The float graph, and who exported it where torch's exporter of today did not."""
+    """The float graph, and for the manifest who exported it, if it was not torch's exporter of today."""
     if config.backbone_onnx is not None:
         proto, where = read_backbone_graph(config.backbone_onnx), str(config.backbone_onnx)
         exporter = f"{proto.producer_name} {proto.producer_version}".strip() or "unknown"
@@ -191,7 +149,7 @@ def _traced(
 
 
 def _serialized(model: ir.Model) -> bytes:
-    """The bytes of a model, every constant raw: exporters and onnxruntime's rules know many ways to store numbers, a bundle one."""
+    """The bytes of a model with every constant in ``raw_data``, the one way of storing numbers that a bundle allows."""
     proto = ir.serde.serialize_model(model)
     attributes = (attribute for node in proto.graph.node for attribute in node.attribute if attribute.HasField("t"))
     for tensor in (*proto.graph.initializer, *(attribute.t for attribute in attributes)):
@@ -201,7 +159,7 @@ def _serialized(model: ir.Model) -> bytes:
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
-    """A copy of the encoder with the label attention behind it."""
+    """A copy of the encoder followed by the label attention."""
     whole = copy_model(model)
     keys, bias = (array.numpy().astype(np.float32) for array in trained.head.folded())
     head, queries = trained.head, trained.head.queries

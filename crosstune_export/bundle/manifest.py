@@ -18,6 +18,7 @@ from crosstune.core.errors import BundleContentError, BundleIntegrityError, Bund
 from crosstune.core.labels import Label
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import TokenLayout
+from crosstune_export.bundle.facts import BackboneFacts, HeadFacts, QualityFacts, TrainingFacts
 from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
@@ -94,6 +95,26 @@ class BundleManifest:
     def label_names(self) -> tuple[str, ...]:
         """The label names, in the column order of ``probs``."""
         return tuple(entry.name for entry in self.labels)
+
+    @property
+    def backbone_facts(self) -> BackboneFacts:
+        """``backbone``, typed."""
+        return BackboneFacts.from_json(self.backbone)
+
+    @property
+    def head_facts(self) -> HeadFacts:
+        """``head``, typed."""
+        return HeadFacts.from_json(self.head)
+
+    @property
+    def training_facts(self) -> TrainingFacts:
+        """``training``, typed."""
+        return TrainingFacts.from_json(self.training)
+
+    @property
+    def quality_facts(self) -> QualityFacts:
+        """``quality``, typed."""
+        return QualityFacts.from_json(self.quality, self.graph.precision)
 
 
 def file_entry(data: bytes) -> FileEntry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.outputs import new_folder
-from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.manifest import (
     CARD_NAME,
@@ -24,6 +23,7 @@ from crosstune_export.bundle.manifest import (
     manifest_bytes,
     parse_manifest,
 )
+from crosstune_export.bundle.model_card import model_card
 from crosstune_export.bundle.selftest import SelfTestSample
 
 #: Largest difference of a probability in a bundle's self-test. int8: a rounding that falls the other way in another
@@ -70,76 +70,3 @@ def selftest_bytes(
     ]
     body = {"tolerance": SELFTEST_TOLERANCE[precision], "samples": samples}
     return (json.dumps(body, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
-
-
-def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
-    """The bundle's README.md: what it is, what was measured, how to use it."""
-    quality, training, backbone = manifest.quality, manifest.training, manifest.backbone
-    accuracy = training.get("cv_accuracy")
-    lines = [
-        f"# {manifest.name}",
-        "",
-        f"A text classifier with {len(manifest.labels)} labels, built by CrossTune: the frozen backbone "
-        f"`{Path(str(backbone['name'])).name}` and a label attention head (`{manifest.head['kind']}`) as one "
-        f"{manifest.graph.precision} ONNX graph.",
-        "",
-        "| label | description |",
-        "|---|---|",
-        *(f"| {_cell(entry.name)} | {_cell(' / '.join(entry.descriptions))} |" for entry in manifest.labels),
-        "",
-        "## Measured by the build",
-        "",
-        f"- Trained on {training['examples']} examples; accuracy on held-out folds of them: "
-        + (f"{100 * accuracy:.1f} %" if isinstance(accuracy, float) else "not measured")
-        + ". Measure yours on texts of your own.",
-        *_traded(training, backbone),
-        f"- fp32 graph against torch: {_figures(quality['fp32_to_torch'])}.",
-    ]
-    precision = manifest.graph.precision
-    if f"{precision}_to_fp32" in quality:
-        lines.append(f"- {precision} graph against fp32: {_figures(quality[f'{precision}_to_fp32'])}.")
-    if f"{precision}_to_fp32_on_halves" in quality:
-        halves = _figures(quality[f"{precision}_to_fp32_on_halves"])
-        lines.append(f"- The same on halves of the texts, never trained on: {halves}.")
-    lines.append(
-        f"- Texts in padded batches and on two threads against alone: {_figures(quality['together_to_alone'])}."
-    )
-    lines += [
-        f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB; texts beyond "
-        f"{manifest.tokens.max_length_tokens} tokens are cut and marked `truncated`.",
-        "",
-        "## Use",
-        "",
-        "```python",
-        "from crosstune_export import Classifier",
-        "",
-        'classifier = Classifier.load("PATH")',
-        'print(classifier.classify(["a text"])[0])',
-        "```",
-        "",
-        "Probabilities are the model's own estimate; they say nothing of texts that belong to no label unless a threshold is set.",
-        "The backbone's licence applies to its weights inside `model.onnx`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _traded(training: Mapping[str, Json], backbone: Mapping[str, Json]) -> list[str]:
-    before, now = training.get("all_layers"), training.get("cv_accuracy")
-    if not isinstance(before, dict) or not isinstance(now, float):
-        return []
-    accuracy = float(str(before["cv_accuracy"]))
-    return [
-        f"- A budget made it use {backbone['layers_used']} of {before['layers']} layers; with all of them accuracy on held-out "
-        f"folds was {100 * accuracy:.1f} %."
-    ]
-
-
-def _figures(value: Json) -> str:
-    if not isinstance(value, dict):
-        return "not measured"
-    return f"{value['flips']} of {value['texts']} labels differ, largest probability difference {value['max_prob_difference']:.1e}"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -11,6 +11,7 @@ import numpy as np
 
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.labels import Label, require_usable
+from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
@@ -155,15 +156,14 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
         texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
         rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
         mean: Floats = np.mean(rows, 0, dtype=np.float32)
-        pooled = manifest.head.get("pooled_size")
-        if isinstance(pooled, int):
+        pooled = manifest.head_facts.pooled_size
+        if pooled is not None:
             mean[pooled:] = 0  # the graph's label queries are those of the labels it was built with
         return mean
 
     state = edit(_State(manifest.labels, bank), describe)
     model = with_bank(files.model, state.bank) if state.bank is not bank else files.model
-    past = manifest.head.get("edits", [])
-    edits = [*(past if isinstance(past, list) else []), what]
+    edits: list[Json] = [*manifest.head_facts.edits, what]
     changed = replace(manifest, labels=state.labels, head={**manifest.head, "edits": edits}, files={})
     return write_bundle(Path(path), changed, model, files.tokenizer, _selftest(files, changed, model, tokenizer))
 

@@ -24,7 +24,7 @@ def sbom(manifest: BundleManifest) -> dict[str, Json]:
         {
             "type": "machine-learning-model",
             "bom-ref": "backbone",
-            "name": str(backbone.get("name")),
+            "name": manifest.backbone_facts.name,
             "properties": _properties("backbone", backbone),
         },
         *files,
@@ -54,7 +54,7 @@ def sbom(manifest: BundleManifest) -> dict[str, Json]:
                 "modelCard": {
                     "modelParameters": {
                         "task": "text classification",
-                        "architectureFamily": str(manifest.head.get("kind")),
+                        "architectureFamily": manifest.head_facts.kind,
                     },
                     "quantitativeAnalysis": {"performanceMetrics": measured},
                 },

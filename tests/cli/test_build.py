@@ -25,14 +25,14 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert files_in(bundle) == BUNDLE_FILES
     assert files_in(task.out) == ["desk.bundle", "desk.mobile"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, mobile_line, torch_line, int8_line, halves_line, together_line = result.out.splitlines()
+    first, mobile_line, torch_line, int8_line, truncated_line, invariance_line = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
     figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de-\d\d"
-    assert re.fullmatch(f"  fp32 to torch: {figures}", torch_line).group(1) == "0"
-    assert re.fullmatch(f"  int8 to fp32: {figures}", int8_line).group(2) == "18"
-    assert re.fullmatch(f"  int8 to fp32 on halves: {figures}", halves_line)
-    assert re.fullmatch(f"  together to alone: {figures}", together_line).group(1) == "0"
+    assert re.fullmatch(f"  fp32 graph vs torch: {figures}", torch_line).group(1) == "0"
+    assert re.fullmatch(f"  int8 vs fp32: {figures}", int8_line).group(2) == "18"
+    assert re.fullmatch(f"  int8 vs fp32, truncated texts: {figures}", truncated_line)
+    assert re.fullmatch(f"  padded batches vs one text at a time: {figures}", invariance_line).group(1) == "0"
     assert Classifier.load(bundle).manifest.name == "desk"
 
 
@@ -56,8 +56,8 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     )
     assert (result.code, result.out) == (6, "")
     assert re.fullmatch(
-        r"error: budget: no graph of 1 tried keeps to it; nearest is 'int8' with \d\.\d MB and (\d+) of \1 labels unlike "
-        r"fp32 \(\1 of \1 labels differ from fp32, at most 2 % may\)\. "
+        r"error: budget: no graph of 1 tried keeps within it; nearest is 'int8' with \d\.\d MB and (\d+) of \1 labels that differ from "
+        r"fp32 \(\1 of \1 labels differ from fp32, at most 2% allowed\)\. "
         r"Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32\.\n",
         result.err,
     )
@@ -66,9 +66,9 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
 
 @pytest.mark.slow
 def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_checkpoint_dir, monkeypatch):
-    from crosstune_export.builder import pipeline
+    from crosstune_export.builder import choosing, pipeline
 
-    monkeypatch.setattr(pipeline, "MOST_LOST", 1.0)
+    monkeypatch.setattr(choosing, "MAX_ACCURACY_LOSS", 1.0)
     arguments = ("crosstune-export", "build", tiny_checkpoint_dir, "--precision", "int8", "--max-flips", 100)
     whole = pipeline.build(
         tiny_checkpoint_dir, task.out / "a.bundle", pipeline.BuildConfig("int8", max_flips_percent=100)
@@ -79,7 +79,8 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
     first, cost, *tried = result.out.splitlines()
     assert re.fullmatch(rf"{task.out / 'b.bundle'}: int8, 0\.1 MB, 3 labels", first)
     assert re.fullmatch(
-        r"  1 of 2 layers to keep to the budget: \d+\.\d % right on held-out folds, \d+\.\d % with all", cost
+        r"  1 of 2 layers to keep within the budget: accuracy on held-out folds \d+\.\d%, \d+\.\d% with all layers",
+        cost,
     )
     assert re.fullmatch(r"  tried int8: 0\.1 MB, \d+\.\d\d ms: 0\.\d+ MB, at most 0\.\d+ MB allowed", tried[0])
     assert re.fullmatch(r"  tried int8, 1 of 2 layers: 0\.1 MB.*: shipped", tried[4])

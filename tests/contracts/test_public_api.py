@@ -126,9 +126,10 @@ SIGNATURES = {
         "BuildConfig": "precision target calibration max_flips_percent max_size_mb max_latency_ms "
         "backbone name report onnxruntime exporter backbone_onnx release",
         "BuildConfig.budgets": "self",
-        "BuildConfig.candidates": "self",
-        "BuildConfig.on_fewer_layers": "self",
-        "BuildConfig.smaller": "self",
+        "BuildConfig.check": "self",
+        "BuildConfig.smaller_variants": "self",
+        "BuildConfig.variants": "self",
+        "BuildConfig.variants_on_fewer_layers": "self",
         "BuildResult": "path manifest trials size_bytes mobile",
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head "
         "training quality files scope_threshold format_version release digest",

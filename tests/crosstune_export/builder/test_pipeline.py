@@ -194,13 +194,13 @@ def test_force_replaces(tmp_path, tiny_checkpoint_dir, tiny_bundle_dir):
 
 
 def test_too_many_flips(tmp_path, tiny_checkpoint_dir, monkeypatch):
-    report = parity.ParityReport(18, (1,), 0.0, 3)
+    report = parity.AnswerDifference(18, (1,), 0.0, 3)
     monkeypatch.setattr(pipeline.parity, "compare", lambda *rest: report)
     with pytest.raises(GateError) as caught:
         build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(precision="int8", max_flips_percent=5))
     pattern = (
-        r"budget: no graph of 1 tried keeps to it; nearest is 'int8' with \d\.\d MB and 6 of 36 labels unlike fp32 "
-        r"\(6 of 36 labels differ from fp32, at most 5 % may\)\. "
+        r"budget: no graph of 1 tried keeps within it; nearest is 'int8' with \d\.\d MB and 6 of 36 labels that differ from fp32 "
+        r"\(6 of 36 labels differ from fp32, at most 5% allowed\)\. "
         r"Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32\."
     )
     assert re.fullmatch(pattern, str(caught.value))

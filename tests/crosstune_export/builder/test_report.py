@@ -34,13 +34,13 @@ def test_a_search_ships_one_graph_and_writes_the_page(tmp_path, tiny_checkpoint_
     file = tmp_path / "report.html"
     result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(max_flips_percent=100, report=file))
     assert [trial.verdict for trial in result.trials].count("shipped") == 1
-    assert {trial.candidate.precision for trial in result.trials} == {"fp32", "int8"}
+    assert {trial.variant.precision for trial in result.trials} == {"fp32", "int8"}
     assert result.manifest.graph == result.shipped.facts
     page = read_page(file.read_text("utf-8"))
     assert page.tags.count("svg") == 1 and page.tags.count("circle") == len(result.trials)
     text = page.text
     for trial in result.trials:
-        assert trial.candidate.name in text and trial.verdict in text
+        assert trial.variant.name in text and trial.verdict in text
     assert "McNemar" in text and "fuse_encoder" in text
 
 

@@ -8,27 +8,27 @@ import pytest
 
 from crosstune_export import GateError
 from crosstune_export.builder import search
-from crosstune_export.builder.parity import ParityReport
 from crosstune_export.builder.search import Budgets, Trial, choose, over_budget
-from crosstune_export.builder.variants import Candidate
+from crosstune_export.builder.variants import Variant
+from crosstune_export.bundle.facts import AnswerDifference
 from crosstune_export.bundle.manifest import GraphFacts
 
 FACTS = GraphFacts(("input_ids", "attention_mask"), ("probs", "text_vector"), "int8", 18, 10, "1.20.0", (), 8)
 
 
 def trial(name, flips, size_mb=20.0):
-    report = None if flips is None else ParityReport(100, (1,), 0.01, flips)
-    return Trial(Candidate(name, "int8"), FACTS, b"", {}, int(size_mb * 1e6), on_texts=report, on_halves=report)
+    report = None if flips is None else AnswerDifference(100, (1,), 0.01, flips)
+    return Trial(Variant(name, "int8"), FACTS, b"", {}, int(size_mb * 1e6), on_texts=report, on_truncated=report)
 
 
 @pytest.fixture
 def run(monkeypatch):
     def call(trials, budgets, times):
-        by_name = dict(zip([trial.candidate.name for trial in trials], times, strict=True))
+        by_name = dict(zip([trial.variant.name for trial in trials], times, strict=True))
         monkeypatch.setattr(
-            search, "time_interleaved", lambda fit, *rest: [by_name[trial.candidate.name] for trial in fit]
+            search, "time_interleaved", lambda fit, *rest: [by_name[trial.variant.name] for trial in fit]
         )
-        return {found.candidate.name: found for found in choose(trials, budgets, [], None, lambda done, total: None)}
+        return {found.variant.name: found for found in choose(trials, budgets, [], None, lambda done, total: None)}
 
     return call
 
@@ -39,7 +39,7 @@ def test_the_fastest_that_answers_the_same(run):
     assert {name: each.verdict for name, each in found.items()} == {
         "fp32": "3.00 times as slow as plain",
         "plain": "shipped",
-        "wild": "18 of 200 labels differ from fp32, at most 2 % may",
+        "wild": "18 of 200 labels differ from fp32, at most 2% allowed",
         "slow": "1.50 times as slow as plain",
     }
     assert found["wild"].latency_ms is None  # who is out is not timed
@@ -48,7 +48,7 @@ def test_the_fastest_that_answers_the_same(run):
 def test_of_equally_fast_ones_the_one_with_fewer_flips(run):
     found = run([trial("one", 2), trial("two", 1), trial("three", 1)], Budgets(), [3.0, 3.05, 3.01])
     assert found["two"].verdict == "shipped"
-    assert found["one"].verdict == "as fast as two, which has 2 flips where this has 4"
+    assert found["one"].verdict == "as fast as two, which has 2 label changes (this one: 4)"
 
 
 def test_budgets(run):
@@ -64,10 +64,12 @@ def test_budgets(run):
 def test_flips_are_allowed_up_to_a_whole_text(texts, percent, allowed):
     budgets = Budgets(max_flips_percent=percent)
     verdicts = [
-        over_budget(replace(trial("x", 0), on_texts=ParityReport(texts, (1,), 0.01, flips), on_halves=None), budgets)
+        over_budget(
+            replace(trial("x", 0), on_texts=AnswerDifference(texts, (1,), 0.01, flips), on_truncated=None), budgets
+        )
         for flips in (allowed, allowed + 1)
     ]
-    assert verdicts == ["", f"{allowed + 1} of {texts} labels differ from fp32, at most {percent:g} % may"]
+    assert verdicts == ["", f"{allowed + 1} of {texts} labels differ from fp32, at most {percent:g}% allowed"]
 
 
 def test_a_little_too_much_is_seen(run):
@@ -78,15 +80,15 @@ def test_a_little_too_much_is_seen(run):
 @pytest.mark.parametrize(
     ("budgets", "nearest", "why"),
     [
-        (Budgets(max_size_mb=10), "'small' with 14.9 MB, 2.00 ms a text", "14.9 MB, at most 10 MB allowed"),
-        (Budgets(max_latency_ms=0.5), "'large' with 90.0 MB, 1.00 ms a text", "1.00 ms, at most 0.5 ms allowed"),
+        (Budgets(max_size_mb=10), "'small' with 14.9 MB, 2.00 ms per text", "14.9 MB, at most 10 MB allowed"),
+        (Budgets(max_latency_ms=0.5), "'large' with 90.0 MB, 1.00 ms per text", "1.00 ms, at most 0.5 ms allowed"),
     ],
 )
 def test_nobody_fits(run, budgets, nearest, why):
     with pytest.raises(GateError) as caught:
         run([trial("large", 0, 90), trial("small", 0, 14.9)], budgets, [1.0, 2.0])
     assert str(caught.value) == (
-        f"budget: no graph of 2 tried keeps to it; nearest is {nearest} and 0 of 200 labels unlike fp32 ({why}). "
+        f"budget: no graph of 2 tried keeps within it; nearest is {nearest} and 0 of 200 labels that differ from fp32 ({why}). "
         "Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32."
     )
 

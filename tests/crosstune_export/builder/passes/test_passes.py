@@ -269,7 +269,7 @@ def test_drop_positions_leaves_other_tables_alone():
         assert drop_positions.apply(model, 5) == 0
 
 
-def test_code_embeddings(monkeypatch):
+def test_product_quantize_embeddings(monkeypatch):
     monkeypatch.setattr(product_quantize_embeddings, "LEAST_ROWS", 600)
     table = (RANDOM.normal(size=(700, 8)) * RANDOM.lognormal(0, 1, size=(700, 1))).astype(np.float32)
     table[7] = 0
@@ -300,7 +300,7 @@ def test_codes_are_the_nearest_of_the_book():
     assert np.array_equal(codes, again)
 
 
-def test_code_embeddings_leave_small_and_uneven_tables_alone(monkeypatch):
+def test_product_quantize_embeddings_leave_small_and_uneven_tables_alone(monkeypatch):
     assert product_quantize_embeddings.apply(gather_model(np.ones((600, 8), np.float32)), 2) == 0
     monkeypatch.setattr(product_quantize_embeddings, "LEAST_ROWS", 600)
     assert product_quantize_embeddings.apply(gather_model(np.ones((600, 8), np.float32)), 3) == 0
@@ -336,7 +336,7 @@ def test_label_attention(heads):
         label_attention.apply(model, label_attention.HeadArrays(keys, bias))
 
 
-def test_half_labels():
+def test_float16_labels():
     keys = RANDOM.normal(size=(1, 5, 6)).astype(np.float32)
     ids = value("input_ids", FLOAT, ["b", 6])
     node = ir.node("Identity", [ids])
@@ -359,7 +359,7 @@ def test_half_labels():
     assert float16_labels.apply(model) == 0
 
 
-def test_half_labels_leaves_what_float16_cannot_hold():
+def test_float16_labels_leaves_what_float16_cannot_hold():
     ids = value("input_ids", FLOAT, ["b", 6])
     node = ir.node("Identity", [ids])
     node.outputs[0].name, node.outputs[0].dtype = "text_vector", FLOAT

@@ -1,0 +1,92 @@
+"""Writes down what a build made: the manifest of the bundle."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from crosstune import __version__
+from crosstune.core.labels import Label
+from crosstune.core.token_layout import replace_surrogates
+from crosstune_export.builder.fewer_layers import held_out_accuracy
+from crosstune_export.builder.search import Trial
+from crosstune_export.builder.task import BuildTask
+from crosstune_export.builder.trials import TrialRunner
+from crosstune_export.bundle.facts import (
+    AllLayers,
+    AnswerDifference,
+    BackboneFacts,
+    HeadFacts,
+    QualityFacts,
+    TrainingFacts,
+)
+from crosstune_export.bundle.manifest import BundleManifest
+
+
+def describe(
+    task: BuildTask, runner: TrialRunner, shipped: Trial, invariance: AnswerDifference, name: str, release: int
+) -> BundleManifest:
+    """The manifest, without the hashes of the files.
+
+    Args:
+        task: What was built from.
+        runner: Made the shipped graph.
+        shipped: The shipped graph.
+        invariance: Padded batches and two threads compared with one text at a time.
+        name: Name of the bundle.
+        release: Release number, 0 for none.
+    """
+    trained, head = task.trained, runner.trained.head
+    fewer = runner.trained is not trained
+    training = TrainingFacts(
+        examples=len(trained.examples),
+        examples_sha256=str(trained.summary["examples_sha256"]),
+        shots=trained.config.shots,
+        seed=trained.config.seed,
+        cv_accuracy=held_out_accuracy(runner.trained),
+        all_layers=AllLayers(trained.head.spec.last_layer, held_out_accuracy(trained)) if fewer else None,
+    )
+    backbone = BackboneFacts(
+        name=replace_surrogates(Path(trained.backbone.name).name),
+        digest=trained.backbone.digest,
+        hidden_size=trained.backbone.hidden_size,
+        layers=trained.backbone.layer_count,
+        layers_used=head.spec.last_layer,
+    )
+    head_facts = HeadFacts(
+        kind=head.kind,
+        heads=head.folded()[0].shape[0],
+        merge=head.spec.merge,
+        atoms=tuple(f"{atom.pool}:{atom.layer}" for atom in head.spec.atoms),
+        attention_layers=head.spec.attention,
+        pooled_size=head.spec.size(trained.backbone.hidden_size),
+    )
+    quality = QualityFacts(
+        precision=shipped.facts.precision,
+        fp32_to_torch=runner.parity,
+        to_fp32=shipped.on_texts,
+        to_fp32_truncated=shipped.on_truncated,
+        batch_invariance=invariance,
+        rewrites=shipped.passes,
+    )
+    return BundleManifest(
+        name=replace_surrogates(name),
+        producer={**_producer(), **runner.exporter},
+        labels=tuple(Label(label.name, label.descriptions) for label in trained.labels),
+        text_pair=trained.text_pair,
+        tokens=trained.tokens,
+        graph=shipped.facts,
+        threshold=runner.trained.threshold,
+        scope_threshold=runner.trained.scope_threshold,
+        backbone=backbone.to_json(),
+        head=head_facts.to_json(),
+        training=training.to_json(),
+        quality=quality.to_json(),
+        files={},
+        release=release,
+    )
+
+
+def _producer() -> dict[str, str]:
+    packages = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers", "tokenizers")
+    return {"crosstune-export": __version__} | {name: metadata.version(name) for name in packages}

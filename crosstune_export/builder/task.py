@@ -1,0 +1,100 @@
+"""What a build starts from: the checkpoint, its backbone, and the texts that graphs are judged on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.checkpoint import Checkpoint, load_checkpoint
+from crosstune.core.token_layout import Text, TokenRow
+from crosstune_export.builder import parity
+from crosstune_export.builder.probe_texts import real_texts, selftest_texts, truncated_texts
+from crosstune_export.runtime.tokenization import TextTokenizer
+
+
+@dataclass(frozen=True)
+class BuildTexts:
+    """The texts of a build, and their ids by the tokenizer that ships.
+
+    Attributes:
+        texts: Texts that graphs are judged on, then those of the self-test (descriptions and probes).
+        real: Ids of the texts that graphs are judged on.
+        truncated: Ids of truncated copies of them.
+        samples: Ids of the self-test's texts.
+    """
+
+    texts: tuple[Text, ...]
+    real: tuple[TokenRow, ...]
+    truncated: tuple[TokenRow, ...]
+    samples: tuple[TokenRow, ...]
+
+    @classmethod
+    def read(
+        cls,
+        real: Sequence[Text],
+        samples: Sequence[Text],
+        trained: Checkpoint,
+        backbone: FrozenBackbone,
+        tokenizer: TextTokenizer,
+    ) -> BuildTexts:
+        """Tokenize the texts.
+
+        Raises:
+            GateError: The ids of a text differ from those of training.
+        """
+        texts = (*real, *samples)
+        rows = parity.check_ids(tokenizer, texts, [row.ids for row in backbone.tokenize(texts, trained.tokens)])
+        parts = rows[: len(real)], tokenizer.rows(truncated_texts(real)), rows[len(real) :]
+        return cls(texts, *(tuple(part) for part in parts))
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Ids of ``texts``."""
+        return (*self.real, *self.samples)
+
+
+@dataclass(frozen=True)
+class BuildTask:
+    """Everything that a build reads.
+
+    Attributes:
+        trained: The checkpoint.
+        backbone: Its backbone, on the CPU.
+        tokenizer: The tokenizer that ships, with the layout of the checkpoint.
+        texts: The texts.
+        samples: The self-test's texts.
+        truth: Labels of the texts that graphs are judged on; None where they have none.
+    """
+
+    trained: Checkpoint
+    backbone: FrozenBackbone
+    tokenizer: TextTokenizer
+    texts: BuildTexts
+    samples: tuple[Text, ...]
+    truth: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, checkpoint: str | os.PathLike[str], calibration: Path | None, backbone_name: str | None) -> BuildTask:
+        """Read a checkpoint and load its backbone.
+
+        Args:
+            checkpoint: Folder that ``crosstune train`` wrote.
+            calibration: File of examples to judge graphs on; the training examples when None.
+            backbone_name: Where the backbone is now; where it was at training when None.
+
+        Raises:
+            CheckpointError: The checkpoint is refused.
+            BackboneError: The backbone is not the one of training.
+            DataError: The calibration file cannot be read.
+            GateError: The ids of a text differ from those of training.
+        """
+        trained = load_checkpoint(checkpoint)
+        real, truth = real_texts(trained, calibration)
+        samples = selftest_texts(trained)
+        backbone = trained.load_backbone(device="cpu", name=backbone_name)
+        tokenizer = TextTokenizer(backbone.tokenizer_json, trained.tokens, trained.text_pair, "tokenizer")
+        texts = BuildTexts.read(real, samples, trained, backbone, tokenizer)
+        return cls(trained, backbone, tokenizer, texts, tuple(samples), None if truth is None else tuple(truth))

@@ -1,0 +1,288 @@
+"""What a manifest says about backbone, head, training and quality, as typed records.
+
+The manifest keeps these as JSON objects, so that a reader passes on fields it does not know. Everything that the code itself
+reads or writes goes through the records of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crosstune.core.strict_text import Json
+
+
+@dataclass(frozen=True)
+class AnswerDifference:
+    """How far two sets of probabilities over the same N texts are apart.
+
+    Attributes:
+        texts: N.
+        batch_sizes: Batch sizes at which the graph was run.
+        max_difference: Largest absolute difference of a probability at any batch size.
+        label_changes: Texts whose label differs at any batch size.
+    """
+
+    texts: int
+    batch_sizes: tuple[int, ...]
+    max_difference: float
+    label_changes: int
+
+    @property
+    def summary(self) -> str:
+        """One line that says how many labels differ and by how much.
+
+        Example:
+            >>> AnswerDifference(153, (1, 8, 32), 1e-6, 0).summary
+            '0 of 153 labels differ, largest probability difference 1.0e-06'
+        """
+        return (
+            f"{self.label_changes} of {self.texts} labels differ, "
+            f"largest probability difference {self.max_difference:.1e}"
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as the manifest holds it."""
+        return {
+            "texts": self.texts,
+            "batch_sizes": list(self.batch_sizes),
+            "max_prob_difference": self.max_difference,
+            "flips": self.label_changes,
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> AnswerDifference | None:
+        """Read a record; None where the value is not one."""
+        if not isinstance(value, dict):
+            return None
+        texts, changes, difference = (_integer(value, "texts"), _integer(value, "flips"), _number(value, _DIFFERENCE))
+        if texts is None or changes is None or difference is None:
+            return None
+        sizes = value.get("batch_sizes")
+        batch_sizes = tuple(size for size in sizes if isinstance(size, int)) if isinstance(sizes, list) else ()
+        return cls(texts, batch_sizes, difference, changes)
+
+
+@dataclass(frozen=True)
+class QualityFacts:
+    """What the build measured.
+
+    Attributes:
+        precision: Of the shipped graph: ``fp32``, ``fp16`` or ``int8``.
+        fp32_to_torch: The fp32 graph compared with torch.
+        to_fp32: The shipped graph compared with fp32; None where fp32 is shipped.
+        to_fp32_truncated: The same on truncated texts, which the head was not trained on.
+        batch_invariance: Padded batches and two threads compared with one text at a time.
+        rewrites: How often each rewrite of the graph fired.
+    """
+
+    precision: str
+    fp32_to_torch: AnswerDifference | None
+    to_fp32: AnswerDifference | None
+    to_fp32_truncated: AnswerDifference | None
+    batch_invariance: AnswerDifference | None
+    rewrites: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def comparisons(self) -> tuple[tuple[str, AnswerDifference], ...]:
+        """All comparisons that were made, each with a title."""
+        rows = (
+            ("fp32 graph vs torch", self.fp32_to_torch),
+            (f"{self.precision} vs fp32", self.to_fp32),
+            (f"{self.precision} vs fp32, truncated texts", self.to_fp32_truncated),
+            ("padded batches vs one text at a time", self.batch_invariance),
+        )
+        return tuple((title, difference) for title, difference in rows if difference is not None)
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as the manifest holds it."""
+        rows = (
+            ("fp32_to_torch", self.fp32_to_torch),
+            (f"{self.precision}_to_fp32", self.to_fp32),
+            (f"{self.precision}_to_fp32_on_halves", self.to_fp32_truncated),
+            ("together_to_alone", self.batch_invariance),
+        )
+        body: dict[str, Json] = {name: difference.to_json() for name, difference in rows if difference is not None}
+        return body | {"rewrites": ", ".join(f"{name} {count}" for name, count in self.rewrites.items())}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Json], precision: str) -> QualityFacts:
+        """Read what is there; a field that is missing or of another type becomes None."""
+        rewrites = {}
+        for item in str(table.get("rewrites") or "").split(", "):
+            name, _, count = item.rpartition(" ")
+            if name and count.isdecimal():
+                rewrites[name] = int(count)
+        return cls(
+            precision,
+            AnswerDifference.from_json(table.get("fp32_to_torch")),
+            AnswerDifference.from_json(table.get(f"{precision}_to_fp32")),
+            AnswerDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
+            AnswerDifference.from_json(table.get("together_to_alone")),
+            rewrites,
+        )
+
+
+@dataclass(frozen=True)
+class AllLayers:
+    """What a budget cost: the head on all layers, which was not shipped.
+
+    Attributes:
+        layers: Layers that it uses.
+        cv_accuracy: Its accuracy on held-out folds, from 0 to 1; None where it was not measured.
+    """
+
+    layers: int
+    cv_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How the shipped head was trained.
+
+    Attributes:
+        examples: Texts it learned from.
+        examples_sha256: Digest of these texts and their labels.
+        shots: Examples per label that were drawn; None where all were used.
+        seed: Random seed.
+        cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None where it was not measured.
+        all_layers: The head on all layers where a budget made the build use fewer.
+    """
+
+    examples: int | None
+    examples_sha256: str | None
+    shots: int | None
+    seed: int | None
+    cv_accuracy: float | None
+    all_layers: AllLayers | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as the manifest holds it."""
+        body: dict[str, Json] = {
+            "examples": self.examples,
+            "examples_sha256": self.examples_sha256,
+            "shots": self.shots,
+            "seed": self.seed,
+            "cv_accuracy": self.cv_accuracy,
+        }
+        if self.all_layers is not None:
+            body["all_layers"] = {"layers": self.all_layers.layers, "cv_accuracy": self.all_layers.cv_accuracy}
+        return body
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Json]) -> TrainingFacts:
+        """Read what is there; a field that is missing or of another type becomes None."""
+        before, digest = table.get("all_layers"), table.get("examples_sha256")
+        layers = _integer(before, "layers") if isinstance(before, dict) else None
+        return cls(
+            examples=_integer(table, "examples"),
+            examples_sha256=digest if isinstance(digest, str) else None,
+            shots=_integer(table, "shots"),
+            seed=_integer(table, "seed"),
+            cv_accuracy=_number(table, "cv_accuracy"),
+            all_layers=AllLayers(layers, _number(before, "cv_accuracy"))
+            if isinstance(before, dict) and layers is not None
+            else None,
+        )
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """Which backbone is in the graph.
+
+    Attributes:
+        name: For people.
+        digest: SHA-256 over weights, configuration and tokenizer (64 hex digits).
+        hidden_size: D.
+        layers: Layers it has.
+        layers_used: Layers that are in the graph.
+    """
+
+    name: str
+    digest: str
+    hidden_size: int | None
+    layers: int | None
+    layers_used: int | None
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as the manifest holds it."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "hidden_size": self.hidden_size,
+            "layers": self.layers,
+            "layers_used": self.layers_used,
+        }
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Json]) -> BackboneFacts:
+        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        return cls(
+            str(table.get("name") or "unknown"),
+            str(table.get("digest") or "unknown"),
+            *(_integer(table, name) for name in ("hidden_size", "layers", "layers_used")),
+        )
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """Which head is in the graph.
+
+    Attributes:
+        kind: ``default`` or ``paper``.
+        heads: Attention heads.
+        merge: How the features of several layers are merged.
+        atoms: Pooled features, each ``pool:layer``.
+        attention_layers: Layers whose tokens the label queries attend to.
+        pooled_size: Numbers in the pooled part of a text vector.
+        edits: Edits of the labels since the build, oldest first.
+    """
+
+    kind: str
+    heads: int | None = None
+    merge: str | None = None
+    atoms: tuple[str, ...] = ()
+    attention_layers: tuple[int, ...] = ()
+    pooled_size: int | None = None
+    edits: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as the manifest holds it."""
+        body: dict[str, Json] = {
+            "kind": self.kind,
+            "heads": self.heads,
+            "merge": self.merge,
+            "atoms": list(self.atoms),
+            "attention_layers": list(self.attention_layers),
+            "pooled_size": self.pooled_size,
+        }
+        return body | ({"edits": list(self.edits)} if self.edits else {})
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Json]) -> HeadFacts:
+        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        merge, atoms, layers, edits = (table.get(name) for name in ("merge", "atoms", "attention_layers", "edits"))
+        return cls(
+            kind=str(table.get("kind") or "unknown"),
+            heads=_integer(table, "heads"),
+            merge=merge if isinstance(merge, str) else None,
+            atoms=tuple(map(str, atoms)) if isinstance(atoms, list) else (),
+            attention_layers=tuple(item for item in layers if isinstance(item, int))
+            if isinstance(layers, list)
+            else (),
+            pooled_size=_integer(table, "pooled_size"),
+            edits=tuple(map(str, edits)) if isinstance(edits, list) else (),
+        )
+
+
+_DIFFERENCE = "max_prob_difference"
+
+
+def _integer(table: Mapping[str, Json], name: str) -> int | None:
+    value = table.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(table: Mapping[str, Json], name: str) -> float | None:
+    value = table.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

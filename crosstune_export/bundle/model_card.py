@@ -1,0 +1,71 @@
+"""The model card of a bundle: a README.md for the people who get the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from crosstune_export.bundle.facts import TrainingFacts
+from crosstune_export.bundle.manifest import MODEL_NAME, TOKENIZER_NAME, BundleManifest
+
+
+def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
+    """What the bundle is, what was measured, and how to use it.
+
+    Args:
+        manifest: The manifest; its ``files`` are not needed.
+        sizes: Size in bytes of the graph and the tokenizer, by file name.
+    """
+    training, backbone = manifest.training_facts, manifest.backbone_facts
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"A text classifier with {len(manifest.labels)} labels, built by CrossTune: the frozen backbone "
+        f"`{Path(backbone.name).name}` and a label attention head (`{manifest.head_facts.kind}`) as one "
+        f"{manifest.graph.precision} ONNX graph.",
+        "",
+        "| label | description |",
+        "|---|---|",
+        *(f"| {_cell(label.name)} | {_cell(' / '.join(label.descriptions))} |" for label in manifest.labels),
+        "",
+        "## Measured by the build",
+        "",
+        f"- Trained on {training.examples} examples; accuracy on held-out folds of them: {_percent(training.cv_accuracy)}. "
+        "Measure it on texts of your own.",
+        *_fewer_layers(training, backbone.layers_used),
+        *(f"- {title}: {difference.summary}." for title, difference in manifest.quality_facts.comparisons),
+        f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB. Texts longer than "
+        f"{manifest.tokens.max_length_tokens} tokens are truncated and marked `truncated`.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from crosstune_export import Classifier",
+        "",
+        'classifier = Classifier.load("PATH")',
+        'print(classifier.classify(["a text"])[0])',
+        "```",
+        "",
+        "A probability compares the labels with each other. It does not say whether any label fits, unless a threshold is set.",
+        "The backbone's licence applies to its weights inside `model.onnx`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _fewer_layers(training: TrainingFacts, layers_used: int | None) -> list[str]:
+    before = training.all_layers
+    if before is None:
+        return []
+    return [
+        f"- To keep within a budget it uses {layers_used} of {before.layers} layers; with all of them accuracy on held-out "
+        f"folds was {_percent(before.cv_accuracy)}."
+    ]
+
+
+def _percent(rate: float | None) -> str:
+    return "not measured" if rate is None else f"{100 * rate:.1f}%"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
