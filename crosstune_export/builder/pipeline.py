@@ -44,7 +44,7 @@ class BuildResult:
         manifest: As written.
         trials: Every graph that was tried, with its verdict; one is shipped.
         size_bytes: Of all files of the bundle.
-        mobile: What stands beside it for phones; None for other targets.
+        mobile: The folder for phones; None for other targets.
     """
 
     path: Path
