@@ -123,8 +123,8 @@ def test_help_and_version(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), f"found 0 names, expected BUNDLE and perhaps FILE. {SEE}"),
-        (("a", "b", "c"), f"found 3 names, expected BUNDLE and perhaps FILE. {SEE}"),
+        ((), f"found 0 arguments, expected BUNDLE and optionally FILE. {SEE}"),
+        (("a", "b", "c"), f"found 3 arguments, expected BUNDLE and optionally FILE. {SEE}"),
         (("--frobnicate", "a"), f"--frobnicate: no such option. {SEE}"),
         (("a", "--threshold"), f"--threshold: found nothing, expected a value. {SEE}"),
         (("a", "--threshold", "much"), f"--threshold: found 'much', expected a number. {SEE}"),
@@ -143,7 +143,7 @@ def test_a_table_is_left_to_python(run, tiny_fp32_bundle_dir):
     assert run(tiny_fp32_bundle_dir, "x.CSV") == (
         2,
         "",
-        "error: x.CSV: a table, expected .jsonl or lines of text. "
+        "error: x.CSV: a table, expected .jsonl or a text file. "
         "Use crosstune-export classify, which reads tables, or convert it.\n",
     )
 
@@ -171,17 +171,17 @@ def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
             b"good\nbad \xff\n",
             f"2: byte 0xff at offset 9 is not UTF-8. {SAVE}",
         ),
-        ("x.jsonl", b'{"text": "a"', "1: not valid JSON (byte 13 does not belong there). Correct the line."),
+        ("x.jsonl", b'{"text": "a"', "1: not valid JSON (syntax error at byte 13). Correct the line."),
         ("x.jsonl", b'\n{"text": 1, "b": 2}', '2: no string "text", found fields "b", "text". Give every row text.'),
         (
             "x.jsonl",
             b'{"text": "a"}\0{"text": "b"}',
-            "1: not valid JSON (byte 14 does not belong there). Correct the line.",
+            "1: not valid JSON (syntax error at byte 14). Correct the line.",
         ),
         (
             "x.jsonl",
             b'{"text": "a"}\n\xef\xbb\xbf{"text": "b"}',
-            "2: not valid JSON (byte 1 does not belong there). Correct the line.",
+            "2: not valid JSON (syntax error at byte 1). Correct the line.",
         ),
         (
             "x.txt",
@@ -202,7 +202,7 @@ def test_pairs_are_not_lines(run, tiny_pair_bundle_dir):
     assert run(tiny_pair_bundle_dir, stdin=b"one") == (
         3,
         "",
-        "error: standard input: lines of text, expected pairs. Give JSON Lines with text and text_pair.\n",
+        "error: standard input: lines of text, expected pairs. Use JSON Lines with the fields text and text_pair.\n",
     )
 
 

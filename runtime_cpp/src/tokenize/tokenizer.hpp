@@ -1,5 +1,4 @@
-// A tokenizer.json becomes the tokenizer of its family. BPE and Unigram would stand beside wordpiece.hpp and be chosen in
-// read_tokenizer; until they do, their files are refused.
+// The tokenizer that a tokenizer.json describes. Only WordPiece is supported; read_tokenizer() refuses the others.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +14,16 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Appends the ids of `text`, without special tokens; a special token spelled out in it is ordinary text. May stop as soon
-  // as more than `enough` ids are there. `text` is UTF-8. Safe in many threads at once.
-  virtual void append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const = 0;
+  // Appends the ids of `text`, which must be UTF-8, without special tokens. "[SEP]" in a text is ordinary text. May stop
+  // once `ids` has more than `max_ids` entries. Thread-safe.
+  virtual void append_ids(std::string_view text, std::size_t max_ids, std::vector<std::int32_t>* ids) const = 0;
 
-  // The largest id that its file names.
+  // The largest id in the vocabulary, special tokens included.
   virtual std::int32_t largest_id() const = 0;
 };
 
-// Reads the format of the `tokenizers` library. Throws Failure (CROSSTUNE_BUNDLE) for a file that is broken or whose
-// tokenizer this library does not have; it never guesses.
+// Reads a file in the format of the `tokenizers` library. Throws Failure (CROSSTUNE_BUNDLE) when the file is invalid or its
+// tokenizer is not supported.
 std::unique_ptr<const Tokenizer> read_tokenizer(std::string_view bytes, const std::string& where);
 
 }  // namespace crosstune::core
