@@ -1,6 +1,6 @@
 """Make the first inputs of the fuzz targets from a bundle: a folder for each target, and a tokenizer.
 
-    python make_seeds.py BUNDLE FOLDER
+python make_seeds.py BUNDLE FOLDER
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def main() -> None:
         "archive": [b"".join(archive_parts(dict.fromkeys(MEMBERS, text.encode()))) for text in PROBES[:4]],
         "graph": [small_graph((arguments.bundle / "model.onnx").read_bytes())],
         "text": [text.encode() for text in PROBES],
-        "bundle": [bundle_seed(manifest, short_selftest, small, flags) for flags in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)],
+        "bundle": [
+            bundle_seed(manifest, short_selftest, small, flags) for flags in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)
+        ],
     }
     for target, inputs in seeds.items():
         (arguments.folder / target).mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--settings", default="", help="further options for CMake")
     arguments = parser.parse_args()
     if not (arguments.bundle / "manifest.json").exists():
-        raise SystemExit(f"{arguments.bundle}: found no bundle, expected one for the first inputs. Run: make quickstart")
+        raise SystemExit(
+            f"{arguments.bundle}: found no bundle, expected one for the first inputs. Run: make quickstart"
+        )
     build(arguments.build / "build", shlex.split(arguments.settings))
     seeds = arguments.build / "seeds"
     subprocess.run([sys.executable, HERE / "make_seeds.py", arguments.bundle, seeds], check=True)

@@ -16,8 +16,8 @@ namespace {
 
 using namespace crosstune::core;
 
-const Tokenizer& tokenizer() {
-  static const std::unique_ptr<const Tokenizer> loaded = [] {
+const WordPiece& tokenizer() {
+  static const std::unique_ptr<const WordPiece> loaded = [] {
     std::ifstream file(std::getenv("CROSSTUNE_FUZZ_TOKENIZER"), std::ios::binary);
     return read_tokenizer(std::string(std::istreambuf_iterator<char>(file), {}), "tokenizer.json");
   }();

@@ -11,7 +11,9 @@ def main() -> None:
     try:
         files = metadata.files("onnxruntime") or []
     except metadata.PackageNotFoundError:
-        raise SystemExit("onnxruntime: not installed, expected its shared library. Run: pip install onnxruntime") from None
+        raise SystemExit(
+            "onnxruntime: not installed, expected its shared library. Run: pip install onnxruntime"
+        ) from None
     libraries = [file for file in files if file.name.startswith("libonnxruntime.")]
     if not libraries:
         raise SystemExit("onnxruntime: the wheel has no libonnxruntime, expected one. Install another version.")

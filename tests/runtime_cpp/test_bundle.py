@@ -1,4 +1,4 @@
-"""Bundles that the C++ runtime must refuse, and what it says."""
+"""Bundles that the C++ runtime refuses, with the whole message."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_a_manifest_with_a_bad_field(library, tiny_fp32_bundle_dir, tmp_path, ed
 def test_a_manifest_that_is_not_strict_json(library, bundle, body, reason):
     data = b'{\n  "digest": "' + b"0" * 64 + b'", ' + body
     (bundle / "manifest.json").write_bytes(with_digest(data))
-    found = re.sub(r"byte \d+", "byte N", refusal(library, bundle))  # the parser counts
-    assert found == f"{bundle}/manifest.json: not valid JSON ({reason}). {AGAIN}"
+    message = re.sub(r"byte \d+", "byte N", refusal(library, bundle))
+    assert message == f"{bundle}/manifest.json: not valid JSON ({reason}). {AGAIN}"
 
 
 @pytest.mark.fault("G9")
@@ -102,7 +102,7 @@ def test_a_graph_for_a_newer_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path
     assert message.endswith(". Install a newer onnxruntime.")
 
 
-def test_the_digest_is_the_manifests(library, tiny_fp32_bundle_dir):
+def test_digest_is_that_of_the_manifest(library, tiny_fp32_bundle_dir):
     body = json.loads((tiny_fp32_bundle_dir / "manifest.json").read_bytes())
     loaded = library.load(tiny_fp32_bundle_dir)
     assert library.digest(loaded.handle).decode() == body["digest"]

@@ -9,6 +9,7 @@
 
 #include "bundle/selftest.hpp"
 #include "error.hpp"
+#include "tokenize/tokenizer.hpp"
 
 namespace crosstune::core {
 

@@ -6,7 +6,6 @@
 #include "bundle/json_reader.hpp"
 #include "error.hpp"
 #include "tokenize/bert_normalizer.hpp"
-#include "tokenize/wordpiece.hpp"
 
 namespace crosstune::core {
 namespace {
@@ -41,7 +40,7 @@ std::int32_t expect_special_tokens_only(const JsonReader& file) {
 
 }  // namespace
 
-std::unique_ptr<const Tokenizer> read_tokenizer(std::string_view bytes, const std::string& where) {
+std::unique_ptr<const WordPiece> read_tokenizer(std::string_view bytes, const std::string& where) {
   Json json;
   try {
     json = parse_json(bytes);
@@ -53,7 +52,7 @@ std::unique_ptr<const Tokenizer> read_tokenizer(std::string_view bytes, const st
   expect_type(file, "normalizer", "BertNormalizer");
   expect_type(file, "pre_tokenizer", "BertPreTokenizer");
   const std::int32_t largest = expect_special_tokens_only(file);
-  return std::make_unique<WordPiece>(file.child("model"), read_normalizer(file.child("normalizer")), largest);
+  return std::make_unique<const WordPiece>(file.child("model"), read_normalizer(file.child("normalizer")), largest);
 }
 
 }  // namespace crosstune::core
