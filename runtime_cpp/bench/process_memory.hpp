@@ -1,4 +1,4 @@
-// Resident memory of this process, from /proc (Linux).
+// The resident memory of this process, from /proc (Linux only).
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace crosstune::bench {
 
-// `field` is "VmRSS:" (now) or "VmHWM:" (the most so far).
+// `field` is "VmRSS:" (current) or "VmHWM:" (peak).
 inline std::int64_t memory_bytes(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;)

@@ -1,4 +1,4 @@
-// crosstune-classify BUNDLE [FILE]: labels texts, one JSON object a line, in the order of the input.
+// crosstune-classify BUNDLE [FILE]: classifies texts and writes one JSON object per text.
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "bundle/strict_json.hpp"
 #include "crosstune.hpp"
 #include "error.hpp"
-#include "bundle/json.hpp"
 #include "text_rows.hpp"
 
 namespace {
@@ -25,82 +25,90 @@ using crosstune::core::json_text;
 constexpr char kHelp[] =
     "Usage: crosstune-classify [OPTIONS] BUNDLE [FILE]\n"
     "\n"
-    "Label texts: one JSON object a line, in the order of the input.\n"
-    "FILE is .jsonl (\"text\", for pairs also \"text_pair\") or one text a line; - or nothing is standard input.\n"
+    "Classify texts. Writes one JSON object per text to standard output, in the order of the input.\n"
     "\n"
-    "  --input-format auto|jsonl|text  auto: by the ending; text for standard input\n"
-    "  --threshold P                   no label below this probability\n"
-    "  --threads N                     threads of the session (1)\n"
-    "  --onnxruntime LIBRARY           in place of the one found by itself\n"
-    "  --ids                           write the ids that the graph sees, and no labels\n"
-    "  --selftest                      run the bundle's own samples and stop\n"
-    "  --version                       show versions and stop\n"
-    "  --help                          show this and stop\n"
+    "  BUNDLE  Bundle folder, or a file written by crosstune-export pack.\n"
+    "  FILE    Texts: .jsonl with the field \"text\" (for pairs also \"text_pair\"), or a text file with one text\n"
+    "          per line. Default: -, which reads standard input.\n"
     "\n"
-    "Exit codes: 0 done, 1 our bug, 2 usage, 3 input data, 5 a bundle that is refused, 6 a self-test that fails, 7 memory.\n";
+    "Options:\n"
+    "  --input-format auto|jsonl|text  Format of FILE. Default: auto, which decides by the file extension and reads\n"
+    "                                  standard input as text.\n"
+    "  --threshold P                   Probability below which a text gets no label, for example 0.6. Default: the\n"
+    "                                  bundle's threshold.\n"
+    "  --threads N                     Threads for each text, 1 to 256. Default: 1.\n"
+    "  --onnxruntime LIBRARY           The onnxruntime library, for example ./libonnxruntime.so. Default:\n"
+    "                                  $CROSSTUNE_ONNXRUNTIME, then the built-in path, then the system's library.\n"
+    "  --ids                           Write token ids instead of labels.\n"
+    "  --selftest                      Run the bundle's self-test and exit.\n"
+    "  --version                       Show versions and exit.\n"
+    "  --help                          Show this message and exit.\n"
+    "\n"
+    "Exit codes: 0 success, 1 internal error, 2 usage error, 3 invalid input, 5 invalid bundle, 6 self-test failed,\n"
+    "7 out of memory or disk space.\n";
 
 struct Arguments {
-  std::vector<std::string> names;  // BUNDLE and perhaps FILE
+  std::vector<std::string> positionals;  // BUNDLE and optionally FILE
   crosstune::Options options;
   std::string input_format = "auto";
   bool ids = false, selftest = false, help = false, version = false;
 };
 
-Failure usage(const std::string& message) {
+Failure usage_error(const std::string& message) {
   return Failure(CROSSTUNE_USAGE, message + " See crosstune-classify --help.");
 }
 
 template <typename Number>
-Number number(const std::string& option, const std::string& text, Number (*parse)(const char*, char**)) {
+Number parse_number(const std::string& option, const std::string& text, Number (*parse)(const char*, char**)) {
   char* end = nullptr;
   errno = 0;
   const Number value = parse(text.c_str(), &end);
-  if (text.empty() || *end != '\0') throw usage(option + ": found '" + text + "', expected a number.");
+  if (text.empty() || *end != '\0') throw usage_error(option + ": found '" + text + "', expected a number.");
   return value;
 }
 
-// The end stays at the beginning where the number has no room.
-std::int32_t whole_number(const char* text, char** end) {
+// Like std::strtol. On overflow `end` is `text`, as for a string without a number.
+std::int32_t parse_int32(const char* text, char** end) {
   const long value = std::strtol(text, end, 10);
-  const auto kept = static_cast<std::int32_t>(value);
-  if (kept != value || errno == ERANGE) *end = const_cast<char*>(text);
-  return kept;
+  const auto narrowed = static_cast<std::int32_t>(value);
+  if (narrowed != value || errno == ERANGE) *end = const_cast<char*>(text);
+  return narrowed;
 }
 
 Arguments parse(const std::vector<std::string>& words) {
   Arguments arguments;
-  bool only_names = false;
+  bool options_ended = false;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     const auto value = [&]() -> const std::string& {
-      if (i + 1 == words.size()) throw usage(word + ": found nothing, expected a value.");
+      if (i + 1 == words.size()) throw usage_error(word + ": found nothing, expected a value.");
       return words[++i];
     };
-    if (only_names || word.empty() || word[0] != '-' || word == "-") arguments.names.push_back(word);
-    else if (word == "--") only_names = true;
+    if (options_ended || word.empty() || word[0] != '-' || word == "-") arguments.positionals.push_back(word);
+    else if (word == "--") options_ended = true;
     else if (word == "--threshold")
-      arguments.options.threshold = number<double>(word, value(), std::strtod);
+      arguments.options.threshold = parse_number<double>(word, value(), std::strtod);
     else if (word == "--threads")
-      arguments.options.threads = number<std::int32_t>(word, value(), whole_number);
+      arguments.options.threads = parse_number<std::int32_t>(word, value(), parse_int32);
     else if (word == "--onnxruntime") arguments.options.onnxruntime = value();
     else if (word == "--input-format") arguments.input_format = value();
     else if (word == "--ids") arguments.ids = true;
     else if (word == "--selftest") arguments.selftest = true;
     else if (word == "--help") arguments.help = true;
     else if (word == "--version") arguments.version = true;
-    else throw usage(word + ": no such option.");
+    else throw usage_error(word + ": no such option.");
   }
   const std::string& format = arguments.input_format;
   if (format != "auto" && format != "jsonl" && format != "text")
-    throw usage("--input-format: found '" + format + "', expected auto, jsonl or text.");
-  if (!arguments.help && !arguments.version && (arguments.names.empty() || arguments.names.size() > 2))
-    throw usage("found " + std::to_string(arguments.names.size()) + " names, expected BUNDLE and perhaps FILE.");
+    throw usage_error("--input-format: found '" + format + "', expected auto, jsonl or text.");
+  if (!arguments.help && !arguments.version && (arguments.positionals.empty() || arguments.positionals.size() > 2))
+    throw usage_error("found " + std::to_string(arguments.positionals.size()) + " arguments, expected BUNDLE and optionally FILE.");
   return arguments;
 }
 
-std::string flag(bool value) { return value ? "true" : "false"; }
+std::string json_bool(bool value) { return value ? "true" : "false"; }
 
-std::string head_of(const TextRow& row) {
+std::string input_fields(const TextRow& row) {
   std::string line = "{\"text\": " + json_text(row.text);
   if (row.pair) line += ", \"text_pair\": " + json_text(*row.pair);
   return line;
@@ -109,31 +117,32 @@ std::string head_of(const TextRow& row) {
 std::string answer_line(const crosstune::Classifier& classifier, const TextRow& row) {
   const crosstune::Prediction answer =
       row.pair ? classifier.classify(row.text, *row.pair) : classifier.classify(row.text);
-  std::string line = head_of(row);
+  std::string line = input_fields(row);
   line += ", \"label\": " + (answer.label ? json_text(*answer.label) : "null");
   line += ", \"prob\": " + json_text(double{answer.prob}) + ", \"probs\": {";
   for (std::size_t i = 0; i < answer.probs.size(); ++i)
     line += (i == 0 ? "" : ", ") + json_text(classifier.labels()[i]) + ": " + json_text(double{answer.probs[i]});
-  return line + "}, \"truncated\": " + flag(answer.truncated) + "}\n";
+  return line + "}, \"truncated\": " + json_bool(answer.truncated) + "}\n";
 }
 
 std::string ids_line(const crosstune::Classifier& classifier, const TextRow& row) {
   const crosstune::TokenIds tokens =
       row.pair ? classifier.tokenize(row.text, *row.pair) : classifier.tokenize(row.text);
-  std::string line = head_of(row) + ", \"input_ids\": [";
+  std::string line = input_fields(row) + ", \"input_ids\": [";
   for (std::size_t i = 0; i < tokens.ids.size(); ++i) line += (i == 0 ? "" : ", ") + std::to_string(tokens.ids[i]);
-  return line + "], \"truncated\": " + flag(tokens.truncated) + "}\n";
+  return line + "], \"truncated\": " + json_bool(tokens.truncated) + "}\n";
 }
 
-// onnxruntime prints on standard output at times. It gets standard error for that, and we keep the real one.
-class Results {
+// Writes to standard output. Everything else that is printed there goes to standard error, because onnxruntime sometimes
+// prints warnings.
+class ResultWriter {
  public:
-  Results() : descriptor_(dup(STDOUT_FILENO)) { dup2(STDERR_FILENO, STDOUT_FILENO); }
-  ~Results() { close(descriptor_); }
-  Results(const Results&) = delete;
-  Results& operator=(const Results&) = delete;
+  ResultWriter() : descriptor_(dup(STDOUT_FILENO)) { dup2(STDERR_FILENO, STDOUT_FILENO); }
+  ~ResultWriter() { close(descriptor_); }
+  ResultWriter(const ResultWriter&) = delete;
+  ResultWriter& operator=(const ResultWriter&) = delete;
 
-  // False once nobody reads any more.
+  // False when the reader has closed the pipe.
   bool write(const std::string& text) const {
     for (std::size_t done = 0; done < text.size();) {
       const ssize_t count = ::write(descriptor_, text.data() + done, text.size() - done);
@@ -149,18 +158,18 @@ class Results {
   int descriptor_;
 };
 
-void classify(const Arguments& arguments, const crosstune::Classifier& classifier, const Results& results) {
-  const std::string file = arguments.names.size() == 2 ? arguments.names[1] : "-";
+void classify(const Arguments& arguments, const crosstune::Classifier& classifier, const ResultWriter& results) {
+  const std::string file = arguments.positionals.size() == 2 ? arguments.positionals[1] : "-";
   Format format = arguments.input_format == "jsonl" ? Format::kJsonLines : Format::kText;
   if (arguments.input_format == "auto") format = crosstune::cli::format_of(file);
-  std::ifstream opened;
+  std::ifstream stream;
   if (file != "-") {
-    opened.open(file, std::ios::binary);
-    opened.peek();  // a folder opens, and fails at the first read
-    if (!opened.is_open() || opened.bad())
+    stream.open(file, std::ios::binary);
+    stream.peek();  // opening a folder succeeds; reading it fails
+    if (!stream.is_open() || stream.bad())
       throw Failure(CROSSTUNE_INPUT, file + ": cannot be read, expected a file. Check the path.");
   }
-  std::istream& source = file == "-" ? std::cin : opened;
+  std::istream& source = file == "-" ? std::cin : stream;
   crosstune::cli::TextRows rows(source, file == "-" ? "standard input" : file, format, classifier.takes_pairs());
   while (const auto row = rows.next())
     if (!results.write(arguments.ids ? ids_line(classifier, *row) : answer_line(classifier, *row))) return;
@@ -176,8 +185,8 @@ void run(const std::vector<std::string>& words) {
     std::cout << "crosstune-classify " << crosstune_version() << ", " << crosstune_tokenizer_reference() << "\n";
     return;
   }
-  const Results results;
-  const crosstune::Classifier classifier(arguments.names[0], arguments.options);
+  const ResultWriter results;
+  const crosstune::Classifier classifier(arguments.positionals[0], arguments.options);
   if (!arguments.selftest) return classify(arguments, classifier, results);
   const crosstune_selftest_report report = classifier.selftest();
   char line[256];
@@ -187,7 +196,7 @@ void run(const std::vector<std::string>& words) {
   results.write(line);
 }
 
-int complain(int code, const std::string& message) {
+int report_error(int code, const std::string& message) {
   std::cerr << "error: " << message << "\n";
   return code;
 }
@@ -201,12 +210,12 @@ int main(int argc, char** argv) {
     run({argv + 1, argv + argc});
     return 0;
   } catch (const crosstune::Error& error) {
-    return complain(error.status(), error.what());
+    return report_error(error.status(), error.what());
   } catch (const Failure& failure) {
-    return complain(failure.status, failure.what());
+    return report_error(failure.status, failure.what());
   } catch (const std::bad_alloc&) {
-    return complain(CROSSTUNE_RESOURCES, "memory: not enough. Use a smaller bundle or shorter texts.");
+    return report_error(CROSSTUNE_RESOURCES, "memory: not enough. Use a smaller bundle or shorter texts.");
   } catch (const std::exception& error) {
-    return complain(CROSSTUNE_BUG, std::string("internal error: ") + error.what() + ". Please report it.");
+    return report_error(CROSSTUNE_BUG, std::string("internal error: ") + error.what() + ". Please report it.");
   }
 }

@@ -1,4 +1,4 @@
-// Inputs to classify, one at a time from lines of text or JSON Lines.
+// Reads the texts to classify, one at a time, from a text file or JSON Lines.
 #pragma once
 
 #include <istream>
@@ -14,7 +14,7 @@ struct TextRow {
 
 enum class Format { kText, kJsonLines };
 
-// By the ending of a file name; lines of text for any that is not known. Throws core::Failure for .csv and .tsv.
+// The format by the file extension; text if the extension is unknown. Throws core::Failure for .csv and .tsv.
 Format format_of(const std::string& file);
 
 class TextRows {
@@ -22,19 +22,19 @@ class TextRows {
   // `where` names the source in messages.
   TextRows(std::istream& source, std::string where, Format format, bool takes_pairs);
 
-  // The next row, or nothing at the end; blank lines are skipped. Throws core::Failure with the number of the line.
+  // The next row, or std::nullopt at the end. Skips blank lines. Throws core::Failure with the line number.
   std::optional<TextRow> next();
 
  private:
   bool read_line(std::string* line);
   TextRow read_json(const std::string& line) const;
-  std::string place() const { return where_ + ":" + std::to_string(number_); }
+  std::string position() const { return where_ + ":" + std::to_string(line_number_); }
 
   std::istream& source_;
   std::string where_;
   Format format_;
   bool takes_pairs_;
-  std::size_t number_ = 0, offset_ = 0, read_ = 0;  // of the line; bytes before it; bytes read
+  std::size_t line_number_ = 0, line_start_ = 0, bytes_read_ = 0;
 };
 
 }  // namespace crosstune::cli

@@ -1,4 +1,5 @@
-# Cross-compiling for 64-bit ARM with Debian's g++-aarch64-linux-gnu. PACKAGES is a folder that get_packages.sh filled for arm64.
+# Cross-compiles for 64-bit ARM with Debian's g++-aarch64-linux-gnu. PACKAGES is the folder that `get_packages.sh FOLDER arm64`
+# filled.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)

@@ -1,4 +1,4 @@
-// A whole program on libcrosstune: labels the lines of standard input.
+// A complete program with libcrosstune. It classifies the lines of standard input.
 //
 //   ./classify support.bundle < texts.txt
 #include <crosstune.hpp>
@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
     return CROSSTUNE_USAGE;
   }
   try {
-    // Reads the folder, checks every byte, opens onnxruntime. Do this once; then share `classifier` between threads.
+    // Loading checks every byte of the bundle. Load once and share `classifier` between threads.
     const crosstune::Classifier classifier(argv[1]);
 
     std::string line;
@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     }
     return CROSSTUNE_OK;
   } catch (const crosstune::Error& error) {
-    std::cerr << error.what() << "\n";  // one line: what was found, what was expected, what to do next
+    std::cerr << error.what() << "\n";  // one line that says what to do next
     return error.status();
   }
 }

@@ -1,4 +1,4 @@
-// Any bytes as a bundle in one file, read from memory.
+// Fuzz target: the input is a packed bundle.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -11,13 +11,13 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace crosstune::core;
   std::string_view rest(reinterpret_cast<const char*>(data), size);
-  std::string again;
+  std::string bytes_read;
   const auto source = [&](char* target, std::size_t count) {
-    const std::size_t given = std::min(count, rest.size());
-    if (given != 0) std::memcpy(target, rest.data(), given);
-    again.append(rest.substr(0, given));
-    rest.remove_prefix(given);
-    return given;
+    const std::size_t available = std::min(count, rest.size());
+    if (available != 0) std::memcpy(target, rest.data(), available);
+    bytes_read.append(rest.substr(0, available));
+    rest.remove_prefix(available);
+    return available;
   };
   ArchiveReader archive(source, size, "x.zip");
   try {
@@ -28,6 +28,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (failure.status != CROSSTUNE_BUNDLE) __builtin_trap();
     return 0;
   }
-  if (!rest.empty() || again.size() != size) __builtin_trap();  // accepted with something that was not read
+  if (!rest.empty() || bytes_read.size() != size) __builtin_trap();  // accepted without reading everything
   return 0;
 }

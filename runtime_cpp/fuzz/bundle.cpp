@@ -1,5 +1,5 @@
-// A bundle folder out of any bytes: which files are there, links among them, and what is in each. Hashes are right where the
-// input says so, and then manifest, tokenizer and self-test are read as a classifier reads them.
+// Fuzz target: the input describes a bundle folder, which may miss a file or contain a link, a pipe or an extra file. If the
+// input asks for it, the digest is made valid, so that the files are parsed.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,9 +11,9 @@
 #include <string_view>
 
 #include "bundle/bundle_files.hpp"
-#include "error.hpp"
 #include "bundle/selftest.hpp"
 #include "bundle/sha256.hpp"
+#include "error.hpp"
 #include "signed_manifest.hpp"
 #include "tokenize/tokenizer.hpp"
 
@@ -32,68 +32,68 @@ class Input {
     return value;
   }
 
-  // Three bytes of length, then as many bytes.
+  // A length of three bytes, then that many bytes.
   std::string_view piece() {
     const std::size_t size = byte() | byte() << 8 | byte() << 16;
-    const std::string_view found = rest_.substr(0, size);
-    rest_.remove_prefix(found.size());
-    return found;
+    const std::string_view bytes = rest_.substr(0, size);
+    rest_.remove_prefix(bytes.size());
+    return bytes;
   }
 
  private:
   std::string_view rest_;
 };
 
-std::string folder() {
-  static const std::string made = [] {
+const std::string& scratch_folder() {
+  static const std::string folder = [] {
     const char* root = std::getenv("TMPDIR");
     std::string name = std::string(root == nullptr ? "/dev/shm" : root) + "/crosstune-fuzz-XXXXXX";
     if (mkdtemp(name.data()) == nullptr) std::abort();
     return name;
   }();
-  return made;
+  return folder;
 }
 
-void put(const std::string& path, std::string_view bytes) {
+void write_file(const std::string& path, std::string_view bytes) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   if (file < 0 || write(file, bytes.data(), bytes.size()) < 0) std::abort();
   close(file);
 }
 
 void replace_all(std::string* text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text->find(from); at != std::string::npos; at = text->find(from, at + to.size()))
-    text->replace(at, from.size(), to);
+  for (std::size_t i = text->find(from); i != std::string::npos; i = text->find(from, i + to.size()))
+    text->replace(i, from.size(), to);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
-  const unsigned kinds = input.byte();  // of the file that is not regular, if there is one
-  const std::string base = folder();
+  const unsigned flags = input.byte();
+  const std::string base = scratch_folder();
   for (const char* name : {"/README.md", "/manifest.json", "/model.onnx", "/selftest.json", "/tokenizer.json", "/other"})
     if (unlink((base + name).c_str()) != 0) rmdir((base + name).c_str());
   std::string manifest(input.piece());
   for (const char* name : {kCardName, kModelName, kSelftestName, kTokenizerName}) {
     const std::string_view bytes = input.piece();
-    put(base + "/" + name, bytes);
-    // In the seeds, "sha256 of NAME" and "size of NAME" stand for what the manifest must say.
+    write_file(base + "/" + name, bytes);
+    // The seeds contain the placeholders "sha256 of NAME" and "size of NAME".
     replace_all(&manifest, std::string("sha256 of ") + name, sha256_hex(bytes));
     replace_all(&manifest, std::string("\"size of ") + name + "\"", std::to_string(bytes.size()));
   }
-  put(base + "/" + kManifestName, (kinds & 128) ? manifest : fuzz::signed_manifest(manifest));
-  const std::string odd = base + "/" + kFiles[kinds % kFiles.size()].name;
-  switch (kinds >> 4 & 7) {
-    case 1: unlink(odd.c_str()); break;
-    case 2: unlink(odd.c_str()), (void)!symlink("/dev/zero", odd.c_str()); break;
-    case 3: unlink(odd.c_str()), mkfifo(odd.c_str(), 0600); break;
-    case 4: put(base + "/other", "x"); break;
-    case 5: unlink(odd.c_str()), mkdir(odd.c_str(), 0700); break;
+  write_file(base + "/" + kManifestName, (flags & 128) ? manifest : fuzz::signed_manifest(manifest));
+  const std::string changed_file = base + "/" + kFiles[flags % kFiles.size()].name;
+  switch (flags >> 4 & 7) {
+    case 1: unlink(changed_file.c_str()); break;
+    case 2: unlink(changed_file.c_str()), (void)!symlink("/dev/zero", changed_file.c_str()); break;
+    case 3: unlink(changed_file.c_str()), mkfifo(changed_file.c_str(), 0600); break;
+    case 4: write_file(base + "/other", "x"); break;
+    case 5: unlink(changed_file.c_str()), mkdir(changed_file.c_str(), 0700); break;
     default: break;
   }
   try {
     const BundleFiles files = read_bundle(base);
-    if (kinds >> 4 & 7 && (kinds >> 4 & 7) < 6) __builtin_trap();  // accepted although it is odd
+    if (flags >> 4 & 7 && (flags >> 4 & 7) < 6) __builtin_trap();  // accepted an invalid folder
     read_tokenizer(files.tokenizer.view(), files.where(kTokenizerName));
     parse_selftest(files.selftest.view(), files.where(kSelftestName));
   } catch (const Failure& failure) {

@@ -1,4 +1,4 @@
-// Any bytes as a model.onnx.
+// Fuzz target: the input is a model.onnx.
 #include <cstdint>
 #include <string_view>
 

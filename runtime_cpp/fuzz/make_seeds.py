@@ -1,4 +1,4 @@
-"""Write what the fuzzers begin with, taken from a bundle: a folder for each target, and the tokenizer for texts.
+"""Make the first inputs of the fuzz targets from a bundle: a folder for each target, and a tokenizer.
 
 python make_seeds.py BUNDLE FOLDER
 """
@@ -15,12 +15,12 @@ import onnx
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.archive import MEMBERS, archive_parts
 
-#: Most tokens of the vocabulary that are kept, so that an input is quick to mutate.
+#: Tokens of the vocabulary and bytes of a constant that are kept: small inputs are faster to mutate.
 SMALL = 400
 
 
 def small_tokenizer(data: bytes) -> bytes:
-    """The tokenizer with the first tokens of its vocabulary, those with which a text is read, and no others."""
+    """The tokenizer with a small vocabulary: the special tokens and the shortest others."""
     body = json.loads(data)
     vocabulary = body["model"]["vocab"]
     kept = sorted(vocabulary, key=lambda token: (not token.startswith("["), len(token), vocabulary[token]))[:SMALL]
@@ -28,37 +28,37 @@ def small_tokenizer(data: bytes) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def piece(data: bytes) -> bytes:
-    """Length in three bytes, then the bytes."""
+def with_length(data: bytes) -> bytes:
+    """The data after its length in three bytes."""
     return len(data).to_bytes(3, "little") + data
 
 
-def bundle_seed(manifest: dict[str, object], selftest: bytes, tokenizer: bytes, odd: int) -> bytes:
-    """One input of the target for bundles; hashes and sizes are left for it to fill in."""
+def bundle_seed(manifest: dict[str, object], selftest: bytes, tokenizer: bytes, flags: int) -> bytes:
+    """An input of the target ``bundle``, with placeholders for hashes and sizes that the target fills in."""
     names = ("README.md", "model.onnx", "selftest.json", "tokenizer.json")
     files = {name: {"sha256": f"sha256 of {name}", "size_bytes": f"size of {name}"} for name in names}
-    rest = rest_of(manifest | {"files": files})
-    return bytes([odd]) + b"".join(map(piece, (rest, b"# card", b"graph", selftest, tokenizer)))
+    rest = without_digest(manifest | {"files": files})
+    return bytes([flags]) + b"".join(map(with_length, (rest, b"# card", b"graph", selftest, tokenizer)))
 
 
 def small_graph(data: bytes) -> bytes:
-    """The graph with two numbers a side in the place of each larger constant."""
+    """The graph with every large constant replaced by zeros, two along each axis."""
     model = onnx.load_from_string(data)
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) > SMALL:
-            few = np.zeros((2,) * len(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-            tensor.CopyFrom(onnx.numpy_helper.from_array(few, tensor.name))
+            zeros = np.zeros((2,) * len(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
     return model.SerializeToString()
 
 
-def rest_of(manifest: dict[str, object]) -> bytes:
-    """What stands in a manifest after its digest."""
+def without_digest(manifest: dict[str, object]) -> bytes:
+    """The part of a manifest that follows its digest."""
     body = {key: value for key, value in manifest.items() if key != "digest"}
     return b"," + json.dumps(body).encode()[1:]
 
 
 def main() -> None:
-    """Write the folders."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("folder", type=Path)
@@ -68,14 +68,16 @@ def main() -> None:
     tokenizer = (arguments.bundle / "tokenizer.json").read_bytes()
     small = small_tokenizer(tokenizer)
     selftest = json.loads((arguments.bundle / "selftest.json").read_bytes())
-    short = json.dumps(selftest | {"samples": selftest["samples"][:2]}).encode()
+    short_selftest = json.dumps(selftest | {"samples": selftest["samples"][:2]}).encode()
     seeds = {
-        "manifest": [rest_of(manifest)],
+        "manifest": [without_digest(manifest)],
         "tokenizer": [small + b"\0" + text.encode() for text in PROBES[:4]],
         "archive": [b"".join(archive_parts(dict.fromkeys(MEMBERS, text.encode()))) for text in PROBES[:4]],
         "graph": [small_graph((arguments.bundle / "model.onnx").read_bytes())],
         "text": [text.encode() for text in PROBES],
-        "bundle": [bundle_seed(manifest, short, small, odd) for odd in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)],
+        "bundle": [
+            bundle_seed(manifest, short_selftest, small, flags) for flags in (0, 0x11, 0x22, 0x33, 0x44, 0x54, 0x80)
+        ],
     }
     for target, inputs in seeds.items():
         (arguments.folder / target).mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-// Any bytes as the rest of a manifest whose digest is right.
+// Fuzz target: the input is a manifest without its digest, which is added.
 #include <cstdint>
 #include <string>
 
-#include "error.hpp"
 #include "bundle/manifest.hpp"
+#include "error.hpp"
 #include "signed_manifest.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

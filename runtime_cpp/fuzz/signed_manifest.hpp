@@ -1,4 +1,4 @@
-// Gives fuzzed manifests the digest that belongs to them, so that what comes after it is reached.
+// Adds the right digest to fuzzed manifests, so that the fuzzer reaches the code behind the digest check.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace crosstune::core::fuzz {
 
-// A manifest that begins as each must and goes on with `rest`.
+// A manifest that starts with its digest and continues with `rest`.
 inline std::string signed_manifest(std::string_view rest) {
   const std::string head = "{\n  \"digest\": \"";
   std::string bytes = head + std::string(64, '0') + "\"" + std::string(rest);

@@ -1,11 +1,11 @@
-// Any bytes as a tokenizer.json, up to the first NUL; what follows is a text for it.
+// Fuzz target: the input is a tokenizer.json, optionally followed by a NUL and a text for it.
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
 #include "error.hpp"
 #include "tokenize/tokenizer.hpp"
-#include "tokenize/utf8.hpp"
+#include "utf8.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace crosstune::core;
@@ -14,10 +14,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const auto tokenizer = read_tokenizer(bytes.substr(0, end), "tokenizer.json");
     std::string buffer;
-    bool cut = false;
+    bool truncated = false;
     std::vector<std::int32_t> ids;
     const std::string_view text = end == std::string_view::npos ? bytes : bytes.substr(end);
-    tokenizer->append_ids(repaired(text, 4096, &buffer, &cut), 512, &ids);
+    tokenizer->append_ids(to_valid_utf8(text, 4096, &buffer, &truncated), 512, &ids);
     for (const std::int32_t id : ids)
       if (id < 0) __builtin_trap();
   } catch (const Failure& failure) {

@@ -1,18 +1,17 @@
-/* libcrosstune: classifies text with a CrossTune bundle. C ABI, no Python, no torch.
+/* libcrosstune: classifies text with a CrossTune bundle. C ABI, without Python or torch.
  *
- * Ownership. A handle comes from a ..._create function and goes back to the ..._destroy function of its kind, once; NULL is
- * ignored there. Everything that a function takes stays the caller's and is copied when it is kept. A `const char *` that a
- * function returns belongs to the handle and lives as long as it does (that of crosstune_error: until the next failing call
- * of the same thread).
+ * Ownership. Every handle from a ..._create function must be passed once to the ..._destroy function of its type, which
+ * ignores NULL. Functions do not take ownership of their arguments. A returned `const char *` belongs to the handle and is
+ * valid as long as the handle; that of crosstune_error() is valid until the next failing call in the same thread.
  *
- * Threads. One classifier answers any number of threads at once, without locks of its own. Creating and destroying
- * classifiers is safe in any thread; destroying one that another thread still uses is not. Options are for one thread.
- * After fork() a classifier of the parent answers CROSSTUNE_USAGE in the child: create it in the process that uses it.
+ * Threads. Any number of threads may use one classifier at the same time; it takes no locks. Classifiers may be created and
+ * destroyed in any thread, but not destroyed while another thread uses them. Options belong to one thread. A classifier
+ * does not survive fork(): calls in the child return CROSSTUNE_USAGE. Create the classifier in the process that uses it.
  *
- * Errors. No function exits, aborts or lets a C++ exception out. One that can fail returns a status; crosstune_error() then
- * says in one line what was found, what was expected and what to do next. On failure output parameters are left alone,
- * but for handles, which are set to NULL. A NULL where a pointer is needed is such a failure; functions that return no
- * status need a handle that is alive.
+ * Errors. No function exits, aborts or throws a C++ exception. A function that can fail returns a status; crosstune_error()
+ * then returns one line that says what was found, what was expected and what to do next. On failure, output parameters keep
+ * their values, except handles, which are set to NULL. A NULL argument is a failure where a pointer is required. Functions
+ * that return no status require a valid handle.
  */
 #ifndef CROSSTUNE_H
 #define CROSSTUNE_H
@@ -30,22 +29,22 @@
 extern "C" {
 #endif
 
-/* The numbers are also the exit codes of the programs. */
+/* The values are also the exit codes of crosstune-classify and crosstune-export. */
 typedef enum crosstune_status {
   CROSSTUNE_OK = 0,
-  CROSSTUNE_BUG = 1,       /* ours */
-  CROSSTUNE_USAGE = 2,     /* an argument, or an onnxruntime that is missing or too old */
+  CROSSTUNE_BUG = 1,       /* a bug in CrossTune */
+  CROSSTUNE_USAGE = 2,     /* an invalid argument; onnxruntime is missing or too old */
   CROSSTUNE_INPUT = 3,     /* a text that cannot be classified */
-  CROSSTUNE_BUNDLE = 5,    /* a bundle that is refused */
-  CROSSTUNE_SELFTEST = 6,  /* the bundle's own samples do not come out as promised */
-  CROSSTUNE_RESOURCES = 7  /* memory */
+  CROSSTUNE_BUNDLE = 5,    /* an invalid bundle */
+  CROSSTUNE_SELFTEST = 6,  /* the bundle's self-test failed */
+  CROSSTUNE_RESOURCES = 7  /* not enough memory */
 } crosstune_status;
 
 typedef struct crosstune_options crosstune_options;
 typedef struct crosstune_classifier crosstune_classifier;
 
-/* One input. UTF-8, not terminated, may hold NUL; what is not UTF-8 counts as U+FFFD, one for each maximal part of a
- * sequence as in the Unicode standard (and in Python's errors="replace"). `pair` is NULL unless the bundle takes pairs. */
+/* One input, in UTF-8. Strings need no terminating NUL and may contain NUL. Invalid UTF-8 is replaced by U+FFFD, as with
+ * Python's errors="replace". `pair` must be NULL unless the bundle classifies pairs. */
 typedef struct crosstune_text {
   const char *text;
   size_t text_size;
@@ -54,42 +53,43 @@ typedef struct crosstune_text {
 } crosstune_text;
 
 typedef struct crosstune_answer {
-  int32_t label;     /* index of the label, or -1: none, because `prob` or `scope` is below its threshold */
-  float prob;        /* of the most probable label, also where `label` is -1; in [0, 1] */
-  float scope;       /* higher is more in scope; NaN where the bundle has no such output */
-  int32_t truncated; /* 1 where the text was longer than the backbone reads */
+  int32_t label;     /* index of the label; -1 when `prob` or `scope` is below its threshold */
+  float prob;        /* probability of the most probable label, even when `label` is -1; in [0, 1] */
+  float scope;       /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
+  int32_t truncated; /* 1 when the text was too long and was truncated, otherwise 0 */
 } crosstune_answer;
 
 typedef struct crosstune_selftest_report {
   size_t samples;
-  size_t wrong_ids;      /* samples with other ids, or another `truncated`, than the build saw */
+  size_t wrong_ids;      /* samples whose ids or `truncated` differ from those of the build */
   double max_difference; /* largest absolute difference of a probability */
-  double tolerance;      /* the largest that the bundle allows */
+  double tolerance;      /* largest difference that the bundle allows */
 } crosstune_selftest_report;
 
 CROSSTUNE_API const char *crosstune_version(void);
 
-/* The reference tokenizer whose character tables are compiled in, for example "tokenizers 0.23.3". */
+/* The library from which the tokenizer's character tables were made, for example "tokenizers 0.23.3". */
 CROSSTUNE_API const char *crosstune_tokenizer_reference(void);
 
-/* What the last failing call of this thread had to say; "" when none failed. */
+/* The message of the last call that failed in this thread; "" if none has failed. */
 CROSSTUNE_API const char *crosstune_error(void);
 
-/* Options. What is not set has its default. */
+/* Options. Each has a default. */
 CROSSTUNE_API crosstune_status crosstune_options_create(crosstune_options **options);
 CROSSTUNE_API void crosstune_options_destroy(crosstune_options *options);
 
-/* Threads inside one run of the graph, 1 to 256. Default 1, which is best for one short text. */
+/* Threads for one run of the graph, 1 to 256. Default: 1, which is fastest for short texts. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threads(crosstune_options *options, int32_t threads);
 
-/* File name of the onnxruntime library, as dlopen takes it. Default: the environment variable CROSSTUNE_ONNXRUNTIME, else
- * the library named when libcrosstune was built, else the system's libonnxruntime. */
+/* File name of the onnxruntime library, for dlopen. Default: the environment variable CROSSTUNE_ONNXRUNTIME; otherwise the
+ * library chosen when libcrosstune was built; otherwise the system's libonnxruntime. */
 CROSSTUNE_API crosstune_status crosstune_options_set_onnxruntime(crosstune_options *options, const char *path);
 
-/* Probability, in [0, 1], below which no label is given. Default: what the bundle says. */
+/* Probability, in [0, 1], below which a text gets no label. Default: the bundle's threshold. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threshold(crosstune_options *options, double threshold);
 
-/* Reads a bundle, a folder or the one file that crosstune-export pack makes of it, checks every byte and makes it ready. `options` may be NULL. */
+/* Loads a bundle, which is a folder or a file written by `crosstune-export pack`, and checks every byte of it. `options` may
+ * be NULL. */
 CROSSTUNE_API crosstune_status crosstune_classifier_create(const char *bundle, const crosstune_options *options,
                                                            crosstune_classifier **classifier);
 CROSSTUNE_API void crosstune_classifier_destroy(crosstune_classifier *classifier);
@@ -97,33 +97,33 @@ CROSSTUNE_API void crosstune_classifier_destroy(crosstune_classifier *classifier
 /* Number of labels L, at least 2. */
 CROSSTUNE_API size_t crosstune_label_count(const crosstune_classifier *classifier);
 
-/* Name of a label in UTF-8, or NULL when `index` is not below L. */
+/* Name of a label in UTF-8; NULL when `index` is not below L. */
 CROSSTUNE_API const char *crosstune_label(const crosstune_classifier *classifier, size_t index);
 
-/* 1 where an input is two texts, else 0. */
+/* 1 when the bundle classifies pairs of texts, otherwise 0. */
 CROSSTUNE_API int32_t crosstune_takes_pairs(const crosstune_classifier *classifier);
 
-/* Most ids in a row, special ids included. */
+/* Maximum number of token ids for each input, special tokens included. */
 CROSSTUNE_API size_t crosstune_max_length_tokens(const crosstune_classifier *classifier);
 
-/* SHA-256 that names the whole bundle, 64 hexadecimal digits. */
+/* SHA-256 digest of the bundle, 64 hexadecimal digits. */
 CROSSTUNE_API const char *crosstune_digest(const crosstune_classifier *classifier);
 
-/* Version of the onnxruntime that runs it. */
+/* Version of the onnxruntime library in use. */
 CROSSTUNE_API const char *crosstune_onnxruntime_version(const crosstune_classifier *classifier);
 
-/* Labels one input. `probs` takes L floats in the order of the labels, or is NULL. Each call runs the graph on this text
- * alone, so that no answer depends on its neighbours. */
+/* Classifies one input. Writes the L probabilities to `probs`, in the order of the labels, unless `probs` is NULL. Each call
+ * runs the graph on one input alone, so no answer depends on other texts. */
 CROSSTUNE_API crosstune_status crosstune_classify(const crosstune_classifier *classifier, const crosstune_text *input,
                                                   crosstune_answer *answer, float *probs);
 
-/* The ids that the graph sees. `ids` has room for `capacity`, which must be at least crosstune_max_length_tokens;
- * `truncated` may be NULL. */
+/* Writes the token ids of one input to `ids`, as the graph gets them. `capacity` is the size of `ids` and must be at least
+ * crosstune_max_length_tokens(). `truncated` may be NULL. */
 CROSSTUNE_API crosstune_status crosstune_tokenize(const crosstune_classifier *classifier, const crosstune_text *input,
                                                   int64_t *ids, size_t capacity, size_t *count, int32_t *truncated);
 
-/* Runs the bundle's own samples on this machine. `report`, which may be NULL, is filled both on CROSSTUNE_OK (passed) and
- * on CROSSTUNE_SELFTEST (failed). */
+/* Runs the bundle's self-test on this machine. Fills `report`, which may be NULL, on CROSSTUNE_OK (passed) and on
+ * CROSSTUNE_SELFTEST (failed). */
 CROSSTUNE_API crosstune_status crosstune_selftest(const crosstune_classifier *classifier,
                                                   crosstune_selftest_report *report);
 

@@ -1,4 +1,4 @@
-// C++17 over crosstune.h: owners in place of handles, exceptions in place of statuses.
+// A C++17 wrapper for crosstune.h, with classes instead of handles and exceptions instead of statuses.
 //
 //   crosstune::Classifier classifier("support.bundle");
 //   crosstune::Prediction answer = classifier.classify("my thermostat is stuck on the logo");
@@ -19,7 +19,7 @@
 
 namespace crosstune {
 
-// A call that failed; what() is one line: what was found, what was expected, what to do next.
+// A failed call. what() is one line that says what was found, what was expected and what to do next.
 class Error : public std::runtime_error {
  public:
   explicit Error(crosstune_status status) : std::runtime_error(crosstune_error()), status_(status) {}
@@ -30,17 +30,17 @@ class Error : public std::runtime_error {
 };
 
 struct Options {
-  std::int32_t threads = 1;          // inside one run of the graph
-  std::string onnxruntime;           // file name of the library; empty: found as crosstune.h says
-  std::optional<double> threshold;   // in place of the bundle's own
+  std::int32_t threads = 1;         // for one run of the graph
+  std::string onnxruntime;          // file name of the library; empty: searched as crosstune.h says
+  std::optional<double> threshold;  // instead of the bundle's
 };
 
 struct Prediction {
-  std::optional<std::string> label;  // none: below a threshold
-  float prob = 0;                    // of the most probable label, in [0, 1]
-  std::vector<float> probs;          // L, in the order of labels()
-  bool truncated = false;            // longer than the backbone reads
-  std::optional<float> scope;        // where the bundle has this output; higher is more in scope
+  std::optional<std::string> label;  // empty when `prob` or `scope` is below its threshold
+  float prob = 0;                    // probability of the most probable label, in [0, 1]
+  std::vector<float> probs;          // L probabilities, in the order of labels()
+  bool truncated = false;            // whether the text was too long and was truncated
+  std::optional<float> scope;        // cosine similarity to the nearest label, in [-1, 1]; empty when the bundle lacks it
 };
 
 struct TokenIds {
@@ -48,13 +48,13 @@ struct TokenIds {
   bool truncated = false;
 };
 
-// A loaded bundle. Movable; const members are safe in many threads at once.
+// A loaded bundle. Movable. Const members are thread-safe.
 class Classifier {
  public:
   explicit Classifier(const std::string& bundle, const Options& options = {}) {
     crosstune_options* raw = nullptr;
     check(crosstune_options_create(&raw));
-    const std::unique_ptr<crosstune_options, decltype(&crosstune_options_destroy)> owned(raw, crosstune_options_destroy);
+    const std::unique_ptr<crosstune_options, decltype(&crosstune_options_destroy)> owner(raw, crosstune_options_destroy);
     check(crosstune_options_set_threads(raw, options.threads));
     if (!options.onnxruntime.empty()) check(crosstune_options_set_onnxruntime(raw, options.onnxruntime.c_str()));
     if (options.threshold) check(crosstune_options_set_threshold(raw, *options.threshold));
@@ -75,7 +75,7 @@ class Classifier {
   TokenIds tokenize(std::string_view text) const { return tokenize(input(text)); }
   TokenIds tokenize(std::string_view text, std::string_view pair) const { return tokenize(input(text, pair)); }
 
-  // Throws Error with status CROSSTUNE_SELFTEST when the samples do not come out as promised.
+  // Throws Error with status CROSSTUNE_SELFTEST when the self-test fails.
   crosstune_selftest_report selftest() const {
     crosstune_selftest_report report;
     check(crosstune_selftest(handle_.get(), &report));

@@ -1,4 +1,5 @@
-// org.crosstune.Classifier over the C ABI. Texts cross as bytes of UTF-8: what JNI calls UTF is another encoding, beyond U+FFFF.
+// org.crosstune.Classifier on top of the C ABI. Texts are passed as UTF-8 bytes, because JNI's own UTF functions use another
+// encoding for characters beyond U+FFFF.
 #include <jni.h>
 
 #include <string>
@@ -19,14 +20,14 @@ jstring string_of(JNIEnv* env, const char* utf8) {
   const jbyteArray array = env->NewByteArray(size);
   env->SetByteArrayRegion(array, 0, size, reinterpret_cast<const jbyte*>(bytes.data()));
   const jclass string = env->FindClass("java/lang/String");
-  const jmethodID make = env->GetMethodID(string, "<init>", "([BLjava/lang/String;)V");
-  return static_cast<jstring>(env->NewObject(string, make, array, env->NewStringUTF("UTF-8")));
+  const jmethodID constructor = env->GetMethodID(string, "<init>", "([BLjava/lang/String;)V");
+  return static_cast<jstring>(env->NewObject(string, constructor, array, env->NewStringUTF("UTF-8")));
 }
 
 void throw_last_error(JNIEnv* env) {
-  const jclass kind = env->FindClass("java/lang/IllegalArgumentException");
-  const jmethodID make = env->GetMethodID(kind, "<init>", "(Ljava/lang/String;)V");
-  env->Throw(static_cast<jthrowable>(env->NewObject(kind, make, string_of(env, crosstune_error()))));
+  const jclass type = env->FindClass("java/lang/IllegalArgumentException");
+  const jmethodID constructor = env->GetMethodID(type, "<init>", "(Ljava/lang/String;)V");
+  env->Throw(static_cast<jthrowable>(env->NewObject(type, constructor, string_of(env, crosstune_error()))));
 }
 
 crosstune_classifier* classifier_of(jlong handle) { return reinterpret_cast<crosstune_classifier*>(handle); }
@@ -57,11 +58,11 @@ JNIEXPORT jobject JNICALL Java_org_crosstune_Classifier_classify(JNIEnv* env, jc
     throw_last_error(env);
     return nullptr;
   }
-  const jclass kind = env->FindClass("org/crosstune/Classifier$Answer");
-  const jmethodID make = env->GetMethodID(kind, "<init>", "(Ljava/lang/String;FZ)V");
+  const jclass type = env->FindClass("org/crosstune/Classifier$Answer");
+  const jmethodID constructor = env->GetMethodID(type, "<init>", "(Ljava/lang/String;FZ)V");
   const jstring label =
       answer.label < 0 ? nullptr : string_of(env, crosstune_label(classifier, static_cast<std::size_t>(answer.label)));
-  return env->NewObject(kind, make, label, answer.prob, static_cast<jboolean>(answer.truncated));
+  return env->NewObject(type, constructor, label, answer.prob, static_cast<jboolean>(answer.truncated));
 }
 
 JNIEXPORT void JNICALL Java_org_crosstune_Classifier_destroy(JNIEnv*, jclass, jlong handle) {

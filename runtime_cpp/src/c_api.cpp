@@ -1,4 +1,4 @@
-// The C ABI: every exception becomes a status and a message here.
+// The C ABI. Converts every exception to a status and a message.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
-#include "tokenize/characters.hpp"
-#include "run/classifier.hpp"
+#include "bundle/strict_json.hpp"
 #include "crosstune.h"
 #include "error.hpp"
-#include "bundle/json.hpp"
+#include "run/classifier.hpp"
+#include "tokenize/characters.hpp"
 
 using crosstune::core::Classifier;
 using crosstune::core::Failure;
-using crosstune::core::kMostThreads;
+using crosstune::core::kMaxThreads;
 using crosstune::core::LoadOptions;
 
 struct crosstune_options {
@@ -28,55 +28,55 @@ struct crosstune_classifier {
 
 namespace {
 
-// Not a std::string of its own: saying that memory is short must not need memory.
+// A fixed buffer, so that reporting an out-of-memory error needs no memory.
 thread_local char last_error[2048] = "";
 
-crosstune_status failed(crosstune_status status, const char* message) {
+crosstune_status set_error(crosstune_status status, const char* message) {
   const std::size_t size = std::strlen(message);
   std::size_t end = std::min(size, sizeof last_error - 1);
-  while (end < size && end > 0 && (message[end] & 0xC0) == 0x80) --end;  // back to the last whole code point
+  while (end < size && end > 0 && (message[end] & 0xC0) == 0x80) --end;  // do not split a code point
   std::memcpy(last_error, message, end);
   last_error[end] = '\0';
   return status;
 }
 
 template <typename Body>
-crosstune_status guarded(const Body& body) noexcept {
+crosstune_status catch_errors(const Body& body) noexcept {
   try {
     body();
     return CROSSTUNE_OK;
   } catch (const Failure& failure) {
-    return failed(failure.status, failure.what());
+    return set_error(failure.status, failure.what());
   } catch (const std::bad_alloc&) {
-    return failed(CROSSTUNE_RESOURCES, "memory: not enough. Use a smaller bundle or shorter texts.");
+    return set_error(CROSSTUNE_RESOURCES, "memory: not enough. Use a smaller bundle or shorter texts.");
   } catch (const std::exception& error) {
-    return failed(CROSSTUNE_BUG, (std::string("internal error: ") + error.what() + ". Please report it.").c_str());
+    return set_error(CROSSTUNE_BUG, (std::string("internal error: ") + error.what() + ". Please report it.").c_str());
   } catch (...) {
-    return failed(CROSSTUNE_BUG, "internal error: an unknown exception. Please report it.");
+    return set_error(CROSSTUNE_BUG, "internal error: an unknown exception. Please report it.");
   }
 }
 
-void expect(bool given, const char* name) {
-  if (!given) throw Failure(CROSSTUNE_USAGE, std::string(name) + ": found NULL, expected a pointer.");
+void require_pointer(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw Failure(CROSSTUNE_USAGE, std::string(name) + ": found NULL, expected a pointer.");
 }
 
-std::string spelled(double number) {
+std::string format_number(double number) {
   return std::isfinite(number) ? crosstune::core::json_text(number) : std::to_string(number);
 }
 
-Failure usage(const std::string& message) { return Failure(CROSSTUNE_USAGE, message); }
+Failure usage_error(const std::string& message) { return Failure(CROSSTUNE_USAGE, message); }
 
 }  // namespace
 
 const char* crosstune_version(void) { return CROSSTUNE_VERSION; }
 
-const char* crosstune_tokenizer_reference(void) { return crosstune::core::character_reference(); }
+const char* crosstune_tokenizer_reference(void) { return crosstune::core::reference_tokenizer(); }
 
 const char* crosstune_error(void) { return last_error; }
 
 crosstune_status crosstune_options_create(crosstune_options** options) {
-  return guarded([&] {
-    expect(options != nullptr, "options");
+  return catch_errors([&] {
+    require_pointer(options, "options");
     *options = nullptr;
     *options = new crosstune_options;
   });
@@ -85,37 +85,37 @@ crosstune_status crosstune_options_create(crosstune_options** options) {
 void crosstune_options_destroy(crosstune_options* options) { delete options; }
 
 crosstune_status crosstune_options_set_threads(crosstune_options* options, int32_t threads) {
-  return guarded([&] {
-    expect(options != nullptr, "options");
-    if (threads < 1 || threads > kMostThreads)
-      throw usage("threads: found " + std::to_string(threads) + ", expected 1 to " + std::to_string(kMostThreads) + ".");
+  return catch_errors([&] {
+    require_pointer(options, "options");
+    if (threads < 1 || threads > kMaxThreads)
+      throw usage_error("threads: found " + std::to_string(threads) + ", expected 1 to " + std::to_string(kMaxThreads) + ".");
     options->values.threads = threads;
   });
 }
 
 crosstune_status crosstune_options_set_onnxruntime(crosstune_options* options, const char* path) {
-  return guarded([&] {
-    expect(options != nullptr, "options");
-    expect(path != nullptr, "path");
+  return catch_errors([&] {
+    require_pointer(options, "options");
+    require_pointer(path, "path");
     options->values.onnxruntime = path;
   });
 }
 
 crosstune_status crosstune_options_set_threshold(crosstune_options* options, double threshold) {
-  return guarded([&] {
-    expect(options != nullptr, "options");
+  return catch_errors([&] {
+    require_pointer(options, "options");
     if (!(threshold >= 0 && threshold <= 1))
-      throw Failure(CROSSTUNE_INPUT, "threshold: found " + spelled(threshold) + ", expected a probability from 0 to 1.");
+      throw Failure(CROSSTUNE_INPUT, "threshold: found " + format_number(threshold) + ", expected a probability from 0 to 1.");
     options->values.threshold = threshold;
   });
 }
 
 crosstune_status crosstune_classifier_create(const char* bundle, const crosstune_options* options,
                                              crosstune_classifier** classifier) {
-  return guarded([&] {
-    expect(classifier != nullptr, "classifier");
+  return catch_errors([&] {
+    require_pointer(classifier, "classifier");
     *classifier = nullptr;
-    expect(bundle != nullptr, "bundle");
+    require_pointer(bundle, "bundle");
     *classifier = new crosstune_classifier{{bundle, options == nullptr ? LoadOptions() : options->values}};
   });
 }
@@ -143,10 +143,10 @@ const char* crosstune_onnxruntime_version(const crosstune_classifier* classifier
 
 crosstune_status crosstune_classify(const crosstune_classifier* classifier, const crosstune_text* input,
                                     crosstune_answer* answer, float* probs) {
-  return guarded([&] {
-    expect(classifier != nullptr, "classifier");
-    expect(input != nullptr, "input");
-    expect(answer != nullptr, "answer");
+  return catch_errors([&] {
+    require_pointer(classifier, "classifier");
+    require_pointer(input, "input");
+    require_pointer(answer, "answer");
     std::vector<float> row(classifier->inner.manifest().labels.size());
     *answer = classifier->inner.classify(*input, row.data());
     if (probs != nullptr) std::copy(row.begin(), row.end(), probs);
@@ -155,14 +155,14 @@ crosstune_status crosstune_classify(const crosstune_classifier* classifier, cons
 
 crosstune_status crosstune_tokenize(const crosstune_classifier* classifier, const crosstune_text* input, int64_t* ids,
                                     size_t capacity, size_t* count, int32_t* truncated) {
-  return guarded([&] {
-    expect(classifier != nullptr, "classifier");
-    expect(input != nullptr, "input");
-    expect(ids != nullptr, "ids");
-    expect(count != nullptr, "count");
-    const size_t longest = classifier->inner.manifest().tokens.max_length_tokens;
-    if (capacity < longest)
-      throw usage("capacity: found " + std::to_string(capacity) + ", expected at least " + std::to_string(longest) + ".");
+  return catch_errors([&] {
+    require_pointer(classifier, "classifier");
+    require_pointer(input, "input");
+    require_pointer(ids, "ids");
+    require_pointer(count, "count");
+    const size_t required = classifier->inner.manifest().tokens.max_length_tokens;
+    if (capacity < required)
+      throw usage_error("capacity: found " + std::to_string(capacity) + ", expected at least " + std::to_string(required) + ".");
     const crosstune::core::TokenRow row = classifier->inner.tokenize(*input);
     std::copy(row.ids.begin(), row.ids.end(), ids);
     *count = row.ids.size();
@@ -171,16 +171,16 @@ crosstune_status crosstune_tokenize(const crosstune_classifier* classifier, cons
 }
 
 crosstune_status crosstune_selftest(const crosstune_classifier* classifier, crosstune_selftest_report* report) {
-  return guarded([&] {
-    expect(classifier != nullptr, "classifier");
-    const crosstune_selftest_report found = classifier->inner.selftest();
-    if (report != nullptr) *report = found;
-    if (found.wrong_ids == 0 && found.max_difference <= found.tolerance) return;
+  return catch_errors([&] {
+    require_pointer(classifier, "classifier");
+    const crosstune_selftest_report result = classifier->inner.selftest();
+    if (report != nullptr) *report = result;
+    if (result.wrong_ids == 0 && result.max_difference <= result.tolerance) return;
     char line[256];
     std::snprintf(line, sizeof line,
                   "self-test: %zu of %zu samples with other ids, largest probability difference %.1e, expected 0 and "
                   "at most %.0e. Build for this machine.",
-                  found.wrong_ids, found.samples, found.max_difference, found.tolerance);
+                  result.wrong_ids, result.samples, result.max_difference, result.tolerance);
     throw Failure(CROSSTUNE_SELFTEST, line);
   });
 }

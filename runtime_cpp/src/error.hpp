@@ -1,4 +1,4 @@
-// How the inside of the library fails: one exception that carries the status of the C ABI.
+// How functions of the library fail: one exception that carries the status of the C ABI.
 #pragma once
 
 #include <stdexcept>
@@ -15,6 +15,7 @@ class Failure : public std::runtime_error {
   const crosstune_status status;
 };
 
-inline Failure refused(const std::string& message) { return Failure(CROSSTUNE_BUNDLE, message); }
+// A bundle that cannot be used.
+inline Failure bundle_error(const std::string& message) { return Failure(CROSSTUNE_BUNDLE, message); }
 
 }  // namespace crosstune::core

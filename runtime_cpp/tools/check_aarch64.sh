@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds crosstune-classify for 64-bit ARM and runs it under qemu: the bundle's self-test, and the ids of every code point,
-# which must be those of this machine's build.
+# Builds crosstune-classify for 64-bit ARM and runs it under qemu. Checks the bundle's self-test, and that the token ids of every
+# code point are those of the native build.
 #   make cpp && runtime_cpp/tools/check_aarch64.sh BUNDLE
-# Needs g++-aarch64-linux-gnu and qemu-user-static (or qemu-user). PYTHON is one with pip. onnxruntime is 1.23.2, because
-# newer ones crash under qemu.
+# Needs g++-aarch64-linux-gnu, qemu-user-static (or qemu-user), and a Python with pip, which PYTHON may name. Uses onnxruntime
+# 1.23.2, because newer releases crash under qemu.
 set -euo pipefail
 
 bundle=$(cd "$1" && pwd)
@@ -12,9 +12,9 @@ build=$PWD/build/cpp/aarch64
 python=${PYTHON:-.venv/bin/python}
 version=1.23.2
 qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64) ||
-  { echo "error: qemu-aarch64: not found, expected it. Run: apt-get install qemu-user-static" >&2; exit 2; }
+  { echo "error: qemu-aarch64: not found, expected on the PATH. Run: apt-get install qemu-user-static" >&2; exit 2; }
 command -v aarch64-linux-gnu-g++ >/dev/null ||
-  { echo "error: aarch64-linux-gnu-g++: not found, expected it. Run: apt-get install g++-aarch64-linux-gnu" >&2; exit 2; }
+  { echo "error: aarch64-linux-gnu-g++: not found, expected on the PATH. Run: apt-get install g++-aarch64-linux-gnu" >&2; exit 2; }
 
 runtime_cpp/tools/get_packages.sh "$build/packages" arm64
 "$(dirname "$python")/cmake" -S runtime_cpp -B "$build/release" -DPACKAGES="$build/packages" \
@@ -47,4 +47,4 @@ PYTHON
 "$native" --ids "$bundle" "$build/texts.jsonl" >"$build/native.jsonl"
 "${emulated[@]}" --ids "$bundle" "$build/texts.jsonl" >"$build/emulated.jsonl"
 cmp "$build/native.jsonl" "$build/emulated.jsonl"
-echo "ids: $(wc -l <"$build/native.jsonl") texts with every code point, all as on $(uname -m)"
+echo "ids: $(wc -l <"$build/native.jsonl") texts with every code point, identical to those on $(uname -m)"

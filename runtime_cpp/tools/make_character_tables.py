@@ -1,7 +1,7 @@
-"""Write the character tables of the C++ and the web tokenizer by asking the reference tokenizer about every code point.
+"""Generate the character tables of the C++ and the web tokenizer by running the reference tokenizer on every code point.
 
-Nothing here knows Unicode: what counts as a control character, an accent or punctuation, and in which order accents stand,
-is what the installed ``tokenizers`` library does. Run it again with a newer library, and the tables follow.
+The installed ``tokenizers`` library decides what is a control character, an accent or punctuation, and how accents are sorted.
+Run the script again after an upgrade of the library.
 
     python make_character_tables.py character_tables.inc    for C++
     python make_character_tables.py character_tables.ts     for TypeScript
@@ -22,10 +22,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 CODE_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
 BLOCK = 256
-#: Bits of a code point's properties; ``characters.hpp`` and ``characters.ts`` have the same names.
+#: Property bits of a code point; ``characters.hpp`` and ``characters.ts`` use the same names.
 REMOVED, SPACE, CHINESE, STRIPPED, MARK, DECOMPOSES, LOWERS, WHITESPACE, PUNCTUATION = (1 << i for i in range(9))
 HANGUL = range(0xAC00, 0xD7A4)
-#: Marks of the lowest and of the highest combining class, between which every other one is put by the reference.
+#: A mark of the lowest and one of the highest combining class: next to one of them, every other mark changes places.
 LOWEST_MARK, HIGHEST_MARK = "\u0334", "\u0345"
 
 _OFF = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
@@ -38,17 +38,17 @@ pieces = BertPreTokenizer().pre_tokenize_str
 
 
 def changed(function: Callable[[str], str]) -> Iterator[tuple[int, str]]:
-    """Code points that a normalizer changes, with what it makes of them."""
+    """The code points that a normalizer changes, each with its replacement."""
     for start in range(0, len(CODE_POINTS), BLOCK):
         block = "".join(map(chr, CODE_POINTS[start : start + BLOCK]))
-        if function(block) != block:  # else it changes none of them
+        if function(block) != block:  # otherwise none of them changes
             for character in block:
-                if (found := function(character)) != character:
-                    yield ord(character), found
+                if (replacement := function(character)) != character:
+                    yield ord(character), replacement
 
 
 def is_mark(character: str) -> bool:
-    """Whether it has a combining class, that is, whether it moves among other marks."""
+    """Whether it is a combining mark, that is, whether normalization sorts it."""
     return (
         nfd(character + LOWEST_MARK) != character + LOWEST_MARK
         or nfd(HIGHEST_MARK + character) != HIGHEST_MARK + character
@@ -56,25 +56,25 @@ def is_mark(character: str) -> bool:
 
 
 def hangul(code: int) -> str:
-    """The decomposition of a syllable by the arithmetic of the Unicode standard, which the C++ code uses as well."""
+    """The decomposition of a Hangul syllable by the formula of the Unicode standard, which the runtimes use as well."""
     leading, rest = divmod(code - 0xAC00, 588)
     vowel, trailing = divmod(rest, 28)
     return chr(0x1100 + leading) + chr(0x1161 + vowel) + (chr(0x11A7 + trailing) if trailing else "")
 
 
 def tables() -> tuple[list[int], dict[int, str], dict[int, str], dict[int, int]]:
-    """Properties of every code point, decompositions, lower case, and the rank of marks that are kept."""
+    """Properties of every code point, decompositions, lower case, and the ranks of the marks that are kept."""
     flags = [0] * 0x110000
-    for code, found in changed(clean):
-        if found not in ("", " "):
+    for code, replacement in changed(clean):
+        if replacement not in ("", " "):
             raise SystemExit(
-                f"U+{code:04X}: clean_text gives {found!r}, expected nothing or a space. Extend this script."
+                f"U+{code:04X}: clean_text gives {replacement!r}, expected nothing or a space. Extend this script."
             )
-        flags[code] |= SPACE if found else REMOVED
+        flags[code] |= SPACE if replacement else REMOVED
     flags[ord(" ")] |= SPACE
-    for code, found in changed(chinese):
-        if found != f" {chr(code)} ":
-            raise SystemExit(f"U+{code:04X}: found {found!r}, expected spaces around it. Extend this script.")
+    for code, replacement in changed(chinese):
+        if replacement != f" {chr(code)} ":
+            raise SystemExit(f"U+{code:04X}: found {replacement!r}, expected spaces around it. Extend this script.")
         flags[code] |= CHINESE
     decompositions = dict(changed(nfd))
     lowered = dict(changed(lower))
@@ -89,17 +89,17 @@ def tables() -> tuple[list[int], dict[int, str], dict[int, str], dict[int, int]]
                 flags[code] |= STRIPPED
             if is_mark(character):
                 flags[code] |= MARK
-    for code, found in decompositions.items():
-        kept = "".join(part for part in found if not flags[ord(part)] & STRIPPED)
-        if strip(chr(code)) != kept or (code in HANGUL and found != hangul(code)):
+    for code, decomposition in decompositions.items():
+        kept = "".join(part for part in decomposition if not flags[ord(part)] & STRIPPED)
+        if strip(chr(code)) != kept or (code in HANGUL and decomposition != hangul(code)):
             raise SystemExit(f"U+{code:04X}: stripped to {strip(chr(code))!r}, expected {kept!r}. Extend this script.")
     for start in range(0, len(CODE_POINTS), BLOCK):
         block = "".join(map(chr, CODE_POINTS[start : start + BLOCK]))
         if [piece for piece, _ in pieces(block)] == [block]:
             continue
         for character in block:
-            found = [piece for piece, _ in pieces(f"a{character}a")]
-            flags[ord(character)] |= {1: 0, 2: WHITESPACE, 3: PUNCTUATION}[len(found)]
+            split = [piece for piece, _ in pieces(f"a{character}a")]
+            flags[ord(character)] |= {1: 0, 2: WHITESPACE, 3: PUNCTUATION}[len(split)]
     kept_marks = [code for code in CODE_POINTS if flags[code] & MARK and not flags[code] & STRIPPED]
     ranks = {
         mark: 1 + sum(nfd(chr(mark) + chr(other)) != chr(mark) + chr(other) for other in kept_marks)
@@ -115,7 +115,7 @@ def array(kind: str, name: str, values: list[int]) -> str:
 
 
 def mapping(name: str, entries: dict[int, str]) -> str:
-    """Three C++ arrays: sorted code points, where the texts of each begin (and the last ends), and all texts."""
+    """A mapping as three C++ arrays: sorted code points, the start of each replacement (and the end), all replacements."""
     codes = sorted(entries)
     starts, pool = [0], []
     for code in codes:
@@ -129,7 +129,7 @@ def mapping(name: str, entries: dict[int, str]) -> str:
 
 
 def cpp_source() -> str:
-    """The whole file for C++."""
+    """The contents of the C++ file."""
     flags, decompositions, lowered, ranks = tables()
     blocks: dict[tuple[int, ...], int] = {}
     index = [
@@ -138,7 +138,7 @@ def cpp_source() -> str:
     body = (
         array("std::uint8_t", "kBlockOf", index)
         + array("std::uint16_t", "kProperties", [flag for block in blocks for flag in block])
-        + mapping("Decomposition", {code: found for code, found in decompositions.items() if code not in HANGUL})
+        + mapping("Decomposition", {code: text for code, text in decompositions.items() if code not in HANGUL})
         + mapping("Lower", lowered)
         + array("char32_t", "kRankedMarks", list(ranks))
         + array("std::uint8_t", "kRanks", list(ranks.values()))
@@ -153,21 +153,21 @@ def cpp_source() -> str:
 
 
 def base36(number: int) -> str:
-    """A number as JavaScript's parseInt(text, 36) reads it."""
+    """A number in base 36, for JavaScript's ``parseInt(text, 36)``."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     return (base36(number // 36) if number >= 36 else "") + digits[number % 36]
 
 
 def typescript_source() -> str:
-    """The whole file for TypeScript: strings, which ``characters.ts`` unpacks."""
+    """The contents of the TypeScript file: strings, which ``characters.ts`` unpacks."""
     flags, decompositions, lowered, ranks = tables()
     runs = (f"{base36(len(list(run)))} {base36(flag)}" for flag, run in groupby(flags))
-    outside_hangul = (chr(code) + found for code, found in decompositions.items() if code not in HANGUL)
+    outside_hangul = (chr(code) + text for code, text in decompositions.items() if code not in HANGUL)
     strings: dict[str, Iterable[str]] = {
         "PROPERTY_RUNS": runs,
         "DECOMPOSITIONS": outside_hangul,
-        "LOWER": (chr(code) + found for code, found in lowered.items()),
-        "RANKS": (chr(mark) + chr(0x100 + rank) for mark, rank in ranks.items()),  # only their order counts
+        "LOWER": (chr(code) + text for code, text in lowered.items()),
+        "RANKS": (chr(mark) + chr(0x100 + rank) for mark, rank in ranks.items()),  # only the order matters
     }
     lines = [f'export const REFERENCE = "tokenizers {tokenizers.__version__}";']
     lines += (f"export const {name} = {json.dumps(' '.join(words))};" for name, words in strings.items())
@@ -175,7 +175,7 @@ def typescript_source() -> str:
 
 
 def main() -> None:
-    """Write the file that is named on the command line."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     output = parser.parse_args().output

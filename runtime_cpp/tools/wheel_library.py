@@ -1,4 +1,4 @@
-"""Print where the installed onnxruntime wheel has its shared library, for dlopen."""
+"""Print the path of the shared library in the installed onnxruntime wheel."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Print the path, or stop with one line."""
+    """Entry point."""
     try:
         files = metadata.files("onnxruntime") or []
     except metadata.PackageNotFoundError:
-        raise SystemExit("onnxruntime: not installed, expected for its library. Run: pip install onnxruntime") from None
-    found = [file for file in files if file.name.startswith("libonnxruntime.")]
-    if not found:
-        raise SystemExit("onnxruntime: no libonnxruntime in its wheel, expected one. Install another version.")
-    print(Path(str(found[0].locate())).resolve())
+        raise SystemExit(
+            "onnxruntime: not installed, expected its shared library. Run: pip install onnxruntime"
+        ) from None
+    libraries = [file for file in files if file.name.startswith("libonnxruntime.")]
+    if not libraries:
+        raise SystemExit("onnxruntime: the wheel has no libonnxruntime, expected one. Install another version.")
+    print(Path(str(libraries[0].locate())).resolve())
 
 
 if __name__ == "__main__":

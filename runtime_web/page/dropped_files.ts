@@ -1,4 +1,4 @@
-/** The files of what was dropped; a folder stands for the files in it. To be called within the drop event. */
+/** The dropped files, and the files in dropped folders. Must be called during the drop event. */
 export async function droppedFiles(data: DataTransfer): Promise<File[]> {
   const entries = Array.from(data.items, (item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   return (await Promise.all(entries.map(filesOf))).flat();
@@ -9,8 +9,9 @@ async function filesOf(entry: FileSystemEntry): Promise<File[]> {
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   const files: File[] = [];
   for (;;) {
-    const part = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject)); // some at a time
-    if (part.length === 0) return files;
-    for (const inner of part) if (inner.isFile) files.push(...(await filesOf(inner)));
+    // Browsers return a limited number of entries for each call.
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (entries.length === 0) return files;
+    for (const child of entries) if (child.isFile) files.push(...(await filesOf(child)));
   }
 }

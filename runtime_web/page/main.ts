@@ -1,84 +1,85 @@
 import { droppedFiles } from "./dropped_files.js";
-import { element, make } from "./elements.js";
-import { Engine, EngineError } from "./engine.js";
+import { create, element } from "./elements.js";
+import { ExplanationView } from "./explanation_view.js";
 import { ManyTexts } from "./many_texts.js";
 import type { BundleFacts, Source } from "./messages.js";
 import { OneText } from "./one_text.js";
-import { Reasons } from "./reasons.js";
+import { WorkerClient, WorkerError } from "./worker_client.js";
 
-/** Where `crosstune-export web` serves its bundle. */
-const SERVED = new URL("./bundle/", document.baseURI).href;
+/** The bundle that `crosstune-export web` serves with this page. */
+const SERVED_BUNDLE = new URL("./bundle/", document.baseURI).href;
 
-const engine = new Engine();
+const worker = new WorkerClient();
 const errorLine = element("error", HTMLElement);
-const loadedLine = element("loaded", HTMLElement);
-const bar = element("loading", HTMLProgressElement);
+const statusLine = element("status", HTMLElement);
+const progressBar = element("loading", HTMLProgressElement);
 const servedButton = element("served", HTMLButtonElement);
-const facts = element("bundle-facts", HTMLElement);
+const factsList = element("bundle-facts", HTMLElement);
 
-const classify = (text: string, pair: string | null) => engine.ask("classify", { text, pair, threshold: oneText.threshold });
-const reasons = new Reasons((text, pair) => engine.ask("explain", { text, pair }), showError);
-const oneText: OneText = new OneText(classify, reasons, showError);
+const classify = (text: string, pair: string | null) => worker.request("classify", { text, pair, threshold: oneText.threshold });
+const explanation = new ExplanationView((text, pair) => worker.request("explain", { text, pair }), showError);
+const oneText: OneText = new OneText(classify, explanation, showError);
 const manyTexts = new ManyTexts(classify);
 
+let bundle: BundleFacts | undefined;
+let isLoading = false;
+
 function showError(error: unknown): void {
-  const ours = error instanceof EngineError && error.isOurs;
-  errorLine.textContent = ours ? error.message : `Something is wrong with this page: ${String(error)}. Reload it.`;
+  const message = error instanceof Error ? error.message : String(error);
+  const isExpected = error instanceof WorkerError && error.isExpected;
+  errorLine.textContent = isExpected ? message : `Unexpected error: ${message}. Reload the page.`;
   errorLine.hidden = false;
 }
 
-let current: BundleFacts | undefined;
-let loading = false;
-
-async function use(source: Source): Promise<void> {
-  if (loading) return;
-  loading = true;
+async function loadBundle(source: Source): Promise<void> {
+  if (isLoading) return;
+  isLoading = true;
   errorLine.hidden = true;
-  bar.hidden = false;
-  bar.removeAttribute("value");
-  loadedLine.textContent = "Loading the bundle…";
+  progressBar.hidden = false;
+  progressBar.removeAttribute("value");
+  statusLine.textContent = "Loading the bundle…";
   try {
-    current = await engine.ask("load", { source }, (received, total) => {
-      bar.value = received / total;
-      loadedLine.textContent = `Loading the bundle: ${megabytes(received)} of ${megabytes(total)} MB`;
+    bundle = await worker.request("load", { source }, (received, total) => {
+      progressBar.value = received / total;
+      statusLine.textContent = `Loading the bundle: ${megabytes(received)} of ${megabytes(total)} MB`;
     });
-    servedButton.hidden = source === SERVED;
-    oneText.setBundle(current);
-    manyTexts.setBundle(current);
-    showFacts(current, "running…");
-    void selftest(current);
+    servedButton.hidden = source === SERVED_BUNDLE;
+    oneText.setBundle(bundle);
+    manyTexts.setBundle(bundle);
+    showFacts(bundle, "running…");
+    void runSelftest(bundle);
   } catch (error) {
     showError(error);
   } finally {
-    loading = false;
-    bar.hidden = true;
-    loadedLine.textContent = current === undefined ? "No bundle is loaded." : `${current.name} is ready: ${current.labels.length} labels.`;
+    isLoading = false;
+    progressBar.hidden = true;
+    statusLine.textContent = bundle === undefined ? "No bundle is loaded." : `${bundle.name} is loaded, with ${bundle.labels.length} labels.`;
   }
 }
 
-async function selftest(bundle: BundleFacts): Promise<void> {
-  const outcome = await engine.ask("selftest", {}).then(
+async function runSelftest(tested: BundleFacts): Promise<void> {
+  const outcome = await worker.request("selftest", {}).then(
     ({ samples, passed, maxDifference }) =>
-      `${passed ? "passed" : "FAILED"}, ${samples} samples, probabilities differ by at most ${maxDifference.toExponential(1)}`,
+      `${passed ? "passed" : "FAILED"} on ${samples} samples, probabilities differ by at most ${maxDifference.toExponential(1)}`,
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   );
-  if (current === bundle) showFacts(bundle, outcome);
+  if (bundle === tested) showFacts(tested, outcome);
 }
 
-function showFacts(bundle: BundleFacts, selftestOutcome: string): void {
+function showFacts(facts: BundleFacts, selftestOutcome: string): void {
   const entries = {
-    Name: bundle.name,
-    Labels: String(bundle.labels.length),
-    Precision: bundle.precision,
-    Size: `${megabytes(bundle.sizeBytes)} MB`,
-    "Longest text": `${bundle.maxLengthTokens} tokens`,
-    Digest: bundle.digest.slice(0, 12),
+    Name: facts.name,
+    Labels: String(facts.labels.length),
+    Precision: facts.precision,
+    Size: `${megabytes(facts.sizeBytes)} MB`,
+    "Maximum length": `${facts.maxLengthTokens} tokens`,
+    Digest: facts.digest.slice(0, 12),
     "Self-test in this browser": selftestOutcome,
   };
-  facts.replaceChildren(
+  factsList.replaceChildren(
     ...Object.entries(entries).map(([name, value]) => {
       const fact = document.createElement("div");
-      fact.append(make("dt", "", name), make("dd", "", value));
+      fact.append(create("dt", "", name), create("dd", "", value));
       return fact;
     }),
   );
@@ -92,25 +93,25 @@ for (const kind of ["folder", "files"]) {
   const input = element(kind, HTMLInputElement);
   element(`choose-${kind}`, HTMLButtonElement).addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    const chosen = Array.from(input.files ?? []);
-    input.value = ""; // so that choosing the same again is a change
-    if (chosen.length > 0) void use(chosen);
+    const files = Array.from(input.files ?? []);
+    input.value = ""; // so that choosing the same files again fires the event
+    if (files.length > 0) void loadBundle(files);
   });
 }
-servedButton.addEventListener("click", () => void use(SERVED));
+servedButton.addEventListener("click", () => void loadBundle(SERVED_BUNDLE));
 
-const dropCard = element("drop", HTMLElement);
+const bundleCard = element("bundle", HTMLElement);
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
-  dropCard.classList.add("over");
+  bundleCard.classList.add("drop-target");
 });
 document.addEventListener("dragleave", (event) => {
-  if (event.relatedTarget === null) dropCard.classList.remove("over");
+  if (event.relatedTarget === null) bundleCard.classList.remove("drop-target");
 });
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  dropCard.classList.remove("over");
-  if (event.dataTransfer !== null) void droppedFiles(event.dataTransfer).then(use, showError);
+  bundleCard.classList.remove("drop-target");
+  if (event.dataTransfer !== null) void droppedFiles(event.dataTransfer).then(loadBundle, showError);
 });
 
-void use(SERVED);
+void loadBundle(SERVED_BUNDLE);

@@ -1,93 +1,93 @@
-import { element, make, percent } from "./elements.js";
+import { create, element, percent } from "./elements.js";
 import type { Answer, BundleFacts } from "./messages.js";
-import { csv, jsonLines, type Row, textsOf } from "./table_files.js";
+import { parseLines, type Row, toCsv, toJsonLines } from "./table_files.js";
 
-/** More rows than these are in the files alone. */
-const SHOWN = 500;
+/** The table shows at most this many rows; the downloads contain all. */
+const MAX_TABLE_ROWS = 500;
 
 type Classify = (text: string, pair: string | null) => Promise<Answer>;
 
-/** Many pasted lines, a table, and files to download. */
+/** Classifies pasted lines and shows a table with downloads. */
 export class ManyTexts {
-  private readonly pasted = element("many", HTMLTextAreaElement);
+  private readonly input = element("many", HTMLTextAreaElement);
   private readonly button = element("run", HTMLButtonElement);
-  private readonly bar = element("many-progress", HTMLProgressElement);
+  private readonly progressBar = element("many-progress", HTMLProgressElement);
   private readonly status = element("many-status", HTMLElement);
-  private readonly scroll = element("table-scroll", HTMLElement);
-  private readonly body = element("rows", HTMLElement);
-  private readonly downloads = (["csv", "jsonl"] as const).map((kind) => [kind, element(`download-${kind}`, HTMLButtonElement)] as const);
+  private readonly table = element("table-scroll", HTMLElement);
+  private readonly tableBody = element("rows", HTMLElement);
+  private readonly downloads = (["csv", "jsonl"] as const).map((format) => [format, element(`download-${format}`, HTMLButtonElement)] as const);
   private bundle: BundleFacts | undefined;
   private rows: Row[] = [];
-  private running = false;
-  private stopping = false;
+  private isRunning = false;
+  private isStopping = false;
 
   constructor(private readonly classify: Classify) {
-    this.pasted.addEventListener("input", () => this.refresh());
+    this.input.addEventListener("input", () => this.refresh());
     this.button.addEventListener("click", () => {
-      if (this.running) this.stopping = true;
+      if (this.isRunning) this.isStopping = true;
       else void this.run();
     });
-    for (const [kind, button] of this.downloads) button.addEventListener("click", () => this.download(kind));
+    for (const [format, button] of this.downloads) button.addEventListener("click", () => this.download(format));
   }
 
-  /** Takes another bundle, or none. */
-  setBundle(bundle: BundleFacts | undefined): void {
+  /** Switches to another bundle and clears the results. */
+  setBundle(bundle: BundleFacts): void {
     this.bundle = bundle;
-    this.stopping = this.running;
+    this.isStopping = this.isRunning;
     this.rows = [];
-    this.body.replaceChildren();
-    this.scroll.hidden = true;
+    this.tableBody.replaceChildren();
+    this.table.hidden = true;
     this.status.textContent = "";
-    this.pasted.disabled = bundle === undefined;
-    element("many-hint", HTMLElement).hidden = !bundle?.textPair;
+    this.input.disabled = false;
+    element("many-hint", HTMLElement).hidden = !bundle.textPair;
     this.refresh();
   }
 
   private refresh(): void {
-    const count = textsOf(this.pasted.value, false).length;
-    this.button.textContent = this.running ? "Stop" : count === 0 ? "Classify" : `Classify ${count} ${count === 1 ? "text" : "texts"}`;
-    this.button.disabled = this.bundle === undefined || (count === 0 && !this.running);
-    for (const [, button] of this.downloads) button.disabled = this.running || this.rows.length === 0;
+    const count = parseLines(this.input.value, false).length;
+    this.button.textContent = this.isRunning ? "Stop" : count === 0 ? "Classify" : `Classify ${count} ${count === 1 ? "text" : "texts"}`;
+    this.button.disabled = this.bundle === undefined || (count === 0 && !this.isRunning);
+    for (const [, button] of this.downloads) button.disabled = this.isRunning || this.rows.length === 0;
   }
 
   private async run(): Promise<void> {
     const bundle = this.bundle!;
-    const texts = textsOf(this.pasted.value, bundle.textPair);
+    const texts = parseLines(this.input.value, bundle.textPair);
     this.rows = [];
-    this.body.replaceChildren();
-    this.running = true;
-    this.bar.hidden = this.scroll.hidden = false;
+    this.tableBody.replaceChildren();
+    this.isRunning = true;
+    this.progressBar.hidden = this.table.hidden = false;
     this.status.textContent = "Classifying…";
     this.refresh();
-    const started = performance.now();
+    const start = performance.now();
     try {
       for (const [index, [text, pair]] of texts.entries()) {
-        if (this.stopping) break;
+        if (this.isStopping) break;
         const row = { text, pair, answer: await this.classify(text, pair) };
         if (this.bundle !== bundle) return;
         this.rows.push(row);
-        if (index < SHOWN) this.body.append(tableRow(row));
-        this.bar.value = (index + 1) / texts.length;
+        if (index < MAX_TABLE_ROWS) this.tableBody.append(tableRow(row));
+        this.progressBar.value = (index + 1) / texts.length;
       }
-      const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      const below = this.rows.length > SHOWN ? ` The table shows the first ${SHOWN}, the files have all.` : "";
-      this.status.textContent = `${this.rows.length} of ${texts.length} texts classified in ${seconds} s.${below}`;
+      const seconds = ((performance.now() - start) / 1000).toFixed(1);
+      const hint = this.rows.length > MAX_TABLE_ROWS ? ` The table shows the first ${MAX_TABLE_ROWS}. The downloads contain all.` : "";
+      this.status.textContent = `${this.rows.length} of ${texts.length} texts classified in ${seconds} s.${hint}`;
     } catch (error) {
       if (this.bundle === bundle) this.status.textContent = error instanceof Error ? error.message : String(error);
     } finally {
-      this.running = this.stopping = false;
-      this.bar.hidden = true;
+      this.isRunning = this.isStopping = false;
+      this.progressBar.hidden = true;
       this.refresh();
     }
   }
 
-  private download(kind: "csv" | "jsonl"): void {
+  private download(format: "csv" | "jsonl"): void {
     const { labels } = this.bundle!;
-    const content = kind === "csv" ? csv(this.rows, labels) : jsonLines(this.rows, labels);
-    const type = kind === "csv" ? "text/csv;charset=utf-8" : "application/jsonl;charset=utf-8";
+    const content = format === "csv" ? toCsv(this.rows, labels) : toJsonLines(this.rows, labels);
+    const type = format === "csv" ? "text/csv;charset=utf-8" : "application/jsonl;charset=utf-8";
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([content], { type }));
-    link.download = `labels.${kind}`;
+    link.download = `labels.${format}`;
     link.click();
     URL.revokeObjectURL(link.href);
   }
@@ -95,8 +95,8 @@ export class ManyTexts {
 
 function tableRow({ text, pair, answer }: Row): HTMLElement {
   const row = document.createElement("tr");
-  row.append(make("td", "", pair === null ? text : `${text} | ${pair}`));
-  row.append(make("td", answer.label === null ? "quiet" : "", answer.label ?? "no label"));
-  row.append(make("td", "number", percent(answer.prob)));
+  row.append(create("td", "", pair === null ? text : `${text} | ${pair}`));
+  row.append(create("td", answer.label === null ? "quiet" : "", answer.label ?? "No label"));
+  row.append(create("td", "number", percent(answer.prob)));
   return row;
 }

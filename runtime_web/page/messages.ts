@@ -1,9 +1,9 @@
-// What the page and its worker say to each other.
+// The messages between the page and its worker.
 
-/** What to load: the address of a bundle, or files that a person chose. */
+/** The bundle to load: its address, or the files that the visitor chose. */
 export type Source = string | readonly File[];
 
-/** What the page shows of a bundle. */
+/** What the page shows about a bundle. */
 export interface BundleFacts {
   readonly name: string;
   readonly digest: string;
@@ -16,7 +16,7 @@ export interface BundleFacts {
   readonly scopeThreshold: number | null;
 }
 
-/** One answer, and what it took. */
+/** The prediction for a text, and what it cost. */
 export interface Answer {
   readonly label: string | null;
   readonly prob: number;
@@ -24,41 +24,41 @@ export interface Answer {
   readonly truncated: boolean;
   readonly scope: number | null;
   readonly tokens: number;
-  readonly wholeTokens: number;
+  readonly tokensBeforeTruncation: number;
   readonly milliseconds: number;
 }
 
-/** What one word says for the most probable label: above 0 for it, below 0 against it. */
-export interface Reason {
+/** A word and its evidence for the most probable label: positive for the label, negative against it. */
+export interface WordEvidence {
   readonly start: number;
   readonly end: number;
   readonly part: 0 | 1;
   readonly evidence: number;
 }
 
-/** Outcome of the bundle's own samples. */
-export interface SelfTest {
+export interface SelfTestResult {
   readonly samples: number;
   readonly passed: boolean;
   readonly maxDifference: number;
 }
 
-/** Questions, by name, with what is given and what comes back. */
-export interface Questions {
-  load: { given: { source: Source }; found: BundleFacts };
-  classify: { given: { text: string; pair: string | null; threshold: number | null }; found: Answer };
-  /** Null where a newer question came first. */
-  explain: { given: { text: string; pair: string | null }; found: readonly Reason[] | null };
-  selftest: { given: Record<string, never>; found: SelfTest };
+/** The requests of the page, each with its parameters and its result. */
+export interface Requests {
+  load: { params: { source: Source }; result: BundleFacts };
+  classify: { params: { text: string; pair: string | null; threshold: number | null }; result: Answer };
+  /** The result is null when a newer request replaced this one. */
+  explain: { params: { text: string; pair: string | null }; result: readonly WordEvidence[] | null };
+  selftest: { params: Record<string, never>; result: SelfTestResult };
 }
 
-export interface Request<Name extends keyof Questions = keyof Questions> {
-  readonly number: number;
+export interface WorkerRequest<Name extends keyof Requests = keyof Requests> {
+  readonly id: number;
   readonly name: Name;
-  readonly given: Questions[Name]["given"];
+  readonly params: Requests[Name]["params"];
 }
 
-export type Reply =
-  | { readonly number: number; readonly found: unknown }
-  | { readonly number: number; readonly error: string; readonly isOurs: boolean }
-  | { readonly number: number; readonly received: number; readonly total: number };
+export type WorkerResponse =
+  | { readonly id: number; readonly result: unknown }
+  /** `isExpected`: the message is written for the visitor; otherwise it is a bug. */
+  | { readonly id: number; readonly error: string; readonly isExpected: boolean }
+  | { readonly id: number; readonly received: number; readonly total: number };

@@ -1,19 +1,19 @@
-// Holds the classifier, so that the page never waits for it.
+// Runs the classifier in a worker, so that the page stays responsive.
 
 import { type Classifier, CrossTuneError, load, type Text } from "../src/index.js";
-import type { Answer, BundleFacts, Questions, Reason, Reply, Request, SelfTest, Source } from "./messages.js";
+import type { Answer, BundleFacts, Requests, SelfTestResult, Source, WordEvidence, WorkerRequest, WorkerResponse } from "./messages.js";
 
 let classifier: Classifier | undefined;
-let explaining = new AbortController();
+let explanation = new AbortController();
 
-const reply = (message: Reply): void => postMessage(message);
+const respond = (response: WorkerResponse): void => postMessage(response);
 
-async function loadBundle(number: number, source: Source): Promise<BundleFacts> {
-  const loaded = await load(source, { onProgress: (received, total) => reply({ number, received, total }) });
-  const former = classifier;
+async function loadBundle(id: number, source: Source): Promise<BundleFacts> {
+  const loaded = await load(source, { onProgress: (received, total) => respond({ id, received, total }) });
+  const previous = classifier;
   classifier = loaded;
-  explaining.abort();
-  void former?.close(); // once it has answered what it was asked
+  explanation.abort();
+  void previous?.close(); // waits for its running calls
   const { name, digest, graph, files, textPair, tokens, threshold, scopeThreshold } = loaded.manifest;
   return {
     name,
@@ -28,23 +28,23 @@ async function loadBundle(number: number, source: Source): Promise<BundleFacts> 
   };
 }
 
-const whole = (text: string, pair: string | null): Text => (pair === null ? text : [text, pair]);
+const asText = (text: string, pair: string | null): Text => (pair === null ? text : [text, pair]);
 
-async function classify({ text, pair, threshold }: Questions["classify"]["given"]): Promise<Answer> {
-  const texts = [whole(text, pair)];
-  const asked = classifier!; // another may be loaded meanwhile
-  const started = performance.now();
-  const [found] = await asked.classify(texts, threshold === null ? {} : { threshold });
-  const milliseconds = performance.now() - started;
-  const row = asked.tokenize(texts)[0]!;
-  return { ...found!, tokens: row.ids.length, wholeTokens: row.wholeLength, milliseconds };
+async function classify({ text, pair, threshold }: Requests["classify"]["params"]): Promise<Answer> {
+  const texts = [asText(text, pair)];
+  const current = classifier!; // another bundle may be loaded in the meantime
+  const start = performance.now();
+  const [prediction] = await current.classify(texts, threshold === null ? {} : { threshold });
+  const milliseconds = performance.now() - start;
+  const row = current.tokenize(texts)[0]!;
+  return { ...prediction!, tokens: row.ids.length, tokensBeforeTruncation: row.wholeLength, milliseconds };
 }
 
-async function explain({ text, pair }: Questions["explain"]["given"]): Promise<readonly Reason[] | null> {
-  explaining = new AbortController();
-  const { signal } = explaining;
+async function explain({ text, pair }: Requests["explain"]["params"]): Promise<readonly WordEvidence[] | null> {
+  explanation = new AbortController();
+  const { signal } = explanation;
   try {
-    const { prediction, words } = await classifier!.explain(whole(text, pair), { signal });
+    const { prediction, words } = await classifier!.explain(asText(text, pair), { signal });
     const best = prediction.probs.indexOf(prediction.prob);
     return words.map(({ start, end, part, evidence }) => ({ start, end, part, evidence: evidence[best]! }));
   } catch (error) {
@@ -53,18 +53,20 @@ async function explain({ text, pair }: Questions["explain"]["given"]): Promise<r
   }
 }
 
-function answer(request: Request): Promise<BundleFacts | Answer | SelfTest | readonly Reason[] | null> {
-  if (request.name !== "selftest") explaining.abort();
-  if (request.name === "load") return loadBundle(request.number, (request.given as Questions["load"]["given"]).source);
-  if (request.name === "classify") return classify(request.given as Questions["classify"]["given"]);
-  if (request.name === "explain") return explain(request.given as Questions["explain"]["given"]);
+function handle(request: WorkerRequest): Promise<BundleFacts | Answer | SelfTestResult | readonly WordEvidence[] | null> {
+  if (request.name !== "selftest") explanation.abort();
+  if (request.name === "load") return loadBundle(request.id, (request.params as Requests["load"]["params"]).source);
+  if (request.name === "classify") return classify(request.params as Requests["classify"]["params"]);
+  if (request.name === "explain") return explain(request.params as Requests["explain"]["params"]);
   return classifier!.selftest();
 }
 
-onmessage = ({ data }: MessageEvent<Request>): void => {
-  const { number } = data;
-  answer(data).then(
-    (found) => reply({ number, found }),
-    (error: unknown) => reply({ number, error: error instanceof Error ? error.message : String(error), isOurs: error instanceof CrossTuneError }),
+onmessage = ({ data: request }: MessageEvent<WorkerRequest>): void => {
+  const { id } = request;
+  handle(request).then(
+    (result) => respond({ id, result }),
+    (error: unknown) => {
+      respond({ id, error: error instanceof Error ? error.message : String(error), isExpected: error instanceof CrossTuneError });
+    },
   );
 };

@@ -1,47 +1,47 @@
-// The ways in which loading and running a bundle can fail, one class each, as in the Python runtime.
+// The errors of this package. Each class is one way to fail, as in the Python runtime.
 // Every message is one line: `where: found, expected. Next step.`
 
-/** Root of all errors of this package; never thrown itself. */
+/** Base class of all errors of this package; never thrown itself. */
 export class CrossTuneError extends Error {
   override readonly name: string = "CrossTuneError";
 }
 
-/** An argument that cannot be used as given. */
+/** An argument is invalid. */
 export class ConfigError extends CrossTuneError {
   override readonly name: string = "ConfigError";
 }
 
-/** The browser or the page lacks something that no code can make up for. */
+/** The browser or the page lacks a required feature. */
 export class PlatformError extends CrossTuneError {
   override readonly name: string = "PlatformError";
 }
 
-/** A text that cannot be classified. */
+/** A text cannot be classified. */
 export class DataError extends CrossTuneError {
   override readonly name: string = "DataError";
 }
 
-/** A bundle that is refused. */
+/** A bundle cannot be used. */
 export class BundleError extends CrossTuneError {
   override readonly name: string = "BundleError";
 }
 
-/** A file of the bundle cannot be had from where it should be. */
+/** A file of the bundle cannot be fetched. */
 export class BundleFetchError extends BundleError {
   override readonly name: string = "BundleFetchError";
 }
 
-/** A file of the bundle is foreign, or not the bytes that were built. */
+/** A file of the bundle is missing, unexpected, or differs from the file that was built. */
 export class BundleIntegrityError extends BundleError {
   override readonly name: string = "BundleIntegrityError";
 }
 
-/** The bundle is of a format, or needs a runtime, that is not here. */
+/** The bundle needs a newer version of this package or of onnxruntime. */
 export class BundleVersionError extends BundleError {
   override readonly name: string = "BundleVersionError";
 }
 
-/** The bytes are as built, and what they say is not a usable bundle. */
+/** The files are as they were built, but their contents are not a usable bundle. */
 export class BundleContentError extends BundleError {
   override readonly name: string = "BundleContentError";
 }

@@ -5,14 +5,14 @@ import { checkThreshold, decide, type DecisionRule } from "../src/run/prediction
 const rule: DecisionRule = { labels: ["a", "b", "c"], threshold: null, scopeThreshold: null };
 const probs = Float32Array.of(0.25, 0.5, 0.25);
 
-test("the most probable label, the first of equal ones", () => {
+test("picks the most probable label, and the first of equal ones", () => {
   expect(decide(rule, probs, null, true, 0)).toEqual({ label: "b", prob: 0.5, probs, truncated: true, scope: null });
   expect(decide(rule, Float32Array.of(0.4, 0.4, 0.2), null, false, 0).label).toBe("a");
 });
 
 test.each([
   [0.5, null, 0.3, "b"], [0.51, null, 0.3, null], [null, 0.5, 0.5, "b"], [null, 0.5, 0.49, null], [0, -1, -1, "b"], [null, 0.5, null, "b"],
-])("threshold %j and scope threshold %j, scope %j: %j", (threshold, scopeThreshold, scope, label) => {
+])("threshold %j, scope threshold %j and scope %j give %j", (threshold, scopeThreshold, scope, label) => {
   const answer = decide({ ...rule, threshold, scopeThreshold }, probs, scope, false, 0);
   expect(answer.label).toBe(label);
   expect(answer.prob).toBe(0.5);
@@ -22,13 +22,13 @@ test.each([
   [Float32Array.of(0.5, NaN, 0.5), 0.1],
   [Float32Array.of(Infinity, 0, 0), null],
   [probs, NaN],
-])("numbers that are not finite are an error: %j, scope %j", (row, scope) => {
+])("throws for numbers that are not finite: %j, scope %j", (row, scope) => {
   expect(() => decide(rule, row, scope, false, 7)).toThrow(
     new DataError("texts[7]: the graph gave probabilities that are not finite. Verify the bundle."),
   );
 });
 
-test.each([-0.1, 1.1, NaN])("a threshold of %d is an error", (threshold) => {
+test.each([-0.1, 1.1, NaN])("throws for a threshold of %d", (threshold) => {
   expect(() => checkThreshold(threshold)).toThrow(
     new DataError(`threshold: found ${threshold}, expected a probability from 0 to 1.`),
   );

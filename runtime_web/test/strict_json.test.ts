@@ -14,15 +14,15 @@ test.each([
   expect(plain(parse(text))).toEqual(JSON.parse(text));
 });
 
-test("keys that JavaScript has uses for are keys like others", () => {
-  const found = parse('{"__proto__": 1, "constructor": 2}') as ReadonlyMap<string, Json>;
-  expect([...found]).toEqual([["__proto__", 1], ["constructor", 2]]);
+test("accepts keys that are special in JavaScript", () => {
+  const object = parse('{"__proto__": 1, "constructor": 2}') as ReadonlyMap<string, Json>;
+  expect([...object]).toEqual([["__proto__", 1], ["constructor", 2]]);
 });
 
 test.each([
   "", "[1,]", "{,}", '{"a" 1}', "{a: 1}", "01", "1.", ".5", "+1", "NaN", "Infinity", '"\n"', '"\\x41"', "[1] 2", "tru", "'a'", "[1 2]", "\ufeff{}", '{"a": 1', "]",
 ])("refuses %j", (text) => {
-  expect(() => parse(text)).toThrow(new JsonError("not JSON"));
+  expect(() => parse(text)).toThrow(new JsonError("syntax error"));
   expect(() => JSON.parse(text)).toThrow();
 });
 
@@ -30,21 +30,21 @@ test.each([
   ['{"a": 1, "a": 2}', 'key "a" twice'],
   ['{"a": 1, "\\u0061": 2}', 'key "a" twice'],
   ["1e999", "number 1e999"],
-  ['"\\ud800"', "half a surrogate pair"],
-  [`${"[".repeat(65)}${"]".repeat(65)}`, "deeper than 64"],
+  ['"\\ud800"', "unpaired surrogate"],
+  [`${"[".repeat(65)}${"]".repeat(65)}`, "nested deeper than 64 levels"],
 ])("refuses %s", (text, message) => {
   expect(() => parse(text)).toThrow(new JsonError(message));
 });
 
-test("reads 64 levels, as the C++ runtime does", () => {
+test("reads 64 levels", () => {
   expect(parse(`${"[".repeat(64)}1${"]".repeat(64)}`)).toHaveLength(1);
 });
 
-test.each([" ", "a", '\\"', "\\\\"])("ten million bytes of %j are no trouble", (piece) => {
-  const run = piece.repeat(1e7 / piece.length);
-  if (piece === " ") expect(parse(`${run}1`)).toBe(1);
-  else expect((parse(`"${run}"`) as string).length).toBe(1e7 / piece.length);
-  expect(() => parse(`["${run}`)).toThrow(JsonError);
+test.each([" ", "a", '\\"', "\\\\"])("reads ten million bytes of %j", (piece) => {
+  const repeated = piece.repeat(1e7 / piece.length);
+  if (piece === " ") expect(parse(`${repeated}1`)).toBe(1);
+  else expect((parse(`"${repeated}"`) as string).length).toBe(1e7 / piece.length);
+  expect(() => parse(`["${repeated}`)).toThrow(JsonError);
 }, 60_000);
 
 test("refuses bytes that are not UTF-8", () => {

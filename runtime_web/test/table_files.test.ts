@@ -1,24 +1,24 @@
 import { expect, test } from "vitest";
 import type { Answer } from "../page/messages.js";
-import { csv, jsonLines, type Row, textsOf } from "../page/table_files.js";
+import { parseLines, type Row, toCsv, toJsonLines } from "../page/table_files.js";
 
 const answer: Answer = {
-  label: "1", prob: 0.75, probs: Float32Array.of(0.25, 0.75), truncated: false, scope: null, tokens: 3, wholeTokens: 3, milliseconds: 1,
+  label: "1", prob: 0.75, probs: Float32Array.of(0.25, 0.75), truncated: false, scope: null, tokens: 3, tokensBeforeTruncation: 3, milliseconds: 1,
 };
-const row = (text: string, given: Partial<Answer> = {}, pair: string | null = null): Row => ({ text, pair, answer: { ...answer, ...given } });
+const row = (text: string, fields: Partial<Answer> = {}, pair: string | null = null): Row => ({ text, pair, answer: { ...answer, ...fields } });
 
-test("lines of any ending, without blank ones", () => {
-  expect(textsOf("a\r\nb\rc\n\n  \n d ", false)).toEqual([["a", null], ["b", null], ["c", null], [" d ", null]]);
-  expect(textsOf("", false)).toEqual([]);
+test("splits lines at any line ending and skips blank lines", () => {
+  expect(parseLines("a\r\nb\rc\n\n  \n d ", false)).toEqual([["a", null], ["b", null], ["c", null], [" d ", null]]);
+  expect(parseLines("", false)).toEqual([]);
 });
 
-test("a pair has a tab between", () => {
-  expect(textsOf("a\tb\nc\nd\te\tf", true)).toEqual([["a", "b"], ["c", ""], ["d", "e\tf"]]);
+test("splits pairs at the first tab", () => {
+  expect(parseLines("a\tb\nc\nd\te\tf", true)).toEqual([["a", "b"], ["c", ""], ["d", "e\tf"]]);
 });
 
-test("JSON Lines keep the order of the labels, whatever they are called", () => {
-  const found = jsonLines([row('say "hi"\t', { label: null, truncated: true }), row("b", {}, "c")], ["__proto__", "1"]);
-  expect(found).toBe(
+test("JSON Lines keep the order of the labels, whatever their names", () => {
+  const lines = toJsonLines([row('say "hi"\t', { label: null, truncated: true }), row("b", {}, "c")], ["__proto__", "1"]);
+  expect(lines).toBe(
     '{"text": "say \\"hi\\"\\t", "label": null, "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": true}\n' +
       '{"text": "b", "text_pair": "c", "label": "1", "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": false}\n',
   );
@@ -26,10 +26,10 @@ test("JSON Lines keep the order of the labels, whatever they are called", () => 
 
 test.each([
   ["plain", "plain"], ["a,b", '"a,b"'], ['a"b', '"a""b"'], ["=1+1", "'=1+1"], [" -1", "' -1"], ["\t@x", "'\t@x"], ["\u00a0+x", "'\u00a0+x"], ["a=b", "a=b"], ["=a,b", "\"'=a,b\""],
-])("%j in a spreadsheet is %j", (text, cell) => {
-  expect(csv([row(text)], ["a", "1"])).toBe(`text,label,prob,a,1\r\n${cell},1,0.75,0.25,0.75\r\n`);
+])("%j becomes the CSV cell %j", (text, cell) => {
+  expect(toCsv([row(text)], ["a", "1"])).toBe(`text,label,prob,a,1\r\n${cell},1,0.75,0.25,0.75\r\n`);
 });
 
-test("pairs and missing labels in a spreadsheet", () => {
-  expect(csv([row("a", { label: null }, "b")], ["a", "1"])).toBe("text,text_pair,label,prob,a,1\r\na,b,,0.75,0.25,0.75\r\n");
+test("CSV with pairs and missing labels", () => {
+  expect(toCsv([row("a", { label: null }, "b")], ["a", "1"])).toBe("text,text_pair,label,prob,a,1\r\na,b,,0.75,0.25,0.75\r\n");
 });

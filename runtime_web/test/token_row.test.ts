@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { limited, longestFirst } from "../src/tokenize/token_row.js";
+import { limitText, longestFirst } from "../src/tokenize/token_row.js";
 
 test.each([
   [3, 100, 10, [3, 7]], [100, 3, 10, [7, 3]], [50, 100, 11, [5, 6]], [100, 50, 11, [6, 5]], [4, 4, 8, [4, 4]], [0, 20, 8, [0, 8]], [5, 5, 8, [4, 4]], [1, 1, 8, [1, 1]],
-])("of %i and %i ids a budget of %i keeps %j", (first, second, budget, kept) => {
+])("%i and %i ids within a budget of %i: keeps %j", (first, second, budget, kept) => {
   expect(longestFirst(first, second, budget)).toEqual(kept);
 });
 
@@ -14,6 +14,6 @@ test.each([
   ["x" + "é".repeat(600), 1024, "x" + "é".repeat(511), true],
   ["😀".repeat(257), 1026, "😀".repeat(256), true],
   ["\ud800a\udc00", 1024, "\ufffda\ufffd", false],
-])("%s within %i bytes", (text, bytes, kept, cut) => {
-  expect(limited(text, bytes)).toEqual([kept, cut]);
+])("truncates %s to %i bytes", (text, bytes, kept, truncated) => {
+  expect(limitText(text, bytes)).toEqual([kept, truncated]);
 });

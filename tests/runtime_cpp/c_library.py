@@ -1,4 +1,4 @@
-"""libcrosstune through its C ABI, by ctypes, as a program in any language would use it."""
+"""libcrosstune through its C ABI with ctypes, as a program in another language would use it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Report(c.Structure):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a call answered."""
+class Prediction:
+    """The answer for one text."""
 
     label: str | None
     prob: float
@@ -39,7 +39,7 @@ class Found:
 
 
 class CallError(Exception):
-    """A status that is not 0, and its message."""
+    """A call returned a status other than 0."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Library:
     def __init__(self, path: str) -> None:
         self.dll = dll = c.CDLL(path)
         handle, out = c.c_void_p, c.POINTER(c.c_void_p)
-        for name, result, arguments in (
+        for name, result_type, argument_types in (
             ("version", c.c_char_p, []),
             ("tokenizer_reference", c.c_char_p, []),
             ("error", c.c_char_p, []),
@@ -85,7 +85,7 @@ class Library:
             ("selftest", c.c_int, [handle, c.POINTER(Report)]),
         ):
             function = getattr(dll, f"crosstune_{name}")
-            function.restype, function.argtypes = result, arguments
+            function.restype, function.argtypes = result_type, argument_types
             setattr(self, name, function)
 
     def check(self, status: int) -> None:
@@ -114,29 +114,29 @@ class Library:
 
 
 class Loaded:
-    """A classifier handle; destroyed with the object."""
+    """A classifier handle, destroyed with this object."""
 
     def __init__(self, library: Library, handle: c.c_void_p) -> None:
         self.lib, self.handle = library, handle
         count = library.label_count(handle)
         self.labels = tuple(library.label(handle, i).decode() for i in range(count))
         assert library.label(handle, count) is None
-        self._longest = library.max_length_tokens(handle)
-        self._ids = (c.c_int64 * self._longest)()
+        self._max_length = library.max_length_tokens(handle)
+        self._ids = (c.c_int64 * self._max_length)()
 
     def __del__(self) -> None:
         self.lib.classifier_destroy(self.handle)
 
-    def classify(self, text: bytes, pair: bytes | None = None) -> Found:
+    def classify(self, text: bytes, pair: bytes | None = None) -> Prediction:
         answer, probs = Answer(), (c.c_float * len(self.labels))()
         self.lib.check(self.lib.classify(self.handle, Text.of(text, pair), answer, probs))
         label = None if answer.label < 0 else self.labels[answer.label]
-        return Found(label, answer.prob, tuple(probs), answer.scope, bool(answer.truncated))
+        return Prediction(label, answer.prob, tuple(probs), answer.scope, bool(answer.truncated))
 
     def tokenize(self, text: bytes, pair: bytes | None = None) -> tuple[list[int], bool]:
         count, truncated = c.c_size_t(), c.c_int32()
         status = self.lib.tokenize(
-            self.handle, Text.of(text, pair), self._ids, self._longest, c.byref(count), c.byref(truncated)
+            self.handle, Text.of(text, pair), self._ids, self._max_length, c.byref(count), c.byref(truncated)
         )
         self.lib.check(status)
         return self._ids[: count.value], bool(truncated.value)

@@ -1,4 +1,4 @@
-"""The C++ runtime as ``make cpp`` built it, and bundles for it."""
+"""The C++ runtime as ``make cpp`` built it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def built(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def library() -> Library:
-    """libcrosstune, opened in this process beside Python's own onnxruntime."""
+    """libcrosstune, loaded into the process that also has Python's onnxruntime."""
     suffix = "dylib" if platform.system() == "Darwin" else "so"
     return Library(str(built(f"libcrosstune.{suffix}")))
 
@@ -36,7 +36,7 @@ def program() -> Path:
 
 @pytest.fixture(scope="session")
 def run(program):
-    """Runs crosstune-classify; gives exit code, standard output and standard error."""
+    """Runs crosstune-classify; returns exit code, standard output and standard error."""
 
     def run(*arguments, stdin: bytes = b"", environment=None):
         done = subprocess.run(

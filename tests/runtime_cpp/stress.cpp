@@ -1,4 +1,4 @@
-// Many threads on one classifier, and on classifiers that come and go, through texts of any bytes. Built with sanitizers.
+// Classifies texts of arbitrary bytes in many threads, which share one classifier and also load their local. Run it with sanitizers.
 //
 //   crosstune-stress BUNDLE THREADS ROUNDS
 #include <atomic>
@@ -14,12 +14,12 @@
 namespace {
 
 std::vector<std::string> texts() {
-  std::mt19937 source(7);
+  std::mt19937 random(7);
   std::vector<std::string> all = {"", "where is my parcel", "[CLS] [SEP]", std::string(300, 'a'), std::string("a\0b", 3),
                                   "\xff\xfe", "caf\u00e9 \u5546\u54c1 \U0001F600 \u1d165\u0301", std::string(70000, ' ')};
   for (int i = 0; i < 40; ++i) {
     std::string text;
-    for (auto length = source() % 200; length > 0; --length) text += static_cast<char>(source() % 256);
+    for (auto length = random() % 200; length > 0; --length) text += static_cast<char>(random() % 256);
     all.push_back(text);
   }
   return all;
@@ -43,12 +43,12 @@ int main(int argc, char** argv) {
   std::atomic<long> wrong{0}, answers{0};
   const auto work = [&] {
     for (int round = 0; round < rounds; ++round) {
-      const crosstune::Classifier own(bundle);
+      const crosstune::Classifier local(bundle);
       for (std::size_t i = 0; i < inputs.size(); ++i) {
-        wrong += !same(shared.classify(inputs[i]), expected[i]) + !same(own.classify(inputs[i]), expected[i]);
+        wrong += !same(shared.classify(inputs[i]), expected[i]) + !same(local.classify(inputs[i]), expected[i]);
         answers += 2;
       }
-      wrong += own.selftest().wrong_ids != 0;
+      wrong += local.selftest().wrong_ids != 0;
       try {
         crosstune::Classifier(bundle + "-none");
         ++wrong;
@@ -57,9 +57,9 @@ int main(int argc, char** argv) {
       }
     }
   };
-  std::vector<std::thread> pool;
-  for (int i = 0; i < threads; ++i) pool.emplace_back(work);
-  for (std::thread& thread : pool) thread.join();
+  std::vector<std::thread> workers;
+  for (int i = 0; i < threads; ++i) workers.emplace_back(work);
+  for (std::thread& thread : workers) thread.join();
   std::printf("%ld answers, %ld wrong\n", answers.load(), wrong.load());
   return wrong == 0 ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-"""The C ABI: ownership, errors, threads, processes; and the library as other projects find it."""
+"""The C ABI: ownership, errors, threads, processes; and the installed library in other projects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def error_of(library, status) -> tuple[int, str]:
     return status, library.error().decode()
 
 
-def test_null_is_an_error_and_no_crash(library, tiny_fp32_bundle_dir):
+def test_null_is_an_error(library, tiny_fp32_bundle_dir):
     handle = ctypes.c_void_p()
     text, answer, ids, count = Text.of(b"a"), Answer(), (ctypes.c_int64 * 64)(), ctypes.c_size_t()
     owner = library.load(tiny_fp32_bundle_dir)
@@ -61,7 +61,7 @@ def test_options_out_of_range(library, tiny_fp32_bundle_dir):
         assert (caught.value.status, str(caught.value)) == (status, message)
 
 
-def test_too_little_room_for_ids(library, tiny_fp32_bundle_dir):
+def test_a_buffer_that_is_too_small_for_the_ids(library, tiny_fp32_bundle_dir):
     loaded = library.load(tiny_fp32_bundle_dir)
     ids, count = (ctypes.c_int64 * 64)(), ctypes.c_size_t(7)
     status = library.tokenize(loaded.handle, Text.of(b"a"), ids, 63, count, None)
@@ -69,7 +69,7 @@ def test_too_little_room_for_ids(library, tiny_fp32_bundle_dir):
     assert count.value == 7
 
 
-def test_an_onnxruntime_that_is_not_there(library, tiny_fp32_bundle_dir, tmp_path):
+def test_a_missing_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path):
     with pytest.raises(CallError) as caught:
         library.load(tiny_fp32_bundle_dir, onnxruntime=tmp_path / "lib.so")
     assert (caught.value.status, str(caught.value)) == (
@@ -90,7 +90,7 @@ def test_a_library_that_is_not_onnxruntime(library, tiny_fp32_bundle_dir):
 
 
 @pytest.mark.fault("K1", "K3")
-def test_many_threads_share_a_classifier_and_load_their_own(library, tiny_bundle_dir, tiny_other_texts):
+def test_threads_share_a_classifier_and_load_their_own(library, tiny_bundle_dir, tiny_other_texts):
     shared = library.load(tiny_bundle_dir)
     expected = {text: shared.classify(text.encode()) for text in tiny_other_texts}
     wrong = []
@@ -115,17 +115,17 @@ def test_many_threads_share_a_classifier_and_load_their_own(library, tiny_bundle
     assert wrong == []
 
 
-def test_an_error_belongs_to_its_thread(library):
+def test_errors_are_per_thread(library):
     library.options_set_threads(None, 1)
-    seen = []
-    thread = threading.Thread(target=lambda: seen.append(library.error()))
+    messages = []
+    thread = threading.Thread(target=lambda: messages.append(library.error()))
     thread.start()
     thread.join()
-    assert seen == [b""]
+    assert messages == [b""]
     assert library.error() == b"options: found NULL, expected a pointer."
 
 
-def test_a_long_error_is_cut_at_a_whole_code_point(library):
+def test_a_long_error_is_truncated_at_a_code_point(library):
     for path in ("/" + "é" * 1500, "/x" + "é" * 1500):
         with pytest.raises(CallError) as caught:
             library.load(path)
@@ -145,7 +145,7 @@ if child == 0:
         loaded.classify(b"hello")
     except CallError as error:
         print(error.status, error, flush=True)
-    del loaded  # nothing of the parent's session is touched
+    del loaded  # must not touch the parent's session
     print(library.load(sys.argv[2], onnxruntime=sys.argv[3]).classify(b"where is my parcel").label, flush=True)
     os._exit(0)
 _, status = os.waitpid(child, 0)
@@ -154,7 +154,7 @@ print(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.fault("K2")
-def test_a_forked_process_must_load_its_own(tiny_fp32_bundle_dir):
+def test_a_classifier_does_not_survive_fork(tiny_fp32_bundle_dir):
     runtime = wheel_library()
     done = subprocess.run(
         [sys.executable, "-c", FORKED, built("libcrosstune.so"), tiny_fp32_bundle_dir, runtime],
@@ -174,7 +174,7 @@ def wheel_library() -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The library as ``cmake --install`` lays it out."""
+    """The library as ``cmake --install`` installs it."""
     built("libcrosstune.so")
     prefix = tmp_path_factory.mktemp("prefix")
     subprocess.run([CMAKE, "--install", BUILD / "release", "--prefix", prefix], capture_output=True, check=True)
@@ -182,8 +182,8 @@ def installed(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_find_package_and_the_example(installed, tiny_fp32_bundle_dir, tmp_path):
-    """The example builds against the installed library alone, shared and static, and answers as Python does."""
+def test_the_example_builds_with_find_package(installed, tiny_fp32_bundle_dir, tmp_path):
+    """The example needs only the installed library, shared or static, and gives the answers of Python."""
     configure = [CMAKE, "-S", REPO_ROOT / "runtime_cpp" / "example", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed}"]
     subprocess.run(configure, capture_output=True, check=True)
     subprocess.run([CMAKE, "--build", tmp_path], capture_output=True, check=True)
@@ -197,7 +197,7 @@ def test_find_package_and_the_example(installed, tiny_fp32_bundle_dir, tmp_path)
         assert (done.returncode, done.stderr) == (0, b"")
 
 
-ELSEWHERE = """
+PROGRAM = """
 #include <crosstune.hpp>
 
 #include <cstdio>
@@ -222,24 +222,24 @@ int main(int, char** argv) {
 
 
 @pytest.mark.slow
-def test_in_a_program_that_writes_numbers_in_another_way(installed, tiny_fp32_bundle_dir, tmp_path):
-    """In its locale 1.20 is a hundred and twenty, or none at all; versions and thresholds are read as ever."""
-    (tmp_path / "elsewhere.cpp").write_text(ELSEWHERE)
+def test_in_a_program_with_another_number_format(installed, tiny_fp32_bundle_dir, tmp_path):
+    """The locale of the program, in which "1.20" is another number, does not affect versions and thresholds."""
+    (tmp_path / "program.cpp").write_text(PROGRAM)
     libraries = [path.parent for path in installed.rglob("libcrosstune.so")]
     subprocess.run(
-        ["c++", "-std=c++17", f"-I{installed}/include", tmp_path / "elsewhere.cpp", f"-L{libraries[0]}", "-lcrosstune",
-         f"-Wl,-rpath,{libraries[0]}", "-o", tmp_path / "elsewhere"], check=True,
+        ["c++", "-std=c++17", f"-I{installed}/include", tmp_path / "program.cpp", f"-L{libraries[0]}", "-lcrosstune",
+         f"-Wl,-rpath,{libraries[0]}", "-o", tmp_path / "program"], check=True,
     )  # fmt: skip
 
-    def found(bundle) -> str:
+    def output(bundle) -> str:
         environment = os.environ | {"CROSSTUNE_ONNXRUNTIME": wheel_library()}
         return subprocess.run(
-            [tmp_path / "elsewhere", bundle], capture_output=True, check=True, text=True, env=environment
+            [tmp_path / "program", bundle], capture_output=True, check=True, text=True, env=environment
         ).stdout
 
-    assert found(edited(tiny_fp32_bundle_dir, tmp_path / "a", put("decision", "threshold", 0.25))) == "shipping\n"
+    assert output(edited(tiny_fp32_bundle_dir, tmp_path / "a", put("decision", "threshold", 0.25))) == "shipping\n"
     newer = edited(tiny_fp32_bundle_dir, tmp_path / "b", put("graph", "min_onnxruntime", "1.999.1"))
-    assert found(newer).startswith(f"{newer}: needs onnxruntime >= 1.999.1 (opset 18), found 1.")
+    assert output(newer).startswith(f"{newer}: needs onnxruntime >= 1.999.1 (opset 18), found 1.")
 
 
 @pytest.mark.slow
@@ -258,13 +258,13 @@ def test_the_header_is_c99(installed, tmp_path):
 
 
 def test_only_the_c_abi_is_exported():
-    """No symbol of ours, nor of the JSON parser, can clash with another library's."""
+    """No internal symbol, and none of the JSON parser, can clash with those of another library."""
     done = subprocess.run(
         ["nm", "-DC", "--defined-only", built("libcrosstune.so")], capture_output=True, check=True, text=True
     )
     names = [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()]
-    ours = {name for name in names if name.startswith("crosstune_")}
+    exported = {name for name in names if name.startswith("crosstune_")}
     header = (REPO_ROOT / "runtime_cpp" / "include" / "crosstune.h").read_text("utf-8")
-    assert ours == {name for name in ours if f"{name}(" in header}
-    assert len(ours) == header.count("CROSSTUNE_API ") - header.count("#define CROSSTUNE_API ")
+    assert exported == {name for name in exported if f"{name}(" in header}
+    assert len(exported) == header.count("CROSSTUNE_API ") - header.count("#define CROSSTUNE_API ")
     assert [name for name in names if "crosstune::" in name or "nlohmann" in name] == []

@@ -1,4 +1,4 @@
-"""Answers of the C++ runtime against those of the Python runtime, one text a call, on the same onnxruntime."""
+"""The answers of the C++ runtime equal those of Python for one text per call and the same onnxruntime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def all_texts(examples, others) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_answers_are_pythons(request, library, tiny_examples, tiny_other_texts, name):
+def test_answers_equal_pythons(request, library, tiny_examples, tiny_other_texts, name):
     path = request.getfixturevalue(name)
     cpp, python = library.load(path), Classifier.load(path)
     assert cpp.labels == python.labels
@@ -78,7 +78,7 @@ def probs_of(library, path, text=b"where is my parcel") -> list[float]:
     return sorted(library.load(path).classify(text).probs)
 
 
-def test_a_threshold_of_the_bundle_and_one_of_the_caller(library, tiny_fp32_bundle_dir, tmp_path):
+def test_thresholds_of_the_bundle_and_of_the_caller(library, tiny_fp32_bundle_dir, tmp_path):
     prob = probs_of(library, tiny_fp32_bundle_dir)[-1]
     path = edited(
         tiny_fp32_bundle_dir, tmp_path / "x.bundle", lambda body: body.update(decision={"threshold": prob + 1e-3})
@@ -89,7 +89,7 @@ def test_a_threshold_of_the_bundle_and_one_of_the_caller(library, tiny_fp32_bund
     assert library.load(tiny_fp32_bundle_dir, threshold=1).classify(b"where is my parcel").label is None
 
 
-def test_a_text_out_of_scope_has_no_label(library, tiny_fp32_bundle_dir, tmp_path):
+def test_no_label_below_the_scope_threshold(library, tiny_fp32_bundle_dir, tmp_path):
     scope = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel"])[0].scope
     for number, (threshold, label) in enumerate(((None, "shipping"), (scope - 0.01, "shipping"), (scope + 0.01, None))):
         decision = {"threshold": None, "scope_threshold": threshold}
@@ -103,14 +103,12 @@ def test_a_text_out_of_scope_has_no_label(library, tiny_fp32_bundle_dir, tmp_pat
         assert answer.scope == pytest.approx(scope, abs=CPP_TO_PYTHON)
 
 
-def test_a_head_without_scope_says_so(library, tiny_paper_bundle_dir):
+def test_scope_is_nan_when_the_bundle_lacks_it(library, tiny_paper_bundle_dir):
     assert math.isnan(library.load(tiny_paper_bundle_dir).classify(b"where is my parcel").scope)
 
 
-def test_optimizers_that_are_off_change_the_last_digits_as_in_python(
-    library, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts
-):
-    """With the fusion on, sums are taken in another order: the digits tell whether onnxruntime was told."""
+def test_disabled_optimizers_reach_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts):
+    """The fusion adds numbers in another order, so the last digits show whether it is disabled."""
     answers = []
     for name, optimizers in (("off", ["SkipLayerNormFusion"]), ("on", [])):
         path = edited(tiny_fp32_bundle_dir, tmp_path / name, put_graph(disabled_optimizers=optimizers))
@@ -132,13 +130,13 @@ def put_graph(**fields):
         (None, None, "text: found NULL, expected a string."),
     ],
 )
-def test_texts_that_do_not_fit(library, tiny_fp32_bundle_dir, text, pair, message):
+def test_invalid_texts(library, tiny_fp32_bundle_dir, text, pair, message):
     from tests.runtime_cpp.c_library import Answer, Text
 
     loaded = library.load(tiny_fp32_bundle_dir)
-    given = Text(text, 3, pair, 3)
+    text_struct = Text(text, 3, pair, 3)
     answer = Answer()
-    status = library.classify(loaded.handle, given, answer, None)
+    status = library.classify(loaded.handle, text_struct, answer, None)
     assert (status, library.error().decode()) == (2 if text is None else 3, message)
 
 

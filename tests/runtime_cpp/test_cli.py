@@ -1,4 +1,4 @@
-"""crosstune-classify: results, every error line in full, exit codes."""
+"""crosstune-classify: results, whole error messages, exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEE = "See crosstune-classify --help."
 SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
 
 
-def test_rows_are_those_of_the_contract(run, tiny_fp32_bundle_dir, tiny_other_texts):
+def test_json_lines(run, tiny_fp32_bundle_dir, tiny_other_texts):
     lines = "".join(json.dumps({"text": text, "more": 1}) + "\n\n" for text in tiny_other_texts)
     code, out, err = run("--input-format", "jsonl", tiny_fp32_bundle_dir, stdin=lines.encode())
     assert (code, err) == (0, "")
@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_contract(run, tiny_fp32_bundle_dir, tiny_other_te
         assert np.float32(row["prob"]) == np.float32(max(row["probs"].values()))
 
 
-def test_onnxruntime_keeps_nothing_to_tell_its_makers(program, tiny_fp32_bundle_dir, tmp_path):
+def test_onnxruntime_writes_no_telemetry(program, tiny_fp32_bundle_dir, tmp_path):
     environment = {
         name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     }
@@ -57,7 +57,7 @@ def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"a\rb\r\nc\n\nd", b"a\r", b"\r\r\n\r", b"a\0b\rc", b"\xef\xbb\xbfa\r\xef\xbb\xbfb"])
-def test_lines_end_where_they_end_in_python(run, tiny_fp32_bundle_dir, data):
+def test_line_endings_are_those_of_python(run, tiny_fp32_bundle_dir, data):
     code, out, err = run(tiny_fp32_bundle_dir, stdin=data)
     assert (code, err) == (0, "")
     lines = [row.data.decode().rstrip("\r\n") for row in numbered_lines(io.BytesIO(data))]
@@ -123,8 +123,8 @@ def test_help_and_version(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), f"found 0 names, expected BUNDLE and perhaps FILE. {SEE}"),
-        (("a", "b", "c"), f"found 3 names, expected BUNDLE and perhaps FILE. {SEE}"),
+        ((), f"found 0 arguments, expected BUNDLE and optionally FILE. {SEE}"),
+        (("a", "b", "c"), f"found 3 arguments, expected BUNDLE and optionally FILE. {SEE}"),
         (("--frobnicate", "a"), f"--frobnicate: no such option. {SEE}"),
         (("a", "--threshold"), f"--threshold: found nothing, expected a value. {SEE}"),
         (("a", "--threshold", "much"), f"--threshold: found 'much', expected a number. {SEE}"),
@@ -139,11 +139,11 @@ def test_usage(run, arguments, message):
     assert run(*arguments) == (2, "", f"error: {message}\n")
 
 
-def test_a_table_is_left_to_python(run, tiny_fp32_bundle_dir):
+def test_tables_are_refused(run, tiny_fp32_bundle_dir):
     assert run(tiny_fp32_bundle_dir, "x.CSV") == (
         2,
         "",
-        "error: x.CSV: a table, expected .jsonl or lines of text. "
+        "error: x.CSV: a table, expected .jsonl or a text file. "
         "Use crosstune-export classify, which reads tables, or convert it.\n",
     )
 
@@ -171,17 +171,17 @@ def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
             b"good\nbad \xff\n",
             f"2: byte 0xff at offset 9 is not UTF-8. {SAVE}",
         ),
-        ("x.jsonl", b'{"text": "a"', "1: not valid JSON (byte 13 does not belong there). Correct the line."),
+        ("x.jsonl", b'{"text": "a"', "1: not valid JSON (syntax error at byte 13). Correct the line."),
         ("x.jsonl", b'\n{"text": 1, "b": 2}', '2: no string "text", found fields "b", "text". Give every row text.'),
         (
             "x.jsonl",
             b'{"text": "a"}\0{"text": "b"}',
-            "1: not valid JSON (byte 14 does not belong there). Correct the line.",
+            "1: not valid JSON (syntax error at byte 14). Correct the line.",
         ),
         (
             "x.jsonl",
             b'{"text": "a"}\n\xef\xbb\xbf{"text": "b"}',
-            "2: not valid JSON (byte 1 does not belong there). Correct the line.",
+            "2: not valid JSON (syntax error at byte 1). Correct the line.",
         ),
         (
             "x.txt",
@@ -198,15 +198,15 @@ def test_bad_rows(run, tiny_fp32_bundle_dir, tmp_path, name, content, message):
     assert (code, err) == (3, f"error: {tmp_path / name}:{message}\n")
 
 
-def test_pairs_are_not_lines(run, tiny_pair_bundle_dir):
+def test_pairs_need_json_lines(run, tiny_pair_bundle_dir):
     assert run(tiny_pair_bundle_dir, stdin=b"one") == (
         3,
         "",
-        "error: standard input: lines of text, expected pairs. Give JSON Lines with text and text_pair.\n",
+        "error: standard input: lines of text, expected pairs. Use JSON Lines with the fields text and text_pair.\n",
     )
 
 
-def test_a_refused_bundle(run, tmp_path):
+def test_a_missing_bundle(run, tmp_path):
     assert run(tmp_path / "none") == (
         5,
         "",
@@ -228,7 +228,7 @@ def test_a_packed_bundle(run, tiny_fp32_bundle_dir, tmp_path):
     )  # fmt: skip
 
 
-def test_a_reader_that_goes_away_is_no_error(program, tiny_fp32_bundle_dir):
+def test_a_closed_pipe_is_not_an_error(program, tiny_fp32_bundle_dir):
     texts = b"where is my parcel\n" * 3000
     with subprocess.Popen(
         [program, tiny_fp32_bundle_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

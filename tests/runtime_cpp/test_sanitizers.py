@@ -19,7 +19,7 @@ SUPPRESSIONS = REPO_ROOT / "tests" / "runtime_cpp" / "onnxruntime.supp"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
-def test_many_threads_and_texts_of_any_bytes(sanitizers, tiny_bundle_dir, tiny_fp32_bundle_dir):
+def test_threads_and_arbitrary_bytes(sanitizers, tiny_bundle_dir, tiny_fp32_bundle_dir):
     folder = BUILD / sanitizers.replace(",", "-")
     settings = (
         f"-DCROSSTUNE_SANITIZE={sanitizers}",

@@ -1,4 +1,4 @@
-"""The C++ tokenizer against the reference, id for id."""
+"""The C++ tokenizer gives exactly the ids of the reference."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tests.fixtures.golden_texts import (
 from tests.runtime_cpp.c_library import CallError
 
 
-class Both:
-    """One tokenizer on both sides: a bundle for C++, the reference for Python."""
+class BothTokenizers:
+    """A tokenizer in a bundle for C++, and as the reference in Python."""
 
     def __init__(self, library, bundle, folder, tokenizer: Tokenizer, **tokens) -> None:
         path, self.python = with_tokenizer(bundle, folder, tokenizer, **tokens)
         self.cpp = library.load(path)
 
     def differing(self, texts: list[str]) -> list[str]:
-        """The texts whose ids, or whose ``truncated``, are not the same."""
+        """The texts whose ids or ``truncated`` differ."""
         rows = self.python.rows(texts)
         return [
             text
@@ -43,8 +43,10 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(library, tiny_bundle_dir, tmp_path_factory):
-    def both(tokenizer, **tokens) -> Both:
-        return Both(library, tiny_bundle_dir, tmp_path_factory.mktemp("tokenizer") / "x.bundle", tokenizer, **tokens)
+    def both(tokenizer, **tokens) -> BothTokenizers:
+        return BothTokenizers(
+            library, tiny_bundle_dir, tmp_path_factory.mktemp("tokenizer") / "x.bundle", tokenizer, **tokens
+        )
 
     return both
 
@@ -80,17 +82,17 @@ def test_random_strings_of_mixed_scripts(uncased, cased, minilm_ids):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", ALL_STEPS)
-def test_every_choice_of_steps(both, steps):
+def test_every_combination_of_steps(both, steps):
     pair = both(character_tokenizer(**dict(zip(STEPS, steps, strict=True))))
     source = random.Random(4)
     assert pair.differing([random_text(source) for _ in range(1500)]) == []
 
 
-def test_marks_are_put_in_order_and_some_are_kept(uncased):
+def test_combining_marks_are_sorted(uncased):
     assert uncased.differing(marks_in_any_order()) == []
 
 
-def test_words_of_a_hundred_characters_and_more(uncased):
+def test_long_words(uncased):
     assert uncased.differing(long_words()) == []
 
 
@@ -129,7 +131,7 @@ def test_a_replaced_byte_is_ufffd(both, clean_text):
 
 
 @pytest.mark.fault("H11")
-def test_special_tokens_spelled_out_are_text(minilm_ids):
+def test_special_tokens_in_a_text_are_ordinary_text(minilm_ids):
     assert minilm_ids.differing([SPECIAL_TOKENS]) == []
 
 
@@ -141,7 +143,7 @@ def cut_at_1024(both):
 @pytest.mark.fault("H4")
 @given(count=st.integers(1000, 1050), character=st.sampled_from("aé商😀"), offset=st.integers(0, 3))
 @settings(max_examples=200)
-def test_long_texts_are_cut_at_a_whole_code_point(cut_at_1024, count, character, offset):
+def test_long_texts_are_truncated_at_a_code_point(cut_at_1024, count, character, offset):
     text = "x" * offset + " ".join([character * 7] * (count // 7))
     assert cut_at_1024.differing([text, text[: 1024 // len(character.encode())]]) == []
     broken = text.encode()[:1030] + b"\xff"
@@ -164,7 +166,7 @@ def test_a_row_has_at_most_max_length_tokens(eight_tokens, words):
 def pairs(request, library, tiny_pair_bundle_dir, tmp_path_factory):
     tokens = {"max_length_tokens": request.param, "infix_ids": [2], "suffix_ids": [2]}
     folder = tmp_path_factory.mktemp("pairs") / "x.bundle"
-    return Both(library, tiny_pair_bundle_dir, folder, character_tokenizer(lowercase=True), **tokens)
+    return BothTokenizers(library, tiny_pair_bundle_dir, folder, character_tokenizer(lowercase=True), **tokens)
 
 
 @given(first=st.text("ab ", max_size=40), second=st.text("cd 商", max_size=40))
@@ -179,18 +181,18 @@ def test_the_tables_are_those_of_the_installed_library(library):
     assert library.tokenizer_reference().decode() == f"tokenizers {tokenizers.__version__}"
 
 
-WHICH = "this library has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle."
+REASON = "this library has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle."
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t["model"].update(type="BPE"), f"its model is BPE, expected WordPiece: {WHICH}"),
-        (lambda t: t["model"].update(type="Unigram"), f"its model is Unigram, expected WordPiece: {WHICH}"),
-        (lambda t: t.update(normalizer=None), f"its normalizer is null, expected BertNormalizer: {WHICH}"),
+        (lambda t: t["model"].update(type="BPE"), f"its model is BPE, expected WordPiece: {REASON}"),
+        (lambda t: t["model"].update(type="Unigram"), f"its model is Unigram, expected WordPiece: {REASON}"),
+        (lambda t: t.update(normalizer=None), f"its normalizer is null, expected BertNormalizer: {REASON}"),
         (
             lambda t: t.update(pre_tokenizer={"type": "Whitespace"}),
-            f"its pre_tokenizer is Whitespace, expected BertPreTokenizer: {WHICH}",
+            f"its pre_tokenizer is Whitespace, expected BertPreTokenizer: {REASON}",
         ),
         (
             lambda t: t["added_tokens"].append({"content": "<x>", "special": False}),
@@ -208,7 +210,7 @@ WHICH = "this library has the WordPiece tokenizer of BERT and no other. Use the 
             lambda t: t["normalizer"].update(lowercase=1),
             "normalizer.lowercase is 1, expected true or false. Build the bundle again.",
         ),
-        (lambda t: t.pop("model"), f"its model is null, expected WordPiece: {WHICH}"),
+        (lambda t: t.pop("model"), f"its model is null, expected WordPiece: {REASON}"),
     ],
 )
 def test_other_tokenizers_are_refused(library, tiny_bundle_dir, tmp_path, edit, message):

@@ -1,4 +1,4 @@
-// Answers questions about bundles, one JSON object a line, with the crosstune-web that is installed beside this file.
+// Handles requests, one JSON object per line, with the crosstune-web that is installed in this folder.
 
 import { createInterface } from "node:readline";
 import { readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { load } from "crosstune-web";
 
 const loaded = [];
 const bytes = (path) => new Uint8Array(readFileSync(path));
-/** What `load` is given for a file. */
+/** The forms in which `load` gets a file. */
 const forms = {
   path: (source) => source,
   bytes,
@@ -15,14 +15,14 @@ const forms = {
   blob: (path) => new Blob([bytes(path)]),
   files: (path) => [new File([bytes(path)], basename(path))],
 };
-const answers = {
+const methods = {
   async load({ source, form }) {
     const classifier = await load(forms[form](source));
     return { number: loaded.push(classifier) - 1, labels: classifier.labels, digest: classifier.manifest.digest };
   },
   async classify({ number, texts, threshold }) {
-    const found = await loaded[number].classify(texts, threshold === null ? {} : { threshold });
-    return found.map((answer) => ({ ...answer, probs: Array.from(answer.probs) }));
+    const predictions = await loaded[number].classify(texts, threshold === null ? {} : { threshold });
+    return predictions.map((prediction) => ({ ...prediction, probs: Array.from(prediction.probs) }));
   },
   async tokenize({ number, texts }) {
     return loaded[number].tokenize(texts).map(({ ids, typeIds, truncated }) => [ids, typeIds, truncated]);
@@ -43,12 +43,12 @@ const answers = {
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { question, ...given } = JSON.parse(line);
-  let answer;
+  const { method, ...params } = JSON.parse(line);
+  let response;
   try {
-    answer = { found: (await answers[question](given)) ?? null };
+    response = { result: (await methods[method](params)) ?? null };
   } catch (error) {
-    answer = { error: error.name, message: error.message };
+    response = { error: error.name, message: error.message };
   }
-  process.stdout.write(JSON.stringify(answer) + "\n");
+  process.stdout.write(JSON.stringify(response) + "\n");
 }

@@ -25,7 +25,7 @@ def node(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def install(package: Path, folder: Path) -> str:
-    """Pack a package, install the archive in a folder of its own; gives the name of the archive."""
+    """Pack a package and install the archive in a folder; returns the name of the archive."""
     packed = node(NPM, "pack", "--silent", "--pack-destination", folder, cwd=package)
     assert packed.returncode == 0, packed.stderr
     archive = packed.stdout.strip()
@@ -37,7 +37,7 @@ def install(package: Path, folder: Path) -> str:
 
 
 class WebError(Exception):
-    """What the JavaScript side threw; ``name`` is the class there."""
+    """An error of the JavaScript package; ``name`` is its class."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class WebError(Exception):
 
 
 class NodeRuntime:
-    """A Node process that holds classifiers."""
+    """A Node process with classifiers."""
 
     def __init__(self, folder: Path) -> None:
         shutil.copy(PROGRAM, folder)
@@ -53,20 +53,20 @@ class NodeRuntime:
             [NODE_HOME / "bin" / "node", PROGRAM.name], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def ask(self, question: str, **given):
-        """One question, one answer; raises WebError where there is an error instead."""
-        self._process.stdin.write(json.dumps({"question": question, **given}).encode() + b"\n")
+    def request(self, method: str, **params):
+        """Call a method of node_runtime.mjs. Raises WebError."""
+        self._process.stdin.write(json.dumps({"method": method, **params}).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, f"Node ended with {self._process.wait()}"
-        answer = json.loads(line)
-        if "error" in answer:
-            raise WebError(answer["error"], answer["message"])
-        return answer["found"]
+        response = json.loads(line)
+        if "error" in response:
+            raise WebError(response["error"], response["message"])
+        return response["result"]
 
     def load(self, source: object, form: str = "path") -> Loaded:
-        """Load from a path or an address; ``form`` is what ``load`` gets of a file: bytes, buffer, blob, files."""
-        return Loaded(self, self.ask("load", source=str(source), form=form))
+        """Load from a path or an address. ``form`` is how ``load`` gets a file: path, bytes, buffer, blob or files."""
+        return Loaded(self, self.request("load", source=str(source), form=form))
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -82,17 +82,17 @@ class Loaded:
         self.labels, self.digest = tuple(facts["labels"]), facts["digest"]
 
     def classify(self, texts, threshold=None):
-        return self._runtime.ask("classify", number=self._number, texts=texts, threshold=threshold)
+        return self._runtime.request("classify", number=self._number, texts=texts, threshold=threshold)
 
     def tokenize(self, texts):
-        return self._runtime.ask("tokenize", number=self._number, texts=texts)
+        return self._runtime.request("tokenize", number=self._number, texts=texts)
 
     def explain(self, text, abort=False):
-        """``abort`` ends it while it is at work."""
-        return self._runtime.ask("explain", number=self._number, text=text, abort=abort)
+        """``abort`` stops it while it runs."""
+        return self._runtime.request("explain", number=self._number, text=text, abort=abort)
 
     def selftest(self):
-        return self._runtime.ask("selftest", number=self._number)
+        return self._runtime.request("selftest", number=self._number)
 
     def close(self) -> None:
-        self._runtime.ask("close", number=self._number)
+        self._runtime.request("close", number=self._number)

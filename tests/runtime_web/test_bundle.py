@@ -1,4 +1,4 @@
-"""Bundles that the web runtime must refuse, and what it says."""
+"""Bundles that the web runtime refuses, with the whole message."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def without_scope(body):
 )  # fmt: skip
 def test_a_manifest_with_a_bad_field(runtime, tiny_fp32_bundle_dir, tmp_path, edit, message):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
-    name, found = refusal(runtime, path)
-    assert found == f"{path}/manifest.json: {message}"
+    name, text = refusal(runtime, path)
+    assert text == f"{path}/manifest.json: {message}"
     assert name == ("BundleVersionError" if "Upgrade" in message else "BundleContentError")
 
 
@@ -76,11 +76,11 @@ def test_a_manifest_with_a_bad_field(runtime, tiny_fp32_bundle_dir, tmp_path, ed
     ("body", "reason"),
     [
         (b'"a": 1, "a": 2}', 'key "a" twice'),
-        (b'"a": NaN}', "not JSON"),
+        (b'"a": NaN}', "syntax error"),
         (b'"a": 1e999}', "number 1e999"),
-        (b'"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeper than 64"),
+        (b'"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper than 64 levels"),
         (b'"a": "\xff"}', "not UTF-8"),
-        (b"", "not JSON"),
+        (b"", "syntax error"),
     ],
 )
 def test_a_manifest_that_is_not_strict_json(runtime, bundle, body, reason):
@@ -105,7 +105,7 @@ def test_a_graph_for_a_newer_onnxruntime(runtime, tiny_fp32_bundle_dir, tmp_path
         (b'{"tolerance": 1, "samples": [{}]}', "samples[0].text is nothing, expected a string."),
     ],
 )
-def test_a_selftest_that_is_not_one(runtime, tiny_fp32_bundle_dir, tmp_path, content, reason):
+def test_an_invalid_selftest(runtime, tiny_fp32_bundle_dir, tmp_path, content, reason):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": content})
     loaded = runtime.load(path)
     with pytest.raises(WebError) as caught:

@@ -1,4 +1,4 @@
-"""Answers of the web runtime against those of the Python runtime, one text a call."""
+"""The answers of the web runtime equal those of Python for one text per call, within tolerances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fixtures.edited_bundle import edited
 from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import OTHER_ONNXRUNTIME, WEB_TO_PYTHON
 
-#: The two runtimes are two releases of onnxruntime with other kernels: int8 may move by a step, fp32 by rounding alone.
+#: The runtimes use different releases and kernels of onnxruntime: int8 may differ by a quantization step, fp32 only by rounding.
 BUNDLES = {
     "tiny_bundle_dir": OTHER_ONNXRUNTIME,
     "tiny_paper_bundle_dir": OTHER_ONNXRUNTIME,
@@ -21,7 +21,7 @@ BUNDLES = {
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_answers_are_pythons(request, runtime, tiny_examples, tiny_other_texts, name):
+def test_answers_equal_pythons(request, runtime, tiny_examples, tiny_other_texts, name):
     path = request.getfixturevalue(name)
     web, python = runtime.load(path), Classifier.load(path)
     assert (web.labels, web.digest) == (python.labels, python.manifest.digest)
@@ -37,7 +37,7 @@ def test_answers_are_pythons(request, runtime, tiny_examples, tiny_other_texts, 
         assert found["scope"] == pytest.approx(expected.scope, abs=BUNDLES[name])
 
 
-def test_nothing_in_nothing_out(runtime, tiny_fp32_bundle_dir):
+def test_no_texts(runtime, tiny_fp32_bundle_dir):
     assert runtime.load(tiny_fp32_bundle_dir).classify([]) == []
 
 
@@ -74,7 +74,7 @@ def test_a_selftest_that_fails(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
     assert report["passed"] is Classifier.load(path).selftest().passed is False
 
 
-def test_a_threshold_of_the_bundle_and_one_of_the_caller(runtime, tiny_fp32_bundle_dir, tmp_path):
+def test_thresholds_of_the_bundle_and_of_the_caller(runtime, tiny_fp32_bundle_dir, tmp_path):
     text = ["where is my parcel"]
     prob = runtime.load(tiny_fp32_bundle_dir).classify(text)[0]["prob"]
     path = edited(
@@ -94,7 +94,7 @@ def test_a_threshold_of_the_bundle_and_one_of_the_caller(runtime, tiny_fp32_bund
     )
 
 
-def test_a_text_out_of_scope_has_no_label(runtime, tiny_fp32_bundle_dir, tmp_path):
+def test_no_label_below_the_scope_threshold(runtime, tiny_fp32_bundle_dir, tmp_path):
     text = ["where is my parcel"]
     scope = Classifier.load(tiny_fp32_bundle_dir).classify(text)[0].scope
     for number, (threshold, label) in enumerate(((None, "shipping"), (scope - 0.01, "shipping"), (scope + 0.01, None))):
@@ -107,7 +107,7 @@ def test_a_text_out_of_scope_has_no_label(runtime, tiny_fp32_bundle_dir, tmp_pat
         assert runtime.load(path).classify(text)[0]["label"] == Classifier.load(path).classify(text)[0].label == label
 
 
-def test_labels_named_as_javascript_names_its_own(runtime, tiny_fp32_bundle_dir, tmp_path):
+def test_label_names_that_are_special_in_javascript(runtime, tiny_fp32_bundle_dir, tmp_path):
     def edit(body):
         for label, name in zip(body["labels"], ("__proto__", "constructor", "null"), strict=True):
             label["name"] = name
@@ -121,8 +121,8 @@ def test_labels_named_as_javascript_names_its_own(runtime, tiny_fp32_bundle_dir,
     )
 
 
-def test_optimizers_that_are_off_change_the_last_digits(runtime, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts):
-    """With the fusion on, sums are taken in another order: the digits tell whether onnxruntime was told."""
+def test_disabled_optimizers_reach_onnxruntime(runtime, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts):
+    """The fusion adds numbers in another order, so the last digits show whether it is disabled."""
     answers = []
     for name, optimizers in (("off", ["SkipLayerNormFusion"]), ("on", [])):
         path = edited(
@@ -143,7 +143,7 @@ def test_optimizers_that_are_off_change_the_last_digits(runtime, tiny_fp32_bundl
         ("a", "texts: found a string, expected an array of texts."),
     ],
 )
-def test_texts_that_do_not_fit(runtime, tiny_fp32_bundle_dir, texts, message):
+def test_invalid_texts(runtime, tiny_fp32_bundle_dir, texts, message):
     with pytest.raises(WebError) as caught:
         runtime.load(tiny_fp32_bundle_dir).classify(texts)
     assert (caught.value.name, str(caught.value)) == ("DataError", message)

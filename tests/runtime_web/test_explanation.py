@@ -1,4 +1,4 @@
-"""Words and what they say: against the reference's own split, and against Python with the word left out."""
+"""Explanations: words are those of the reference tokenizer, and evidence is that of Python without the word."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def reference(tiny_fp32_bundle_dir):
     return tokenizer
 
 
-def units(text: str) -> int:
-    """The length of a text as JavaScript counts."""
+def utf16_length(text: str) -> int:
+    """The length of a text in JavaScript."""
     return len(text.encode("utf-16-le")) // 2
 
 
 @given(text=st.text(st.sampled_from("ab parcel ,.!商é😀\t-"), max_size=60))
-def test_words_are_the_references(web, reference, text):
+def test_words_are_those_of_the_reference(web, reference, text):
     encoding = reference.encode(text, add_special_tokens=False)
     expected, at = [], 1
     for _, group in itertools.groupby(range(len(encoding.ids)), lambda index: encoding.word_ids[index]):
         indices = list(group)
         start, end = encoding.offsets[indices[0]][0], encoding.offsets[indices[-1]][1]
-        expected.append((text[start:end], units(text[:start]), [at, at + len(indices)]))
+        expected.append((text[start:end], utf16_length(text[:start]), [at, at + len(indices)]))
         at += len(indices)
     found = web.explain(text)["words"]
     kept = [word for word in expected if word[2][0] < 63]  # 64 tokens, the last of them special
@@ -50,7 +50,7 @@ def test_words_are_the_references(web, reference, text):
     ]
 
 
-def test_it_can_be_ended_while_it_is_at_work(web):
+def test_it_can_be_aborted(web):
     text = "parcel " * 60
     assert len(web.explain(text)["words"]) == 60
     with pytest.raises(WebError) as caught:
@@ -58,7 +58,7 @@ def test_it_can_be_ended_while_it_is_at_work(web):
     assert caught.value.name == "AbortError"
 
 
-def test_words_cover_the_row_of_any_text(web):
+def test_words_cover_the_whole_row(web):
     import random
 
     source = random.Random(7)
@@ -78,7 +78,7 @@ def log_odds(probs: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("text", ["where is my parcel, it is late", "", "zebra 42", "parcel " * 100])
-def test_evidence_is_what_leaving_a_word_out_does(web, tiny_fp32_bundle_dir, text):
+def test_evidence_is_the_drop_of_the_log_odds(web, tiny_fp32_bundle_dir, text):
     python = Classifier.load(tiny_fp32_bundle_dir)
     found = web.explain(text)
     assert found["label"] == python.classify([text])[0].label

@@ -1,4 +1,4 @@
-"""The npm package: what is in it, and its own tests."""
+"""The npm package: its files, public names, types and unit tests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from tests.runtime_web.node_runtime import node
 
 
-def test_units(package):
-    """The tests of the package itself, with Vitest."""
+def test_unit_tests(package):
+    """The tests in runtime_web/test, with Vitest."""
     done = node("node_modules/vitest/vitest.mjs", "run", cwd=package)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"Tests +\d+ passed \(\d+\)", done.stdout), done.stdout
 
 
-def test_the_packed_package_has_what_it_needs_and_nothing_else(clean_folder):
+def test_files_of_the_packed_package(clean_folder):
     installed = clean_folder / "node_modules" / "crosstune-web"
     names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     assert {
@@ -33,7 +33,7 @@ def test_the_packed_package_has_what_it_needs_and_nothing_else(clean_folder):
     assert not [name for name in names if "test" in name and "selftest" not in name]
 
 
-def test_the_public_names(clean_folder):
+def test_public_names(clean_folder):
     code = "import * as web from 'crosstune-web'; console.log(JSON.stringify(Object.keys(web).sort()))"
     done = node("--input-type=module", "--eval", code, cwd=clean_folder)
     assert json.loads(done.stdout) == [
@@ -42,16 +42,16 @@ def test_the_public_names(clean_folder):
         "BundleFetchError",
         "BundleIntegrityError",
         "BundleVersionError",
+        "ConfigError",
         "CrossTuneError",
         "DataError",
         "PlatformError",
-        "ConfigError",
         "load",
     ]
 
 
 @pytest.mark.parametrize("strict", ["NodeNext", "Bundler"])
-def test_types_are_found_by_a_strict_program(clean_folder, package, tmp_path, strict):
+def test_types_in_a_strict_program(clean_folder, package, tmp_path, strict):
     program = """
 import { load, BundleError, type Prediction } from "crosstune-web";
 export async function first(text: string): Promise<Prediction | undefined> {

@@ -1,4 +1,4 @@
-"""Bundles in one file in every form that the web runtime takes; tests/runtimes has what they say and refuse."""
+"""Packed bundles in every form that the web runtime accepts. tests/runtimes has more about them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_it_answers_as_the_folder_does(runtime, packed, tiny_fp32_bundle_dir, ti
     other.close()
 
 
-def test_an_address_a_link_and_a_file_address(runtime, packed, tmp_path):
+def test_addresses_and_links(runtime, packed, tmp_path):
     digest = read_bundle(packed).manifest.digest
     with serving(served(packed.read_bytes())) as address:
         for source in (f"{address}x.bundle.zip", f"{address}x.bundle.zip?version=2"):
@@ -52,7 +52,7 @@ def test_an_address_a_link_and_a_file_address(runtime, packed, tmp_path):
         loaded.close()
 
 
-def test_an_address_without_a_packed_bundle(runtime, packed):
+def test_an_address_of_something_else(runtime, packed):
     end = "expected a packed bundle. Check the address."
     with serving(served(b"<!doctype html>", "text/html")) as address:
         assert refusal(runtime, f"{address}y.zip") == (
@@ -70,7 +70,7 @@ def test_an_address_without_a_packed_bundle(runtime, packed):
         )
 
 
-def test_a_file_that_node_has_no_room_for(runtime, tmp_path):
+def test_a_file_larger_than_node_can_read(runtime, tmp_path):
     with (tmp_path / "x.zip").open("wb") as stream:
         stream.truncate(2**31)
     end = "cannot be read (ERR_FS_FILE_TOO_LARGE). Copy or build the bundle again."
@@ -78,7 +78,7 @@ def test_a_file_that_node_has_no_room_for(runtime, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["bytes", "buffer", "blob", "files"])
-def test_what_is_not_one_is_refused_in_every_form(runtime, tmp_path, form):
+def test_another_file_is_refused_in_every_form(runtime, tmp_path, form):
     (tmp_path / "x.zip").write_bytes(b"PK")
     place = "x.zip" if form == "files" else "bundle"
     end = "no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again."

@@ -1,4 +1,4 @@
-"""The web tokenizer against the reference, id for id."""
+"""The web tokenizer gives exactly the ids of the reference."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ from tests.fixtures.golden_texts import (
 from tests.runtime_web.node_runtime import WebError
 
 
-class Both:
-    """One tokenizer on both sides: a bundle for the web, the reference for Python."""
+class BothTokenizers:
+    """A tokenizer in a bundle for the web, and as the reference in Python."""
 
     def __init__(self, runtime, bundle, folder, tokenizer: Tokenizer, **tokens) -> None:
         path, self.python = with_tokenizer(bundle, folder, tokenizer, **tokens)
         self.web = runtime.load(path)
 
     def differing(self, texts: list) -> list:
-        """The texts whose ids, token types or ``truncated`` are not the same."""
-        found = self.web.tokenize(texts)
+        """The texts whose ids, token types or ``truncated`` differ."""
+        rows = self.web.tokenize(texts)
         expected = [[list(row.ids), list(row.type_ids), row.truncated] for row in self.python.rows(texts)]
-        return [text for text, web, python in zip(texts, found, expected, strict=True) if web != python]
+        return [text for text, web, python in zip(texts, rows, expected, strict=True) if web != python]
 
 
 @pytest.fixture(scope="module")
 def both(runtime, tiny_bundle_dir, tmp_path_factory):
-    def both(tokenizer, **tokens) -> Both:
-        return Both(runtime, tiny_bundle_dir, tmp_path_factory.mktemp("tokenizer") / "x.bundle", tokenizer, **tokens)
+    def both(tokenizer, **tokens) -> BothTokenizers:
+        return BothTokenizers(
+            runtime, tiny_bundle_dir, tmp_path_factory.mktemp("tokenizer") / "x.bundle", tokenizer, **tokens
+        )
 
     return both
 
@@ -73,7 +75,7 @@ def test_random_strings_of_mixed_scripts(uncased, minilm_ids):
 
 
 @pytest.mark.slow
-def test_every_choice_of_steps(both):
+def test_every_combination_of_steps(both):
     source = random.Random(4)
     for steps in ALL_STEPS:
         pair = both(character_tokenizer(**dict(zip(STEPS, steps, strict=True))))
@@ -102,7 +104,7 @@ def test_unpaired_surrogates_are_replaced_as_in_python(uncased, text):
 
 
 @given(count=st.integers(1000, 1050), character=st.sampled_from("aé商😀"), offset=st.integers(0, 3))
-def test_long_texts_are_cut_at_a_whole_code_point(cut_at_1024, count, character, offset):
+def test_long_texts_are_truncated_at_a_code_point(cut_at_1024, count, character, offset):
     text = "x" * offset + " ".join([character * 7] * (count // 7))
     assert cut_at_1024.differing([text, text[: 1024 // len(character.encode())]]) == []
 
@@ -122,23 +124,25 @@ def test_a_row_has_at_most_max_length_tokens(both):
 @pytest.mark.parametrize("length", [8, 9, 16, 64])
 def test_pairs(runtime, tiny_pair_bundle_dir, tmp_path, length):
     tokens = {"max_length_tokens": length, "infix_ids": [2], "suffix_ids": [2], "second_type_id": 1}
-    pair = Both(runtime, tiny_pair_bundle_dir, tmp_path / "x.bundle", character_tokenizer(lowercase=True), **tokens)
+    pair = BothTokenizers(
+        runtime, tiny_pair_bundle_dir, tmp_path / "x.bundle", character_tokenizer(lowercase=True), **tokens
+    )
     source = random.Random(length)
     texts = [("a " * source.randrange(40), "c商" * source.randrange(40)) for _ in range(200)]
     assert pair.differing(texts) == []
 
 
-WHICH = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle."
+REASON = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle."
 AGAIN = "Build the bundle again."
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t["model"].update(type="BPE"), f"its model is BPE, expected WordPiece: {WHICH}"),
-        (lambda t: t.update(normalizer=None), f"its normalizer is null, expected BertNormalizer: {WHICH}"),
-        (lambda t: t.update(pre_tokenizer={"type": "Whitespace"}), f"its pre_tokenizer is Whitespace, expected BertPreTokenizer: {WHICH}"),
-        (lambda t: t.pop("model"), f"its model is null, expected WordPiece: {WHICH}"),
+        (lambda t: t["model"].update(type="BPE"), f"its model is BPE, expected WordPiece: {REASON}"),
+        (lambda t: t.update(normalizer=None), f"its normalizer is null, expected BertNormalizer: {REASON}"),
+        (lambda t: t.update(pre_tokenizer={"type": "Whitespace"}), f"its pre_tokenizer is Whitespace, expected BertPreTokenizer: {REASON}"),
+        (lambda t: t.pop("model"), f"its model is null, expected WordPiece: {REASON}"),
         (
             lambda t: t["added_tokens"].append({"content": "<x>", "special": False}),
             'it adds the token "<x>", which is not special, expected special ones only. Use the Python runtime for this bundle.',

@@ -1,4 +1,4 @@
-"""Every test here runs in each runtime: Python, C++ as ``make cpp`` built it, and the web one as ``make web`` did."""
+"""Every test here runs in each runtime: Python, C++ as ``make cpp`` built it, and the web runtime as ``make web`` built it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def library() -> Library:
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
-    """Node with the package as it lies in the checkout; tests/runtime_web installs what is packed."""
+    """Node with the package of the checkout; tests/runtime_web installs the packed package."""
     package = REPO_ROOT / "runtime_web"
     if not (package / "dist" / "node.js").exists():
         pytest.fail("runtime_web/dist: not built, expected for these tests. Run: make web")

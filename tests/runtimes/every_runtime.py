@@ -1,4 +1,4 @@
-"""The three runtimes behind one face, for what all of them must do alike."""
+"""The three runtimes with one interface, for tests of behavior that they share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.runtime_web.node_runtime import NodeRuntime, WebError
 
 
 class Refused(Exception):
-    """An error of a runtime; ``code`` is the exit code of its class, ``kind`` the class where there are classes."""
+    """An error of a runtime. ``code`` is its exit code; ``kind`` its class, if the runtime has classes."""
 
     def __init__(self, code: int, message: str, kind: str | None = None) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 def refusal(runtime: Runtime, path: Path) -> str:
-    """What a runtime says of a bundle that is not as it was built."""
+    """The message with which a runtime refuses a bundle."""
     with pytest.raises(Refused) as caught:
         runtime.load(path)
     assert caught.value.code == 5
@@ -37,7 +37,7 @@ def refusal(runtime: Runtime, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a runtime says of one text."""
+    """The answer for one text."""
 
     label: str | None
     probs: tuple[float, ...]
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Loaded(Protocol):
-    """A classifier. Every call raises ``Refused``."""
+    """A loaded classifier. Every method may raise ``Refused``."""
 
     digest: str
 
@@ -60,18 +60,18 @@ class Loaded(Protocol):
 
 
 class Runtime(Protocol):
-    """A way to load bundles."""
+    """A runtime that loads bundles."""
 
     def load(self, path: Path) -> Loaded: ...
 
     def graph_place(self, path: Path) -> str:
-        """What messages call the graph of a bundle."""
+        """The name of a bundle's graph in messages."""
         ...
 
 
 class PythonRuntime:
     def load(self, path: Path) -> Loaded:
-        return _Python(_called(lambda: Classifier.load(path)))
+        return _Python(_convert_errors(lambda: Classifier.load(path)))
 
     def graph_place(self, path: Path) -> str:
         return str(path)
@@ -82,7 +82,7 @@ class CppRuntime:
         self._library = library
 
     def load(self, path: Path) -> Loaded:
-        return _Cpp(self._library, path, _called(lambda: self._library.load(path)))
+        return _Cpp(self._library, path, _convert_errors(lambda: self._library.load(path)))
 
     def graph_place(self, path: Path) -> str:
         return str(path)
@@ -93,7 +93,7 @@ class WebRuntime:
         self._node = node
 
     def load(self, path: Path) -> Loaded:
-        return _Web(_called(lambda: self._node.load(path)))
+        return _Web(_convert_errors(lambda: self._node.load(path)))
 
     def graph_place(self, path: Path) -> str:
         return f"{path}/model.onnx"
@@ -102,8 +102,8 @@ class WebRuntime:
 _WEB_CODES = {"ConfigError": 2, "PlatformError": 2, "DataError": 3}
 
 
-def _called(call):
-    """The outcome of a call, errors of all runtimes made one."""
+def _convert_errors(call):
+    """Call a function; errors of every runtime become ``Refused``."""
     try:
         return call()
     except CrossTuneError as error:
@@ -120,15 +120,15 @@ class _Python:
         self._inner, self.digest = inner, inner.manifest.digest
 
     def answer(self, text: Text, threshold: float | None = None) -> Answer:
-        (found,) = _called(lambda: self._inner.classify([text], batch_size=1, threshold=threshold))
+        (found,) = _convert_errors(lambda: self._inner.classify([text], batch_size=1, threshold=threshold))
         return Answer(found.label, tuple(found.probs.tolist()), found.truncated, found.scope)
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
-        found = _called(lambda: self._inner.token_ids([text])[0])
+        found = _convert_errors(lambda: self._inner.token_ids([text])[0])
         return found, self.answer(text).truncated
 
     def selftest_passes(self) -> bool:
-        return _called(self._inner.selftest).passed
+        return _convert_errors(self._inner.selftest).passed
 
     def close(self) -> None:
         pass
@@ -140,19 +140,20 @@ class _Cpp:
         self.digest = library.digest(inner.handle).decode()
 
     def answer(self, text: Text, threshold: float | None = None) -> Answer:
-        strict = lambda: self._library.load(self._path, threshold=threshold)  # noqa: E731
-        inner = self._inner if threshold is None else _called(strict)
-        found = _called(lambda: inner.classify(*_utf8(text)))
+        inner = self._inner
+        if threshold is not None:
+            inner = _convert_errors(lambda: self._library.load(self._path, threshold=threshold))
+        found = _convert_errors(lambda: inner.classify(*_utf8(text)))
         scope = None if math.isnan(found.scope) else found.scope
         return Answer(found.label, found.probs, found.truncated, scope)
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
-        ids, truncated = _called(lambda: self._inner.tokenize(*_utf8(text)))
+        ids, truncated = _convert_errors(lambda: self._inner.tokenize(*_utf8(text)))
         return tuple(ids), truncated
 
     def selftest_passes(self) -> bool:
         try:
-            _called(self._inner.selftest)
+            _convert_errors(self._inner.selftest)
         except Refused as error:
             if error.code == 6:
                 return False
@@ -168,21 +169,21 @@ class _Web:
         self._inner, self.digest = inner, inner.digest
 
     def answer(self, text: Text, threshold: float | None = None) -> Answer:
-        (found,) = _called(lambda: self._inner.classify([text], threshold))
+        (found,) = _convert_errors(lambda: self._inner.classify([text], threshold))
         return Answer(found["label"], tuple(found["probs"]), found["truncated"], found["scope"])
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
-        ((ids, _, truncated),) = _called(lambda: self._inner.tokenize([text]))
+        ((ids, _, truncated),) = _convert_errors(lambda: self._inner.tokenize([text]))
         return tuple(ids), truncated
 
     def selftest_passes(self) -> bool:
-        return _called(self._inner.selftest)["passed"]
+        return _convert_errors(self._inner.selftest)["passed"]
 
     def close(self) -> None:
         self._inner.close()
 
 
 def _utf8(text: Text) -> list[bytes]:
-    """As a caller of the C ABI has it, who repairs unpaired surrogates when UTF-16 becomes UTF-8."""
+    """The text as UTF-8, with unpaired surrogates replaced, as a caller of the C ABI would pass it."""
     parts = [text] if isinstance(text, str) else text
     return [part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode() for part in parts]

@@ -1,4 +1,4 @@
-"""Bundles of which one runtime would be stricter than another: all refuse them for the same field, or none does."""
+"""Bundles that all runtimes must refuse for the same field, or all must accept."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WITHOUT_SCOPE = both(put("graph", "outputs", ["probs", "text_vector"]), put("dec
         ("tokens.max_text_bytes", put("tokens", "max_text_bytes", 1023)),
         ("tokens.second_type_id", put("tokens", "second_type_id", 256)),
         ("graph.inputs", put("graph", "inputs", ["attention_mask", "input_ids"])),
-        ("graph.inputs", put("graph", "inputs", WITH_TYPES)),  # no pairs: no types
+        ("graph.inputs", put("graph", "inputs", WITH_TYPES)),  # only with pairs
         ("graph.outputs", put("graph", "outputs", ["probs"])),
         ("graph.outputs", put("graph", "outputs", ["probs", "text_vector", "scope", "novelty"])),
         ("graph.precision", put("graph", "precision", "fp8")),
@@ -76,7 +76,7 @@ WITHOUT_SCOPE = both(put("graph", "outputs", ["probs", "text_vector"]), put("dec
         ("files.README.md.size_bytes", put("files", "README.md", "size_bytes", 1 << 21)),
     ],
 )  # fmt: skip
-def test_a_bad_field_is_refused_by_its_name(runtime, tiny_fp32_bundle_dir, tmp_path, field, edit):
+def test_the_message_names_a_bad_field(runtime, tiny_fp32_bundle_dir, tmp_path, field, edit):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
     expected = rf"{re.escape(str(path))}/manifest\.json: {field} is .+, expected .+\. {re.escape(AGAIN)}"
     assert re.fullmatch(expected, refusal(runtime, path))
@@ -88,7 +88,7 @@ def test_a_bad_field_is_refused_by_its_name(runtime, tiny_fp32_bundle_dir, tmp_p
         put("format_version", "1.7"),
         put("new_field", {"a": [1]}),
         put("tokens", "x", 1),
-        put("graph", "session_config", {"session.optimized_model_filepath": "x"}),  # unknown, so nobody does as it says
+        put("graph", "session_config", {"session.optimized_model_filepath": "x"}),  # unknown fields have no effect
         put("release", 0),
         put("decision", {"threshold": None}),
         put("decision", {"threshold": 0, "scope_threshold": -1}),
@@ -96,7 +96,7 @@ def test_a_bad_field_is_refused_by_its_name(runtime, tiny_fp32_bundle_dir, tmp_p
         put("graph", "precision", "fp16"),
     ],
 )
-def test_what_all_of_them_take(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
+def test_accepted_manifests(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
     assert runtime.load(path).selftest_passes()
 
@@ -108,8 +108,8 @@ def half_precision(tmp_path_factory, tiny_checkpoint_dir):
     return path
 
 
-def test_a_bundle_of_half_precision(runtime, half_precision):
-    """What --target cuda writes is a bundle like any other."""
+def test_an_fp16_bundle(runtime, half_precision):
+    """``build --target cuda`` writes an ordinary bundle."""
     loaded = runtime.load(half_precision)
     assert loaded.selftest_passes()
     assert loaded.answer("where is my parcel").label == "shipping"
@@ -117,16 +117,16 @@ def test_a_bundle_of_half_precision(runtime, half_precision):
 
 @pytest.mark.fault("G11")
 @pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "selftest.json"])
-@pytest.mark.parametrize("kind", ["something behind", "a NUL behind", "a NUL and more behind", "a byte order mark"])
-def test_json_in_one_reading(runtime, tiny_fp32_bundle_dir, tmp_path, name, kind):
+@pytest.mark.parametrize("kind", ["a second value", "a NUL", "a NUL and a second value", "a byte order mark"])
+def test_json_with_extra_bytes(runtime, tiny_fp32_bundle_dir, tmp_path, name, kind):
     data = (tiny_fp32_bundle_dir / name).read_bytes()
-    behind = {
-        "something behind": b"{}",
-        "a NUL behind": b"\0",
-        "a NUL and more behind": b"\0{}",
+    extra = {
+        "a second value": b"{}",
+        "a NUL": b"\0",
+        "a NUL and a second value": b"\0{}",
         "a byte order mark": b"",
     }
-    changed = (b"\xef\xbb\xbf" if kind == "a byte order mark" else b"") + data + behind[kind]
+    changed = (b"\xef\xbb\xbf" if kind == "a byte order mark" else b"") + data + extra[kind]
     if name == "manifest.json":
         path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle")
         (path / name).write_bytes(changed if kind == "a byte order mark" else with_digest(changed))
@@ -135,7 +135,7 @@ def test_json_in_one_reading(runtime, tiny_fp32_bundle_dir, tmp_path, name, kind
     assert refusal(runtime, path).startswith(f"{path}/{name}: ")
 
 
-def test_a_graph_unlike_its_manifest(runtime, tiny_fp32_bundle_dir, tmp_path):
+def test_a_graph_that_differs_from_its_manifest(runtime, tiny_fp32_bundle_dir, tmp_path):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("graph", "outputs", ["probs", "text_vector"]))
     assert refusal(runtime, path) == (
         f"{runtime.graph_place(path)}: the graph has inputs ['input_ids', 'attention_mask'] and outputs "
@@ -167,7 +167,7 @@ def test_a_graph_for_a_newer_onnxruntime(runtime, tiny_fp32_bundle_dir, tmp_path
 
 @pytest.mark.fault("G8")
 @pytest.mark.parametrize("place", ["pad_id", "an added token", "a token"])
-def test_ids_beyond_the_table_of_words(runtime, tiny_fp32_bundle_dir, tmp_path, place):
+def test_ids_beyond_the_embedding_table(runtime, tiny_fp32_bundle_dir, tmp_path, place):
     files = read_bundle(tiny_fp32_bundle_dir)
     rows = check_graph(files.model, files.manifest.graph, "here")
     tokenizer, edit = json.loads(files.tokenizer), put("tokens", "pad_id", rows if place == "pad_id" else 0)
@@ -197,7 +197,7 @@ def test_ids_beyond_the_table_of_words(runtime, tiny_fp32_bundle_dir, tmp_path, 
         drop("samples", 0, "probs"),
     ],
 )
-def test_a_selftest_that_is_not_one(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
+def test_an_invalid_selftest(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
     body = json.loads((tiny_fp32_bundle_dir / "selftest.json").read_bytes())
     edit(body)
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": json.dumps(body).encode()})
@@ -207,7 +207,7 @@ def test_a_selftest_that_is_not_one(runtime, tiny_fp32_bundle_dir, tmp_path, edi
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[]", b"null", b"no", b"", b'{"tolerance": 1, "samples": [{}]}'])
-def test_a_file_that_is_no_selftest_at_all(runtime, tiny_fp32_bundle_dir, tmp_path, content):
+def test_a_selftest_of_another_shape(runtime, tiny_fp32_bundle_dir, tmp_path, content):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": content})
     message = refusal(runtime, path)
     assert message.startswith(f"{path}/selftest.json: ")

@@ -1,4 +1,4 @@
-"""Folders that are no bundle as it was built: refused before anything parses them, in the same words."""
+"""Folders that are not valid bundles: all runtimes refuse them with the same message, before parsing a file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_no_bundle(runtime, tmp_path):
 
 
 @pytest.fixture
-def nobody():
-    """This process has no more rights than anybody."""
+def ordinary_user():
+    """Run as an ordinary user, even if the tests run as root."""
     root = os.geteuid() == 0
     if root:
         try:
             os.seteuid(65534)
         except OSError:
-            pytest.skip("this machine lets root be nobody else")
+            pytest.skip("root cannot become another user here")
     yield
     if root:
         os.seteuid(0)
@@ -50,7 +50,7 @@ def nobody():
 
 @pytest.fixture
 def closed():
-    """A folder of its own that only root may look into."""
+    """A folder that only root can list."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         (Path(name) / "closed.bundle").mkdir()
         (Path(name) / "closed.bundle").chmod(0)
@@ -59,8 +59,8 @@ def closed():
         (Path(name) / "closed.bundle").chmod(0o700)
 
 
-@pytest.mark.parametrize("runtime", ["python", "c++"], indirect=True)  # Node is another process
-def test_a_folder_that_may_not_be_read(runtime, closed, nobody):
+@pytest.mark.parametrize("runtime", ["python", "c++"], indirect=True)  # Node runs in another process, as root
+def test_a_folder_without_permission(runtime, closed, ordinary_user):
     assert refusal(runtime, closed) == (
         f"{closed}: cannot be listed ({os.strerror(errno.EACCES)}), expected a bundle folder. Check its permissions."
     )
@@ -69,7 +69,7 @@ def test_a_folder_that_may_not_be_read(runtime, closed, nobody):
 
 @pytest.mark.fault("G3", "G5")
 @pytest.mark.parametrize("name", SIZE_LIMITS)
-def test_something_else_in_the_place_of_a_file(runtime, bundle, tmp_path, name):
+def test_a_link_a_pipe_or_a_folder_instead_of_a_file(runtime, bundle, tmp_path, name):
     (bundle / name).rename(tmp_path / "elsewhere")
     if name == "manifest.json":
         assert refusal(runtime, bundle) == f"{bundle}: no manifest.json, {NO_BUNDLE}"
@@ -77,7 +77,7 @@ def test_something_else_in_the_place_of_a_file(runtime, bundle, tmp_path, name):
         assert refusal(runtime, bundle) == f"{bundle}/{name}: missing, expected in every bundle. {COPY}"
     (bundle / name).symlink_to(tmp_path / "elsewhere")
     message = refusal(runtime, bundle)
-    assert message.startswith(f"{bundle}/{name}: cannot be opened (")  # each with what its platform says
+    assert message.startswith(f"{bundle}/{name}: cannot be opened (")  # the reason differs between platforms
     assert message.endswith(f"), expected a regular file. {COPY}")
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
@@ -98,7 +98,7 @@ def test_a_foreign_file(runtime, bundle):
 
 @pytest.mark.fault("G6")
 @pytest.mark.parametrize("name", SIZE_LIMITS)
-def test_a_file_that_is_too_large_is_not_read(runtime, bundle, name):
+def test_a_file_above_the_size_limit_is_not_read(runtime, bundle, name):
     size = SIZE_LIMITS[name] + 1
     os.truncate(bundle / name, size)
     assert refusal(runtime, bundle) == f"{bundle}/{name}: {size} bytes, expected at most {size - 1}. {AGAIN}"
@@ -122,7 +122,7 @@ def test_hashes_and_sizes_are_checked(runtime, bundle):
 @pytest.mark.fault("G1", "G2")
 @pytest.mark.slow
 def test_any_change_of_any_byte_is_refused(runtime, bundle):
-    """Bits flipped, ends cut or added, in every file; each names the file and is refused before anything parses it."""
+    """Flip a bit, truncate or extend every file: the message names the file, before anything parses it."""
     source = random.Random(2)
     for name in SIZE_LIMITS:
         path = bundle / name

@@ -1,4 +1,4 @@
-"""Texts and thresholds at the edges: the same ids, the same answers, the same rule in every runtime."""
+"""Unusual texts and thresholds: the same ids and answers in every runtime."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TOLERANCE = max(CPP_TO_PYTHON, WEB_TO_PYTHON)
 TEXTS = {
     "empty": "",
     "white space": " \t\r\n\u00a0\u3000\u2003 ",
-    "nothing to see": "\u200b\u200d\ufeff\u00ad",
+    "invisible characters": "\u200b\u200d\ufeff\u00ad",
     "NUL": "where\0is my\0parcel\0",
-    "controls alone": "\0\x01\x7f\x85",
-    "half a pair, first": "parcel \ud83d parcel",
-    "half a pair, second": "\ude00parcel",
-    "pairs the wrong way round": "\ude00\ud83d\ud83d\ude00",
-    "beyond the first plane": "parcel \U0001f600\U0010ffff \U00020000",
+    "control characters": "\0\x01\x7f\x85",
+    "unpaired high surrogate": "parcel \ud83d parcel",
+    "unpaired low surrogate": "\ude00parcel",
+    "surrogates in the wrong order": "\ude00\ud83d\ud83d\ude00",
+    "beyond U+FFFF": "parcel \U0001f600\U0010ffff \U00020000",
     "ten thousand words": "parcel " * 10_000,
-    "one word without end": "parcel" * 20_000,
-    "a longer text than is read": "é" * 33_000 + " parcel",
-    "a mark and nothing before it": "\u0301parcel",
-    "ten thousand marks": "e" + "\u0301\u0323" * 5_000 + " parcel",
-    "a family": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "one very long word": "parcel" * 20_000,
+    "more bytes than the limit": "é" * 33_000 + " parcel",
+    "a combining mark at the start": "\u0301parcel",
+    "ten thousand combining marks": "e" + "\u0301\u0323" * 5_000 + " parcel",
+    "an emoji sequence": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
     "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd parcel",
-    "an i without a dot": "\u0130I\u0131i PARCEL",
+    "dotted and dotless i": "\u0130I\u0131i PARCEL",
     "special tokens": "[CLS] parcel [SEP] [PAD] [UNK]",
 }  # fmt: skip
 
@@ -78,8 +78,8 @@ def test_pairs(runtime, tiny_pair_bundle_dir, pair):
     loaded.close()
 
 
-def test_a_probability_of_just_the_threshold_is_enough(runtime, tiny_fp32_bundle_dir, tmp_path):
-    """float32 against float64: the next number above is too much."""
+def test_a_probability_equal_to_the_threshold_is_enough(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """Probabilities are float32 and thresholds float64; the next larger float64 is above the probability."""
     text = "where is my parcel"
     loaded = runtime.load(tiny_fp32_bundle_dir)
     answer = loaded.answer(text)
@@ -95,7 +95,7 @@ def test_a_probability_of_just_the_threshold_is_enough(runtime, tiny_fp32_bundle
 
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize("threshold", [1.5, -0.25, math.nextafter(1, 2)])
-def test_a_threshold_that_is_none(runtime, tiny_fp32_bundle_dir, threshold):
+def test_an_invalid_threshold(runtime, tiny_fp32_bundle_dir, threshold):
     with pytest.raises(Refused) as caught:
         runtime.load(tiny_fp32_bundle_dir).answer("a", threshold)
     message = f"threshold: found {threshold}, expected a probability from 0 to 1."
@@ -113,8 +113,8 @@ def test_numbers_that_are_not_finite_are_an_error(runtime, tiny_fp32_bundle_dir,
     assert caught.value.message.endswith(": the graph gave probabilities that are not finite. Verify the bundle.")
 
 
-def test_a_graph_that_gives_too_few_probabilities(runtime, tiny_fp32_bundle_dir, tmp_path):
-    """Seen with a text of two ids alone; three labels need three."""
+def test_a_graph_with_too_few_probabilities(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """The graph returns one probability per token: two for the empty text, but there are three labels."""
     model = with_open_columns((tiny_fp32_bundle_dir / "model.onnx").read_bytes())
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model})
     loaded = runtime.load(path)
@@ -126,9 +126,7 @@ def test_a_graph_that_gives_too_few_probabilities(runtime, tiny_fp32_bundle_dir,
 
 
 @pytest.mark.fault("H2")
-def test_a_pair_for_a_bundle_of_single_texts_and_the_other_way_round(
-    runtime, tiny_fp32_bundle_dir, tiny_pair_bundle_dir
-):
+def test_pairs_and_single_texts_are_not_mixed_up(runtime, tiny_fp32_bundle_dir, tiny_pair_bundle_dir):
     for path, text in ((tiny_fp32_bundle_dir, ("a", "b")), (tiny_pair_bundle_dir, "a")):
         with pytest.raises(Refused) as caught:
             runtime.load(path).answer(text)

@@ -1,4 +1,4 @@
-"""Forged graphs: refused before onnxruntime sees them, in the words of the Python runtime."""
+"""Forged graphs: every runtime refuses them before onnxruntime, with the message of the Python runtime."""
 
 from __future__ import annotations
 
@@ -23,63 +23,63 @@ def files(tiny_fp32_bundle_dir):
 
 @pytest.fixture
 def verdicts(runtime, files, tiny_fp32_bundle_dir, tmp_path):
-    """What the runtime and what Python's check say of a graph; None where it passes to onnxruntime."""
+    """The messages of the runtime and of Python's check for a graph; None when the check passes."""
     count = iter(range(10_000))
 
     def call(model: bytes) -> tuple[str | None, str | None]:
         path = edited(tiny_fp32_bundle_dir, tmp_path / str(next(count)), files={"model.onnx": model})
-        ours = theirs = None
+        message = python_message = None
         try:
             runtime.load(path).close()
         except Refused as error:
             assert (error.code, error.kind or "BundleContentError") == (5, "BundleContentError")
-            ours = error.message if ": the graph has " in error.message else None
+            message = error.message if ": the graph has " in error.message else None
         try:
             check_graph(model, files.manifest.graph, runtime.graph_place(path))
         except BundleContentError as error:
-            theirs = str(error)
-        return ours, theirs
+            python_message = str(error)
+        return message, python_message
 
     return call
 
 
 @pytest.mark.fault("G7", "G15")
 @pytest.mark.parametrize("name", [*FORGERIES, *BROKEN])
-def test_a_forged_graph_is_refused_in_the_words_of_python(verdicts, files, name):
-    ours, theirs = verdicts(forged(files.model, name))
-    assert theirs is not None
-    if name != "a name with odd characters":  # which Python spells in its own way
-        assert ours == theirs
-    assert ours.isprintable()
+def test_a_forged_graph_is_refused_with_pythons_message(verdicts, files, name):
+    message, python_message = verdicts(forged(files.model, name))
+    assert python_message is not None
+    if name != "a name with odd characters":  # Python escapes it differently
+        assert message == python_message
+    assert message.isprintable()
 
 
-def test_graphs_that_a_build_writes_pass(runtime, tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
+def test_graphs_of_the_build_pass(runtime, tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
     for path in (tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
         runtime.load(path).close()
 
 
 @pytest.mark.parametrize("value", [np.float32("-inf"), np.array([np.inf], np.float16), np.zeros(0, np.float32)])
-def test_what_passes_in_python_passes(verdicts, files, value):
-    """A number alone may be infinite: graphs hide padding with it."""
+def test_unusual_constants_pass(verdicts, files, value):
+    """A single number may be infinite, because graphs mask padding with it."""
     model = onnx.load_from_string(files.model)
     model.graph.initializer.append(onnx.numpy_helper.from_array(value, "planted"))
     assert verdicts(model.SerializeToString()) == (None, None)
 
 
 @pytest.mark.slow
-def test_scrambled_graphs_meet_the_same_verdict(verdicts, files):
+def test_scrambled_graphs_get_the_same_verdict(verdicts, files):
     passed = 0
     for model in scrambled(files.model, random.Random(31), 200):
-        ours, theirs = verdicts(model)
-        assert (ours is None) == (theirs is None), (ours, theirs)
-        passed += theirs is None
-        if theirs is not None and theirs.isascii() and not set(theirs) & set('\\"'):
-            assert ours == theirs
+        message, python_message = verdicts(model)
+        assert (message is None) == (python_message is None), (message, python_message)
+        passed += python_message is None
+        if python_message is not None and python_message.isascii() and not set(python_message) & set('\\"'):
+            assert message == python_message
     assert 0 < passed < 200
 
 
 @pytest.mark.fault("G8")
-def test_ids_beyond_the_table_of_words(runtime, tiny_fp32_bundle_dir, files, tmp_path):
+def test_ids_beyond_the_embedding_table(runtime, tiny_fp32_bundle_dir, files, tmp_path):
     rows = check_graph(files.model, files.manifest.graph, "here")
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("tokens", "suffix_ids", [rows]))
     with pytest.raises(Refused) as caught:

@@ -1,4 +1,4 @@
-"""Bundles in one file: the answers of the folder, and the refusals of Python word for word."""
+"""Packed bundles: the same answers as the folder, and the same messages in every runtime."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_it_answers_as_the_folder_does(runtime, packed, tiny_fp32_bundle_dir, ti
 
 
 def test_a_link_to_it_is_followed(runtime, packed, tmp_path):
-    """Field updates switch a link; what it leads to is checked as ever."""
+    """Deployments switch bundles with a link; the file behind it is checked like any other."""
     (tmp_path / "current").symlink_to(packed)
     assert runtime.load(tmp_path / "current").digest == read_bundle(packed).manifest.digest
 
 
 @pytest.mark.fault("G1", "G2", "G6")
-def test_every_kind_of_change_is_refused_in_the_words_of_python(runtime, packed, tmp_path):
+def test_every_kind_of_change_is_refused_with_pythons_message(runtime, packed, tmp_path):
     path = tmp_path / "x.zip"
     for data in changed_archives(packed.read_bytes(), random.Random(29), 100):
         path.write_bytes(data)
@@ -53,8 +53,8 @@ def test_every_kind_of_change_is_refused_in_the_words_of_python(runtime, packed,
 
 
 @pytest.mark.fault("G6")
-def test_no_room_is_made_for_more_than_the_file_holds(runtime, packed, tmp_path):
-    """The largest graph that the format allows, in a file of a few kilobytes."""
+def test_memory_is_limited_by_the_size_of_the_file(runtime, packed, tmp_path):
+    """The header claims the largest possible graph, in a file of a few kilobytes."""
     data = bytearray(packed.read_bytes())
     at = data.rindex(b"PK\x03\x04") + 18
     data[at : at + 8] = (2**31 - 1).to_bytes(4, "little") * 2
@@ -64,7 +64,7 @@ def test_no_room_is_made_for_more_than_the_file_holds(runtime, packed, tmp_path)
 
 
 @pytest.mark.fault("G3", "G4")
-def test_members_of_another_bundle_are_refused(runtime, packed, tiny_fp32_bundle_dir, tmp_path):
+def test_files_of_another_bundle_are_refused(runtime, packed, tiny_fp32_bundle_dir, tmp_path):
     other = edited(tiny_fp32_bundle_dir, tmp_path / "other.bundle", files={"README.md": b"# other"})
     card = (tiny_fp32_bundle_dir / "README.md").read_bytes()
     pack(other, tmp_path / "other.zip")
@@ -75,14 +75,14 @@ def test_members_of_another_bundle_are_refused(runtime, packed, tiny_fp32_bundle
     assert refusal(runtime, path).startswith(f"{path}: README.md is cut short or changed")
 
 
-def test_a_pipe_is_no_bundle(runtime, tmp_path):
+def test_a_pipe_is_refused(runtime, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     end = "found a file, expected a bundle folder. Build one with crosstune-export build."
     assert refusal(runtime, tmp_path / "pipe") == f"{tmp_path}/pipe: {end}"
 
 
-def test_a_newer_format_says_so(runtime, tiny_fp32_bundle_dir, tmp_path):
-    """The manifest is read before the other members, so that a newer layout of those is no riddle."""
+def test_a_newer_format_is_recognized(runtime, tiny_fp32_bundle_dir, tmp_path):
+    """The manifest is read first, so the message is about the version even if the other files changed."""
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("format_version", "2.0"))
     parts = archive_parts({name: (path / name).read_bytes() for name in MEMBERS})
     (tmp_path / "x.zip").write_bytes(b"".join(parts))

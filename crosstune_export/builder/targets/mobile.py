@@ -1,4 +1,4 @@
-"""What a phone needs beside a bundle: the graph in onnxruntime's own format, the operators it uses, and who would run them."""
+"""Files for phones, beside a bundle: the graph in onnxruntime's own format, and the operators that it needs."""
 
 from __future__ import annotations
 
@@ -19,50 +19,27 @@ from crosstune_export.runtime.session import open_inner
 ORT_NAME, OPERATORS_NAME, REPORT_NAME = "model.ort", "required_operators.config", "README.md"
 #: Largest difference of a probability between the two formats of one graph.
 TOLERANCE = 1e-5
-#: What we believe onnxruntime's XNNPACK provider has kernels for among the operators of an encoder; its wheel has no list.
-_XNNPACK = ("Gemm", "MatMul", "Softmax")
 
 Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Accelerator:
-    """What an execution provider would take of a graph.
-
-    Attributes:
-        name: The provider.
-        nodes: How many nodes at most.
-        partitions: Into how many pieces they fall; each is a way there and back.
-        refused: Operators it does not have, sorted.
-    """
-
-    name: str
-    nodes: int
-    partitions: int
-    refused: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class MobileFiles:
-    """What was written.
+    """The folder for phones, as written.
 
     Attributes:
         path: The folder.
-        size_bytes: Of the graph.
-        operators: Distinct operators that a reduced build must have.
-        nodes: Nodes of the graph.
-        accelerators: What each would take.
+        size_bytes: Size of ``model.ort``.
+        operators: Number of distinct operators that a reduced build of onnxruntime needs.
     """
 
     path: Path
     size_bytes: int
     operators: int
-    nodes: int
-    accelerators: tuple[Accelerator, ...]
 
 
 def mobile_path(bundle: Path) -> Path:
-    """Where the folder for phones stands: beside the bundle.
+    """The path of the folder for phones, beside the bundle.
 
     Example:
         >>> mobile_path(Path("out/phone.bundle")).name
@@ -73,11 +50,11 @@ def mobile_path(bundle: Path) -> Path:
 
 @dataclass(frozen=True)
 class PhoneGraph:
-    """A bundle's graph for phones, not yet written.
+    """A bundle's graph converted for phones, not yet written.
 
     Attributes:
-        converted: In onnxruntime's format.
-        optimized: The same as ONNX, for what its nodes are.
+        converted: The graph in onnxruntime's format.
+        optimized: The same graph as ONNX, from which the operators are read.
         difference: Largest difference of a probability to the bundle's graph.
     """
 
@@ -87,29 +64,26 @@ class PhoneGraph:
 
 
 def convert(bundle: Path, facts: GraphFacts, model: bytes, samples: Sequence[Feeds]) -> PhoneGraph:
-    """Convert a bundle's graph and check that the converted one answers the same.
+    """Convert a bundle's graph and check that the converted one gives the same probabilities.
 
     Args:
-        bundle: The bundle's folder, there or not yet; for messages.
-        facts: Of the graph.
-        model: The graph.
-        samples: Inputs of the graph to compare answers on.
+        bundle: Path of the bundle, for messages; it need not exist yet.
+        facts: The manifest's description of the graph.
+        model: The bytes of ``model.onnx``.
+        samples: Inputs of the graph on which the probabilities are compared.
 
     Raises:
-        GateError: The converted graph answers otherwise.
+        GateError: The converted graph gives other probabilities.
     """
     converted, optimized = (_saved(model, facts, name) for name in ("ORT", "ONNX"))
     where = f"the graph for phones of {bundle.name}"
-    before = open_inner(model, where, disabled_optimizers=facts.disabled_optimizers)
-    after = open_inner(converted, where)
-    names = list(facts.inputs)
-    difference = max(
-        float(np.abs(one - other).max())
-        for feeds in samples
-        for one, other in [
-            [session.run(["probs"], {name: feeds[name] for name in names})[0] for session in (before, after)]
-        ]
-    )
+    original_session = open_inner(model, where, disabled_optimizers=facts.disabled_optimizers)
+    converted_session = open_inner(converted, where)
+    difference = 0.0
+    for sample in samples:
+        feeds = {name: sample[name] for name in facts.inputs}
+        original, phone = (session.run(["probs"], feeds)[0] for session in (original_session, converted_session))
+        difference = float(np.maximum(difference, np.abs(original - phone).max()))  # unlike max(), keeps NaN
     if not difference <= TOLERANCE:
         raise GateError(
             f"{where}: differs from the bundle by {difference:.1e}, expected at most {TOLERANCE:.0e}. Report it."
@@ -122,36 +96,30 @@ def write_mobile(bundle: Path, manifest: BundleManifest, phone: PhoneGraph) -> M
 
     Args:
         bundle: The bundle's folder.
-        manifest: Of the bundle, as written.
-        phone: Its graph, converted.
+        manifest: The bundle's manifest, as written.
+        phone: The converted graph.
 
     Raises:
-        ResourceError: The disk refuses a write.
+        ResourceError: A file cannot be written.
     """
-    graph = phone.optimized
-    operators = required_operators(graph)
-    found = MobileFiles(
-        mobile_path(bundle),
-        len(phone.converted),
-        sum(line.count(",") + 1 for line in operators.splitlines()),
-        len(graph.graph.node),
-        accelerators(graph),
-    )
+    operators = required_operators(phone.optimized)
+    count = sum(line.count(",") + 1 for line in operators.splitlines())
+    written = MobileFiles(mobile_path(bundle), len(phone.converted), count)
     files = {
         ORT_NAME: phone.converted,
         OPERATORS_NAME: operators.encode(),
-        REPORT_NAME: _report(manifest, found, phone.difference).encode(),
+        REPORT_NAME: _report(manifest, written, phone.difference).encode(),
     }
-    with new_folder(found.path) as folder:
+    with new_folder(written.path) as folder:
         for name, data in files.items():
             (folder / name).write_bytes(data)
-    return found
+    return written
 
 
 def required_operators(model: onnx.ModelProto) -> str:
-    """The configuration file of a reduced build: ``domain;version;operators`` a line, versions as the operators' own.
+    """The configuration file for a reduced build of onnxruntime: one ``domain;opset;operators`` per line.
 
-    A version is the first opset in which the operator is as it is used, which is how onnxruntime numbers its kernels.
+    The opset is the one that introduced the operator in its present form, because onnxruntime numbers its kernels so.
     """
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     lines: dict[tuple[str, int], set[str]] = {}
@@ -166,46 +134,8 @@ def required_operators(model: onnx.ModelProto) -> str:
     )
 
 
-def accelerators(model: onnx.ModelProto) -> tuple[Accelerator, ...]:
-    """What CoreML, NNAPI and XNNPACK would take, by onnxruntime's own checker where it has one.
-
-    Lengths are taken as fixed, as a phone that wants an accelerator must fix them.
-    """
-    from onnxruntime.tools.mobile_helpers import usability_checker as checker
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        shaped = checker.ModelProtoWithShapeInfo(path).model_with_shape_info
-    lists = {
-        "CoreML (ML Program)": ("coreml", "coreml_supported_mlprogram_ops.md"),
-        "CoreML (NeuralNetwork)": ("coreml", "coreml_supported_neuralnetwork_ops.md"),
-        "NNAPI": ("nnapi", ""),
-    }
-    found = []
-    for name, (kind, file) in lists.items():
-        info = (
-            checker.check_nnapi_partitions(shaped, False)
-            if kind == "nnapi"
-            else checker.check_coreml_partitions(shaped, False, file)
-        )
-        refused = tuple(sorted(operator.removeprefix("ai.onnx:") for operator in info.unsupported_ops))
-        found.append(Accelerator(name, info.num_supported_nodes, info.num_partitions, refused))
-    constants = {tensor.name for tensor in model.graph.initializer}
-    taken = [
-        node
-        for node in model.graph.node
-        if node.op_type in _XNNPACK and (node.op_type == "Softmax" or node.input[1] in constants)
-    ]
-    others = {
-        f"{node.domain}:{node.op_type}".removeprefix(":") for node in model.graph.node if node.op_type not in _XNNPACK
-    }
-    found.append(Accelerator("XNNPACK", len(taken), len(taken), tuple(sorted(others))))
-    return tuple(found)
-
-
 def _saved(model: bytes, facts: GraphFacts, save_format: str) -> bytes:
-    """The graph as onnxruntime saves it after its own rewrites that are good for every processor."""
+    """The graph as onnxruntime saves it after the optimizations that hold on every processor."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         options = onnxruntime.SessionOptions()
@@ -222,34 +152,21 @@ def _saved(model: bytes, facts: GraphFacts, save_format: str) -> bytes:
         return path.read_bytes()
 
 
-def _report(manifest: BundleManifest, found: MobileFiles, difference: float) -> str:
-    rows = [
-        f"| {one.name} | {one.nodes} of {found.nodes} | {one.partitions} | {', '.join(one.refused)} |"
-        for one in found.accelerators
-    ]
-    same = f"to {difference:.0e}" if difference else "bit for bit"
+def _report(manifest: BundleManifest, written: MobileFiles, difference: float) -> str:
+    equal = f"differ from the bundle's by at most {difference:.0e}" if difference else "are the bundle's, bit for bit"
     return "\n".join(
         [
             f"# {' '.join(manifest.name.split())} for phones",
             "",
             f"Made from the bundle with digest `{manifest.digest}` by onnxruntime {onnxruntime.__version__}.",
             "",
-            "| file | what |",
+            "| file | content |",
             "|---|---|",
-            f"| `{ORT_NAME}` | the bundle's graph in onnxruntime's format, {found.size_bytes / 1e6:.1f} MB; its probabilities "
-            f"on the self-test are the bundle's {same} |",
-            f"| `{OPERATORS_NAME}` | the {found.operators} operators it uses, for `build.py --include_ops_by_config` |",
+            f"| `{ORT_NAME}` | the bundle's graph in onnxruntime's format, {written.size_bytes / 1e6:.1f} MB; its "
+            f"probabilities on the self-test {equal} |",
+            f"| `{OPERATORS_NAME}` | the {written.operators} operators of the graph, for `build.py --include_ops_by_config` |",
             "",
-            "Tokenizer, labels and thresholds are in the bundle. The graph runs on the CPU provider as it is.",
-            "",
-            "## What accelerators would take",
-            "",
-            "CoreML and NNAPI by the checker that comes with onnxruntime, lengths taken as fixed; XNNPACK by the operators that "
-            "it is believed to have, at most. Each partition is a way to the accelerator and back: many small ones are slower than none.",
-            "",
-            "| provider | nodes | partitions | operators it does not have |",
-            "|---|---|---|---|",
-            *rows,
+            "Tokenizer, labels and thresholds are in the bundle. The graph runs on onnxruntime's CPU provider.",
             "",
         ]
     )

@@ -1,4 +1,4 @@
-// A bundle in one file: a zip archive of which every byte is laid down. docs/bundle_format.md has the layout.
+// A packed bundle: a zip archive whose every byte the format prescribes. docs/bundle_format.md has the layout.
 #pragma once
 
 #include <array>
@@ -6,40 +6,40 @@
 #include <functional>
 #include <string>
 
-#include "error.hpp"
 #include "bundle/file_bytes.hpp"
 #include "bundle/manifest.hpp"
+#include "error.hpp"
 
 namespace crosstune::core {
 
-// The order of the members: what a reader needs first stands first.
+// The files in the order in which the archive stores them: first what a reader needs first.
 inline constexpr std::array<const char*, 5> kMembers = {kManifestName, kTokenizerName, kSelftestName, kCardName, kModelName};
 
-// Reads the members of an archive one after the other, each once. Throws Failure (CROSSTUNE_BUNDLE).
+// Reads the files of an archive one after the other, once each. Throws Failure (CROSSTUNE_BUNDLE).
 class ArchiveReader {
  public:
-  // Puts at most so many bytes there and tells how many; fewer only at the end of the file.
-  using Source = std::function<std::size_t(char*, std::size_t)>;
+  // Reads up to `size` bytes into `target` and returns how many; fewer only at the end of the archive.
+  using Source = std::function<std::size_t(char* target, std::size_t size)>;
 
-  // `size` is that of the file: nothing larger is ever made room for. `where` names it in messages.
+  // `size` is the archive's size in bytes; no file in it may be larger. `where` names the archive in messages.
   ArchiveReader(Source source, std::uint64_t size, std::string where);
 
-  // The next member, which must be this one.
+  // Reads the next file, which must be `name`.
   FileBytes read(const char* name);
 
-  // What stands behind the members must be their directory alone.
+  // Checks that only the archive's directory follows the files.
   void finish();
 
  private:
   std::string take(std::size_t size);
-  std::string head(const std::string& name, std::string_view data);
-  Failure bad(const std::string& found) const;
+  std::string add_entry(const std::string& name, std::string_view data);
+  Failure error(const std::string& problem) const;
 
   Source source_;
-  std::uint64_t left_;
+  std::uint64_t bytes_left_;
   std::string where_;
-  std::string directory_;  // what the archive must say of the members so far
-  std::uint64_t at_ = 0;
+  std::string directory_;  // the directory that the archive must have for the files read so far
+  std::uint64_t offset_ = 0;
 };
 
 }  // namespace crosstune::core

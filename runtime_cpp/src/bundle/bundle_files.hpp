@@ -13,12 +13,12 @@ struct BundleFiles {
   Manifest manifest;
   FileBytes model, tokenizer, selftest;
 
+  // What messages call a file of this bundle.
   std::string where(const char* name) const { return path + "/" + name; }
 };
 
-// Reads a bundle: a folder with its five files and no other, none through a link, or the one file that crosstune-export pack
-// makes of it. Each is read once, hashes before contents.
-// Throws Failure (CROSSTUNE_BUNDLE).
+// Reads a bundle: a folder with exactly the five files, none of them a link, or the file that `crosstune-export pack` writes.
+// Reads each file once and checks its hash before parsing it. Throws Failure (CROSSTUNE_BUNDLE).
 BundleFiles read_bundle(const std::string& path);
 
 }  // namespace crosstune::core

@@ -1,4 +1,4 @@
-// The checksum of zip archives.
+// The CRC-32 checksum of zip archives.
 #pragma once
 
 #include <cstdint>

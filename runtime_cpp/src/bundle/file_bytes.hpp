@@ -1,4 +1,4 @@
-// Bytes of one file, not zeroed before they are read.
+// The contents of one file. Unlike a std::string, the memory is not zeroed before it is filled.
 #pragma once
 
 #include <memory>

@@ -18,23 +18,23 @@ JsonReader::JsonReader(std::string where, const Json& json, std::string path)
     : where_(std::move(where)), path_(std::move(path)), fields_(json.as<JsonObject>()) {
   if (fields_ != nullptr) return;
   const std::string name = path_.empty() ? "" : path_.substr(0, path_.size() - 1) + " is ";
-  throw refused(where_ + ": " + name + describe(json) + ", expected an object. Build the bundle again.");
+  throw bundle_error(where_ + ": " + name + describe(json) + ", expected an object. Build the bundle again.");
 }
 
-Failure JsonReader::bad(const std::string& key, const std::string& found, const std::string& expected) const {
-  return refused(where_ + ": " + path_ + key + " is " + found + ", expected " + expected + ". Build the bundle again.");
+Failure JsonReader::field_error(const std::string& key, const std::string& found, const std::string& expected) const {
+  return bundle_error(where_ + ": " + path_ + key + " is " + found + ", expected " + expected + ". Build the bundle again.");
 }
 
 template <typename T>
 const T& JsonReader::get(const std::string& key, const char* expected) const {
-  const Json* found = find(*fields_, key);
-  if (found == nullptr) throw bad(key, "nothing", expected);
-  const T* value = found->as<T>();
-  if (value == nullptr) throw bad(key, describe(*found), expected);
+  const Json* json = find(*fields_, key);
+  if (json == nullptr) throw field_error(key, "nothing", expected);
+  const T* value = json->as<T>();
+  if (value == nullptr) throw field_error(key, describe(*json), expected);
   return *value;
 }
 
-const std::string& JsonReader::text(const std::string& key) const { return get<std::string>(key, "a string"); }
+const std::string& JsonReader::string(const std::string& key) const { return get<std::string>(key, "a string"); }
 bool JsonReader::boolean(const std::string& key) const { return get<bool>(key, "true or false"); }
 const JsonArray& JsonReader::array(const std::string& key) const { return get<JsonArray>(key, "an array"); }
 const JsonObject& JsonReader::object(const std::string& key) const { return get<JsonObject>(key, "an object"); }
@@ -42,15 +42,15 @@ const JsonObject& JsonReader::object(const std::string& key) const { return get<
 std::int64_t JsonReader::integer(const std::string& key, std::int64_t low, std::int64_t high) const {
   const std::string expected = "an integer from " + std::to_string(low) + " to " + std::to_string(high);
   const auto value = get<std::int64_t>(key, expected.c_str());
-  if (value < low || value > high) throw bad(key, std::to_string(value), expected);
+  if (value < low || value > high) throw field_error(key, std::to_string(value), expected);
   return value;
 }
 
 namespace {
 
-bool is_number(const Json& json, double* out) {
-  if (const auto* integer = json.as<std::int64_t>()) return *out = static_cast<double>(*integer), true;
-  if (const auto* number = json.as<double>()) return *out = *number, true;
+bool read_number(const Json& json, double* number) {
+  if (const auto* integer = json.as<std::int64_t>()) return *number = static_cast<double>(*integer), true;
+  if (const auto* real = json.as<double>()) return *number = *real, true;
   return false;
 }
 
@@ -59,14 +59,14 @@ bool is_number(const Json& json, double* out) {
 double JsonReader::number(const std::string& key) const {
   double value = 0;
   const Json* json = optional(key);
-  if (json == nullptr || !is_number(*json, &value)) throw bad(key, json ? describe(*json) : "nothing", "a number");
+  if (json == nullptr || !read_number(*json, &value)) throw field_error(key, json ? describe(*json) : "nothing", "a number");
   return value;
 }
 
 std::vector<double> JsonReader::numbers(const std::string& key) const {
   std::vector<double> values;
   for (const Json& json : array(key)) {
-    if (!is_number(json, &values.emplace_back())) throw bad(key, "an array with " + describe(json), "numbers");
+    if (!read_number(json, &values.emplace_back())) throw field_error(key, "an array with " + describe(json), "numbers");
   }
   return values;
 }
@@ -76,26 +76,26 @@ std::vector<std::int32_t> JsonReader::ids(const std::string& key) const {
   for (const Json& json : array(key)) {
     const auto* id = json.as<std::int64_t>();
     if (id == nullptr || *id < 0 || *id > std::numeric_limits<std::int32_t>::max())
-      throw bad(key, "an array with " + describe(json), "an array of ids");
+      throw field_error(key, "an array with " + describe(json), "an array of ids");
     values.push_back(static_cast<std::int32_t>(*id));
   }
   return values;
 }
 
-std::vector<std::string> JsonReader::texts(const std::string& key) const {
+std::vector<std::string> JsonReader::strings(const std::string& key) const {
   std::vector<std::string> values;
   for (const Json& json : array(key)) {
     const auto* text = json.as<std::string>();
-    if (text == nullptr) throw bad(key, "an array with " + describe(json), "an array of strings");
+    if (text == nullptr) throw field_error(key, "an array with " + describe(json), "an array of strings");
     values.push_back(*text);
   }
   return values;
 }
 
-JsonReader JsonReader::inner(const std::string& key) const {
-  const Json* found = find(*fields_, key);
-  if (found == nullptr) throw bad(key, "nothing", "an object");
-  return JsonReader(where_, *found, path_ + key + ".");
+JsonReader JsonReader::child(const std::string& key) const {
+  const Json* json = find(*fields_, key);
+  if (json == nullptr) throw field_error(key, "nothing", "an object");
+  return JsonReader(where_, *json, path_ + key + ".");
 }
 
 JsonReader JsonReader::item(const std::string& key, std::size_t index) const {
@@ -103,8 +103,8 @@ JsonReader JsonReader::item(const std::string& key, std::size_t index) const {
 }
 
 const Json* JsonReader::optional(const std::string& key) const {
-  const Json* found = find(*fields_, key);
-  return found == nullptr || found->is_null() ? nullptr : found;
+  const Json* json = find(*fields_, key);
+  return json == nullptr || json->is_null() ? nullptr : json;
 }
 
 }  // namespace crosstune::core

@@ -1,4 +1,4 @@
-// manifest.json: its digest and its fields, as docs/bundle_format.md has them.
+// manifest.json: its digest and its fields. docs/bundle_format.md is the specification.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ inline constexpr char kTokenizerName[] = "tokenizer.json";
 inline constexpr char kSelftestName[] = "selftest.json";
 inline constexpr char kCardName[] = "README.md";
 
-// The files of a bundle, in the order of their names, and the size above which each is refused unread.
+// The files of a bundle by name, and the largest size that is read.
 inline constexpr std::array<FileLimit, 5> kFiles = {{
     {kCardName, std::uint64_t{1} << 20},
     {kManifestName, std::uint64_t{16} << 20},
@@ -31,21 +31,21 @@ inline constexpr std::array<FileLimit, 5> kFiles = {{
     {kTokenizerName, std::uint64_t{64} << 20},
 }};
 
-// The limit of one of these files.
+// The size limit of one of these files.
 std::uint64_t max_bytes_of(std::string_view name);
 
-// How ids are laid out around a text.
+// How a row of token ids is built around a text.
 struct TokenLayout {
   std::size_t max_length_tokens;  // special ids included
   std::vector<std::int32_t> prefix_ids, infix_ids, suffix_ids;
-  std::int32_t pad_id;            // one text a call needs no padding
-  std::size_t max_text_bytes;     // a longer text is cut before it is tokenized
+  std::int32_t pad_id;            // unused: each call runs one text, without padding
+  std::size_t max_text_bytes;     // a longer text is truncated before it is tokenized
   std::int64_t second_type_id;
 };
 
 struct GraphFacts {
-  std::vector<std::string> inputs;   // input_ids, attention_mask and perhaps token_type_ids
-  std::vector<std::string> outputs;  // probs, text_vector and perhaps scope
+  std::vector<std::string> inputs;   // input_ids, attention_mask, optionally token_type_ids
+  std::vector<std::string> outputs;  // probs, text_vector, optionally scope
   std::int64_t opset, ir_version;
   std::string min_onnxruntime;
   std::vector<std::string> disabled_optimizers;
@@ -66,10 +66,10 @@ struct Manifest {
   TokenLayout tokens;
   GraphFacts graph;
   std::optional<double> threshold, scope_threshold;
-  std::map<std::string, FileEntry> files;  // the four others, by name
+  std::map<std::string, FileEntry> files;  // the other four files, by name
 };
 
-// Checks the digest, then reads. `where` names the file in messages. Throws Failure (CROSSTUNE_BUNDLE).
+// Verifies the digest, then parses. `where` names the file in messages. Throws Failure (CROSSTUNE_BUNDLE).
 Manifest parse_manifest(std::string_view bytes, const std::string& where);
 
 }  // namespace crosstune::core

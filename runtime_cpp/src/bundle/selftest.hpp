@@ -1,4 +1,4 @@
-// The samples inside a bundle.
+// selftest.json: sample texts with the ids and probabilities that the build recorded.
 #pragma once
 
 #include <cstdint>

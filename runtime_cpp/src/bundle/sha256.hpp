@@ -1,4 +1,4 @@
-// SHA-256 by OpenSSL's libcrypto, which uses the processor's own instructions.
+// SHA-256 by OpenSSL's libcrypto, which uses the processor's SHA instructions.
 #pragma once
 
 #include <string>

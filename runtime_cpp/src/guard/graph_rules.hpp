@@ -1,4 +1,4 @@
-// What a graph may hold: crosstune_export/bundle/graph_rules.json, which every runtime reads.
+// What a graph may contain: crosstune_export/bundle/graph_rules.json, which all runtimes share.
 #pragma once
 
 #include <cstdint>
@@ -12,25 +12,25 @@ namespace crosstune::core {
 
 struct FieldRule {
   WireKind kind;
-  bool once;  // at most once; such fields have numbers below 64
+  bool once;  // at most once in a message; such fields have numbers below 64
 };
 
-// A message of onnx.proto: its fields by number, and how each is written.
+// The allowed fields of one message type of onnx.proto, by field number.
 struct MessageRules {
-  std::string called;  // in our messages
+  std::string display_name;  // in error messages
   std::map<std::uint32_t, FieldRule> fields;
-  std::map<std::uint32_t, std::string> named;  // what some fields are that are not on the list
-  bool numbers_one_a_field = false;            // whether repeated numbers may stand one a field, not packed into one
+  std::map<std::uint32_t, std::string> forbidden_names;  // for error messages: some known fields that are not allowed
+  bool allow_unpacked = false;                           // whether repeated numbers may be written without packing
 };
 
 struct GraphRules {
-  std::map<std::string, std::string> domains;              // as written -> as listed in `operators`
+  std::map<std::string, std::string> domains;              // name in the graph -> key of `operators`
   std::map<std::string, std::set<std::string>> operators;  // by domain
-  std::map<std::uint64_t, std::uint64_t> element_bytes;    // by the number of the type in onnx.proto
+  std::map<std::uint64_t, std::uint64_t> element_bytes;    // by the number of the data type in onnx.proto
   MessageRules model, opset, entry, graph, node, attribute, constant, value, type, tensor_type, shape, dimension;
 };
 
-// Compiled in, read once.
+// The rules that are compiled in; parsed at the first call.
 const GraphRules& graph_rules();
 
 }  // namespace crosstune::core

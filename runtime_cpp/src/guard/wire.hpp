@@ -1,4 +1,4 @@
-// Just enough of the protobuf wire format to walk an ONNX file. Nothing is copied, and no read leaves its message.
+// A reader for the protobuf wire format, sufficient to walk an ONNX file. It copies nothing and never reads past the message.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace crosstune::core {
 
-// Why bytes are not a message, or not one that is wanted.
+// Says why bytes are not a valid message, or not one that the rules allow.
 class WireError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -19,23 +19,23 @@ struct WireField {
   std::uint32_t number = 0;
   WireKind kind = WireKind::kVarint;
   std::uint64_t value = 0;  // of a varint
-  std::string_view bytes;   // the contents of all others
+  std::string_view bytes;   // of every other kind
 };
 
-// The number that begins at `*at`, which is moved behind it. Throws WireError.
-std::uint64_t read_varint(std::string_view message, std::size_t* at);
+// Decodes the varint at `*offset` and moves `*offset` past it. Throws WireError.
+std::uint64_t read_varint(std::string_view message, std::size_t* offset);
 
-// The fields of a message in their order.
+// Iterates over the fields of a message.
 class WireReader {
  public:
   explicit WireReader(std::string_view message) : message_(message) {}
 
-  // False at the end. Throws WireError.
+  // Reads the next field; false at the end. Throws WireError.
   bool next(WireField* field);
 
  private:
   std::string_view message_;
-  std::size_t at_ = 0;
+  std::size_t offset_ = 0;
 };
 
 }  // namespace crosstune::core

@@ -7,8 +7,9 @@
 #include <limits>
 #include <vector>
 
-#include "error.hpp"
 #include "bundle/selftest.hpp"
+#include "error.hpp"
+#include "tokenize/tokenizer.hpp"
 
 namespace crosstune::core {
 
@@ -25,15 +26,16 @@ Classifier::Classifier(BundleFiles files, const LoadOptions& options)
       process_(getpid()) {
   const std::int64_t largest = rows_.largest_id();
   if (static_cast<std::uint64_t>(largest) >= session_->vocabulary_size()) {
-    throw refused(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", the graph knows " +
-                  std::to_string(session_->vocabulary_size()) + " ids. Build the bundle again.");
+    throw bundle_error(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", the graph knows " +
+                       std::to_string(session_->vocabulary_size()) + " ids. Build the bundle again.");
   }
-  files_.model = {};  // onnxruntime has what it needs
+  files_.model = {};  // no longer needed
   files_.tokenizer = {};
 }
 
 Classifier::~Classifier() {
-  if (process_ != getpid()) (void)session_.release();  // inherited across a fork: its threads are not here, so it is left alone
+  // After fork() the threads of the session do not exist in the child, so the child must not destroy it.
+  if (process_ != getpid()) (void)session_.release();
 }
 
 void Classifier::check_process() const {
@@ -65,11 +67,11 @@ crosstune_answer Classifier::classify(const crosstune_text& input, float* probs)
   if (!std::all_of(probs, end, [](float prob) { return std::isfinite(prob); }) ||
       (has_scope && !std::isfinite(answer.scope)))
     throw Failure(CROSSTUNE_INPUT, "text: the graph gave probabilities that are not finite. Verify the bundle.");
-  const float* best = std::max_element(probs, end);  // the first of equal ones
+  const float* best = std::max_element(probs, end);  // the first one of several equal ones
   answer.prob = *best;
-  const bool unsure = threshold_ && double{answer.prob} < *threshold_;
-  const bool outside = manifest.scope_threshold && double{answer.scope} < *manifest.scope_threshold;
-  answer.label = unsure || outside ? -1 : static_cast<std::int32_t>(best - probs);
+  const bool below_threshold = threshold_ && double{answer.prob} < *threshold_;
+  const bool below_scope_threshold = manifest.scope_threshold && double{answer.scope} < *manifest.scope_threshold;
+  answer.label = below_threshold || below_scope_threshold ? -1 : static_cast<std::int32_t>(best - probs);
   answer.truncated = row.truncated;
   return answer;
 }
@@ -82,13 +84,13 @@ crosstune_selftest_report Classifier::selftest() const {
     crosstune_text input{sample.text.data(), sample.text.size(), nullptr, 0};
     if (sample.pair) input.pair = sample.pair->data(), input.pair_size = sample.pair->size();
     const TokenRow row = tokenize(input);
-    const bool same = std::equal(row.ids.begin(), row.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
-    report.wrong_ids += !same || row.truncated != sample.truncated;
+    const bool equal_ids = std::equal(row.ids.begin(), row.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
+    report.wrong_ids += !equal_ids || row.truncated != sample.truncated;
     classify(input, probs.data());
-    const bool as_many = sample.probs.size() == probs.size();
-    for (std::size_t i = 0; as_many && i < probs.size(); ++i)
+    const bool equal_size = sample.probs.size() == probs.size();
+    for (std::size_t i = 0; equal_size && i < probs.size(); ++i)
       report.max_difference = std::max(report.max_difference, double{std::abs(probs[i] - static_cast<float>(sample.probs[i]))});
-    if (!as_many) report.max_difference = std::numeric_limits<double>::infinity();
+    if (!equal_size) report.max_difference = std::numeric_limits<double>::infinity();
   }
   return report;
 }

@@ -1,4 +1,4 @@
-// A loaded bundle: text in, answer out.
+// A loaded bundle, which classifies texts.
 #pragma once
 
 #include <sys/types.h>
@@ -14,13 +14,13 @@
 
 namespace crosstune::core {
 
-// Of a session: with a hundred thousand a whole machine stands still.
-inline constexpr int kMostThreads = 256;
+// onnxruntime accepts any number of threads; far more than there are processors would stall the machine.
+inline constexpr int kMaxThreads = 256;
 
 struct LoadOptions {
-  int threads = 1;
-  std::string onnxruntime;
-  std::optional<double> threshold;
+  int threads = 1;                  // of one run of the graph
+  std::string onnxruntime;          // file name for dlopen; empty: searched as crosstune.h says
+  std::optional<double> threshold;  // instead of the bundle's
 };
 
 class Classifier {
@@ -35,7 +35,7 @@ class Classifier {
 
   TokenRow tokenize(const crosstune_text& input) const;
 
-  // `probs` takes L floats. Throws Failure.
+  // Writes the probabilities of the L labels to `probs`. Throws Failure.
   crosstune_answer classify(const crosstune_text& input, float* probs) const;
 
   crosstune_selftest_report selftest() const;
@@ -50,7 +50,7 @@ class Classifier {
   const OnnxRuntime& runtime_;
   std::unique_ptr<const Session> session_;
   std::optional<double> threshold_;
-  pid_t process_;
+  pid_t process_;  // that created the classifier
 };
 
 }  // namespace crosstune::core

@@ -22,7 +22,7 @@ constexpr const char* kSystemNames[] = {"libonnxruntime.1.dylib", "libonnxruntim
 constexpr const char* kSystemNames[] = {"libonnxruntime.so.1", "libonnxruntime.so"};
 #endif
 
-std::vector<std::string> candidates(const std::string& file) {
+std::vector<std::string> library_names(const std::string& file) {
   if (!file.empty()) return {file};
   if (const char* named = std::getenv("CROSSTUNE_ONNXRUNTIME"); named != nullptr && *named != '\0') return {named};
   std::vector<std::string> names;
@@ -33,9 +33,9 @@ std::vector<std::string> candidates(const std::string& file) {
   return names;
 }
 
-// The number that a version begins with, 0 where there is none; the rest begins behind its dot. No stream reads it: streams
-// follow the locale of the program that we are in, and in some "1.20" is one number.
-int next_number(std::string_view* version) {
+// Removes the first number and its dot from a version; 0 when there is none. Does not use a stream, because streams follow
+// the locale of the host program, in which "1.20" may be a single number.
+int take_number(std::string_view* version) {
   int number = 0;
   const char* const end = std::from_chars(version->data(), version->data() + version->size(), number).ptr;
   version->remove_prefix(std::min(version->size(), static_cast<std::size_t>(end - version->data()) + 1));
@@ -54,10 +54,10 @@ OnnxRuntime open_library(void* library, const std::string& file) {
     throw Failure(CROSSTUNE_USAGE, file + ": onnxruntime " + runtime.version + ", expected 1." +
                                        std::to_string(kApiVersion) + " or newer. Install a newer one.");
   }
-  OrtStatus* failed = runtime.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "crosstune", &runtime.environment);
-  if (failed != nullptr) {
-    runtime.api->ReleaseStatus(failed);
-    throw Failure(CROSSTUNE_RESOURCES, file + ": onnxruntime gives no environment. Free some memory.");
+  OrtStatus* error = runtime.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "crosstune", &runtime.environment);
+  if (error != nullptr) {
+    runtime.api->ReleaseStatus(error);
+    throw Failure(CROSSTUNE_RESOURCES, file + ": onnxruntime cannot create an environment. Free some memory.");
   }
   return runtime;
 }
@@ -65,13 +65,13 @@ OnnxRuntime open_library(void* library, const std::string& file) {
 }  // namespace
 
 const OnnxRuntime& open_onnxruntime(const std::string& file) {
-  static std::mutex& mutex = *new std::mutex;  // both outlive every thread that might still run at exit
+  static std::mutex& mutex = *new std::mutex;  // never destroyed, because other threads may still run at exit
   static auto& opened = *new std::map<void*, std::unique_ptr<const OnnxRuntime>>;
   const std::lock_guard<std::mutex> lock(mutex);
-  // It tells its makers how it is used unless this stands in the environment when it is opened; 0: what stands there stays.
+  // onnxruntime sends telemetry unless this variable is set when it is loaded. A value that the user set is kept.
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   std::string tried;
-  for (const std::string& name : candidates(file)) {
+  for (const std::string& name : library_names(file)) {
     void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
       tried += (tried.empty() ? "" : ", ") + name;
@@ -86,10 +86,10 @@ const OnnxRuntime& open_onnxruntime(const std::string& file) {
                                      "the file (the Python wheel has it in onnxruntime/capi).");
 }
 
-bool is_version_at_least(const std::string& version, const std::string& least) {
-  std::string_view a = version, b = least;
+bool is_version_at_least(const std::string& version, const std::string& minimum) {
+  std::string_view a = version, b = minimum;
   for (int part = 0; part < 3; ++part) {
-    const int x = next_number(&a), y = next_number(&b);
+    const int x = take_number(&a), y = take_number(&b);
     if (x != y) return x > y;
   }
   return true;

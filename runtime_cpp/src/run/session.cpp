@@ -5,12 +5,12 @@
 
 #include "error.hpp"
 #include "guard/graph_check.hpp"
-#include "tokenize/utf8.hpp"
+#include "utf8.hpp"
 
 namespace crosstune::core {
 namespace {
 
-// One line of onnxruntime's message, at most 200 bytes of it; names of a graph in it may be no UTF-8.
+// onnxruntime's message as one line of at most 200 bytes. It may quote names from the graph that are not valid UTF-8.
 std::string one_line(const char* message) {
   std::string line;
   for (const char* c = message; *c != '\0' && line.size() < 200; ++c) {
@@ -19,13 +19,13 @@ std::string one_line(const char* message) {
     else if (!line.empty() && line.back() != ' ') line += ' ';
   }
   std::string buffer;
-  bool cut = false;
-  return std::string(repaired(line, 200, &buffer, &cut));
+  bool truncated = false;
+  return std::string(to_valid_utf8(line, 200, &buffer, &truncated));
 }
 
-std::string joined(const std::vector<std::string>& parts, char separator) {
+std::string joined(const std::vector<std::string>& parts, const std::string& separator) {
   std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : std::string(1, separator)) + part;
+  for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
   return text;
 }
 
@@ -40,7 +40,7 @@ void Session::check(OrtStatus* status, const std::string& what) const {
   if (status == nullptr) return;
   const std::string reason = one_line(api_.GetErrorMessage(status));
   api_.ReleaseStatus(status);
-  throw refused(what + " (" + reason + "). Build the bundle again.");
+  throw bundle_error(what + " (" + reason + "). Build the bundle again.");
 }
 
 Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& graph, int threads) const {
@@ -55,7 +55,7 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
   check(api_.AddSessionConfigEntry(raw, "session.intra_op.allow_spinning", "0"), what);
   if (!graph.disabled_optimizers.empty()) {
     check(api_.AddSessionConfigEntry(raw, "optimization.disable_specified_optimizers",
-                                     joined(graph.disabled_optimizers, ';').c_str()), what);
+                                     joined(graph.disabled_optimizers, ";").c_str()), what);
   }
   return options;
 }
@@ -69,8 +69,8 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
       has_types_(graph.inputs.size() == 3),
       has_scope_(graph.has_scope()) {
   if (!is_version_at_least(runtime.version, graph.min_onnxruntime)) {
-    throw refused(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
-                  "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
+    throw bundle_error(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
+                       "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
   }
   vocabulary_size_ = check_graph(model, graph, where);
   OrtMemoryInfo* memory = nullptr;
@@ -79,7 +79,7 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
   const Owned<OrtSessionOptions> options = session_options(graph, threads);
   OrtSession* session = nullptr;
   {
-    const std::lock_guard<std::mutex> lock(creation_mutex());  // onnxruntime does not promise that creation is thread-safe
+    const std::lock_guard<std::mutex> lock(creation_mutex());  // not documented as thread-safe
     check(api_.CreateSessionFromArray(runtime.environment, model.data(), model.size(), options.get(), &session),
           where + ": onnxruntime refuses the graph");
   }
@@ -87,8 +87,8 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
   check_signature(graph, where);
 }
 
-// Like "input_ids int64 rank 2, attention_mask int64 rank 2". `columns` gets the second size of each, -1 where it is open or
-// there is none.
+// The inputs or outputs, in the form "input_ids int64 rank 2, attention_mask int64 rank 2". Appends the second dimension of
+// each to `columns`: -1 when it is dynamic or missing.
 std::string Session::signature_of(bool inputs, std::vector<std::int64_t>* columns) const {
   const std::string what = "onnxruntime does not describe the graph";
   OrtAllocator* allocator = nullptr;
@@ -106,7 +106,7 @@ std::string Session::signature_of(bool inputs, std::vector<std::int64_t>* column
     check(inputs ? api_.SessionGetInputTypeInfo(session_.get(), i, &info)
                  : api_.SessionGetOutputTypeInfo(session_.get(), i, &info), what);
     const Owned<OrtTypeInfo> owned(info, api_.ReleaseTypeInfo);
-    const OrtTensorTypeAndShapeInfo* tensor = nullptr;  // belongs to `info`
+    const OrtTensorTypeAndShapeInfo* tensor = nullptr;  // owned by `info`
     check(api_.CastTypeInfoToTensorInfo(info, &tensor), what);
     ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     std::vector<std::int64_t> sizes;
@@ -118,37 +118,36 @@ std::string Session::signature_of(bool inputs, std::vector<std::int64_t>* column
       check(api_.GetDimensions(tensor, sizes.data(), rank), what);
     }
     columns->push_back(sizes.size() == 2 ? sizes[1] : -1);
-    const char* kind = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64   ? "int64"
-                       : type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT ? "float32"
-                                                                     : "of another type";
-    parts.push_back(part + " " + kind + " rank " + std::to_string(sizes.size()));
+    const char* type_name = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64   ? "int64"
+                            : type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT ? "float32"
+                                                                          : "of another type";
+    parts.push_back(part + " " + type_name + " rank " + std::to_string(sizes.size()));
   }
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
-  return text;
+  return joined(parts, ", ");
 }
 
 void Session::check_signature(const GraphFacts& graph, const std::string& where) const {
-  std::string inputs, outputs;
-  for (const std::string& name : graph.inputs) inputs += (inputs.empty() ? "" : ", ") + name + " int64 rank 2";
+  std::vector<std::string> expected_inputs, expected_outputs;
+  for (const std::string& name : graph.inputs) expected_inputs.push_back(name + " int64 rank 2");
   for (const std::string& name : graph.outputs)
-    outputs += (outputs.empty() ? "" : ", ") + name + " float32 rank " + (name == "scope" ? "1" : "2");
+    expected_outputs.push_back(name + " float32 rank " + (name == "scope" ? "1" : "2"));
   std::vector<std::int64_t> columns;
-  const std::string found_inputs = signature_of(true, &columns);
+  const std::string inputs = signature_of(true, &columns);
   columns.clear();
-  const std::string found_outputs = signature_of(false, &columns);
-  if (found_inputs != inputs || found_outputs != outputs) {
-    throw refused(where + ": the graph takes " + found_inputs + " and gives " + found_outputs + ", expected " + inputs +
-                  " and " + outputs + ". Build the bundle again.");
+  const std::string outputs = signature_of(false, &columns);
+  if (inputs != joined(expected_inputs, ", ") || outputs != joined(expected_outputs, ", ")) {
+    throw bundle_error(where + ": the graph takes " + inputs + " and gives " + outputs + ", expected " +
+                       joined(expected_inputs, ", ") + " and " + joined(expected_outputs, ", ") +
+                       ". Build the bundle again.");
   }
   const auto labels = static_cast<std::int64_t>(label_count_);
   if (columns[1] != -1 && columns[1] != graph.text_vector_size) {
-    throw refused(where + ": text_vector has " + std::to_string(columns[1]) + " columns, expected " +
-                  std::to_string(graph.text_vector_size) + ". Build the bundle again.");
+    throw bundle_error(where + ": text_vector has " + std::to_string(columns[1]) + " columns, expected " +
+                       std::to_string(graph.text_vector_size) + ". Build the bundle again.");
   }
   if (columns[0] != -1 && columns[0] != labels) {
-    throw refused(where + ": probs has " + std::to_string(columns[0]) + " columns, expected " + std::to_string(labels) +
-                  ", one a label. Build the bundle again.");
+    throw bundle_error(where + ": probs has " + std::to_string(columns[0]) + " columns, expected " + std::to_string(labels) +
+                       ", one a label. Build the bundle again.");
   }
 }
 
@@ -162,19 +161,19 @@ Session::Owned<OrtValue> Session::tensor(void* data, std::array<std::size_t, 2> 
   return Owned<OrtValue>(value, api_.ReleaseValue);
 }
 
-void Session::run(const TokenRow& row, float* probs, float* scope) const { BoundRun(*this, row, probs, scope).run(); }
+void Session::run(const TokenRow& row, float* probs, float* scope) const { PreparedRun(*this, row, probs, scope).run(); }
 
 namespace {
 
 constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
 constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 
-// onnxruntime takes writable pointers and leaves inputs alone.
+// onnxruntime takes writable pointers but does not change its inputs.
 void* writable(const std::vector<std::int64_t>& values) { return const_cast<std::int64_t*>(values.data()); }
 
 }  // namespace
 
-BoundRun::BoundRun(const Session& session, const TokenRow& row, float* probs, float* scope)
+PreparedRun::PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope)
     : session_(session),
       mask_(row.ids.size(), 1),
       ids_(session.tensor(writable(row.ids), {1, mask_.size()}, 2, kInt64)),
@@ -183,7 +182,7 @@ BoundRun::BoundRun(const Session& session, const TokenRow& row, float* probs, fl
       probs_(session.tensor(probs, {1, session.label_count_}, 2, kFloat)),
       scope_(session.tensor(scope, {1, 1}, 1, kFloat)) {}
 
-void BoundRun::run() const {
+void PreparedRun::run() const {
   static const char* const kInputs[] = {"input_ids", "attention_mask", "token_type_ids"};
   static const char* const kOutputs[] = {"probs", "scope"};
   const OrtValue* inputs[] = {ids_.get(), masks_.get(), types_.get()};

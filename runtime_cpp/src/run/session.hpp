@@ -1,4 +1,4 @@
-// The one place that builds and runs an onnxruntime session.
+// An onnxruntime session: loads a graph and runs it.
 #pragma once
 
 #include <array>
@@ -15,19 +15,19 @@ namespace crosstune::core {
 
 class Session {
  public:
-  // `model` is needed only until the constructor returns. `label_count` is L. Throws Failure.
+  // `model` may be freed afterwards. `where` names the bundle in messages; `label_count` is L. Throws Failure.
   Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
           int threads, std::size_t label_count);
 
-  // Every id of a row must be below.
+  // Every token id must be smaller.
   std::uint64_t vocabulary_size() const { return vocabulary_size_; }
 
-  // Runs one row. `probs` takes L floats, `scope` one where the graph gives it. Safe in many threads at once.
+  // Runs the graph on one row. Writes L floats to `probs`, and one to `scope` if the graph has this output. Thread-safe.
   // Throws Failure.
   void run(const TokenRow& row, float* probs, float* scope) const;
 
  private:
-  friend class BoundRun;
+  friend class PreparedRun;
   template <typename T>
   using Owned = std::unique_ptr<T, void (*)(T*)>;
 
@@ -35,7 +35,7 @@ class Session {
   Owned<OrtSessionOptions> session_options(const GraphFacts& graph, int threads) const;
   void check_signature(const GraphFacts& graph, const std::string& where) const;
   std::string signature_of(bool inputs, std::vector<std::int64_t>* columns) const;
-  // A tensor around `data`, whose shape is the first `rank` of `shape`.
+  // A tensor that uses the memory of `data`; its shape is the first `rank` entries of `shape`.
   Owned<OrtValue> tensor(void* data, std::array<std::size_t, 2> shape, std::size_t rank, ONNXTensorElementDataType type) const;
 
   const OrtApi& api_;
@@ -46,12 +46,12 @@ class Session {
   bool has_types_, has_scope_;
 };
 
-// One row with its tensors around it. What it is given must outlive it.
-class BoundRun {
+// A run of the graph whose tensors exist already, so that run() measures onnxruntime alone. All arguments must outlive it.
+class PreparedRun {
  public:
-  BoundRun(const Session& session, const TokenRow& row, float* probs, float* scope);
+  PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope);
 
-  // onnxruntime and nothing else. Throws Failure.
+  // Throws Failure.
   void run() const;
 
  private:

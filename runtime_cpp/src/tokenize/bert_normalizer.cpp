@@ -7,8 +7,8 @@ NormalizerSteps read_normalizer(const JsonReader& normalizer) {
   steps.clean_text = normalizer.boolean("clean_text");
   steps.handle_chinese_chars = normalizer.boolean("handle_chinese_chars");
   steps.lowercase = normalizer.boolean("lowercase");
-  const bool said = normalizer.optional("strip_accents") != nullptr;
-  steps.strip_accents = said ? normalizer.boolean("strip_accents") : steps.lowercase;  // as in BERT
+  const bool is_set = normalizer.optional("strip_accents") != nullptr;
+  steps.strip_accents = is_set ? normalizer.boolean("strip_accents") : steps.lowercase;  // BERT's default
   return steps;
 }
 

@@ -38,6 +38,6 @@ CodePoints lower_of(char32_t code) {
 
 std::uint8_t rank_of(char32_t mark) { return kRanks[index_of(kRankedMarks, mark)]; }
 
-const char* character_reference() { return kReference; }
+const char* reference_tokenizer() { return kReference; }
 
 }  // namespace crosstune::core

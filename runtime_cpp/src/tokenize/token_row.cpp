@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "tokenize/utf8.hpp"
+#include "utf8.hpp"
 
 namespace crosstune::core {
 namespace {
@@ -28,10 +28,10 @@ std::pair<std::size_t, std::size_t> longest_first(std::size_t first, std::size_t
   return first <= second ? std::pair(keep_short, keep_long) : std::pair(keep_long, keep_short);
 }
 
-std::vector<std::int32_t> RowMaker::ids_of(std::string_view text, std::size_t enough, bool* cut) const {
+std::vector<std::int32_t> RowMaker::ids_of(std::string_view text, std::size_t max_ids, bool* truncated) const {
   std::string buffer;
   std::vector<std::int32_t> ids;
-  tokenizer_->append_ids(repaired(text, layout_.max_text_bytes, &buffer, cut), enough, &ids);
+  tokenizer_->append_ids(to_valid_utf8(text, layout_.max_text_bytes, &buffer, truncated), max_ids, &ids);
   return ids;
 }
 
@@ -44,10 +44,10 @@ std::int32_t RowMaker::largest_id() const {
 
 TokenRow RowMaker::single(std::string_view text) const {
   const std::size_t budget = layout_.max_length_tokens - layout_.prefix_ids.size() - layout_.suffix_ids.size();
-  bool cut = false;
-  const std::vector<std::int32_t> ids = ids_of(text, budget, &cut);
+  bool too_many_bytes = false;
+  const std::vector<std::int32_t> ids = ids_of(text, budget, &too_many_bytes);
   TokenRow row;
-  row.truncated = cut || ids.size() > budget;
+  row.truncated = too_many_bytes || ids.size() > budget;
   append(layout_.prefix_ids, layout_.prefix_ids.size(), &row.ids);
   append(ids, std::min(ids.size(), budget), &row.ids);
   append(layout_.suffix_ids, layout_.suffix_ids.size(), &row.ids);
@@ -56,14 +56,14 @@ TokenRow RowMaker::single(std::string_view text) const {
 }
 
 TokenRow RowMaker::pair(std::string_view first, std::string_view second) const {
-  constexpr auto kAll = std::numeric_limits<std::size_t>::max();  // both whole lengths decide how much each keeps
+  constexpr auto kNoLimit = std::numeric_limits<std::size_t>::max();  // how much is kept depends on both full lengths
   const std::size_t special = layout_.prefix_ids.size() + layout_.infix_ids.size() + layout_.suffix_ids.size();
-  bool first_cut = false, second_cut = false;
-  const std::vector<std::int32_t> a = ids_of(first, kAll, &first_cut);
-  const std::vector<std::int32_t> b = ids_of(second, kAll, &second_cut);
+  bool first_too_long = false, second_too_long = false;
+  const std::vector<std::int32_t> a = ids_of(first, kNoLimit, &first_too_long);
+  const std::vector<std::int32_t> b = ids_of(second, kNoLimit, &second_too_long);
   const auto [keep_a, keep_b] = longest_first(a.size(), b.size(), layout_.max_length_tokens - special);
   TokenRow row;
-  row.truncated = first_cut || second_cut || keep_a < a.size() || keep_b < b.size();
+  row.truncated = first_too_long || second_too_long || keep_a < a.size() || keep_b < b.size();
   append(layout_.prefix_ids, layout_.prefix_ids.size(), &row.ids);
   append(a, keep_a, &row.ids);
   append(layout_.infix_ids, layout_.infix_ids.size(), &row.ids);

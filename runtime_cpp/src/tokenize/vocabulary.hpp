@@ -1,4 +1,4 @@
-// The tokens of a WordPiece model, found by the longest prefix of a word.
+// The tokens of a WordPiece vocabulary, looked up by the longest prefix of a word.
 #pragma once
 
 #include <cstddef>
@@ -9,33 +9,33 @@
 
 namespace crosstune::core {
 
-// A set of byte strings with an id each: one open-addressed table, probed with the hashes of all prefixes of a word, which
-// cost one multiplication a byte.
+// A map from byte strings to ids: a hash table with open addressing. FNV-1a gives the hashes of all prefixes of a word at
+// the cost of one multiplication per byte.
 class PrefixTable {
  public:
   explicit PrefixTable(std::size_t expected_keys);
 
-  // Keys must be distinct and not empty.
+  // Keys must be distinct and must not be empty.
   void add(std::string_view key, std::int32_t id);
 
   struct Match {
-    std::size_t size;  // bytes, 0 where there is none
+    std::size_t size;  // of the key in bytes; 0 when no key matches
     std::int32_t id;
   };
 
-  // The longest key that `text` starts with.
+  // The longest key that is a prefix of `text`.
   Match longest_prefix(std::string_view text) const;
 
  private:
   struct Slot {
-    std::uint32_t start = 0, size = 0;  // of the key in keys_; size 0: free
-    std::uint32_t check = 0;            // upper half of the hash
+    std::uint32_t start = 0, size = 0;  // of the key in keys_; size 0 marks a free slot
+    std::uint32_t hash_high = 0;        // upper half of the hash, compared before the key
     std::int32_t id = 0;
   };
 
   static std::uint64_t extend(std::uint64_t hash, char byte);
 
-  std::vector<Slot> slots_;  // a power of two, at most half full
+  std::vector<Slot> slots_;  // as many as a power of two, at most half of them used
   std::string keys_;
   std::size_t longest_key_ = 0;
 };

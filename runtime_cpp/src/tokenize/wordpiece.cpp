@@ -3,67 +3,69 @@
 #include <algorithm>
 #include <limits>
 
-#include "tokenize/utf8.hpp"
+#include "utf8.hpp"
 
 namespace crosstune::core {
 namespace {
 
-constexpr std::size_t kLongestPiece = 512;  // bytes; no real vocabulary has one of 200
+constexpr std::size_t kMaxTokenBytes = 512;  // PrefixTable looks no further; tokens of real vocabularies are below 200
 
-// Values of ascii_ below the space, where no letter stands after normalization.
-constexpr std::uint8_t kNothing = 0, kWordEnds = 1, kPunctuationMark = 2;
-// Any other value is the character itself, as it stands in a word.
-constexpr std::uint8_t kSlow = 0x80;  // left to the normalizer
+// What to do with an ASCII character. Any other value is the normalized character, to be added to the word.
+constexpr std::uint8_t kDropped = 0, kEndsWord = 1, kIsPunctuation = 2, kNeedsNormalizer = 0x80;
 
 std::int32_t id_in(const JsonReader& model, const std::string& token, const Json& json) {
   const auto* id = json.as<std::int64_t>();
   if (id == nullptr || *id < 0 || *id > std::numeric_limits<std::int32_t>::max())
-    throw model.bad("vocab", json_text(token) + ": " + describe(json), "an id for every token");
+    throw model.field_error("vocab", json_text(token) + ": " + describe(json), "an id for every token");
   return static_cast<std::int32_t>(*id);
+}
+
+std::uint8_t ascii_action(char32_t code, const NormalizerSteps& steps) {
+  std::vector<char32_t> normalized;
+  BertNormalizer normalizer(steps, [&normalized](char32_t part) { normalized.push_back(part); });
+  normalizer.add(code);
+  normalizer.flush_marks();
+  if (normalized.empty()) return kDropped;
+  const char32_t first = normalized[0];
+  const std::uint16_t properties = normalized.size() == 1 ? properties_of(first) : 0;
+  if (properties & kWhitespace) return kEndsWord;
+  if ((properties & kPunctuation) && first == code) return kIsPunctuation;
+  if (normalized.size() == 1 && first > U' ' && first < 127) return static_cast<std::uint8_t>(first);
+  return kNeedsNormalizer;
 }
 
 }  // namespace
 
 WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps, std::int32_t largest_added_id)
-    : steps_(steps), largest_id_(largest_added_id), first_pieces_(model.object("vocab").size()), later_pieces_(model.object("vocab").size()) {
+    : steps_(steps),
+      largest_id_(largest_added_id),
+      first_pieces_(model.object("vocab").size()),
+      later_pieces_(model.object("vocab").size()) {
   max_word_characters_ = static_cast<std::size_t>(model.integer("max_input_chars_per_word", 0, 1 << 30));
-  const std::string& prefix = model.text("continuing_subword_prefix");
+  const std::string& prefix = model.string("continuing_subword_prefix");
   const JsonObject& vocabulary = model.object("vocab");
   for (const auto& [token, json] : vocabulary) {
     const std::int32_t id = id_in(model, token, json);
     largest_id_ = std::max(largest_id_, id);
-    if (token.size() > kLongestPiece)
-      throw model.bad("vocab", "one with a token of " + std::to_string(token.size()) + " bytes", "at most 512");
+    if (token.size() > kMaxTokenBytes)
+      throw model.field_error("vocab", "a vocabulary with a token of " + std::to_string(token.size()) + " bytes", "at most 512 bytes");
     if (!token.empty()) first_pieces_.add(token, id);
     if (token.size() > prefix.size() && token.compare(0, prefix.size(), prefix) == 0)
       later_pieces_.add(std::string_view(token).substr(prefix.size()), id);
   }
-  const std::string& unknown = model.text("unk_token");
-  const Json* found = find(vocabulary, unknown);
-  if (found == nullptr) throw model.bad("unk_token", json_text(unknown), "a token of the vocabulary");
-  unknown_id_ = id_in(model, unknown, *found);
-
-  for (char32_t code = 0; code < 128; ++code) {
-    std::vector<char32_t> out;
-    BertNormalizer normalizer(steps_, [&out](char32_t part) { out.push_back(part); });
-    normalizer.put(code);
-    normalizer.finish();
-    const std::uint16_t properties = out.size() == 1 ? properties_of(out[0]) : 0;
-    std::uint8_t& action = ascii_[code];
-    if (out.empty()) action = kNothing;
-    else if (properties & kWhitespace) action = kWordEnds;
-    else if ((properties & kPunctuation) && out[0] == code) action = kPunctuationMark;
-    else if (out.size() == 1 && out[0] > U' ' && out[0] < 127) action = static_cast<std::uint8_t>(out[0]);
-    else action = kSlow;
-  }
+  const std::string& unknown = model.string("unk_token");
+  const Json* unknown_json = find(vocabulary, unknown);
+  if (unknown_json == nullptr) throw model.field_error("unk_token", json_text(unknown), "a token of the vocabulary");
+  unknown_id_ = id_in(model, unknown, *unknown_json);
+  for (char32_t code = 0; code < 128; ++code) ascii_actions_[code] = ascii_action(code, steps_);
 }
 
-// Collects normalized code points into words and has the pieces of each appended.
-class WordPiece::Words {
+// Joins normalized code points to words and appends the ids of each word.
+class WordPiece::WordBuilder {
  public:
-  Words(const WordPiece& model, std::vector<std::int32_t>* ids) : model_(model), ids_(ids) {}
+  WordBuilder(const WordPiece& model, std::vector<std::int32_t>* ids) : model_(model), ids_(ids) {}
 
-  void put(char32_t code) {
+  void add(char32_t code) {
     const std::uint16_t properties = properties_of(code);
     if (properties & (kWhitespace | kPunctuation)) end_word();
     if (properties & kWhitespace) return;
@@ -72,14 +74,14 @@ class WordPiece::Words {
     if (properties & kPunctuation) end_word();
   }
 
-  void put_in_word(char ascii) {
+  void add_to_word(char ascii) {
     word_.push_back(ascii);
     ++characters_;
   }
 
-  void put_punctuation(char ascii) {
+  void add_punctuation(char ascii) {
     end_word();
-    put_in_word(ascii);
+    add_to_word(ascii);
     end_word();
   }
 
@@ -97,25 +99,25 @@ class WordPiece::Words {
   std::size_t characters_ = 0;
 };
 
-void WordPiece::append_ids(std::string_view text, std::size_t enough, std::vector<std::int32_t>* ids) const {
-  Words words(*this, ids);
-  BertNormalizer normalizer(steps_, [&words](char32_t code) { words.put(code); });
+void WordPiece::append_ids(std::string_view text, std::size_t max_ids, std::vector<std::int32_t>* ids) const {
+  WordBuilder words(*this, ids);
+  BertNormalizer normalizer(steps_, [&words](char32_t code) { words.add(code); });
   std::size_t position = 0;
-  while (position < text.size() && ids->size() <= enough) {
+  while (position < text.size() && ids->size() <= max_ids) {
     const auto byte = static_cast<unsigned char>(text[position]);
-    const std::uint8_t action = byte < 128 ? ascii_[byte] : kSlow;
-    if (action == kSlow) {
-      normalizer.put(next_code_point(text, &position));
+    const std::uint8_t action = byte < 128 ? ascii_actions_[byte] : kNeedsNormalizer;
+    if (action == kNeedsNormalizer) {
+      normalizer.add(next_code_point(text, &position));
       continue;
     }
     ++position;
-    if (action == kNothing) continue;
-    normalizer.finish();  // marks that wait for a character without a class
-    if (action == kWordEnds) words.end_word();
-    else if (action == kPunctuationMark) words.put_punctuation(static_cast<char>(byte));
-    else words.put_in_word(static_cast<char>(action));
+    if (action == kDropped) continue;
+    normalizer.flush_marks();
+    if (action == kEndsWord) words.end_word();
+    else if (action == kIsPunctuation) words.add_punctuation(static_cast<char>(byte));
+    else words.add_to_word(static_cast<char>(action));
   }
-  normalizer.finish();
+  normalizer.flush_marks();
   words.end_word();
 }
 

@@ -1,33 +1,36 @@
-// Files of bundles from a server.
+// Fetches the files of a bundle from a server.
 
 import { BundleFetchError, BundleIntegrityError } from "../errors.js";
 import type { Bytes } from "./sha256.js";
 
-/** Is told how many bytes came with a part, and how many there will be; 0 where the server does not say. */
+/** Called with the size of each part that arrives and the total size; 0 when the server does not tell the total. */
 export type OnPart = (bytes: number, totalBytes: number) => void;
 
-/**
- * The whole of a file. `fresh` asks for bytes that no cache kept. `what` says in messages what is expected there, and ends with
- * what to look at. Throws BundleError, also where there are more than `limit` bytes.
- */
-export async function fetched(where: string, what: string, limit: number, fresh: boolean, received: OnPart): Promise<Bytes> {
+export interface FetchOptions {
+  /** Ends the error message "…, expected"; says what the file should be and what to check. */
+  readonly expected: string;
+  readonly maxBytes: number;
+  /** Whether to ignore the browser's cache. */
+  readonly bypassCache: boolean;
+  readonly onPart: OnPart;
+}
+
+/** Fetches a whole file. Throws BundleError, also when it has more than `maxBytes` bytes. */
+export async function fetchFile(url: string, { expected, maxBytes, bypassCache, onPart }: FetchOptions): Promise<Bytes> {
   const unreachable = (error: unknown): BundleFetchError =>
-    new BundleFetchError(`${where}: cannot be fetched (${String(error)}). Check the address and the network.`, { cause: error });
-  let response: Response;
-  try {
-    response = await fetch(where, fresh ? { cache: "reload" } : {});
-  } catch (error) {
+    new BundleFetchError(`${url}: cannot be fetched (${String(error)}). Check the address and the network.`, { cause: error });
+  const response = await fetch(url, bypassCache ? { cache: "reload" } : {}).catch((error: unknown) => {
     throw unreachable(error);
-  }
+  });
   if (!response.ok || response.body === null) {
     await response.body?.cancel();
-    throw new BundleFetchError(`${where}: the server answers ${response.status}, expected ${what}`);
+    throw new BundleFetchError(`${url}: the server answers ${response.status}, expected ${expected}`);
   }
   if ((response.headers.get("Content-Type") ?? "").startsWith("text/html")) {
     await response.body.cancel();
-    throw new BundleFetchError(`${where}: the server sends an HTML page, expected ${what}`);
+    throw new BundleFetchError(`${url}: the server sends an HTML page, expected ${expected}`);
   }
-  // Of a compressed answer it is the compressed size.
+  // Content-Length of a compressed response is the compressed size.
   const total = response.headers.has("Content-Encoding") ? 0 : Number(response.headers.get("Content-Length") ?? 0) || 0;
   const parts: Bytes[] = [];
   let size = 0;
@@ -36,29 +39,28 @@ export async function fetched(where: string, what: string, limit: number, fresh:
     const part = await reader.read().catch((error: unknown) => {
       throw unreachable(error);
     });
-    if (part.done) break;
+    if (part.done) return concatenated(parts, size);
     size += part.value.length;
-    if (size > limit) {
+    if (size > maxBytes) {
       await reader.cancel();
-      throw tooLarge(where, `more than ${limit} bytes`, limit);
+      throw tooLargeError(url, `more than ${maxBytes} bytes`, maxBytes);
     }
     parts.push(part.value);
-    received(part.value.length, total);
+    onPart(part.value.length, total);
   }
-  return joined(parts, size);
 }
 
-/** A refusal of a file that is too large. */
-export function tooLarge(where: string, size: string, limit: number): BundleIntegrityError {
-  return new BundleIntegrityError(`${where}: ${size}, expected at most ${limit}. Build the bundle again.`);
+/** The error that a file is too large. */
+export function tooLargeError(where: string, size: string, maxBytes: number): BundleIntegrityError {
+  return new BundleIntegrityError(`${where}: ${size}, expected at most ${maxBytes}. Build the bundle again.`);
 }
 
-function joined(parts: readonly Bytes[], size: number): Bytes {
-  const whole = new Uint8Array(size);
-  let at = 0;
+function concatenated(parts: readonly Bytes[], size: number): Bytes {
+  const bytes = new Uint8Array(size);
+  let offset = 0;
   for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
+    bytes.set(part, offset);
+    offset += part.length;
   }
-  return whole;
+  return bytes;
 }

@@ -1,7 +1,7 @@
-// The manifest of a bundle: its digest and the fields that classifying needs. docs/bundle_format.md is the specification.
+// manifest.json: its digest and its fields. docs/bundle_format.md is the specification.
 
 import { BundleContentError, BundleIntegrityError, BundleVersionError } from "../errors.js";
-import { Fields } from "./fields.js";
+import { JsonReader } from "./json_reader.js";
 import { type Bytes, sha256 } from "./sha256.js";
 import { describe } from "./strict_json.js";
 
@@ -11,7 +11,7 @@ export const TOKENIZER_NAME = "tokenizer.json";
 export const SELFTEST_NAME = "selftest.json";
 export const CARD_NAME = "README.md";
 
-/** The files of a bundle and the size in bytes above which each is refused unread. */
+/** The files of a bundle and the largest size in bytes that is read. */
 export const SIZE_LIMITS: ReadonlyMap<string, number> = new Map([
   [MANIFEST_NAME, 2 ** 24],
   [MODEL_NAME, 2 ** 31 - 1],
@@ -20,13 +20,13 @@ export const SIZE_LIMITS: ReadonlyMap<string, number> = new Map([
   [CARD_NAME, 2 ** 20],
 ]);
 
-/** A label and the sentences that describe it, at least one. */
+/** A label and its descriptions, at least one. */
 export interface LabelEntry {
   readonly name: string;
   readonly descriptions: readonly string[];
 }
 
-/** How ids are laid out around a text; counts in tokens unless the name says bytes. */
+/** How a row of token ids is built around a text. Lengths are in tokens unless the name says bytes. */
 export interface TokenLayout {
   readonly maxLengthTokens: number;
   readonly prefixIds: readonly number[];
@@ -37,7 +37,7 @@ export interface TokenLayout {
   readonly secondTypeId: number;
 }
 
-/** What a runtime must know of `model.onnx` before it opens it. */
+/** The manifest's description of `model.onnx`. */
 export interface GraphFacts {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
@@ -49,13 +49,13 @@ export interface GraphFacts {
   readonly textVectorSize: number;
 }
 
-/** SHA-256 (64 lowercase hex digits) and size in bytes of one file. */
+/** The SHA-256 (64 lowercase hex digits) and the size in bytes of a file. */
 export interface FileEntry {
   readonly sha256: string;
   readonly sizeBytes: number;
 }
 
-/** What a bundle says of itself. */
+/** The description of a bundle. */
 export interface Manifest {
   readonly digest: string;
   readonly formatVersion: string;
@@ -64,153 +64,153 @@ export interface Manifest {
   readonly textPair: boolean;
   readonly tokens: TokenLayout;
   readonly graph: GraphFacts;
-  /** Probability below which no label is given, or null. */
+  /** Probability below which a text gets no label; null: no threshold. */
   readonly threshold: number | null;
-  /** Scope below which no label is given, or null. */
+  /** Similarity to the nearest label below which a text gets no label; null: no threshold. */
   readonly scopeThreshold: number | null;
   readonly files: ReadonlyMap<string, FileEntry>;
 }
 
-const DIGEST_HEAD = '{\n  "digest": "';
-const DIGITS = 64;
+const DIGEST_PREFIX = '{\n  "digest": "';
+const DIGEST_LENGTH = 64;
 
-/** Checks the digest of a manifest's bytes, then reads them. Throws BundleError. */
+/** Verifies the digest of a manifest, then parses it. Throws BundleError. */
 export async function parseManifest(bytes: Bytes, where: string): Promise<Manifest> {
-  const digest = await checkedDigest(bytes, where);
-  const fields = Fields.parse(bytes, where);
-  const format = fields.text("format");
+  const digest = await verifyDigest(bytes, where);
+  const reader = JsonReader.parse(bytes, where);
+  const format = reader.string("format");
   if (format !== "crosstune-bundle") {
     throw new BundleContentError(
       `${where}: format is ${describe(format)}, expected "crosstune-bundle". Give a folder that crosstune-export built.`,
     );
   }
-  const formatVersion = fields.text("format_version");
+  const formatVersion = reader.string("format_version");
   if (!/^[0-9]+\.[0-9]+$/.test(formatVersion)) {
-    throw fields.bad("format_version", describe(formatVersion), 'a string "major.minor"');
+    throw reader.fieldError("format_version", describe(formatVersion), 'a string "major.minor"');
   }
   if (!formatVersion.startsWith("1.")) {
     throw new BundleVersionError(`${where}: bundle format ${formatVersion}, this reader knows 1. Upgrade crosstune-web.`);
   }
-  const graph = readGraph(fields.inner("graph"));
-  const textPair = fields.boolean("text_pair");
+  const graph = readGraphFacts(reader.child("graph"));
+  const textPair = reader.boolean("text_pair");
   if (graph.inputs.length > 2 && !textPair) {
-    throw fields.bad("graph.inputs", describe(graph.inputs), "no token_type_ids where text_pair is false");
+    throw reader.fieldError("graph.inputs", describe(graph.inputs), "no token_type_ids where text_pair is false");
   }
-  const decision = fields.inner("decision");
-  if (!decision.has("threshold")) throw decision.bad("threshold", "nothing", "a number from 0 to 1 or null");
-  checkTheRest(fields);
-  const scopeThreshold = readLimit(decision, "scope_threshold", -1);
+  const decision = reader.child("decision");
+  if (!decision.has("threshold")) throw decision.fieldError("threshold", "nothing", "a number from 0 to 1 or null");
+  checkInformationalFields(reader);
+  const scopeThreshold = readThreshold(decision, "scope_threshold", -1);
   if (scopeThreshold !== null && !graph.outputs.includes("scope")) {
-    throw decision.bad("scope_threshold", String(scopeThreshold), "null where the graph has no output scope");
+    throw decision.fieldError("scope_threshold", String(scopeThreshold), "null where the graph has no output scope");
   }
   return {
     digest,
     formatVersion,
-    name: fields.text("name"),
-    labels: readLabels(fields),
+    name: reader.string("name"),
+    labels: readLabels(reader),
     textPair,
-    tokens: readTokens(fields.inner("tokens")),
+    tokens: readTokenLayout(reader.child("tokens")),
     graph,
-    threshold: readLimit(decision, "threshold", 0),
+    threshold: readThreshold(decision, "threshold", 0),
     scopeThreshold,
-    files: readFiles(fields),
+    files: readFiles(reader),
   };
 }
 
-async function checkedDigest(bytes: Bytes, where: string): Promise<string> {
-  const start = DIGEST_HEAD.length;
-  const head = new TextDecoder().decode(bytes.subarray(0, start + DIGITS));
-  if (head.startsWith(DIGEST_HEAD)) {
+async function verifyDigest(bytes: Bytes, where: string): Promise<string> {
+  const start = DIGEST_PREFIX.length;
+  const prefix = new TextDecoder().decode(bytes.subarray(0, start + DIGEST_LENGTH));
+  if (prefix.startsWith(DIGEST_PREFIX)) {
     const unsigned = bytes.slice();
-    unsigned.fill(0x30, start, start + DIGITS);
+    unsigned.fill(0x30, start, start + DIGEST_LENGTH);
     const digest = await sha256(unsigned);
-    if (head.slice(start) === digest) return digest;
+    if (prefix.slice(start) === digest) return digest;
   }
   throw new BundleIntegrityError(
     `${where}: the digest does not match the bytes, expected them as they were built. Copy or build the bundle again.`,
   );
 }
 
-function readLabels(fields: Fields): LabelEntry[] {
-  const items = fields.items("labels");
-  if (items.length < 2) throw fields.bad("labels", `an array of ${items.length}`, "an array of at least 2 labels");
+function readLabels(reader: JsonReader): LabelEntry[] {
+  const items = reader.items("labels");
+  if (items.length < 2) throw reader.fieldError("labels", `an array of ${items.length}`, "an array of at least 2 labels");
   const labels = items.map((item) => {
-    const descriptions = item.texts("descriptions");
-    if (descriptions.length === 0) throw item.bad("descriptions", "empty", "at least one sentence");
-    return { name: item.text("name"), descriptions };
+    const descriptions = item.strings("descriptions");
+    if (descriptions.length === 0) throw item.fieldError("descriptions", "empty", "at least one sentence");
+    return { name: item.string("name"), descriptions };
   });
   if (new Set(labels.map((label) => label.name)).size !== labels.length) {
-    throw fields.bad("labels", "a list with one name twice", "distinct names");
+    throw reader.fieldError("labels", "a list with one name twice", "distinct names");
   }
   return labels;
 }
 
-function readTokens(fields: Fields): TokenLayout {
+function readTokenLayout(reader: JsonReader): TokenLayout {
   const layout = {
-    maxLengthTokens: fields.integer("max_length_tokens", 8, 2 ** 20),
-    prefixIds: fields.ids("prefix_ids"),
-    infixIds: fields.ids("infix_ids"),
-    suffixIds: fields.ids("suffix_ids"),
-    padId: fields.integer("pad_id", 0, 2 ** 31 - 1),
-    maxTextBytes: fields.integer("max_text_bytes", 1024, 2 ** 30),
-    secondTypeId: fields.integer("second_type_id", 0, 255),
+    maxLengthTokens: reader.integer("max_length_tokens", 8, 2 ** 20),
+    prefixIds: reader.ids("prefix_ids"),
+    infixIds: reader.ids("infix_ids"),
+    suffixIds: reader.ids("suffix_ids"),
+    padId: reader.integer("pad_id", 0, 2 ** 31 - 1),
+    maxTextBytes: reader.integer("max_text_bytes", 1024, 2 ** 30),
+    secondTypeId: reader.integer("second_type_id", 0, 255),
   };
   const special = layout.prefixIds.length + layout.infixIds.length + layout.suffixIds.length;
   if (special + 2 > layout.maxLengthTokens) {
-    throw fields.bad("max_length_tokens", String(layout.maxLengthTokens), `more than the ${special} special ids`);
+    throw reader.fieldError("max_length_tokens", String(layout.maxLengthTokens), `more than the ${special} special ids`);
   }
   return layout;
 }
 
-function readGraph(fields: Fields): GraphFacts {
-  const inputs = fields.texts("inputs");
+function readGraphFacts(reader: JsonReader): GraphFacts {
+  const inputs = reader.strings("inputs");
   if (!["input_ids,attention_mask", "input_ids,attention_mask,token_type_ids"].includes(inputs.join())) {
-    throw fields.bad("inputs", JSON.stringify(inputs).slice(0, 80), "input_ids, attention_mask and at most token_type_ids");
+    throw reader.fieldError("inputs", JSON.stringify(inputs).slice(0, 80), "input_ids, attention_mask and at most token_type_ids");
   }
-  const outputs = fields.texts("outputs");
+  const outputs = reader.strings("outputs");
   if (!["probs,text_vector", "probs,text_vector,scope"].includes(outputs.join())) {
-    throw fields.bad("outputs", JSON.stringify(outputs).slice(0, 80), "probs, text_vector and at most scope");
+    throw reader.fieldError("outputs", JSON.stringify(outputs).slice(0, 80), "probs, text_vector and at most scope");
   }
-  const precision = fields.text("precision");
-  if (!["fp32", "fp16", "int8"].includes(precision)) throw fields.bad("precision", describe(precision), "fp32 or fp16 or int8");
+  const precision = reader.string("precision");
+  if (!["fp32", "fp16", "int8"].includes(precision)) throw reader.fieldError("precision", describe(precision), "fp32 or fp16 or int8");
   return {
     inputs,
     outputs,
     precision,
-    opset: fields.integer("opset", 1, 1000),
-    irVersion: fields.integer("ir_version", 1, 1000),
-    minOnnxruntime: fields.text("min_onnxruntime"),
-    disabledOptimizers: fields.texts("disabled_optimizers"),
-    textVectorSize: fields.integer("text_vector_size", 1, 2 ** 24),
+    opset: reader.integer("opset", 1, 1000),
+    irVersion: reader.integer("ir_version", 1, 1000),
+    minOnnxruntime: reader.string("min_onnxruntime"),
+    disabledOptimizers: reader.strings("disabled_optimizers"),
+    textVectorSize: reader.integer("text_vector_size", 1, 2 ** 24),
   };
 }
 
-function readLimit(decision: Fields, key: string, low: number): number | null {
+function readThreshold(decision: JsonReader, key: string, low: number): number | null {
   const value = decision.optional(key) ?? null;
   if (value === null || (typeof value === "number" && value >= low && value <= 1)) return value;
-  throw decision.bad(key, describe(value), `a number from ${low} to 1 or null`);
+  throw decision.fieldError(key, describe(value), `a number from ${low} to 1 or null`);
 }
 
-// What the manifest says to people and to tools; nothing of it is kept here.
-function checkTheRest(fields: Fields): void {
-  const producer = fields.inner("producer");
-  for (const tool of fields.table("producer").keys()) producer.text(tool);
-  for (const key of ["backbone", "head", "training", "quality"]) fields.table(key);
-  if (fields.has("release")) fields.integer("release", 0, 2 ** 31 - 1);
+// Checks the fields that only people and tools read; none of them is kept.
+function checkInformationalFields(reader: JsonReader): void {
+  const producer = reader.child("producer");
+  for (const tool of reader.object("producer").keys()) producer.string(tool);
+  for (const key of ["backbone", "head", "training", "quality"]) reader.object(key);
+  if (reader.has("release")) reader.integer("release", 0, 2 ** 31 - 1);
 }
 
-function readFiles(fields: Fields): ReadonlyMap<string, FileEntry> {
-  const files = fields.inner("files");
+function readFiles(reader: JsonReader): ReadonlyMap<string, FileEntry> {
+  const files = reader.child("files");
   const expected = [...SIZE_LIMITS].filter(([name]) => name !== MANIFEST_NAME);
-  const found = [...fields.table("files").keys()].sort();
-  if (found.join("/") !== expected.map(([name]) => name).sort().join("/")) {
-    throw fields.bad("files", JSON.stringify(found).slice(0, 80), "the four other files");
+  const names = [...reader.object("files").keys()].sort();
+  if (names.join("/") !== expected.map(([name]) => name).sort().join("/")) {
+    throw reader.fieldError("files", JSON.stringify(names).slice(0, 80), "the four other files");
   }
   return new Map(
     expected.map(([name, limit]) => {
-      const file = files.inner(name);
-      const hash = file.text("sha256");
-      if (!/^[0-9a-f]{64}$/.test(hash)) throw file.bad("sha256", describe(hash), "64 lowercase hexadecimal digits");
+      const file = files.child(name);
+      const hash = file.string("sha256");
+      if (!/^[0-9a-f]{64}$/.test(hash)) throw file.fieldError("sha256", describe(hash), "64 lowercase hexadecimal digits");
       return [name, { sha256: hash, sizeBytes: file.integer("size_bytes", 0, limit) }];
     }),
   );

@@ -1,50 +1,49 @@
-// Bundles in one file, from wherever it is.
+// Where packed bundles come from: a server, memory, or a file that a person chose.
 
-import { LARGEST_ARCHIVE } from "./archive.js";
 import { BundleIntegrityError } from "../errors.js";
-import { fetched, type OnPart, tooLarge } from "./fetching.js";
+import { MAX_ARCHIVE_BYTES } from "./archive.js";
+import { fetchFile, type OnPart, tooLargeError } from "./fetching.js";
 import type { Bytes } from "./sha256.js";
 
 /** A bundle in one file, as `crosstune-export pack` writes it. */
 export interface PackedBundle {
-  /** What to call it in messages. */
-  readonly place: string;
-  /** The whole file. `fresh` asks for bytes that no cache kept. Throws BundleError. */
-  whole(fresh: boolean, received: OnPart): Promise<Bytes>;
+  /** The name of the file in messages. */
+  readonly where: string;
+  /** Reads the whole file. Throws BundleError. */
+  readArchive(bypassCache: boolean, onPart: OnPart): Promise<Bytes>;
 }
-
-const EXPECTED = "a packed bundle. Check the address.";
 
 /** A packed bundle on a server. */
 export function packedAt(address: URL): PackedBundle {
+  const expected = "a packed bundle. Check the address.";
   return {
-    place: address.href,
-    whole: (fresh, received) => fetched(address.href, EXPECTED, LARGEST_ARCHIVE, fresh, received),
+    where: address.href,
+    readArchive: (bypassCache, onPart) => fetchFile(address.href, { expected, maxBytes: MAX_ARCHIVE_BYTES, bypassCache, onPart }),
   };
 }
 
 /** A packed bundle in memory. */
 export function packedBytes(bytes: Bytes): PackedBundle {
   return {
-    place: "bundle",
-    async whole(_fresh, received) {
-      received(bytes.length, bytes.length);
+    where: "bundle",
+    async readArchive(_bypassCache, onPart) {
+      onPart(bytes.length, bytes.length);
       return bytes;
     },
   };
 }
 
-/** A packed bundle that a person chose or dropped, or any other blob. */
+/** A packed bundle in a blob, such as a file that a person chose or dropped. */
 export function packedBlob(blob: Blob): PackedBundle {
-  const place = "name" in blob && typeof blob.name === "string" ? blob.name : "bundle";
+  const where = "name" in blob && typeof blob.name === "string" ? blob.name : "bundle";
   return {
-    place,
-    async whole(_fresh, received) {
-      if (blob.size > LARGEST_ARCHIVE) throw tooLarge(place, `${blob.size} bytes`, LARGEST_ARCHIVE);
+    where,
+    async readArchive(_bypassCache, onPart) {
+      if (blob.size > MAX_ARCHIVE_BYTES) throw tooLargeError(where, `${blob.size} bytes`, MAX_ARCHIVE_BYTES);
       const buffer = await blob.arrayBuffer().catch((error: unknown) => {
-        throw new BundleIntegrityError(`${place}: cannot be read (${String(error)}). Choose the bundle again.`, { cause: error });
+        throw new BundleIntegrityError(`${where}: cannot be read (${String(error)}). Choose the bundle again.`, { cause: error });
       });
-      received(buffer.byteLength, buffer.byteLength);
+      onPart(buffer.byteLength, buffer.byteLength);
       return new Uint8Array(buffer);
     },
   };

@@ -1,13 +1,13 @@
 import { PlatformError } from "../errors.js";
 
-/** Bytes that no other thread shares. */
+/** Bytes in memory that is not shared between threads. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** SHA-256 by WebCrypto, as 64 lowercase hex digits. Throws PlatformError where the page may not use it. */
+/** SHA-256 by WebCrypto, as 64 lowercase hex digits. Throws PlatformError when WebCrypto is not available. */
 export async function sha256(bytes: Bytes): Promise<string> {
   if (globalThis.crypto?.subtle === undefined) {
     throw new PlatformError(
-      "WebCrypto: not there, expected for the hashes of the bundle: browsers have it on https and localhost only. " +
+      "WebCrypto: not available, expected for the hashes of the bundle. Browsers offer it only on https and on localhost. " +
         "Serve the page over https, or open it on the machine that serves it.",
     );
   }

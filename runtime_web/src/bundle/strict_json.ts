@@ -1,13 +1,13 @@
-// JSON without duplicate keys, without numbers that are not finite, and without absurd depth. Objects become maps, so that a
-// label called __proto__ is a label like any other.
+// Strict JSON: no duplicate keys, only finite numbers, at most 64 levels. Objects become maps, so that a label may be called
+// __proto__.
 
 export type Json = null | boolean | number | string | readonly Json[] | ReadonlyMap<string, Json>;
 
-/** Why bytes are not such JSON; callers say where they come from. */
+/** Says why bytes are not strict JSON. Callers add the name of the file. */
 export class JsonError extends Error {}
 
-const DEEPEST = 64;
-// Of a string the opening quote: a long one would be too much for an expression.
+const MAX_DEPTH = 64;
+// Matches only the opening quote of a string, because long strings overflow the regular expression engine.
 const TOKEN =
   /[ \t\n\r]*(?:([[\]{}:,])|(")|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(true|false|null)|($))/y;
 
@@ -22,7 +22,7 @@ export function parseJson(bytes: Uint8Array): Json {
   return new Parser(text).document();
 }
 
-/** A value as JSON text, at most 80 characters of it, for messages. */
+/** A value for messages: as JSON, at most 80 characters, or its kind. */
 export function describe(value: Json): string {
   if (value instanceof Map) return "an object";
   if (Array.isArray(value)) return `an array of ${value.length}`;
@@ -39,75 +39,75 @@ class Parser {
   }
 
   document(): Json {
-    const value = this.any(0);
-    if (this.punctuation !== "") throw this.misplaced();
+    const value = this.readValue(0);
+    if (this.punctuation !== "") throw this.syntaxError();
     return value;
   }
 
-  // Reads one token: into `punctuation` ("" at the end), or a whole string, number or word into `value`.
+  // Reads the next token into `punctuation` ("" at the end of the text) or `value` (a string, a number, true, false or null).
   private next(): void {
-    const found = this.token.exec(this.text);
-    if (found === null) throw this.misplaced();
-    const [, punctuation, quote, number, word, end] = found;
+    const match = this.token.exec(this.text);
+    if (match === null) throw this.syntaxError();
+    const [, punctuation, quote, number, keyword, end] = match;
     this.punctuation = punctuation ?? end;
     this.value = undefined;
     if (this.punctuation !== undefined) return;
-    this.value = quote === undefined ? (JSON.parse((number ?? word)!) as Json) : this.string(this.token.lastIndex - 1);
+    this.value = quote === undefined ? (JSON.parse((number ?? keyword)!) as Json) : this.readString(this.token.lastIndex - 1);
     if (number !== undefined && !Number.isFinite(this.value)) throw new JsonError(`number ${number.slice(0, 40)}`);
   }
 
-  // The string whose opening quote stands at `start`.
-  private string(start: number): string {
+  // Reads the string whose opening quote is at `start`.
+  private readString(start: number): string {
     let end = start;
     for (let escaped = true; escaped; ) {
       end = this.text.indexOf('"', end + 1);
-      if (end < 0) throw this.misplaced();
-      let slashes = 0;
-      while (this.text[end - 1 - slashes] === "\\") slashes += 1;
-      escaped = slashes % 2 === 1;
+      if (end < 0) throw this.syntaxError();
+      let backslashes = 0;
+      while (this.text[end - 1 - backslashes] === "\\") backslashes += 1;
+      escaped = backslashes % 2 === 1;
     }
     this.token.lastIndex = end + 1;
     let value: string;
     try {
       value = JSON.parse(this.text.slice(start, end + 1)) as string;
     } catch {
-      throw this.misplaced();
+      throw this.syntaxError();
     }
-    if (!value.isWellFormed()) throw new JsonError("half a surrogate pair");
+    if (!value.isWellFormed()) throw new JsonError("unpaired surrogate");
     return value;
   }
 
-  private any(depth: number): Json {
+  private readValue(depth: number): Json {
     if (this.value !== undefined) {
       const value = this.value;
       this.next();
       return value;
     }
-    if (depth === DEEPEST && (this.punctuation === "[" || this.punctuation === "{")) throw new JsonError(`deeper than ${DEEPEST}`);
-    if (this.accept("[")) return this.array(depth);
-    if (this.accept("{")) return this.object(depth);
-    throw this.misplaced();
+    if (depth === MAX_DEPTH && (this.punctuation === "[" || this.punctuation === "{")) throw new JsonError(`nested deeper than ${MAX_DEPTH} levels`);
+    if (this.accept("[")) return this.readArray(depth);
+    if (this.accept("{")) return this.readObject(depth);
+    throw this.syntaxError();
   }
 
-  private array(depth: number): Json[] {
+  private readArray(depth: number): Json[] {
     const items: Json[] = [];
     if (this.accept("]")) return items;
-    do items.push(this.any(depth + 1));
+    do items.push(this.readValue(depth + 1));
     while (this.accept(","));
     this.expect("]");
     return items;
   }
 
-  private object(depth: number): Map<string, Json> {
+  private readObject(depth: number): Map<string, Json> {
     const entries = new Map<string, Json>();
     if (this.accept("}")) return entries;
     do {
       const key = this.value;
-      if (typeof key !== "string") throw this.misplaced();
+      if (typeof key !== "string") throw this.syntaxError();
       if (entries.has(key)) throw new JsonError(`key ${describe(key)} twice`);
       this.next();
       this.expect(":");
-      entries.set(key, this.any(depth + 1));
+      entries.set(key, this.readValue(depth + 1));
     } while (this.accept(","));
     this.expect("}");
     return entries;
@@ -120,10 +120,10 @@ class Parser {
   }
 
   private expect(punctuation: string): void {
-    if (!this.accept(punctuation)) throw this.misplaced();
+    if (!this.accept(punctuation)) throw this.syntaxError();
   }
 
-  private misplaced(): JsonError {
-    return new JsonError("not JSON");
+  private syntaxError(): JsonError {
+    return new JsonError("syntax error");
   }
 }

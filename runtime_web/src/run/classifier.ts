@@ -1,30 +1,31 @@
 import { type BundleFiles, type BundleFolder, bundleOf, folderAt, type OnProgress, readBundle } from "../bundle/bundle_files.js";
-import { BundleContentError, DataError, ConfigError } from "../errors.js";
-import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "../bundle/manifest.js";
 import { packedAt, packedBlob, type PackedBundle, packedBytes } from "../bundle/packed_bundle.js";
-import { checkThreshold, decide, type Prediction } from "./prediction.js";
-import { readSelftest, type SelfTestReport } from "./selftest.js";
-import { GraphSession } from "./session.js";
-import { RowMaker, type Text, type TokenRow } from "../tokenize/token_row.js";
+import { readSelftest, type SelfTestReport } from "../bundle/selftest.js";
+import { BundleContentError, ConfigError, DataError } from "../errors.js";
+import type { Text } from "../text.js";
+import { RowMaker, type TokenRow } from "../tokenize/token_row.js";
 import { readTokenizer } from "../tokenize/wordpiece.js";
+import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
+import { checkThreshold, decide, type Prediction } from "./prediction.js";
+import { GraphSession } from "./session.js";
 
 export interface LoadOptions {
-  /** Is told how much of the bundle has been read. */
+  /** Called while the bundle is read. */
   readonly onProgress?: OnProgress;
 }
 
 export interface ClassifyOptions {
-  /** Probability below which no label is given; the bundle's own rule when left out. */
+  /** Probability below which a text gets no label. Default: the bundle's threshold. */
   readonly threshold?: number;
 }
 
 export interface ExplainOptions extends ClassifyOptions {
-  /** Ends the work early; `explain` then throws the signal's reason. */
+  /** Stops the work early; `explain` then throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** Labels texts with a bundle; made by `load`. */
+/** Classifies texts with a bundle. Use `load` to create one. */
 export class Classifier {
   private constructor(
     private readonly files: Pick<BundleFiles, "manifest" | "selftest" | "where">,
@@ -32,7 +33,7 @@ export class Classifier {
     private readonly session: GraphSession,
   ) {}
 
-  /** Reads a bundle of any kind, checks every byte of it, and makes it ready. Throws BundleError or PlatformError. */
+  /** Reads a bundle, checks every byte of it and loads its graph. Throws BundleError or PlatformError. */
   static async open(source: BundleFolder | PackedBundle, options: LoadOptions = {}): Promise<Classifier> {
     const { where, manifest, selftest, tokenizer, model } = await readBundle(source, options.onProgress);
     const rows = new RowMaker(readTokenizer(tokenizer, where(TOKENIZER_NAME)), manifest.tokens, manifest.textPair);
@@ -46,20 +47,20 @@ export class Classifier {
     return new Classifier({ where, manifest, selftest }, rows, session);
   }
 
-  /** Label names, in the order of probabilities. */
+  /** The names of the labels, in the order of the probabilities. */
   get labels(): readonly string[] {
     return this.manifest.labels.map((label) => label.name);
   }
 
-  /** What the bundle says of itself. */
+  /** The description of the bundle. */
   get manifest(): Manifest {
     return this.files.manifest;
   }
 
   /**
-   * Labels texts, one run of the graph each, so that no answer depends on its neighbours.
+   * Classifies texts. Runs the graph once for each text, so no answer depends on the other texts.
    *
-   * Throws DataError where an item is not a text, or a pair of texts where the bundle classifies pairs.
+   * Throws DataError when an item is not a text, or not a pair of texts if the bundle classifies pairs.
    */
   async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
     const rule = {
@@ -67,17 +68,17 @@ export class Classifier {
       threshold: checkThreshold(options.threshold ?? this.manifest.threshold),
       scopeThreshold: this.manifest.scopeThreshold,
     };
-    const answers: Prediction[] = [];
+    const predictions: Prediction[] = [];
     for (const [index, row] of this.tokenize(texts).entries()) {
       const { probs, scope } = await this.session.run(row);
-      answers.push(decide(rule, probs, scope, row.truncated, index));
+      predictions.push(decide(rule, probs, scope, row.truncated, index));
     }
-    return answers;
+    return predictions;
   }
 
   /**
-   * Labels one text and says which of its words speak for which label. Each word is left out once, so a text of W words costs
-   * W + 1 runs of the graph.
+   * Classifies one text and computes the evidence of each word for each label. Leaves out one word at a time, so a text of W words
+   * costs W + 1 runs of the graph.
    *
    * Throws DataError as `classify` does.
    */
@@ -86,7 +87,7 @@ export class Classifier {
     const row = this.rows.row(text, 0);
     const words: WordEvidence[] = [];
     for (const word of this.rows.words(text)) {
-      await otherTasks();
+      await yieldToEventLoop();
       options.signal?.throwIfAborted();
       const { probs } = await this.session.run(without(row, word.tokens));
       words.push({ ...word, evidence: evidence(prediction!.probs, probs) });
@@ -94,55 +95,57 @@ export class Classifier {
     return { prediction: prediction!, words };
   }
 
-  /** The ids that the graph sees for each text. Throws DataError. */
+  /** The token ids of each text, as the graph gets them. Throws DataError. */
   tokenize(texts: readonly Text[]): TokenRow[] {
     if (!Array.isArray(texts)) throw new DataError(`texts: found a ${typeof texts}, expected an array of texts.`);
     return texts.map((text, index) => this.rows.row(text, index));
   }
 
-  /** Runs the bundle's own samples on this machine. Throws BundleContentError where they cannot be read. */
+  /** Runs the bundle's self-test on this machine. Throws BundleContentError when its samples cannot be read. */
   async selftest(): Promise<SelfTestReport> {
     const { tolerance, samples } = readSelftest(this.files.selftest, this.files.where(SELFTEST_NAME));
     let wrongIds = 0;
     let maxDifference = 0;
     for (const sample of samples) {
-      await otherTasks();
+      await yieldToEventLoop();
       const row = this.rows.row(sample.text, 0);
-      const same = row.ids.join() === sample.inputIds.join() && row.truncated === sample.truncated;
-      if (!same) wrongIds += 1;
+      if (row.ids.join() !== sample.inputIds.join() || row.truncated !== sample.truncated) wrongIds += 1;
       const { probs } = await this.session.run(row);
       const differences = Array.from(probs, (prob, i) => Math.abs(prob - Math.fround(sample.probs[i] ?? NaN)));
-      const worst = probs.length === sample.probs.length ? Math.max(...differences) : NaN;
-      maxDifference = Number.isFinite(worst) ? Math.max(maxDifference, worst) : Infinity;
+      const largest = probs.length === sample.probs.length ? Math.max(...differences) : NaN;
+      maxDifference = Number.isFinite(largest) ? Math.max(maxDifference, largest) : Infinity;
     }
     return { samples: samples.length, wrongIds, maxDifference, tolerance, passed: wrongIds === 0 && maxDifference <= tolerance };
   }
 
-  /** Frees the memory of the graph; the classifier cannot be used after it. */
+  /** Frees the memory of the graph. The classifier cannot be used afterwards. */
   async close(): Promise<void> {
     await this.session.release();
   }
 }
 
-/** Where a bundle is: an address, the files that a person chose or dropped, or a packed bundle in memory. */
+/** Where a bundle is: an address, files that a person chose or dropped, or a packed bundle in memory. */
 export type Source = string | URL | readonly File[] | Blob | ArrayBuffer | Uint8Array;
 
 /**
- * Loads a bundle: from the address of its folder, or of its packed form where the path ends in `.zip`; from its five files or the
- * packed one, as a person chose or dropped them; from the bytes of the packed form.
+ * Loads a bundle. `source` is one of:
+ *
+ * - the address of a bundle folder, or of a packed bundle, whose path must end in `.zip`;
+ * - the files that a person chose or dropped: the five files of a bundle, or the packed bundle alone;
+ * - the bytes of a packed bundle.
  *
  *     const classifier = await load("/support.bundle/");
  *     const [answer] = await classifier.classify(["my thermostat is stuck on the logo"]);
  *
- * Throws BundleError where the bundle is refused (the message says which file and why), PlatformError where the browser lacks
- * what is needed, ConfigError where `source` is none of these.
+ * Throws BundleError when the bundle cannot be used (the message names the file and the reason), PlatformError when the browser
+ * lacks a required feature, ConfigError when `source` is not an address.
  */
 export async function load(source: Source, options: LoadOptions = {}): Promise<Classifier> {
   return Classifier.open(bundleAt(source), options);
 }
 
-// Lets timers and messages have their turn, and with them whoever asks or aborts: the promises of onnxruntime never do.
-function otherTasks(): Promise<void> {
+// Lets timers and messages run between two runs of the graph. The promises of onnxruntime-web alone would block them.
+function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = (): void => {
@@ -156,13 +159,13 @@ function otherTasks(): Promise<void> {
 function bundleAt(source: Source): BundleFolder | PackedBundle {
   if (Array.isArray(source)) return bundleOf(source);
   if (source instanceof Blob) return packedBlob(source);
-  if (source instanceof ArrayBuffer) return packedBytes(new Uint8Array(source.slice(0))); // a copy, which nobody changes
+  if (source instanceof ArrayBuffer) return packedBytes(new Uint8Array(source.slice(0))); // a copy, because the caller may change it
   if (source instanceof Uint8Array) return packedBytes(source.slice());
-  const address = addressOf(source as string | URL);
+  const address = parseAddress(source as string | URL);
   return address.pathname.endsWith(".zip") ? packedAt(address) : folderAt(address);
 }
 
-function addressOf(source: string | URL): URL {
+function parseAddress(source: string | URL): URL {
   const base = (globalThis as { location?: Location }).location?.href;
   if (!URL.canParse(String(source), base)) {
     throw new ConfigError(`source: found ${JSON.stringify(String(source))}, expected the address of a bundle.`);

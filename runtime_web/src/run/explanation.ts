@@ -1,41 +1,41 @@
-// Which words of a text speak for which label: what the log-odds of each label lose when a word is left out.
+// Explains an answer: how much the log-odds of each label drop when a word is left out.
 
-import type { Prediction } from "./prediction.js";
 import type { TokenRow, Word } from "../tokenize/token_row.js";
+import type { Prediction } from "./prediction.js";
 
-/** What one word says. */
+/** A word and its evidence for each label. */
 export interface WordEvidence extends Word {
   /**
-   * What the log-odds `log(p / (1 - p))` of each label lose without the word, in the order of the labels: above 0 the word speaks
-   * for the label, below 0 against it.
+   * By how much the log-odds `log(p / (1 - p))` of each label drop without the word, in the order of the labels. A positive value
+   * is evidence for the label, a negative value evidence against it.
    */
   readonly evidence: Float32Array;
 }
 
-/** An answer and its reasons. */
+/** An answer and the evidence of each word. */
 export interface Explanation {
   readonly prediction: Prediction;
-  /** In the order of the text; words that were cut off are not among them. */
+  /** In the order of the text, without the words that were truncated. */
   readonly words: readonly WordEvidence[];
 }
 
-/** A row with the tokens of a word left out. */
+/** A row without the tokens of a word. */
 export function without(row: TokenRow, [first, stop]: Word["tokens"]): TokenRow {
-  const rest = (values: readonly number[]): number[] => [...values.slice(0, first), ...values.slice(stop)];
-  return { ...row, ids: rest(row.ids), typeIds: rest(row.typeIds) };
+  const remaining = (values: readonly number[]): number[] => [...values.slice(0, first), ...values.slice(stop)];
+  return { ...row, ids: remaining(row.ids), typeIds: remaining(row.typeIds) };
 }
 
-/** What each label's log-odds lose from one row of probabilities to another. */
-export function evidence(whole: Float32Array, left: Float32Array): Float32Array {
-  const [before, after] = [logOdds(whole), logOdds(left)];
-  return Float32Array.from(before, (value, column) => value - after[column]!);
+/** By how much the log-odds of each label drop from `probs` to `probsWithout`. */
+export function evidence(probs: Float32Array, probsWithout: Float32Array): Float32Array {
+  const after = logOdds(probsWithout);
+  return Float32Array.from(logOdds(probs), (before, column) => before - after[column]!);
 }
 
-/** `log p - log of the sum of the others`: exact also where p is 1 in float32. */
+/** The log-odds of each label, as `log p - log(sum of the other probabilities)`, which is exact even when p is 1 in float32. */
 export function logOdds(probs: Float32Array): number[] {
-  const wide = Array.from(probs, (prob) => Math.max(prob, 1e-38));
-  return wide.map((prob, column) => {
-    const others = wide.reduce((sum, other, index) => (index === column ? sum : sum + other), 0);
+  const positive = Array.from(probs, (prob) => Math.max(prob, 1e-38));
+  return positive.map((prob, column) => {
+    const others = positive.reduce((sum, other, index) => (index === column ? sum : sum + other), 0);
     return Math.log(prob) - Math.log(others);
   });
 }

@@ -1,35 +1,35 @@
 import { DataError } from "../errors.js";
 
-/** What a classifier says of one text. */
+/** The answer for one text. */
 export interface Prediction {
-  /** The most probable label; null when its probability, or the scope of the text, is below its threshold. */
+  /** The most probable label; null when `prob` or `scope` is below its threshold. */
   readonly label: string | null;
-  /** Its probability, in [0, 1]; that of the most probable label also when `label` is null. */
+  /** The probability of the most probable label, even when `label` is null; in [0, 1]. */
   readonly prob: number;
-  /** Probabilities of all labels, in the order of the classifier's labels. */
+  /** The probabilities of all labels, in the order of the classifier's labels. */
   readonly probs: Float32Array;
-  /** Whether the text was longer than the backbone reads. */
+  /** Whether the text was too long and was truncated. */
   readonly truncated: boolean;
-  /** How near the text is to the nearest label, a cosine in [-1, 1]; null where the bundle does not say. */
+  /** The cosine similarity to the nearest label, in [-1, 1]; null when the bundle does not have it. */
   readonly scope: number | null;
 }
 
-/** The rule that makes an answer of probabilities. */
+/** How probabilities become an answer. */
 export interface DecisionRule {
   readonly labels: readonly string[];
-  /** Probability below which no label is given, or null. */
+  /** Probability below which a text gets no label; null: no threshold. */
   readonly threshold: number | null;
-  /** Scope below which no label is given, or null. */
+  /** Similarity below which a text gets no label; null: no threshold. */
   readonly scopeThreshold: number | null;
 }
 
-/** Returns a threshold that is null or in [0, 1]. Throws DataError. */
+/** Returns the threshold, which must be null or in [0, 1]. Throws DataError. */
 export function checkThreshold(threshold: number | null): number | null {
   if (threshold === null || (threshold >= 0 && threshold <= 1)) return threshold;
   throw new DataError(`threshold: found ${threshold}, expected a probability from 0 to 1.`);
 }
 
-/** Turns one row of probabilities into an answer; the first of equal labels wins. Throws DataError. */
+/** Turns the probabilities of one text into an answer. The first of several equal labels wins. Throws DataError. */
 export function decide(
   rule: DecisionRule,
   probs: Float32Array,
@@ -43,7 +43,7 @@ export function decide(
   let best = 0;
   for (let i = 1; i < probs.length; i += 1) if (probs[i]! > probs[best]!) best = i;
   const prob = probs[best]!;
-  const unsure = rule.threshold !== null && prob < rule.threshold;
-  const outside = rule.scopeThreshold !== null && scope !== null && scope < rule.scopeThreshold;
-  return { label: unsure || outside ? null : rule.labels[best]!, prob, probs, truncated, scope };
+  const belowThreshold = rule.threshold !== null && prob < rule.threshold;
+  const belowScopeThreshold = rule.scopeThreshold !== null && scope !== null && scope < rule.scopeThreshold;
+  return { label: belowThreshold || belowScopeThreshold ? null : rule.labels[best]!, prob, probs, truncated, scope };
 }

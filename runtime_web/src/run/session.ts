@@ -1,45 +1,45 @@
-// The one place that knows onnxruntime-web.
+// An onnxruntime-web session: loads a graph and runs it. No other file imports onnxruntime-web.
 
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
-import { BundleContentError, BundleVersionError, PlatformError } from "../errors.js";
-import { checkGraph } from "../guard/graph_check.js";
 import type { GraphFacts, Manifest } from "../bundle/manifest.js";
 import type { Bytes } from "../bundle/sha256.js";
+import { BundleContentError, BundleVersionError, PlatformError } from "../errors.js";
+import { checkGraph } from "../guard/graph_check.js";
 import type { TokenRow } from "../tokenize/token_row.js";
 
-/** What the graph says of one text. */
-export interface GraphAnswer {
+/** The outputs of the graph for one text. */
+export interface GraphOutput {
   readonly probs: Float32Array;
   readonly scope: number | null;
 }
 
-// A module of one function with a SIMD instruction: no runtime without SIMD is shipped.
-const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+// A WebAssembly module with one SIMD instruction. onnxruntime-web needs SIMD, so its support is tested with this module.
+const SIMD_MODULE = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 
-let last: Promise<unknown> = Promise.resolve();
+let lastCall: Promise<unknown> = Promise.resolve();
 
-// onnxruntime's one WebAssembly module serves all sessions, and is not made for calls that overlap.
-function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  const result = last.then(work);
-  last = result.catch(() => {});
+// Runs calls one after the other, because all sessions share one WebAssembly module that does not support overlapping calls.
+function oneAtATime<T>(call: () => Promise<T>): Promise<T> {
+  const result = lastCall.then(call);
+  lastCall = result.catch(() => {});
   return result;
 }
 
-/** A loaded graph: one row of ids in, probabilities out. */
+/** A loaded graph. */
 export class GraphSession {
   private constructor(
     private readonly inner: InferenceSession,
     private readonly facts: GraphFacts,
     private readonly labelCount: number,
-    /** Every id of a row must be below. */
+    /** Every token id must be smaller. */
     readonly vocabularySize: number,
   ) {}
 
-  /** Builds a session from the bytes of a graph. Throws BundleError or PlatformError. */
+  /** Loads a graph from its bytes. Throws BundleError or PlatformError. */
   static async open(model: Bytes, manifest: Manifest, where: string): Promise<GraphSession> {
     const facts = manifest.graph;
-    if (!WebAssembly.validate(new Uint8Array(SIMD))) {
-      throw new PlatformError("WebAssembly: no SIMD here, expected for onnxruntime. Use a browser of 2023 or newer.");
+    if (!WebAssembly.validate(new Uint8Array(SIMD_MODULE))) {
+      throw new PlatformError("WebAssembly: no SIMD, expected for onnxruntime. Use a browser from 2023 or newer.");
     }
     const version = env.versions.web ?? "0";
     if (isOlder(version, facts.minOnnxruntime)) {
@@ -48,13 +48,13 @@ export class GraphSession {
       );
     }
     const vocabularySize = checkGraph(model, facts, where);
-    env.wasm.numThreads = 1; // best for one short text, and needs no isolated page
-    env.logLevel = "fatal"; // what onnxruntime has to say comes as an exception
+    env.wasm.numThreads = 1; // fastest for short texts, and works on pages that are not cross-origin isolated
+    env.logLevel = "fatal"; // errors arrive as exceptions
     const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
     if (facts.disabledOptimizers.length > 0) {
       options.extra = { optimization: { disable_specified_optimizers: facts.disabledOptimizers.join(";") } };
     }
-    const inner = await inTurn(() => InferenceSession.create(model, options)).catch((error: unknown) => {
+    const inner = await oneAtATime(() => InferenceSession.create(model, options)).catch((error: unknown) => {
       throw new BundleContentError(`${where}: onnxruntime refuses the graph (${oneLine(error)}). Build the bundle again.`, {
         cause: error,
       });
@@ -68,8 +68,8 @@ export class GraphSession {
     return new GraphSession(inner, facts, manifest.labels.length, vocabularySize);
   }
 
-  /** Runs the graph on one row. Throws BundleContentError where onnxruntime fails. */
-  async run(row: TokenRow): Promise<GraphAnswer> {
+  /** Runs the graph on one row. Throws BundleContentError when onnxruntime fails. */
+  async run(row: TokenRow): Promise<GraphOutput> {
     const shape = [1, row.ids.length];
     const tensor = (values: readonly number[]) => new Tensor("int64", BigInt64Array.from(values, BigInt), shape);
     const feeds: Record<string, Tensor> = {
@@ -79,34 +79,32 @@ export class GraphSession {
     if (this.facts.inputs.includes("token_type_ids")) feeds.token_type_ids = tensor(row.typeIds);
     const hasScope = this.facts.outputs.includes("scope");
     const fetches = hasScope ? ["probs", "scope"] : ["probs"];
-    const found = await inTurn(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
+    const outputs = await oneAtATime(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
       throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
     });
-    const probs = (found.probs!.data as Float32Array).slice();
+    const probs = (outputs.probs!.data as Float32Array).slice();
     if (probs.length !== this.labelCount) {
       throw new BundleContentError(`the graph gives ${probs.length} probs, expected ${this.labelCount}. Build the bundle again.`);
     }
-    return {
-      probs,
-      scope: hasScope ? (found.scope!.data as Float32Array)[0]! : null,
-    };
+    return { probs, scope: hasScope ? (outputs.scope!.data as Float32Array)[0]! : null };
   }
 
   /** Frees the memory of the graph. */
   async release(): Promise<void> {
-    await inTurn(() => this.inner.release());
+    await oneAtATime(() => this.inner.release());
   }
 }
 
 function checkSignature(inner: InferenceSession, manifest: Manifest, where: string): void {
   const { inputs, outputs } = manifest.graph;
-  const takes = inputs.map((name) => `${name} int64 rank 2`).join(", ");
-  const found = inner.inputMetadata.map(described).join(", ");
-  const wanted = outputs.map((name) => `${name} float32 rank ${name === "scope" ? 1 : 2}`).join(", ");
-  const given = inner.outputMetadata.map(described).join(", ");
-  if (found !== takes || given !== wanted) {
+  const expectedInputs = inputs.map((name) => `${name} int64 rank 2`).join(", ");
+  const expectedOutputs = outputs.map((name) => `${name} float32 rank ${name === "scope" ? 1 : 2}`).join(", ");
+  const actualInputs = inner.inputMetadata.map(describe).join(", ");
+  const actualOutputs = inner.outputMetadata.map(describe).join(", ");
+  if (actualInputs !== expectedInputs || actualOutputs !== expectedOutputs) {
     throw new BundleContentError(
-      `${where}: the graph takes ${found} and gives ${given}, expected ${takes} and ${wanted}. Build the bundle again.`,
+      `${where}: the graph takes ${actualInputs} and gives ${actualOutputs}, expected ${expectedInputs} and ${expectedOutputs}. ` +
+        "Build the bundle again.",
     );
   }
   const [probs, vector] = inner.outputMetadata.map((value) => (value.isTensor ? value.shape[1] : undefined));
@@ -120,13 +118,13 @@ function checkSignature(inner: InferenceSession, manifest: Manifest, where: stri
   }
 }
 
-function described(value: InferenceSession.ValueMetadata): string {
+function describe(value: InferenceSession.ValueMetadata): string {
   return value.isTensor ? `${value.name} ${value.type} rank ${value.shape.length}` : `${value.name} of another type`;
 }
 
-function isOlder(found: string, wanted: string): boolean {
-  const parts = (version: string) => version.split(".").map((part) => parseInt(part, 10) || 0);
-  const [a, b] = [parts(found), parts(wanted)];
+function isOlder(version: string, minimum: string): boolean {
+  const parts = (text: string) => text.split(".").map((part) => parseInt(part, 10) || 0);
+  const [a, b] = [parts(version), parts(minimum)];
   for (let i = 0; i < 3; i += 1) if ((a[i] ?? 0) !== (b[i] ?? 0)) return (a[i] ?? 0) < (b[i] ?? 0);
   return false;
 }

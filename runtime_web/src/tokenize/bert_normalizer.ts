@@ -1,11 +1,11 @@
-// What BERT does to characters before it looks for words: cleaning, Chinese, accents, lower case.
+// BERT's text normalization, before the text is split into words: cleaning, Chinese characters, accents, lower case.
 
+import type { JsonReader } from "../bundle/json_reader.js";
 import * as characters from "./characters.js";
-import type { Fields } from "../bundle/fields.js";
 
-const BLANK = 0x20;
+const SPACE_CODE = 0x20;
 
-/** The steps that are on, in the order in which they happen. */
+/** Which steps are enabled, in the order in which they run. */
 export interface NormalizerSteps {
   readonly cleanText: boolean;
   readonly handleChineseChars: boolean;
@@ -14,64 +14,64 @@ export interface NormalizerSteps {
 }
 
 /** Reads the `normalizer` of a `tokenizer.json`. Throws BundleContentError. */
-export function readNormalizer(fields: Fields): NormalizerSteps {
-  const lowercase = fields.boolean("lowercase");
+export function readNormalizer(reader: JsonReader): NormalizerSteps {
+  const lowercase = reader.boolean("lowercase");
   return {
-    cleanText: fields.boolean("clean_text"),
-    handleChineseChars: fields.boolean("handle_chinese_chars"),
-    stripAccents: fields.optional("strip_accents") === undefined ? lowercase : fields.boolean("strip_accents"), // as in BERT
+    cleanText: reader.boolean("clean_text"),
+    handleChineseChars: reader.boolean("handle_chinese_chars"),
+    stripAccents: reader.optional("strip_accents") === undefined ? lowercase : reader.boolean("strip_accents"), // BERT's default
     lowercase,
   };
 }
 
-/** Normalizes a text a code point at a time; `sink` is called with each code point that comes out, and with what it comes from. */
+/** Normalizes a text one code point at a time. Calls `sink` for each code point of the result, with the index that it comes from. */
 export class BertNormalizer {
-  private waiting: { code: number; from: number; rank: number }[] = []; // marks whose order is not known yet
+  private marks: { code: number; from: number; rank: number }[] = []; // to be sorted before the next character that is no mark
 
   constructor(
     private readonly steps: NormalizerSteps,
     private readonly sink: (code: number, from: number) => void,
   ) {}
 
-  /** Takes the code point that stands at `from`. */
-  put(given: number, from: number): void {
-    let code = given;
+  /** Adds the code point that begins at index `from` of the text. */
+  add(codePoint: number, from: number): void {
+    let code = codePoint;
     let properties = characters.propertiesOf(code);
     if (this.steps.cleanText) {
       if (properties & characters.REMOVED) return;
-      if (properties & characters.SPACE) properties = characters.propertiesOf((code = BLANK));
+      if (properties & characters.SPACE) properties = characters.propertiesOf((code = SPACE_CODE));
     }
-    const chinese = this.steps.handleChineseChars && properties & characters.CHINESE;
-    if (chinese) this.strip(BLANK, from);
+    const isChinese = this.steps.handleChineseChars && properties & characters.CHINESE;
+    if (isChinese) this.stripAccent(SPACE_CODE, from);
     if (this.steps.stripAccents && properties & characters.DECOMPOSES) {
-      for (const part of characters.decompositionOf(code)) this.strip(part, from);
+      for (const part of characters.decompositionOf(code)) this.stripAccent(part, from);
     } else {
-      this.strip(code, from);
+      this.stripAccent(code, from);
     }
-    if (chinese) this.strip(BLANK, from);
+    if (isChinese) this.stripAccent(SPACE_CODE, from);
   }
 
-  /** To be called once, after the last code point. */
-  finish(): void {
-    if (this.waiting.length === 0) return;
-    this.waiting.sort((a, b) => a.rank - b.rank); // stable
-    for (const mark of this.waiting) this.lower(mark.code, mark.from);
-    this.waiting = [];
+  /** Emits the marks whose order was still open. Call it after the last code point. */
+  flushMarks(): void {
+    if (this.marks.length === 0) return;
+    this.marks.sort((a, b) => a.rank - b.rank);
+    for (const mark of this.marks) this.toLowerCase(mark.code, mark.from);
+    this.marks = [];
   }
 
-  private strip(code: number, from: number): void {
-    if (!this.steps.stripAccents) return this.lower(code, from);
+  private stripAccent(code: number, from: number): void {
+    if (!this.steps.stripAccents) return this.toLowerCase(code, from);
     const properties = characters.propertiesOf(code);
     const stripped = properties & characters.STRIPPED;
     if (properties & characters.MARK) {
-      if (!stripped) this.waiting.push({ code, from, rank: characters.rankOf(code) });
+      if (!stripped) this.marks.push({ code, from, rank: characters.rankOf(code) });
       return;
     }
-    this.finish();
-    if (!stripped) this.lower(code, from);
+    this.flushMarks();
+    if (!stripped) this.toLowerCase(code, from);
   }
 
-  private lower(code: number, from: number): void {
+  private toLowerCase(code: number, from: number): void {
     if (this.steps.lowercase && characters.propertiesOf(code) & characters.LOWERS) {
       for (const part of characters.lowerOf(code)) this.sink(part, from);
     } else {

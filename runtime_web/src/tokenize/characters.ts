@@ -1,15 +1,15 @@
-// What the reference tokenizer does with each code point, unpacked from the generated tables.
+// What the reference tokenizer does with each code point. Unpacks the generated tables.
 
 import { DECOMPOSITIONS, LOWER, PROPERTY_RUNS, RANKS } from "./character_tables.js";
 
-// Bits of a code point's properties. The generator, runtime_cpp/tools/make_character_tables.py, has the same names.
-export const REMOVED = 1 << 0; // clean_text drops it
-export const SPACE = 1 << 1; // clean_text makes it a space
+// Property bits of a code point. The generator, runtime_cpp/tools/make_character_tables.py, uses the same names.
+export const REMOVED = 1 << 0; // clean_text removes it
+export const SPACE = 1 << 1; // clean_text replaces it by a space
 export const CHINESE = 1 << 2; // handle_chinese_chars puts spaces around it
-export const STRIPPED = 1 << 3; // strip_accents drops it
-export const MARK = 1 << 4; // it has a combining class: marks that follow each other are put in order
-export const DECOMPOSES = 1 << 5; // decompositionOf has something else
-export const LOWERS = 1 << 6; // lowerOf has something else
+export const STRIPPED = 1 << 3; // strip_accents removes it
+export const MARK = 1 << 4; // a combining mark: adjacent marks are sorted
+export const DECOMPOSES = 1 << 5; // decompositionOf changes it
+export const LOWERS = 1 << 6; // lowerOf changes it
 export const WHITESPACE = 1 << 7; // it ends a word
 export const PUNCTUATION = 1 << 8; // it is a word of its own
 
@@ -21,12 +21,12 @@ const decompositions = unpackMapping(DECOMPOSITIONS);
 const lowered = unpackMapping(LOWER);
 const ranks = unpackMapping(RANKS);
 
-/** The bits of a code point. */
+/** The property bits of a code point. */
 export function propertiesOf(code: number): number {
   return properties[code]!;
 }
 
-/** Canonical decomposition, all the way down, of a code point that has DECOMPOSES. */
+/** The full canonical decomposition of a code point with DECOMPOSES. */
 export function decompositionOf(code: number): readonly number[] {
   if (code < HANGUL_FIRST || code > HANGUL_LAST) return decompositions.get(code)!;
   const syllable = code - HANGUL_FIRST;
@@ -35,17 +35,17 @@ export function decompositionOf(code: number): readonly number[] {
   return parts;
 }
 
-/** Lower case of a code point that has LOWERS. */
+/** The lower case of a code point with LOWERS. */
 export function lowerOf(code: number): readonly number[] {
   return lowered.get(code)!;
 }
 
-/** Order of the combining class of a mark that is not stripped: lower ranks stand first, equal ones keep their order. */
+/** The rank of a mark that is not stripped: marks are sorted by rank, and equal ranks keep their order. */
 export function rankOf(mark: number): number {
   return ranks.get(mark)![0]!;
 }
 
-// "length flags" in base 36, one run after the other, over all code points.
+// Run-length encoded flags of all code points: pairs of length and flags, in base 36.
 function unpackRuns(packed: string): Uint16Array {
   const unpacked = new Uint16Array(0x110000);
   const numbers = packed.split(" ");
@@ -57,7 +57,7 @@ function unpackRuns(packed: string): Uint16Array {
   return unpacked;
 }
 
-// Words of at least two code points: what is mapped, and what to.
+// Words of at least two code points: a code point and its replacement.
 function unpackMapping(packed: string): ReadonlyMap<number, readonly number[]> {
   const codesOf = (word: string) => Array.from(word, (character) => character.codePointAt(0)!);
   return new Map(

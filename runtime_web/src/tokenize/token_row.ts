@@ -1,35 +1,32 @@
-// The ids of one input, laid out as docs/bundle_format.md says.
+// A text as the row of token ids that the graph takes. docs/bundle_format.md has the layout.
 
-import { DataError } from "../errors.js";
 import type { TokenLayout } from "../bundle/manifest.js";
-import type { PiecedWord, WordPiece } from "./wordpiece.js";
+import { DataError } from "../errors.js";
+import type { TokenizedWord, WordPiece } from "./wordpiece.js";
 
-/** One text, or the two texts of a pair. */
-export type Text = string | readonly [string, string];
-
-/** The ids of one input, special ids included. */
+/** The token ids of one input, special tokens included. */
 export interface TokenRow {
   readonly ids: readonly number[];
   readonly typeIds: readonly number[];
-  /** Whether the input was longer than the backbone reads. */
+  /** Whether the input was too long and was truncated. */
   readonly truncated: boolean;
-  /** How many ids the whole input has, also where it was cut. */
+  /** Number of token ids before truncation, special tokens included. */
   readonly wholeLength: number;
 }
 
-/** A word of the input that its row holds; what is left of it, where it is cut in two. */
+/** A word of the input. If the row was truncated within the word, `tokens` covers the rest of it. */
 export interface Word {
   readonly text: string;
-  /** Where it begins in its text, as JavaScript counts. */
+  /** Start and end of the word in its text, as JavaScript string indices. */
   readonly start: number;
   readonly end: number;
-  /** 0, or 1 for a word of the second text of a pair. */
+  /** 1 for a word of the second text of a pair, otherwise 0. */
   readonly part: 0 | 1;
-  /** Its first position in the row of ids, and the one after its last. */
+  /** Its range in the row of token ids: the first position, and the position after the last. */
   readonly tokens: readonly [number, number];
 }
 
-/** Makes rows for one bundle. */
+/** Makes the rows for one bundle. */
 export class RowMaker {
   constructor(
     private readonly tokenizer: WordPiece,
@@ -37,41 +34,41 @@ export class RowMaker {
     private readonly textPair: boolean,
   ) {}
 
-  /** The largest id that a row can hold. */
+  /** The largest id that a row can contain. */
   get largestId(): number {
     const { prefixIds, infixIds, suffixIds, padId } = this.layout;
     return [...prefixIds, ...infixIds, ...suffixIds, padId].reduce((largest, id) => Math.max(largest, id), this.tokenizer.largestId);
   }
 
-  /** The row of `texts[index]`. Throws DataError where it is not what the bundle takes. */
+  /** The row of `text`, which is `texts[index]` in messages. Throws DataError when it is not a text, or not a pair if the bundle needs pairs. */
   row(text: unknown, index: number): TokenRow {
     const { prefixIds, infixIds, suffixIds, secondTypeId } = this.layout;
     const parts = this.parts(text, index);
     const [first, second] = parts.map((part) => part.words.flatMap((word) => word.ids).slice(0, part.kept));
-    const head = [...prefixIds, ...first!, ...(second === undefined ? [] : infixIds)];
-    const tail = [...(second ?? []), ...suffixIds];
-    const special = head.length + tail.length - first!.length - (second?.length ?? 0);
+    const firstIds = [...prefixIds, ...first!, ...(second === undefined ? [] : infixIds)];
+    const secondIds = [...(second ?? []), ...suffixIds];
+    const special = firstIds.length + secondIds.length - first!.length - (second?.length ?? 0);
     return {
-      ids: [...head, ...tail],
-      typeIds: [...head.map(() => 0), ...tail.map(() => (second === undefined ? 0 : secondTypeId))],
-      truncated: parts.some((part) => part.cut || part.kept < part.count),
+      ids: [...firstIds, ...secondIds],
+      typeIds: [...firstIds.map(() => 0), ...secondIds.map(() => (second === undefined ? 0 : secondTypeId))],
+      truncated: parts.some((part) => part.tooManyBytes || part.kept < part.count),
       wholeLength: parts.reduce((sum, part) => sum + part.count, special),
     };
   }
 
-  /** The words that the row of a text holds, in its order. Throws DataError. */
+  /** The words of a text whose tokens are in its row. Throws DataError. */
   words(text: unknown): Word[] {
     const words: Word[] = [];
-    let at = this.layout.prefixIds.length;
+    let position = this.layout.prefixIds.length;
     for (const [number, part] of this.parts(text, 0).entries()) {
-      const stop = at + part.kept;
+      const stop = position + part.kept;
       for (const { ids, start, end } of part.words) {
-        if (at === stop) break;
-        const tokens = [at, Math.min(stop, at + ids.length)] as const;
+        if (position === stop) break;
+        const tokens = [position, Math.min(stop, position + ids.length)] as const;
         words.push({ text: part.text.slice(start, end), start, end, part: number as 0 | 1, tokens });
-        at = tokens[1];
+        position = tokens[1];
       }
-      at += this.layout.infixIds.length;
+      position += this.layout.infixIds.length;
     }
     return words;
   }
@@ -80,35 +77,35 @@ export class RowMaker {
     const { prefixIds, infixIds, suffixIds, maxLengthTokens } = this.layout;
     const budget = maxLengthTokens - prefixIds.length - suffixIds.length;
     if (!this.textPair) {
-      if (typeof text !== "string") throw new DataError(`texts[${index}]: found ${kind(text)}, expected a string.`);
+      if (typeof text !== "string") throw new DataError(`texts[${index}]: found ${typeOf(text)}, expected a string.`);
       const part = this.part(text);
       return [{ ...part, kept: Math.min(part.count, budget) }];
     }
     if (!Array.isArray(text) || text.length !== 2 || !text.every((part) => typeof part === "string")) {
-      throw new DataError(`texts[${index}]: found ${kind(text)}, expected two strings: this bundle classifies pairs.`);
+      throw new DataError(`texts[${index}]: found ${typeOf(text)}, expected two strings: this bundle classifies pairs.`);
     }
     const [first, second] = [this.part(text[0]!), this.part(text[1]!)];
     const kept = longestFirst(first.count, second.count, budget - infixIds.length);
     return [{ ...first, kept: kept[0] }, { ...second, kept: kept[1] }];
   }
 
-  private part(given: string): Omit<Part, "kept"> {
-    const [text, cut] = limited(given, this.layout.maxTextBytes);
+  private part(original: string): Omit<Part, "kept"> {
+    const [text, tooManyBytes] = limitText(original, this.layout.maxTextBytes);
     const words = this.tokenizer.words(text);
-    return { text, cut, words, count: words.reduce((sum, word) => sum + word.ids.length, 0) };
+    return { text, tooManyBytes, words, count: words.reduce((sum, word) => sum + word.ids.length, 0) };
   }
 }
 
-// One text of an input: its words, how many ids they have, and how many of these are kept.
+// One text of an input.
 interface Part {
   readonly text: string;
-  readonly cut: boolean;
-  readonly words: readonly PiecedWord[];
-  readonly count: number;
-  readonly kept: number;
+  readonly tooManyBytes: boolean;
+  readonly words: readonly TokenizedWord[];
+  readonly count: number; // of the ids of all words
+  readonly kept: number; // how many of these ids are in the row
 }
 
-/** How many tokens of each text of a pair are kept, the longer one giving way first, as the `tokenizers` library does it. */
+/** How many tokens of each text of a pair fit into `budget` tokens, truncating the longer text first, as the `tokenizers` library does. */
 export function longestFirst(first: number, second: number, budget: number): [number, number] {
   if (first + second <= budget) return [first, second];
   const short = Math.min(first, second);
@@ -124,15 +121,15 @@ export function longestFirst(first: number, second: number, budget: number): [nu
   return first <= second ? [keepShort, keepLong] : [keepLong, keepShort];
 }
 
-/** A text without unpaired surrogates, cut to a number of UTF-8 bytes; true where something was cut. */
-export function limited(text: string, maxTextBytes: number): [string, boolean] {
+/** A text without unpaired surrogates, truncated to a number of UTF-8 bytes; also tells whether it was truncated. */
+export function limitText(text: string, maxTextBytes: number): [string, boolean] {
   const repaired = text.toWellFormed();
   if (repaired.length * 3 <= maxTextBytes) return [repaired, false]; // a UTF-16 unit has at most three bytes of UTF-8
-  const room = new Uint8Array(maxTextBytes);
-  const { read } = new TextEncoder().encodeInto(repaired, room); // stops before a code point that does not fit
+  const buffer = new Uint8Array(maxTextBytes);
+  const { read } = new TextEncoder().encodeInto(repaired, buffer); // stops before a code point that does not fit
   return [repaired.slice(0, read), read < repaired.length];
 }
 
-function kind(value: unknown): string {
+function typeOf(value: unknown): string {
   return value === null ? "null" : Array.isArray(value) ? "an array" : typeof value === "string" ? "a string" : typeof value;
 }

@@ -1,15 +1,15 @@
-// Text to ids as BERT's WordPiece does it: normalized words, each the longest pieces that the vocabulary has.
+// BERT's WordPiece tokenizer: splits a text into normalized words, and each word into the longest tokens of the vocabulary.
 
+import { JsonReader } from "../bundle/json_reader.js";
+import { describe } from "../bundle/strict_json.js";
+import { BundleContentError } from "../errors.js";
 import { BertNormalizer, type NormalizerSteps, readNormalizer } from "./bert_normalizer.js";
 import { propertiesOf, PUNCTUATION, WHITESPACE } from "./characters.js";
-import { BundleContentError } from "../errors.js";
-import { Fields } from "../bundle/fields.js";
-import { describe } from "../bundle/strict_json.js";
 
-/** A word as it is split before pieces are made of it. */
-export interface PiecedWord {
+/** A word and the ids of its tokens. */
+export interface TokenizedWord {
   readonly ids: readonly number[];
-  /** Where it begins in the text, as JavaScript counts. */
+  /** Start and end of the word in the text, as JavaScript string indices. */
   readonly start: number;
   readonly end: number;
 }
@@ -21,19 +21,19 @@ export class WordPiece {
   private readonly longestPiece: number; // in UTF-16 units
   private readonly maxWordCharacters: number;
   private readonly unknownId: number;
-  /** The largest id that its file names. */
+  /** The largest id in the vocabulary, special tokens included. */
   readonly largestId: number;
 
-  /** Reads the `model` and the `normalizer` of a `tokenizer.json`; the ids are of its special tokens. Throws BundleContentError. */
-  constructor(model: Fields, normalizer: Fields, addedIds: readonly number[]) {
+  /** Takes the `model` and the `normalizer` of a `tokenizer.json` and the ids of its special tokens. Throws BundleContentError. */
+  constructor(model: JsonReader, normalizer: JsonReader, addedIds: readonly number[]) {
     this.steps = readNormalizer(normalizer);
     this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 2 ** 30);
-    const prefix = model.text("continuing_subword_prefix");
+    const prefix = model.string("continuing_subword_prefix");
     let longest = 0;
     let largestId = addedIds.reduce((largest, id) => Math.max(largest, id), 0);
-    for (const [token, id] of model.table("vocab")) {
+    for (const [token, id] of model.object("vocab")) {
       if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
-        throw model.bad("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
+        throw model.fieldError("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
       }
       if (token !== "") this.firstPieces.set(token, id as number);
       if (token.length > prefix.length && token.startsWith(prefix)) {
@@ -44,21 +44,21 @@ export class WordPiece {
     }
     this.longestPiece = longest;
     this.largestId = largestId;
-    const unknown = model.text("unk_token");
-    const unknownId = model.table("vocab").get(unknown);
-    if (unknownId === undefined) throw model.bad("unk_token", describe(unknown), "a token of the vocabulary");
+    const unknown = model.string("unk_token");
+    const unknownId = model.object("vocab").get(unknown);
+    if (unknownId === undefined) throw model.fieldError("unk_token", describe(unknown), "a token of the vocabulary");
     this.unknownId = unknownId as number;
   }
 
-  /** The words of a text that has no unpaired surrogates, each with its ids; without special ids. */
-  words(text: string): PiecedWord[] {
-    const words: PiecedWord[] = [];
+  /** The words of a text, which must not have unpaired surrogates. Special tokens are not added. */
+  words(text: string): TokenizedWord[] {
+    const words: TokenizedWord[] = [];
     let word = "";
     let characters = 0;
     let start = 0;
     let end = 0;
     const endWord = (): void => {
-      if (characters > 0) words.push({ ids: this.pieces(word, characters), start, end });
+      if (characters > 0) words.push({ ids: this.idsOf(word, characters), start, end });
       word = "";
       characters = 0;
     };
@@ -74,15 +74,15 @@ export class WordPiece {
     });
     let from = 0;
     for (const character of text) {
-      normalizer.put(character.codePointAt(0)!, from);
+      normalizer.add(character.codePointAt(0)!, from);
       from += character.length;
     }
-    normalizer.finish();
+    normalizer.flushMarks();
     endWord();
     return words;
   }
 
-  private pieces(word: string, characters: number): number[] {
+  private idsOf(word: string, characters: number): number[] {
     if (characters > this.maxWordCharacters) return [this.unknownId];
     const ids: number[] = [];
     let pieces = this.firstPieces;
@@ -100,25 +100,25 @@ export class WordPiece {
   }
 }
 
-const WHICH = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle.";
+const ONLY_BERT = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle.";
 
-/** Reads a `tokenizer.json`. Throws BundleContentError where it is another tokenizer than BERT's. */
+/** Reads a `tokenizer.json`. Throws BundleContentError when it is not BERT's tokenizer. */
 export function readTokenizer(bytes: Uint8Array, where: string): WordPiece {
-  const file = Fields.parse(bytes, where);
+  const file = JsonReader.parse(bytes, where);
   const expected = { model: "WordPiece", normalizer: "BertNormalizer", pre_tokenizer: "BertPreTokenizer" };
   for (const [part, type] of Object.entries(expected)) {
-    const found = file.optional(part) === undefined ? "null" : file.inner(part).text("type");
-    if (found !== type) throw new BundleContentError(`${where}: its ${part} is ${found}, expected ${type}: ${WHICH}`);
+    const actual = file.optional(part) === undefined ? "null" : file.child(part).string("type");
+    if (actual !== type) throw new BundleContentError(`${where}: its ${part} is ${actual}, expected ${type}: ${ONLY_BERT}`);
   }
-  // Added tokens that are not special are found in texts before anything else; special ones are ordinary text.
+  // Added tokens that are not special would have to be matched before the text is split into words.
   const added = file.optional("added_tokens") === undefined ? [] : file.items("added_tokens");
   for (const token of added) {
     if (token.boolean("special")) continue;
     throw new BundleContentError(
-      `${where}: it adds the token ${describe(token.text("content"))}, which is not special, expected special ones only. ` +
+      `${where}: it adds the token ${describe(token.string("content"))}, which is not special, expected special ones only. ` +
         "Use the Python runtime for this bundle.",
     );
   }
   const addedIds = added.map((token) => token.integer("id", 0, 2 ** 31 - 1));
-  return new WordPiece(file.inner("model"), file.inner("normalizer"), addedIds);
+  return new WordPiece(file.child("model"), file.child("normalizer"), addedIds);
 }

@@ -2,19 +2,19 @@ package org.crosstune;
 
 import java.nio.charset.StandardCharsets;
 
-/** Labels texts with a CrossTune bundle. Safe in many threads at once, until it is closed. */
+/** Classifies texts with a CrossTune bundle. Thread-safe until it is closed. */
 public final class Classifier implements AutoCloseable {
   static {
     System.loadLibrary("crosstune_jni");
   }
 
-  /** What a classifier says of one text. */
+  /** The answer for one text. */
   public static final class Answer {
-    /** The most probable label, or null when the bundle's rule gives none. */
+    /** The most probable label; null when it is below the bundle's threshold. */
     public final String label;
-    /** Its probability, also where {@code label} is null. */
+    /** The probability of the most probable label, even when {@code label} is null; in [0, 1]. */
     public final float prob;
-    /** Whether the text was longer than the backbone reads. */
+    /** Whether the text was too long and was truncated. */
     public final boolean truncated;
 
     Answer(String label, float prob, boolean truncated) {
@@ -27,17 +27,17 @@ public final class Classifier implements AutoCloseable {
   private long handle;
 
   /**
-   * Reads a bundle, a folder or the one file that crosstune-export pack makes of it, and checks every byte of it.
+   * Loads a bundle and checks every byte of it.
    *
-   * @param bundle path of the folder, for example of files that were copied out of the app's assets
-   * @param onnxruntime file name of the library, or null: found as crosstune.h says
-   * @throws IllegalArgumentException the bundle is refused, or there is no onnxruntime; the message says why
+   * @param bundle path of the bundle folder, or of a file written by crosstune-export pack
+   * @param onnxruntime file name of the onnxruntime library; null: searched as crosstune.h says
+   * @throws IllegalArgumentException when the bundle is invalid or onnxruntime is missing; the message says why
    */
   public Classifier(String bundle, String onnxruntime) {
     handle = create(utf8(bundle), onnxruntime == null ? null : utf8(onnxruntime));
   }
 
-  /** Labels one text. */
+  /** Classifies one text. */
   public Answer classify(String text) {
     if (handle == 0) throw new IllegalStateException("classifier: closed, expected an open one.");
     return classify(handle, utf8(text));

@@ -1,4 +1,4 @@
-#include "tokenize/utf8.hpp"
+#include "utf8.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -7,11 +7,11 @@ namespace crosstune::core {
 namespace {
 
 struct Sequence {
-  std::size_t size;  // bytes of the sequence, or of the maximal part of a broken one
+  std::size_t size;  // in bytes; of an invalid sequence, its maximal part
   bool valid;
 };
 
-// The sequence at `start`; table 3-7 of the Unicode standard.
+// The sequence that starts at `start`, by table 3-7 of the Unicode standard.
 Sequence sequence_at(std::string_view text, std::size_t start) {
   const auto lead = static_cast<unsigned char>(text[start]);
   if (lead < 0x80) return {1, true};
@@ -53,11 +53,10 @@ std::size_t first_invalid(std::string_view text) {
   return position;
 }
 
-std::string_view repaired(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* cut) {
-  *cut = false;
-  // What is cut anyway is not looked at; three bytes more than are kept tell whether the last sequence is whole.
-  const std::string_view looked_at = text.substr(0, max_bytes + 4);
-  const std::size_t valid = first_invalid(looked_at);
+std::string_view to_valid_utf8(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* truncated) {
+  *truncated = false;
+  // Four bytes more than are kept show whether the last sequence is complete; a long text need not be read further.
+  const std::size_t valid = first_invalid(text.substr(0, max_bytes + 4));
   if (valid == text.size() && valid <= max_bytes) return text;
   buffer->clear();
   std::size_t position = 0;
@@ -65,7 +64,7 @@ std::string_view repaired(std::string_view text, std::size_t max_bytes, std::str
     const Sequence sequence = sequence_at(text, position);
     const std::string_view piece = sequence.valid ? text.substr(position, sequence.size) : "\xEF\xBF\xBD";
     if (buffer->size() + piece.size() > max_bytes) {
-      *cut = true;
+      *truncated = true;
       break;
     }
     buffer->append(piece);
@@ -75,21 +74,21 @@ std::string_view repaired(std::string_view text, std::size_t max_bytes, std::str
 }
 
 void append_utf8(char32_t code, std::string* text) {
-  const auto add = [text](char32_t byte) { text->push_back(static_cast<char>(byte)); };
+  const auto append = [text](char32_t byte) { text->push_back(static_cast<char>(byte)); };
   if (code < 0x80) {
-    add(code);
+    append(code);
   } else if (code < 0x800) {
-    add(0xC0 | code >> 6);
-    add(0x80 | (code & 63));
+    append(0xC0 | code >> 6);
+    append(0x80 | (code & 63));
   } else if (code < 0x10000) {
-    add(0xE0 | code >> 12);
-    add(0x80 | (code >> 6 & 63));
-    add(0x80 | (code & 63));
+    append(0xE0 | code >> 12);
+    append(0x80 | (code >> 6 & 63));
+    append(0x80 | (code & 63));
   } else {
-    add(0xF0 | code >> 18);
-    add(0x80 | (code >> 12 & 63));
-    add(0x80 | (code >> 6 & 63));
-    add(0x80 | (code & 63));
+    append(0xF0 | code >> 18);
+    append(0x80 | (code >> 12 & 63));
+    append(0x80 | (code >> 6 & 63));
+    append(0x80 | (code & 63));
   }
 }
 

@@ -1,4 +1,4 @@
-// UTF-8: checking, repairing, reading and writing.
+// UTF-8: validate, repair, decode and encode.
 #pragma once
 
 #include <cstddef>
@@ -7,17 +7,17 @@
 
 namespace crosstune::core {
 
-// Where the first sequence starts that is not UTF-8; the size of `text` when there is none.
+// Index of the first byte that is not valid UTF-8; the size of `text` when all of it is valid.
 std::size_t first_invalid(std::string_view text);
 
-// `text` with each maximal part of a broken sequence replaced by U+FFFD, as Python's errors="replace" has it, then cut to
-// at most `max_bytes`, back to the last whole code point. The result may point into `buffer`. `cut` tells whether
-// something was cut.
-std::string_view repaired(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* cut);
+// `text` as valid UTF-8 of at most `max_bytes` bytes. Each maximal part of an invalid sequence becomes U+FFFD, as with
+// Python's errors="replace"; a longer text is truncated after a whole code point, and `truncated` tells so. The result is
+// a view of `text` or of `buffer`.
+std::string_view to_valid_utf8(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* truncated);
 
 void append_utf8(char32_t code, std::string* text);
 
-// The code point at `*position` of valid UTF-8, which is moved behind it.
+// Decodes the code point at `*position` and moves `*position` past it. `text` must be valid UTF-8.
 inline char32_t next_code_point(std::string_view text, std::size_t* position) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[*position + i]); };
   const char32_t lead = byte(0);

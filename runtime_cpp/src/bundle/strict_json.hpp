@@ -1,4 +1,4 @@
-// Strict JSON: no duplicate keys, no NaN, no depth beyond 64. nlohmann::json parses; nothing outside json.cpp knows it.
+// Strict JSON: no duplicate keys, no NaN, at most 64 levels. Only strict_json.cpp knows the parser, nlohmann::json.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,10 @@ struct JsonMember {
   Json value;
 };
 
-// The value of a key, or null where there is none.
+// The value of a key, or null when the object has no such key.
 const Json* find(const JsonObject& object, std::string_view key);
 
-// Why a text is not such JSON.
+// Says why a text is not strict JSON.
 class JsonError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

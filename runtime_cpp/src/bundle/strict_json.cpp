@@ -1,4 +1,4 @@
-#include "bundle/json.hpp"
+#include "bundle/strict_json.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxDepth = 64;
 
-// Builds a Json from the events of the parser.
-class Builder : public nlohmann::json_sax<nlohmann::json> {
+// Builds a Json from the parser's events, which show duplicate keys and depth.
+class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
   Json root;
 
@@ -33,9 +33,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override {
     auto& object = std::get<JsonObject>(open_.back()->value);
     std::sort(object.begin(), object.end(), [](const JsonMember& a, const JsonMember& b) { return a.key < b.key; });
-    const auto twice = std::adjacent_find(object.begin(), object.end(),
+    const auto duplicate = std::adjacent_find(object.begin(), object.end(),
                                           [](const JsonMember& a, const JsonMember& b) { return a.key == b.key; });
-    if (twice != object.end()) throw JsonError("key " + json_text(twice->key) + " twice");
+    if (duplicate != object.end()) throw JsonError("key " + json_text(duplicate->key) + " twice");
     return close();
   }
 
@@ -45,22 +45,22 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
-    throw JsonError("byte " + std::to_string(position) + " does not belong there");
+    throw JsonError("syntax error at byte " + std::to_string(position));
   }
 
  private:
-  Json* place(Json value) {
+  Json* insert(Json value) {
     if (open_.empty()) return &(root = std::move(value));
     if (auto* array = std::get_if<JsonArray>(&open_.back()->value)) return &array->emplace_back(std::move(value));
     return &(std::get<JsonObject>(open_.back()->value).back().value = std::move(value));
   }
   bool add(Json value) {
-    place(std::move(value));
+    insert(std::move(value));
     return true;
   }
   bool open(Json value) {
-    if (open_.size() == kMaxDepth) throw JsonError("deeper than " + std::to_string(kMaxDepth));
-    open_.push_back(place(std::move(value)));
+    if (open_.size() == kMaxDepth) throw JsonError("nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    open_.push_back(insert(std::move(value)));
     return true;
   }
   bool close() {
@@ -68,22 +68,22 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  std::vector<Json*> open_;  // the arrays and objects around the place that is read; none grows while an inner one is open
+  std::vector<Json*> open_;  // arrays and objects not yet closed, outermost first; only the last one grows, so no pointer dangles
 };
 
 }  // namespace
 
 const Json* find(const JsonObject& object, std::string_view key) {
-  const auto found = std::lower_bound(object.begin(), object.end(), key,
-                                      [](const JsonMember& member, std::string_view wanted) { return member.key < wanted; });
-  return found == object.end() || found->key != key ? nullptr : &found->value;
+  const auto member = std::lower_bound(object.begin(), object.end(), key,
+                                      [](const JsonMember& a, std::string_view b) { return a.key < b; });
+  return member == object.end() || member->key != key ? nullptr : &member->value;
 }
 
 Json parse_json(std::string_view text) {
-  // The parser takes a NUL for the end of the text and skips a byte order mark. JSON has neither.
-  const std::size_t foreign = text.substr(0, 3) == "\xEF\xBB\xBF" ? 0 : text.find('\0');
-  if (foreign != std::string_view::npos) throw JsonError("byte " + std::to_string(foreign + 1) + " does not belong there");
-  Builder builder;
+  // The parser stops at a NUL and skips a byte order mark; JSON allows neither.
+  const std::size_t invalid = text.substr(0, 3) == "\xEF\xBB\xBF" ? 0 : text.find('\0');
+  if (invalid != std::string_view::npos) throw JsonError("syntax error at byte " + std::to_string(invalid + 1));
+  JsonBuilder builder;
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return std::move(builder.root);
 }
