@@ -31,11 +31,13 @@ demo-augment: $(VENV)/.installed
 	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --generated $(OUT)/more.jsonl \
 	  --test $(EX)/test.jsonl --output $(OUT)/augmented.ckpt --force
 
+# A worker for each core; tests/conftest.py says which tests must share one.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.installed lint cpp web browser
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/.installed cpp web browser
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # The exporter of optimum, in an environment of its own: it needs an older transformers.
 OPTIMUM := .venv-optimum
