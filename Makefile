@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs cpp web browser fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs cpp sanitizers web browser fuzz fuzz-python audit bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -31,11 +31,13 @@ demo-augment: $(VENV)/.installed
 	$(BIN)/crosstune train --train $(EX)/train.jsonl --labels $(EX)/labels.json --generated $(OUT)/more.jsonl \
 	  --test $(EX)/test.jsonl --output $(OUT)/augmented.ckpt --force
 
-test: $(VENV)/.installed lint cpp web browser
-	$(BIN)/python -m pytest
+# A worker for each core; tests/conftest.py says which tests must share one.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.installed lint cpp sanitizers web browser
+	$(PYTEST)
 
 test-fast: $(VENV)/.installed cpp web browser
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # The exporter of optimum, in an environment of its own: it needs an older transformers.
 OPTIMUM := .venv-optimum
@@ -73,6 +75,14 @@ cpp: $(VENV)/.installed
 	@$(BIN)/cmake -S runtime_cpp -B $(CPP)/release $(CPP_SETTINGS) \
 	  -DORT_LIB="$$($(BIN)/python runtime_cpp/tools/wheel_library.py)" >$(CPP)/configure.log || { cat $(CPP)/configure.log; exit 2; }
 	$(BIN)/cmake --build $(CPP)/release --parallel 2 -- --no-print-directory
+
+# The program that tests/runtime_cpp/test_sanitizers.py runs, once for each set of sanitizers.
+sanitizers: cpp
+	@for names in address,undefined thread; do folder=$(CPP)/$$(echo $$names | tr , -); \
+	  $(BIN)/cmake -S runtime_cpp -B $$folder -DCMAKE_PREFIX_PATH=$(CPP)/packages/usr -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+	    -DCROSSTUNE_CHARACTER_TABLES=$(CPP)/release/character_tables.inc -DCROSSTUNE_SANITIZE=$$names -DCROSSTUNE_STRESS=ON \
+	    >$$folder.log || { cat $$folder.log; exit 2; }; \
+	  $(BIN)/cmake --build $$folder --target crosstune-stress --parallel 2 -- --no-print-directory || exit 2; done
 
 # The web runtime and its page. Node comes with the virtual environment.
 web: $(VENV)/.installed

@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: before anything else here
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: one core for each worker
 
 import socket
 import tempfile
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 from hypothesis import configuration
+
+from tests.fixtures.traced_once import traced_once
 
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "crosstune-hypothesis")
 hypothesis.settings.register_profile(
@@ -28,6 +35,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("crosstune")
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that parallel workers end at about the same time."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A file goes to one worker, for its fixtures; what uses the same trained MiniLM goes to one worker as well."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/end_to_end" if nodeid.startswith("tests/end_to_end/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
 
 TINY_LABELS = {
     "shipping": "where a parcel is and when it will arrive",
@@ -108,6 +134,19 @@ def _no_network():
         yield
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The file or folder ``name``, made by the first worker that needs it and used by all. Not to be changed: copy it first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    path = root / "shared" / name.partition(".")[0] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "shared" / f"{name}.lock"):
+        if not path.exists():
+            make(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def one_thread():
     """One torch thread: sums in the same order on every machine with as many cores or more."""
@@ -138,7 +177,7 @@ def minilm(one_thread):
 @pytest.fixture(scope="session")
 def tiny_backbone_dir(tmp_path_factory, one_thread) -> Path:
     """A random BERT in the transformers layout: 2 layers, hidden size 32, 2 heads, 64 positions, some hundred tokens."""
-    return make_tiny_backbone(tmp_path_factory.mktemp("tiny") / "tiny-bert")
+    return made_once(tmp_path_factory, "tiny-bert", make_tiny_backbone)
 
 
 def make_tiny_backbone(folder: Path, seed: int = 13) -> Path:
@@ -276,9 +315,11 @@ def _trained(tmp_path_factory, backbone_dir, backbone, examples, labels, name, h
     from crosstune.training import train
 
     config = TrainConfig(backbone=str(backbone_dir), head=head, heads=4, epochs=40, learning_rate=0.01)
-    folder = tmp_path_factory.mktemp("checkpoints") / f"{name}.ckpt"
-    train(examples, labels, config, backbone=backbone).save(folder)
-    return folder
+    return made_once(
+        tmp_path_factory,
+        f"{name}.ckpt",
+        lambda folder: train(examples, labels, config, backbone=backbone).save(folder),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -308,6 +349,13 @@ def tiny_paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir) -> Path:
 def _built(tmp_path_factory, checkpoint, name, precision) -> Path:
     from crosstune_export.builder.pipeline import BuildConfig, build
 
-    folder = tmp_path_factory.mktemp("bundles") / f"{name}.bundle"
-    build(checkpoint, folder, BuildConfig(precision=precision, max_flips_percent=100))
-    return folder
+    config = BuildConfig(precision=precision, max_flips_percent=100)
+    with traced_once():
+        return made_once(tmp_path_factory, f"{name}.bundle", lambda folder: build(checkpoint, folder, config))
+
+
+@pytest.fixture
+def quick_builds():
+    """Builds of the test trace a head only where none did before in this process."""
+    with traced_once():
+        yield

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.latency.warm_commands import SAID, WarmCommands
 from tests.conftest import TINY_LABELS, TINY_TEXTS
-from tests.crosstune.augmentation.llm_server import LlmServer, Reply, Request, good
+from tests.fixtures.llm_server import LlmServer, Reply, Request, good
 
 CONCURRENCY = 4
 #: What an account says of its own run, and not of what came of it.

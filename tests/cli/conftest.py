@@ -18,6 +18,9 @@ import pytest
 from crosstune import CrossTuneWarning
 from tests.conftest import TINY_LABELS, TINY_TEXTS
 
+#: The end of every message about bytes that are not UTF-8.
+NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -91,6 +94,12 @@ def run_app(capsys, one_thread) -> Callable[..., Outcome]:
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def classify(run_app, tiny_fp32_bundle_dir) -> Callable[..., Outcome]:
+    """``classify(file, *options)`` with the fp32 bundle."""
+    return lambda *arguments: run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, *arguments)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import pytest
 from crosstune_export import Classifier
 from tests.cli.conftest import files_in
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 BUNDLE_FILES = ["README.md", "manifest.json", "model.onnx", "selftest.json", "tokenizer.json"]
 
 

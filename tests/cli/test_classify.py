@@ -17,11 +17,6 @@ TEXTS = [text for text in TINY_OTHER_TEXTS if text]
 
 
 @pytest.fixture
-def classify(run_app, tiny_fp32_bundle_dir):
-    return lambda *arguments: run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, *arguments)
-
-
-@pytest.fixture
 def expected(tiny_fp32_bundle_dir):
     """The rows of TEXTS, by way of Python."""
     classifier = Classifier.load(tiny_fp32_bundle_dir)

@@ -15,12 +15,6 @@ from tests.cli.conftest import files_in, json_lines
 from tests.conftest import TINY_OTHER_TEXTS
 
 TEXTS = [text for text in TINY_OTHER_TEXTS if text]
-ANSWER = ["label", "prob", "probs", "truncated"]
-
-
-@pytest.fixture
-def classify(run_app, tiny_fp32_bundle_dir):
-    return lambda *arguments: run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, *arguments)
 
 
 @pytest.fixture
@@ -32,6 +26,9 @@ def rows(task):
     ]
     (task.folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), "utf-8")
     return found
+
+
+ANSWER = ["label", "prob", "probs", "truncated"]
 
 
 def answers(printed) -> list[dict]:
@@ -161,6 +158,8 @@ def test_folders_patterns_gzip_and_standard_input(classify, task, rows, monkeypa
 
 
 BAD = b'{"text": "where is it", "id": 1}\n{"text": 3, "id": 2}\n\nnope\n{"text": "thanks", "id": 5}\n'
+
+
 REASONS = [
     "no string 'text', found fields 'text', 'id'. Give every row text.",
     "not valid JSON (Expecting value). Correct the line.",
@@ -321,80 +320,6 @@ def test_a_bad_row_in_another_process(scripts, task, tiny_fp32_bundle_dir):
     done = scripts.run("crosstune-export", "classify", tiny_fp32_bundle_dir, path, "--workers", 2, timeout=600)
     assert (done.code, done.err) == (3, f"error: {path}:3001: {REASONS[1]}\n")
     assert len(done.out.splitlines()) == 2048
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--on-error", "ignore"], "on-error: found 'ignore', expected one of fail, skip, record."),
-        (["--engine", "spark"], "engine: found 'spark', expected one of local, ray."),
-        (["--format", "xml"], "format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet."),
-        (["--provider", "tpu"], "provider: found 'tpu', expected one of cpu, cuda."),
-        (["--resume"], "--resume: standard output cannot be taken up again. Give --output."),
-        (["--format", "parquet"], "format: Parquet goes into a file. Give --output."),
-        (["--output", "a.jsonl.gz"], "a.jsonl.gz: a compressed output, expected a plain one. Compress it afterwards."),
-        (["--on-error", "record"], "--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows."),
-        (["--bad-rows", "b.jsonl"], "--bad-rows: goes with --on-error record."),
-        (["--threshold", "nan"], "threshold: found nan, expected a probability from 0 to 1."),
-        (["--spreadsheet-safe"], "--spreadsheet-safe: goes with CSV and TSV, found jsonl. Give --format csv."),
-        (["--pretty", "--output", "a.jsonl"], "--pretty: a table for people, which does not go with --output. Leave one of them out."),
-        (["--pretty", "--on-error", "skip"], "--pretty: a table for people, which does not go with --on-error. Leave one of them out."),
-        (["--ray-address", "auto"], "--ray-address: goes with --engine ray."),
-        (["--engine", "ray"], "--engine ray: standard input cannot be read by other processes. Give files."),
-    ],
-)  # fmt: skip
-def test_options_that_do_not_go_together(classify, monkeypatch, arguments, message):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
-    result = classify("-", *arguments)
-    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
-
-
-def test_an_output_that_is_its_input(classify, task, rows):
-    before = (task.folder / "t.jsonl").read_bytes()
-    result = classify(task.folder, "--output", task.folder / "t.jsonl", "--force")
-    assert (result.code, result.err) == (
-        2, f"error: {task.folder / 't.jsonl'}: is both input and output. Choose another output file.\n",
-    )  # fmt: skip
-    assert (task.folder / "t.jsonl").read_bytes() == before
-
-
-def test_bad_rows_that_would_replace_something_else(classify, task, rows):
-    source, out = task.folder / "t.jsonl", task.out / "a.jsonl"
-    before = source.read_bytes()
-    result = classify(source, "--output", out, "--on-error", "record", "--bad-rows", source, "--force")
-    assert (result.code, result.err) == (
-        2, f"error: {source}: is both input and output. Choose another output file.\n",
-    )  # fmt: skip
-    assert source.read_bytes() == before
-    result = classify(source, "--output", out, "--on-error", "record", "--bad-rows", out)
-    assert (result.code, result.err) == (2, f"error: {out}: is --output and --bad-rows. Give each a file of its own.\n")
-
-
-def test_an_output_that_is_a_folder(classify, task, rows):
-    result = classify(task.folder / "t.jsonl", "--output", task.out, "--force")
-    assert (result.code, result.err) == (
-        2, f"error: {task.out}: is a folder, expected a file. Choose another output file.\n",
-    )  # fmt: skip
-    assert files_in(task.folder) == ["labels.json", "out", "t.jsonl", "test.jsonl", "train.jsonl"]
-
-
-@pytest.mark.fault("I1")
-def test_a_provider_that_is_not_there(classify, task):
-    import onnxruntime
-
-    (task.folder / "t.txt").write_bytes(b"where is it\n")
-    available = onnxruntime.get_available_providers()
-    assert "CUDAExecutionProvider" not in available
-    result = classify(task.folder / "t.txt", "--provider", "cuda")
-    assert (result.code, result.out, result.err) == (
-        2,
-        "",
-        f"error: providers: CUDAExecutionProvider is not in this onnxruntime, available: {', '.join(available)}. "
-        "Install crosstune-export[gpu] for CUDA, or pass allow_fallback (--allow-fallback).\n",
-    )
-    fallen = classify(task.folder / "t.txt", "--provider", "cuda", "--allow-fallback")
-    assert (fallen.code, fallen.err) == (0, "")
-    assert fallen.out == classify(task.folder / "t.txt").out
 
 
 @pytest.mark.fault("H1")

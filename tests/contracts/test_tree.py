@@ -13,6 +13,7 @@ from tests.conftest import REPO_ROOT
 
 PACKAGES = ("crosstune", "crosstune_export", "cli")
 SOURCES = sorted(path for package in PACKAGES for path in (REPO_ROOT / package).rglob("*.py"))
+TESTS = sorted((REPO_ROOT / "tests").rglob("*.py"))
 #: SHA-256 of the licence as the Apache Software Foundation publishes it.
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
@@ -32,9 +33,10 @@ def test_no_room_for_everything():
     assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_no_file_is_longer_than_400_lines(path):
-    assert len(path.read_text("utf-8").splitlines()) <= 400
+@pytest.mark.parametrize("paths", [SOURCES, TESTS], ids=["sources", "tests"])
+def test_no_file_is_longer_than_400_lines(paths):
+    lengths = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in paths}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

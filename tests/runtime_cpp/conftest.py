@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPO_ROOT
-from tests.runtime_cpp.c_library import Library
+from tests.fixtures.c_library import Library
 
 BUILD = REPO_ROOT / "build" / "cpp"
 
@@ -20,6 +21,12 @@ def built(name: str) -> Path:
     if not path.exists():
         pytest.fail(f"{path.relative_to(REPO_ROOT)}: not built, expected for these tests. Run: make cpp")
     return path
+
+
+def wheel_library() -> str:
+    """The path of onnxruntime's shared library in its Python wheel."""
+    script = REPO_ROOT / "runtime_cpp" / "tools" / "wheel_library.py"
+    return subprocess.run([sys.executable, script], capture_output=True, check=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.conftest import REPO_ROOT
+from tests.fixtures.c_library import Answer, CallError, Text
 from tests.fixtures.edited_bundle import edited, put
-from tests.runtime_cpp.c_library import Answer, CallError, Text
-from tests.runtime_cpp.conftest import BUILD, built
+from tests.runtime_cpp.conftest import BUILD, built, wheel_library
 
 CMAKE = Path(sys.executable).parent / "cmake"
 
@@ -135,7 +135,7 @@ def test_a_long_error_is_truncated_at_a_code_point(library):
 
 FORKED = """
 import os, sys
-from tests.runtime_cpp.c_library import CallError, Library
+from tests.fixtures.c_library import CallError, Library
 library = Library(sys.argv[1])
 loaded = library.load(sys.argv[2], threads=4, onnxruntime=sys.argv[3])
 loaded.classify(b"hello")
@@ -165,11 +165,6 @@ def test_a_classifier_does_not_survive_fork(tiny_fp32_bundle_dir):
         f"2 {tiny_fp32_bundle_dir}: loaded in another process, expected in this one. Create the classifier after fork().\n"
         "shipping\n0\n"
     )
-
-
-def wheel_library() -> str:
-    script = REPO_ROOT / "runtime_cpp" / "tools" / "wheel_library.py"
-    return subprocess.run([sys.executable, script], capture_output=True, check=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from playwright.sync_api import sync_playwright
 from crosstune_export import Classifier
 from crosstune_export.web.page_server import served_files
 from tests.conftest import REPO_ROOT
-from tests.runtime_web.node_runtime import NodeRuntime, install
-from tests.runtime_web.page_fixtures import BROWSER_OPTIONS, Visit, find_browser, require_page, serving
+from tests.fixtures.node_runtime import NodeRuntime, install
+from tests.fixtures.web_page import BROWSER_OPTIONS, Visit, find_browser, require_page, serving
 
 
 @pytest.fixture(scope="session")

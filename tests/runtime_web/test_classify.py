@@ -9,7 +9,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.fixtures.edited_bundle import edited
-from tests.runtime_web.node_runtime import WebError
+from tests.fixtures.node_runtime import WebError
 from tests.tolerances import OTHER_ONNXRUNTIME, WEB_TO_PYTHON
 
 #: The runtimes use different releases and kernels of onnxruntime: int8 may differ by a quantization step, fp32 only by rounding.

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.runtime_web.node_runtime import node
+from tests.fixtures.node_runtime import node
 
 
 def test_unit_tests(package):

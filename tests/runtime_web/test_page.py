@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from crosstune_export import Classifier
 from crosstune_export.web.page_server import served_files
 from tests.fixtures.edited_bundle import edited
-from tests.runtime_web.page_fixtures import TEXT, axe_source
+from tests.fixtures.web_page import TEXT, axe_source
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from crosstune_export import Classifier
 from crosstune_export.bundle.packing import pack
 from crosstune_export.web.page_server import ServedFile
-from tests.runtime_web.page_fixtures import TEXT
+from tests.fixtures.web_page import TEXT
 
 
 def changed(file: ServedFile, **fields) -> ServedFile:

@@ -10,7 +10,7 @@ import pytest
 
 from crosstune.augmentation.prompts import canary
 from tests.cli.conftest import Outcome, jsonl, run_app, task  # noqa: F401 - fixtures
-from tests.crosstune.augmentation.llm_server import LlmServer
+from tests.fixtures.llm_server import LlmServer
 
 KEY = "sk-canary-4f1d7c2e9b8a6053"
 

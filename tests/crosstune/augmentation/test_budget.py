@@ -120,7 +120,7 @@ def test_the_run_stops_at_the_cap_and_says_so(augment, server, prices):
 
 
 def test_what_may_have_been_billed_counts_against_the_cap(augment, server, prices):
-    from tests.crosstune.augmentation.llm_server import Reply, completion, good
+    from tests.fixtures.llm_server import Reply, completion, good
 
     half = Reply(body=completion("x").body[:40], announced=4000)
     running = server(lambda number, request: half if number == 0 else good(request))
@@ -140,7 +140,7 @@ def test_a_cap_needs_a_price(augment, prices):
 
 
 def test_an_answer_without_a_count_is_charged_in_full(augment, server, prices):
-    from tests.crosstune.augmentation.llm_server import completion
+    from tests.fixtures.llm_server import completion
 
     ran = augment(
         server(lambda number, request: completion('["a new lantern"]', usage=None)), prices=prices, max_cost="9"
@@ -163,7 +163,7 @@ def test_the_dry_run_bounds_the_price(augment, server, prices):
 
 def test_the_dry_run_bounds_the_price_of_the_worst_run(augment, server, prices):
     """Every send is answered at the second time only, and then without a count and cut off, so that it is asked again."""
-    from tests.crosstune.augmentation.llm_server import Reply, completion
+    from tests.fixtures.llm_server import Reply, completion
 
     half = Reply(body=completion("x").body[:40], announced=4000)
     cut = completion('{"texts": ["half of a', finish="length", usage=None)
@@ -181,7 +181,7 @@ def test_requests_under_way_never_exceed_the_concurrency(augment, server):
     gate = threading.Barrier(3)
 
     def script(number, request):
-        from tests.crosstune.augmentation.llm_server import good
+        from tests.fixtures.llm_server import good
 
         gate.wait(60)  # passes only when three requests are here at once
         return good(request)

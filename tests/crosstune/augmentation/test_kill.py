@@ -21,7 +21,7 @@ import pytest
 
 from crosstune.augmentation.cache import AnswerCache
 from tests.crosstune.augmentation.conftest import KEY
-from tests.crosstune.augmentation.llm_server import good
+from tests.fixtures.llm_server import good
 
 KILLS = 30
 CONCURRENCY = 4

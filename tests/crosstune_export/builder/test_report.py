@@ -13,6 +13,8 @@ from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.builder.report import labelled_answers, mcnemar
 from tests.fixtures.report_pages import read_page
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_the_exact_binomial_test(lost, won):

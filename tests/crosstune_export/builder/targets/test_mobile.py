@@ -18,6 +18,8 @@ from crosstune_export.builder.targets import mobile
 from crosstune_export.builder.targets.mobile import convert, mobile_path, required_operators, write_mobile
 from crosstune_export.bundle.files import read_bundle
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 TEXTS = ["where is my parcel", "", "the money back, please", "parcel " * 100]
 
 

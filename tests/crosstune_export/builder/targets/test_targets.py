@@ -17,6 +17,8 @@ from crosstune_export.builder.passes import half_precision
 from crosstune_export.builder.pipeline import BuildConfig, build
 from tests import tolerances
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 #: The oldest onnxruntime that the Python runtime works with and that has a wheel for this Python.
 OLDEST = "1.20.0" if sys.version_info < (3, 14) else "1.24.1"
 

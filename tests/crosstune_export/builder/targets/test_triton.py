@@ -16,6 +16,8 @@ from google.protobuf import text_format
 from crosstune_export import Classifier
 from crosstune_export.builder.targets.triton import NOTES_NAME, write_repository
 
+pytestmark = pytest.mark.usefixtures("quick_builds")
+
 
 def model_config_schema():
     """Triton's schema alone: the package around it asks for grpc."""

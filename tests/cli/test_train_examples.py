@@ -1,20 +1,28 @@
-"""Bad examples and labels: exit code 3, one line that says where and what next, and nothing written."""
+"""``crosstune train`` and bad examples: exit code 3, one line that says where and what next, and nothing written."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.cli.conftest import Outcome, files_in, jsonl
+from tests.cli.conftest import NOT_UTF8, files_in, jsonl
 
 GOOD = b'{"text": "where is it", "label": "shipping"}\n'
+
+
 LONG = "x" * ((1 << 20) + 1)
-NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+
+
 NO_EXAMPLES = "{f}: 0 examples, expected at least one. Check that it is the right file."
+
+
 ADD = "Describe that label too, or correct the rows."
+
+
 EMPTY = " is empty, expected visible characters. Remove the row or fill it in."
+
+
 LISTED = "'shipping', 'billing', 'praise'"
+
 
 BAD_EXAMPLES = [
     pytest.param(
@@ -222,6 +230,7 @@ BAD_EXAMPLES = [
     ),
 ]
 
+
 #: Messages that hold another library's wording, which differs between its versions.
 STARTS = {
     "trailing comma": "{f}:3: not valid JSON (",
@@ -262,108 +271,6 @@ def test_a_folder_in_place_of_examples(run_app, task):
     assert result.err == f"error: {folder}: cannot be read (Is a directory), expected a file. Check the path.\n"
 
 
-BAD_LABELS = [
-    pytest.param(
-        "l.json",
-        None,
-        "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
-        id="missing",
-    ),
-    pytest.param("l.json", b"", "{f}: not valid JSON (Expecting value at column 1). Correct the line.", id="empty"),
-    pytest.param("l.json", b"{}", "{f}: 0 labels, expected at least 2. Add labels with descriptions.", id="no label"),
-    pytest.param(
-        "l.json", b'{"a": "one"}', "{f}: 1 labels, expected at least 2. Add labels with descriptions.", id="one label"
-    ),
-    pytest.param(
-        "l.json",
-        b'["a", "b"]',
-        "{f}: found list, expected an object of label and description. Correct it.",
-        id="a list",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "b": ""}',
-        "{f}: the description of 'b' is empty, expected a sentence. Write one.",
-        id="empty description",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "b": null}',
-        "{f}: the description of 'b' is None, expected a sentence or a list of them. Correct it.",
-        id="no description",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "b": []}',
-        "{f}: the description of 'b' is [], expected a sentence or a list of them. Correct it.",
-        id="no descriptions",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "b": ["x", 2]}',
-        "{f}: the description of 'b' is ['x', 2], expected a sentence or a list of them. Correct it.",
-        id="a number as description",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "a": "two"}',
-        "{f}: not valid JSON (key 'a' twice). Correct the line.",
-        id="a label twice",
-    ),
-    pytest.param(
-        "l.json",
-        b'{\n "a": "one",\n "b": two\n}',
-        "{f}:3: not valid JSON (Expecting value at column 7). Correct the line.",
-        id="bad JSON in the third line",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", " ": "two"}',
-        "{f}: a label's name is ' ', expected visible characters. Name it.",
-        id="empty name",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"Ok": "one", "ok ": "two"}',
-        "{f}: labels 'Ok' (U+004F U+006B) and 'ok ' (U+006F U+006B U+0020) read alike. Rename one.",
-        id="names alike",
-    ),
-    pytest.param(
-        "l.json",
-        '{"é": "one", "e\u0301": "two"}'.encode(),
-        "{f}: labels 'é' (U+00E9) and 'e\u0301' (U+0065 U+0301) read alike. Rename one.",
-        id="names alike in Unicode",
-    ),
-    pytest.param(
-        "l.json",
-        b'{"a": "one", "b": "\\udc00"}',
-        "{f}: label 'b' has the unpaired surrogate U+DC00. Remove it.",
-        id="surrogate",
-    ),
-    pytest.param(
-        "l.toml",
-        b'a = "one"\n',
-        "{f}: 1 labels, expected at least 2. Add labels with descriptions.",
-        id="one label in TOML",
-    ),
-    pytest.param(
-        "l.toml", b"a = \n", "{f}: not valid TOML (Invalid value (at line 1, column 5)). Correct it.", id="bad TOML"
-    ),
-    pytest.param("l.json", b'{"caf\xe9": "one"}', "{f}:1: byte 0xe9 at offset 5" + NOT_UTF8, id="Latin-1"),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "message"), BAD_LABELS)
-def test_train_refuses_bad_labels(run_app, task, name, content, message):
-    file = task.folder / name
-    if content is not None:
-        file.write_bytes(content)
-    result = run_app("crosstune", "train", "--train", task.train, "--labels", file, "--output", task.out / "a.ckpt")
-    assert (result.code, result.out) == (3, "")
-    assert result.err == f"error: {message.format(f=file)}\n"
-    assert files_in(task.out) == []
-
-
 @pytest.mark.fault("A13")
 @pytest.mark.parametrize("option", ["--dev", "--test"])
 def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
@@ -379,120 +286,4 @@ def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
         f"error: {task.test}:2: the text '  Where is MY\\tparcel ' is also a training text (2 such rows). "
         "Remove them from one of the files.\n"
     )
-    assert files_in(task.out) == []
-
-
-@pytest.mark.fault("A13")
-def test_evaluate_refuses_training_texts(run_app, task, tiny_checkpoint_dir):
-    task.test.write_bytes(jsonl([("a new text", "praise"), ("i love it", "praise")]))
-    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
-    assert (result.code, result.out) == (3, "")
-    assert result.err == (
-        f"error: {task.test}:2: the text 'i love it' is also a training text (1 such rows). "
-        "Remove them from one of the files.\n"
-    )
-
-
-@pytest.mark.parametrize("option", ["--dev", "--test"])
-def test_pairs_are_not_measured_on_a_head_for_single_texts(
-    run_app, task, tiny_backbone_dir, tiny_checkpoint_dir, option
-):
-    task.test.write_text('{"text": "a new text", "text_pair": "and another", "label": "praise"}\n', "utf-8")
-    expected = Outcome(
-        3, "", f"error: {task.test}:1: a pair, expected single texts as in training. Give the same kind.\n"
-    )
-    assert run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test) == expected
-    assert expected == run_app(
-        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
-        "--backbone", tiny_backbone_dir, option, task.test,
-    )  # fmt: skip
-    assert files_in(task.out) == []
-
-
-@pytest.mark.fault("B8")
-def test_evaluate_refuses_an_unknown_label(run_app, task, tiny_checkpoint_dir):
-    task.test.write_bytes(jsonl([("a new text", "refund")]))
-    result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test)
-    assert (result.code, result.out) == (3, "")
-    assert result.err == (f"error: {task.test}:1: label 'refund' is not one of {LISTED} (1 such rows). {ADD}\n")
-
-
-@pytest.mark.fault("B9")
-def test_names_that_mislead_other_languages_are_labels_like_any(run_app, task, tiny_backbone_dir):
-    names = ["__proto__", "null", "nan", "true", "1", "../x", "-rf"]
-    task.labels.write_text(json.dumps({name: f"about {i}" for i, name in enumerate(names)}), "utf-8")
-    task.train.write_bytes(jsonl([(f"text {i} {k}", name) for i, name in enumerate(names) for k in range(2)]))
-    result = run_app(
-        "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
-        "--backbone", tiny_backbone_dir,
-    )  # fmt: skip
-    assert (result.code, result.err) == (0, "")
-    state = json.loads((task.out / "a.ckpt" / "checkpoint.json").read_text("utf-8"))
-    assert list(state["labels"]) == names
-
-
-BAD_TEXTS = [
-    pytest.param(
-        "t.txt",
-        None,
-        "{f}: cannot be read (No such file or directory), expected a file. Check the path.",
-        id="missing",
-        marks=pytest.mark.fault("A1"),
-    ),
-    pytest.param(
-        "t.jsonl",
-        b'{"text": "ok"}\n{"text":\n',
-        "{f}:2: not valid JSON (Expecting value). Correct the line.",
-        id="bad JSON",
-        marks=pytest.mark.fault("A9"),
-    ),
-    pytest.param(
-        "t.jsonl",
-        b'{"text": "ok"}\n\n{"txt": "a"}\n',
-        "{f}:3: no string 'text', found fields 'txt'. Give every row text.",
-        id="missing field",
-        marks=pytest.mark.fault("A7"),
-    ),
-    pytest.param(
-        "t.jsonl", b'{"text": null}\n', "{f}:1: no string 'text', found fields 'text'. Give every row text.", id="null"
-    ),
-    pytest.param(
-        "t.jsonl",
-        b'["a"]\n',
-        "{f}:1: no string 'text', found fields none. Give every row text.",
-        id="not an object",
-        marks=pytest.mark.fault("A9"),
-    ),
-    pytest.param(
-        "t.txt",
-        b"fine\ncaf\xe9\n",
-        "{f}:2: byte 0xe9 at offset 8" + NOT_UTF8,
-        id="Latin-1",
-        marks=pytest.mark.fault("A4"),
-    ),
-    pytest.param(
-        "t.csv",
-        b"words\na\n",
-        "{f}: columns words, expected text. Give the name of the column with --text-column.",
-        id="csv header",
-        marks=pytest.mark.fault("A7"),
-    ),
-    pytest.param(
-        "t.csv",
-        b'text\n"a\n',
-        "{f}:2: not a row (unexpected end of data). Correct its quotes.",
-        id="csv open quote",
-        marks=pytest.mark.fault("A6"),
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "message"), BAD_TEXTS)
-def test_classify_refuses_bad_texts(run_app, task, tiny_fp32_bundle_dir, name, content, message):
-    file = task.folder / name
-    if content is not None:
-        file.write_bytes(content)
-    result = run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, file, "--output", task.out / "a.jsonl")
-    assert (result.code, result.out) == (3, "")
-    assert result.err == f"error: {message.format(f=file)}\n"
     assert files_in(task.out) == []
