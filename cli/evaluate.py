@@ -50,7 +50,8 @@ def evaluate(
         probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, progress=report)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
     from crosstune.core.token_layout import replace_surrogates
-    from crosstune.evaluation.report import Answers, report_page
+    from crosstune.evaluation.answers import Answers
+    from crosstune.evaluation.report import report_page
 
     answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
     coverage, right = answers.coverage, answers.accuracy_answered
@@ -68,8 +69,8 @@ def evaluate(
     else:
         _show(result)
         if coverage is not None:
-            of_them = "" if right is None else f", {100 * right:.1f} % of them the right one"
-            typer.echo(f"with its thresholds {100 * coverage:.1f} % of the texts get a label{of_them}")
+            correct = "" if right is None else f", {100 * right:.1f}% of these are correct"
+            typer.echo(f"with the thresholds {100 * coverage:.1f}% of the texts get a label{correct}")
 
 
 def _show(result: Evaluation) -> None:
@@ -77,10 +78,10 @@ def _show(result: Evaluation) -> None:
 
     console = table_console(110)
     console.print(
-        f"accuracy {100 * result.accuracy:.1f} %   macro-F1 {100 * result.macro_f1:.1f} %   "
+        f"accuracy {100 * result.accuracy:.1f}%   macro-F1 {100 * result.macro_f1:.1f}%   "
         f"ECE {result.ece:.3f}   n {result.n}"
     )
-    table = Table("label", box=None, title="per label, %", title_justify="left")
+    table = Table("label", box=None, title="per label (%)", title_justify="left")
     for name in ("precision", "recall", "F1", "texts"):
         table.add_column(name, justify="right")
     for row in result.per_label:
@@ -88,7 +89,7 @@ def _show(result: Evaluation) -> None:
         table.add_row(row.label, *figures, str(row.support))
     console.print(table)
     if len(result.per_label) <= 20:
-        grid = Table("true \\ answer", box=None, title="confusion", title_justify="left")
+        grid = Table("true \\ predicted", box=None, title="confusion matrix", title_justify="left")
         for index in range(len(result.per_label)):
             grid.add_column(str(index), justify="right")
         for index, (row, counts) in enumerate(zip(result.per_label, result.confusion, strict=True)):

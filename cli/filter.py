@@ -108,7 +108,7 @@ def filter_texts(
         + (f" ({reasons})" if reasons else "")
     )
     measured = result.accuracy_with
-    with_them = "with those kept not measured" if measured is None else f"{100 * measured:.1f} % with those kept"
+    with_kept = "not measured with the kept texts" if measured is None else f"{100 * measured:.1f}% with the kept texts"
     typer.echo(
-        f"real examples, held out: {100 * result.accuracy_without:.1f} % right without generated texts, {with_them}"
+        f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, {with_kept}"
     )

@@ -111,7 +111,7 @@ def train(
         )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.summary.get("cv_accuracy")
-    measured = f", {100 * accuracy:.1f} % right on held-out folds" if isinstance(accuracy, float) else ""
+    measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if isinstance(accuracy, float) else ""
     layers_used = f", first {checkpoint.summary['layers']} layers" if settings.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "scope": checkpoint.scope_threshold}
     unsure = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
@@ -122,9 +122,8 @@ def train(
     found = checkpoint.summary.get("generated")
     if isinstance(found, dict):
         typer.echo(
-            f"{generated}: {found['kept']} of {found['offered']} texts kept, "
-            f"{100 * found['accuracy_without']:.1f} % right on held-out real examples without them, "
-            f"{100 * found['accuracy_with']:.1f} % with them"
+            f"{generated}: {found['kept']} of {found['offered']} texts kept; accuracy on held-out real examples "
+            f"{100 * found['accuracy_without']:.1f}% without them, {100 * found['accuracy_with']:.1f}% with them"
         )
     from crosstune.evaluation.metrics import evaluate as score
 
@@ -132,5 +131,5 @@ def train(
         probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
         result = score(probs, label_set.indices(rows), label_set.names)
         typer.echo(
-            f"{path}: accuracy {100 * result.accuracy:.1f} %, macro-F1 {100 * result.macro_f1:.1f} %, n {result.n}"
+            f"{path}: accuracy {100 * result.accuracy:.1f}%, macro-F1 {100 * result.macro_f1:.1f}%, n {result.n}"
         )

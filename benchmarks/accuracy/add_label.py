@@ -83,8 +83,8 @@ def main() -> None:
             "edit_s": seconds,
         }
         print(
-            f"| {name} | {100 * recognised.mean():.1f} % of {len(mine)} | {100 * right.mean():.1f} %, "
-            f"{100 * still.mean():.1f} % | {moved:.1e} | {seconds:.2f} |",
+            f"| {name} | {100 * recognised.mean():.1f}% of {len(mine)} | {100 * right.mean():.1f}%, "
+            f"{100 * still.mean():.1f}% | {moved:.1e} | {seconds:.2f} |",
             flush=True,
         )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@
 
 Three sources of further texts:
 
-    flipped   real texts of the pool that pose as generated, 64 a label, 30 % of them under another label
-    foreign   the same with 30 % texts of another task
+    flipped   real texts of the pool that pose as generated, 64 a label, 30% of them under another label
+    foreign   the same with 30% texts of another task
     written   by a language model: give its server with --base-url and --model; answers are kept in --answers
 
 and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too. Where it

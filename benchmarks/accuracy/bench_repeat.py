@@ -37,9 +37,9 @@ def main() -> None:
             one, two = (run[key] for run in runs)
             apart = max(one, two) / min(one, two) - 1
             worst[index] = max(worst[index], apart)
-            cells.append(f"{one:.2f} and {two:.2f} | {100 * apart:.1f} %")
+            cells.append(f"{one:.2f} and {two:.2f} | {100 * apart:.1f}%")
         print(f"| {', '.join(map(str, key))} | {' | '.join(cells)} |")
-    print(f"| most | | {100 * worst[0]:.1f} % | | {100 * worst[1]:.1f} % |")
+    print(f"| most | | {100 * worst[0]:.1f}% | | {100 * worst[1]:.1f}% |")
 
 
 if __name__ == "__main__":

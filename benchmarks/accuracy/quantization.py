@@ -18,9 +18,10 @@ import numpy as np
 
 from crosstune import TrainConfig, read_examples, read_labels, train
 from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.evaluation.metrics import rate_interval
 from crosstune_export import Classifier
 from crosstune_export.builder.pipeline import BuildConfig, build
-from crosstune_export.builder.report import mcnemar, wilson
+from crosstune_export.builder.report import mcnemar
 
 
 def measure(folder: Path, backbone: FrozenBackbone, shots: int, seed: int) -> dict[str, object]:
@@ -42,7 +43,7 @@ def measure(folder: Path, backbone: FrozenBackbone, shots: int, seed: int) -> di
     return {
         "texts": len(texts),
         "flips": flips,
-        "flips_interval_percent": [100 * end for end in wilson(flips, len(texts))],
+        "flips_interval_percent": [100 * end for end in rate_interval(flips, len(texts))],
         "accuracy_fp32": float((before == gold).mean()),
         "accuracy_int8": float((after == gold).mean()),
         "mcnemar_p": mcnemar(lost, won),
@@ -74,7 +75,7 @@ def main() -> None:
             flush=True,
         )
     texts, flips = (sum(row[key] for row in report.values()) for key in ("texts", "flips"))
-    print(f"\n{flips} of {texts} labels differ from fp32 ({100 * flips / texts:.2f} %).")
+    print(f"\n{flips} of {texts} labels differ from fp32 ({100 * flips / texts:.2f}%).")
 
 
 if __name__ == "__main__":

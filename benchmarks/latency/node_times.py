@@ -87,7 +87,7 @@ def main() -> None:
     products = sum(found[first].get(operator, 0.0) for operator in INTEGER_PRODUCTS)
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
-    console.print(f"integer products of {first}: {products:.0f}, {100 * products / totals[first]:.0f} % of its time")
+    console.print(f"integer products of {first}: {products:.0f}, {100 * products / totals[first]:.0f}% of its time")
     for other in others:
         now, most = totals[other] / totals[first], totals[other] / products
         console.print(f"{other}: takes {now:.2f} times as long; {most:.2f} times, were all else in {first} free")

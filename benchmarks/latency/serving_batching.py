@@ -63,7 +63,7 @@ def main() -> None:
             }
             report.setdefault(path.stem, {})[str(window)] = row
             print(
-                f"| {path.stem} | {window} | {first:.2f} | {second:.2f} | {100 * row['saved']:.0f} % "
+                f"| {path.stem} | {window} | {first:.2f} | {second:.2f} | {100 * row['saved']:.0f}% "
                 f"| {row['max_prob_difference']:.1e} |",
                 flush=True,
             )

@@ -1,19 +1,19 @@
-"""How good a classifier is on labelled texts."""
+"""Metrics of a classifier on labelled texts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from crosstune.core.strict_text import Json
 
+#: Bins of the expected calibration error, as in Guo et al. (2017).
 ECE_BINS = 15
-#: Standard errors to either side of a mean that make an interval of 95 %.
-Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures over N labelled texts.
+    """Metrics over N labelled texts.
 
     Attributes:
         n: N.
-        accuracy: Share of right labels, in [0, 1].
-        macro_f1: Mean F1 over the labels that occur among the texts or the answers.
+        accuracy: Share of correct labels, in [0, 1].
+        macro_f1: Mean F1 over the labels that occur among the true or the predicted labels.
         ece: Expected calibration error over 15 equal bins of the top probability, in [0, 1] (Guo et al. 2017).
-        per_label: One row a label, in the order of the labels.
-        confusion: int64 (L, L), rows the true label, columns the answer.
+        per_label: One row for each label, in the order of the labels.
+        confusion: int64 (L, L), rows are true labels, columns predicted labels.
     """
 
     n: int
@@ -48,7 +48,7 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
 
     def to_json(self) -> dict[str, Json]:
-        """The figures as ``evaluate --json`` prints them."""
+        """The metrics as ``evaluate --json`` prints them."""
         return {
             "n": self.n,
             "accuracy": self.accuracy,
@@ -87,30 +87,19 @@ def evaluate(probs: npt.NDArray[np.float32], gold: Sequence[int], labels: Sequen
     truth = np.asarray(gold, np.int64)
     if probs.ndim != 2 or probs.shape != (len(truth), len(labels)) or not len(truth):
         raise ValueError(f"probs {probs.shape}, expected ({len(truth)}, {len(labels)}) with at least one row")
-    answers = probs.argmax(1)
-    confusion = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(confusion, (truth, answers), 1)
-    scores = []
-    for i, label in enumerate(labels):
-        hit = int(confusion[i, i])
-        given, there = int(confusion[:, i].sum()), int(confusion[i].sum())
-        scores.append(
-            LabelScore(
-                label,
-                precision=hit / given if given else 0.0,
-                recall=hit / there if there else 0.0,
-                f1=2 * hit / (given + there) if given + there else 0.0,
-                support=there,
-            )
-        )
-    seen = [score.f1 for i, score in enumerate(scores) if confusion[i].sum() + confusion[:, i].sum()]
+    predicted = probs.argmax(1)
+    classes = np.arange(len(labels))
+    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
     return Evaluation(
         n=len(truth),
-        accuracy=float((answers == truth).mean()),
-        macro_f1=float(np.mean(seen)),
-        ece=calibration_error(probs.max(1), answers == truth),
-        per_label=tuple(scores),
-        confusion=confusion,
+        accuracy=float((predicted == truth).mean()),
+        macro_f1=float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        ece=calibration_error(probs.max(1), predicted == truth),
+        per_label=tuple(
+            LabelScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+            for i, label in enumerate(labels)
+        ),
+        confusion=confusion_matrix(truth, predicted, labels=classes),
     )
 
 
@@ -178,16 +167,14 @@ def risk_coverage(
     return (answered / len(order))[last], (wrong / answered)[last]
 
 
-def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """A 95 % interval for a rate (Wilson 1927).
+def rate_interval(hits: int, trials: int) -> tuple[float, float]:
+    """A 95% interval for a rate (Wilson 1927), each end from 0 to 1.
 
     Example:
-        >>> [round(end, 3) for end in wilson(1, 100)]
+        >>> [round(end, 3) for end in rate_interval(1, 100)]
         [0.002, 0.054]
     """
     if trials == 0:
         return 0.0, 1.0
-    rate, square = hits / trials, Z95 * Z95 / trials
-    middle = (rate + square / 2) / (1 + square)
-    half = Z95 * math.sqrt(rate * (1 - rate) / trials + square / trials / 4) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -81,7 +81,7 @@ def _by_length(rows: Sequence[LatencyRow]) -> list[str]:
             plot.dot(row.length_tokens, row.p50_ms, colour, title=f"{_name(key)}: {row.p50_ms:.2f} ms")
     return [
         legend([(_name(key), colour) for key, colour in colours.items()]),
-        figure(plot.svg(), "Median; dashed, what 90 % of the calls stay below."),
+        figure(plot.svg(), "Median; the dashed line is the 90th percentile."),
     ]
 
 

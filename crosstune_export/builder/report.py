@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
+from scipy.stats import binomtest
 
 from crosstune.core.reports.page import figure, html_page, plain, table
 from crosstune.core.reports.plot import Axis, Plot
-from crosstune.evaluation.metrics import wilson
+from crosstune.evaluation.metrics import rate_interval
 from crosstune_export.builder.search import Trial
 from crosstune_export.bundle.manifest import BundleManifest
 
@@ -58,8 +59,7 @@ def mcnemar(only_before: int, only_after: int) -> float:
     discordant = only_before + only_after
     if discordant == 0:
         return 1.0
-    tail = sum(math.comb(discordant, k) for k in range(min(only_before, only_after) + 1))
-    return min(1.0, float(2 * tail / 2**discordant))
+    return float(binomtest(only_before, discordant).pvalue)
 
 
 def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: LabelledAnswers | None) -> str:
@@ -189,7 +189,7 @@ _PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttent
 def _quality_table(manifest: BundleManifest) -> str:
     rows = []
     for title, difference in manifest.quality_facts.comparisons:
-        low, high = wilson(difference.label_changes, difference.texts)
+        low, high = rate_interval(difference.label_changes, difference.texts)
         rows.append(
             [
                 title,
@@ -207,7 +207,7 @@ def _label_changes(answers: LabelledAnswers) -> str:
     for index, name in enumerate(answers.names):
         mine = answers.before == index
         changes, count = int((answers.after[mine] != index).sum()), int(mine.sum())
-        low, high = wilson(changes, count)
+        low, high = rate_interval(changes, count)
         rows.append([name, str(count), str(changes), f"{100 * low:.1f}% to {100 * high:.1f}%"])
     right_before, right_after = answers.before == answers.truth, answers.after == answers.truth
     lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())

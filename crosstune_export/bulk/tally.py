@@ -61,8 +61,8 @@ class Tally:
         Example:
             >>> print("\n".join(Tally(4, 1, 0, {"praise": (3, 2.7), None: (1, 0.2)}).lines()))
             4 rows, 1 bad row left out, 0 truncated
-              praise  3  75.0 %  mean prob 0.90
-              (none)  1  25.0 %  mean prob 0.20
+              praise  3  75.0%  mean prob 0.90
+              (none)  1  25.0%  mean prob 0.20
         """
         left_out = f", {_counted(self.bad, 'bad row')} left out" if self.bad else ""
         lines = [f"{_counted(self.rows, 'row')}{left_out}, {self.truncated} truncated"]
@@ -72,7 +72,7 @@ class Tally:
         digits = max((len(str(times)) for _, times, _ in shown), default=0)
         for name, times, total in shown:
             share = 100 * times / self.rows
-            lines.append(f"  {name:<{width}}  {times:>{digits}}  {share:4.1f} %  mean prob {total / times:.2f}")
+            lines.append(f"  {name:<{width}}  {times:>{digits}}  {share:4.1f}%  mean prob {total / times:.2f}")
         if len(order) > _SHOWN_LABELS:
             lines.append(f"  and {len(order) - _SHOWN_LABELS} more labels")
         return lines

@@ -215,7 +215,7 @@ def test_the_summary(classify, task):
     assert first.startswith(f"3 rows, 2 bad rows left out, 1 truncated, recorded in {task.out}/a.jsonl.bad.jsonl, ")
     assert first.endswith(" rows/s")
     mean = sum(row["prob"] for row in json_lines((task.out / "a.jsonl").read_text("utf-8"))) / 3
-    assert second == f"  (none)  3  100.0 %  mean prob {mean:.2f}"
+    assert second == f"  (none)  3  100.0%  mean prob {mean:.2f}"
 
 
 def test_a_column_that_comes_late(classify, task):

@@ -42,14 +42,14 @@ def test_table(run_app, task, tiny_checkpoint_dir, expected):
     assert (
         lines[0]
         == (
-            f"accuracy {100 * expected.accuracy:.1f} % macro-F1 {100 * expected.macro_f1:.1f} % ECE {expected.ece:.3f} n 3"
+            f"accuracy {100 * expected.accuracy:.1f}% macro-F1 {100 * expected.macro_f1:.1f}% ECE {expected.ece:.3f} n 3"
         ).split()
     )
     assert lines[2] == ["label", "precision", "recall", "F1", "texts"]
     for line, score in zip(lines[3:6], expected.per_label, strict=True):
         figures = [f"{100 * value:.1f}" for value in (score.precision, score.recall, score.f1)]
         assert line == [score.label, *figures, str(score.support)]
-    assert lines[7] == ["true", "\\", "answer", "0", "1", "2"]
+    assert lines[7] == ["true", "\\", "predicted", "0", "1", "2"]
     for index, line in enumerate(lines[8:]):
         assert line[2:] == [str(count) if count else "." for count in expected.confusion[index]]
 
@@ -75,8 +75,8 @@ def test_what_abstaining_buys(run_app, task, tiny_backbone_dir, target):
     found = json.loads(run_app(*command, "--json").out)
     assert (found["coverage"], found["accuracy_answered"]) == (given.mean(), right[given].mean())
     assert run_app(*command).out.splitlines()[-1] == (
-        f"with its thresholds {100 * given.mean():.1f} % of the texts get a label, {100 * right[given].mean():.1f} % of them "
-        "the right one"
+        f"with the thresholds {100 * given.mean():.1f}% of the texts get a label, {100 * right[given].mean():.1f}% of these "
+        "are correct"
     )
 
 
@@ -87,9 +87,9 @@ def test_the_report_says_what_the_command_says(run_app, task, tiny_checkpoint_di
     assert files_in(task.out) == ["r.html"]
     first = (task.out / "r.html").read_bytes()
     page = read_page(first.decode("utf-8"))
-    assert f"{100 * expected.accuracy:.1f} % of 3 texts right" in page.text
+    assert f"Accuracy {100 * expected.accuracy:.1f}% on 3 texts" in page.text
     assert f"test.jsonl, by the default head of {tiny_checkpoint_dir.name}" in page.text
-    assert "nearest to a label first" in page.pieces
+    assert "most similar first" in page.pieces
     again = run_app(*command)
     assert (again.code, again.out) == (2, "")
     assert again.err == (

@@ -49,8 +49,8 @@ def test_the_command_writes_what_the_function_finds(filtered, task, result):
     reasons = ", ".join(f"{reason} {n}" for reason, n in result.reasons.items())
     assert ran.out == (
         f"{task.out / 'kept.jsonl'}: 11 texts = {len(result.kept)} kept + {len(result.dropped)} dropped ({reasons})\n"
-        f"real examples, held out: {100 * result.accuracy_without:.1f} % right without generated texts, "
-        f"{100 * result.accuracy_with:.1f} % with those kept\n"
+        f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, "
+        f"{100 * result.accuracy_with:.1f}% with the kept texts\n"
     )
     assert files_in(task.out) == ["kept.filter.json", "kept.jsonl", "r.html"]
 
@@ -85,8 +85,8 @@ def test_train_with_generated_texts(
     )
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines()[1] == (
-        f"{task.folder / 'generated.jsonl'}: {len(result.kept)} of 11 texts kept, {100 * result.accuracy_without:.1f} % right on "
-        f"held-out real examples without them, {100 * result.accuracy_with:.1f} % with them"
+        f"{task.folder / 'generated.jsonl'}: {len(result.kept)} of 11 texts kept; accuracy on "
+        f"held-out real examples {100 * result.accuracy_without:.1f}% without them, {100 * result.accuracy_with:.1f}% with them"
     )
     checkpoint = load_checkpoint(task.out / "a.ckpt")
     assert checkpoint.examples == (*tiny_examples, *result.kept)
@@ -114,7 +114,7 @@ def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
     found = json.loads((task.out / "kept.filter.json").read_text("utf-8"))
     assert found["gates"] == []
     assert found["accuracy_with"] is None
-    assert ran.out.endswith(" % right without generated texts, with those kept not measured\n")
+    assert ran.out.endswith("% without generated texts, not measured with the kept texts\n")
     page = (task.out / "r.html").read_text("utf-8")
     assert "with the kept texts it was not measured, since the gate was off. " in page
     assert len(found["texts"]) == 11

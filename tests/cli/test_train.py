@@ -38,7 +38,7 @@ def test_writes_a_checkpoint_and_says_so_in_one_line(trained, task):
     assert (result.code, result.err) == (0, "")
     accuracy = load_checkpoint(task.out / "a.ckpt").summary["cv_accuracy"]
     assert result.out == (
-        f"{task.out / 'a.ckpt'}: default head, 3 labels, 18 examples, {100 * accuracy:.1f} % right on held-out folds\n"
+        f"{task.out / 'a.ckpt'}: default head, 3 labels, 18 examples, accuracy on held-out folds {100 * accuracy:.1f}%\n"
     )
     assert files_in(task.out / "a.ckpt") == CHECKPOINT_FILES
     assert files_in(task.out) == ["a.ckpt"]
@@ -62,8 +62,8 @@ def test_measures_on_dev_and_test(trained, task):
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert len(lines) == 3
-    assert re.fullmatch(re.escape(str(dev)) + r": accuracy (100|0)\.0 %, macro-F1 (100|0)\.0 %, n 1", lines[1])
-    assert re.fullmatch(re.escape(str(task.test)) + r": accuracy \d+\.\d %, macro-F1 \d+\.\d %, n 3", lines[2])
+    assert re.fullmatch(re.escape(str(dev)) + r": accuracy (100|0)\.0%, macro-F1 (100|0)\.0%, n 1", lines[1])
+    assert re.fullmatch(re.escape(str(task.test)) + r": accuracy \d+\.\d%, macro-F1 \d+\.\d%, n 3", lines[2])
 
 
 def test_draws_shots(trained, task):

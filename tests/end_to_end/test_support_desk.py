@@ -36,7 +36,7 @@ def test_evaluate_is_the_torch_prediction(desk, environment, by_torch):
 
 
 def test_the_head_learned_the_task(by_torch):
-    """Chance is 12.5 %; cosine to the descriptions alone must be beaten too, or the shots taught nothing."""
+    """Chance is 12.5%; cosine to the descriptions alone must be beaten too, or the shots taught nothing."""
     _, truth, probs = by_torch
     assert (probs.argmax(1) == truth).mean() > 0.78
 

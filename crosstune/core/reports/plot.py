@@ -23,7 +23,7 @@ class Axis:
         high: Its upper end, above ``low``.
         log: Whether equal steps are equal ratios.
         ticks: Where figures stand; round numbers where it is empty.
-        percent: Whether 0.1 is written as 10 %.
+        percent: Whether 0.1 is written as 10%.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Axis:
     def marks(self) -> list[tuple[float, str]]:
         """Ticks and their figures."""
         places = self.ticks or (_round_ratios if self.log else _round_steps)(self.low, self.high)
-        return [(value, f"{100 * value:.4g} %" if self.percent else f"{value:.4g}") for value in places]
+        return [(value, f"{100 * value:.4g}%" if self.percent else f"{value:.4g}") for value in places]
 
 
 @dataclass

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crosstune.data.examples import Example
-from crosstune.evaluation.report import SHOWN, Answers, report_page
+from crosstune.evaluation.answers import Answers
+from crosstune.evaluation.report import SHOWN, report_page
 from tests.fixtures.report_pages import read_page
 
 LABELS = ("shipping", "<b>billing</b>", "praise")
@@ -23,9 +24,9 @@ def test_every_part_is_there():
     answers = answers_of(80)
     page = read_page(report_page(answers, "t<est>.jsonl", "the default head of a.ckpt"))
     assert page.tags.count("svg") == 4
-    assert f"{100 * answers.right.mean():.1f} % of 80 texts right" in page.text
+    assert f"Accuracy {100 * answers.right.mean():.1f}% on 80 texts" in page.text
     assert "t<est>.jsonl, by the default head of a.ckpt" in page.text
-    assert "always gives a label" in page.text
+    assert "so every text gets a label" in page.text
     wrong = np.flatnonzero(~answers.right)
     ordered = sorted(wrong, key=lambda at: -answers.probs[at].max())
     assert len(wrong) > SHOWN
@@ -47,16 +48,16 @@ def test_thresholds_are_marked_and_obeyed():
     given = (answers.probs.max(1) >= 0.6) & (scope >= 0.5)
     assert (answers.answered == given).all()
     page = read_page(report_page(answers, "t", "m"))
-    assert {"probability 0.60", "scope 0.50", "surest first", "nearest to a label first"} <= set(page.pieces)
+    assert {"probability 0.60", "similarity 0.50", "most probable first", "most similar first"} <= set(page.pieces)
     right = answers.right[given].mean()
     assert (
-        f"the classifier answers {100 * given.mean():.1f} % of the texts (red dot) and is right in {100 * right:.1f} % of them."
+        f"{100 * given.mean():.1f}% of the texts get a label (red dot), and {100 * right:.1f}% of these are correct."
         in page.text
     )
     every = read_page(report_page(answers_of(80, threshold=0.0), "t", "m"))
-    assert "With its thresholds the classifier answers all of these texts." in every.text
+    assert "With its thresholds all of these texts get a label." in every.text
     none = read_page(report_page(answers_of(80, threshold=1.0), "t", "m"))
-    assert "With its thresholds the classifier answers none of these texts." in none.text
+    assert "With its thresholds none of these texts get a label." in none.text
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -33,7 +33,7 @@ def test_ticks_of_ratios_are_inside(low, ratio):
 
 
 def test_figures_of_shares():
-    assert Axis("x", 0, 1, percent=True).marks()[1] == (0.2, "20 %")
+    assert Axis("x", 0, 1, percent=True).marks()[1] == (0.2, "20%")
     assert Axis("x", 1, 100, log=True, ticks=(16, 64)).marks() == [(16, "16"), (64, "64")]
     assert Axis("x", 1, 100, log=True).at(10) == pytest.approx(0.5)
 
