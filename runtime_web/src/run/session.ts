@@ -114,7 +114,7 @@ function checkSignature(inner: InferenceSession, manifest: Manifest, where: stri
   }
   const labels = manifest.labels.length;
   if (typeof probs === "number" && probs !== labels) {
-    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one a label. Build the bundle again.`);
+    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one per label. Build the bundle again.`);
   }
 }
 
