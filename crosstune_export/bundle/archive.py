@@ -57,7 +57,7 @@ class ArchiveReader:
         """
         head = self._stream.read(_LOCAL_SIZE + len(name))
         if len(head) < _LOCAL_SIZE or head[_LOCAL_SIZE:] != name.encode("ascii"):
-            raise self._bad(f"no {name} at its place, expected what crosstune-export pack writes")
+            raise self._bad(f"{name} is missing or misplaced, expected a file written by crosstune-export pack")
         (size,) = struct.unpack_from("<I", head, _SIZE_AT)
         if size > SIZE_LIMITS[name]:
             raise self._bad(f"{size} bytes of {name}, expected at most {SIZE_LIMITS[name]}")
@@ -74,7 +74,7 @@ class ArchiveReader:
         """
         expected = self._directory.end()
         if self._stream.read(len(expected) + 1) != expected:
-            raise self._bad("other bytes behind its members, expected their directory alone")
+            raise self._bad("unexpected bytes after its members, expected only their directory")
 
     def _bad(self, found: str) -> BundleIntegrityError:
         return BundleIntegrityError(f"{self._where}: {found}. Copy or pack the bundle again.")

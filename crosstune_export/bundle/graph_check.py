@@ -218,7 +218,7 @@ def _vocabulary(found: _Found) -> int:
         if ids == "input_ids" and len(found.shapes.get(table, ())) == 2
     ]
     if not rows:
-        raise ValueError("no table that input_ids pick from")
+        raise ValueError("no embedding table for input_ids")
     return min(rows)
 
 

@@ -191,7 +191,7 @@ def _checked_digest(data: bytes, where: str) -> str:
     written = data[start : start + 64]
     if not data.startswith(_DIGEST_HEAD) or digest_of(data).encode("ascii") != written:
         raise BundleIntegrityError(
-            f"{where}: the digest does not match the bytes, expected them as they were built. Copy or build the bundle again."
+            f"{where}: the digest does not match the contents, expected the file as it was built. Copy or build the bundle again."
         )
     return written.decode("ascii")
 
@@ -295,7 +295,7 @@ class _Reader:
                 raise self._bad(f"labels[{index}].descriptions", "empty", "at least one sentence")
             entries.append(Label(reader.text("name"), descriptions))
         if len({entry.name for entry in entries}) != len(entries):
-            raise self._bad("labels", "a list with one name twice", "distinct names")
+            raise self._bad("labels", "a list with a duplicate name", "distinct names")
         return tuple(entries)
 
     def _tokens(self) -> TokenLayout:
@@ -325,9 +325,9 @@ class _Reader:
             text_vector_size=self.integer("text_vector_size", 1, 1 << 24),
         )
         if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):
-            raise self._bad("inputs", list(facts.inputs), "input_ids, attention_mask and at most token_type_ids")
+            raise self._bad("inputs", list(facts.inputs), "input_ids, attention_mask and optionally token_type_ids")
         if facts.outputs[:2] != ("probs", "text_vector") or facts.outputs[2:] not in ((), ("scope",)):
-            raise self._bad("outputs", list(facts.outputs), "probs, text_vector and at most scope")
+            raise self._bad("outputs", list(facts.outputs), "probs, text_vector and optionally scope")
         if facts.precision not in PRECISIONS:
             raise self._bad("precision", repr(facts.precision), " or ".join(PRECISIONS))
         return facts

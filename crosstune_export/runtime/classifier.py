@@ -44,13 +44,13 @@ class Classifier:
         self._session_pid = os.getpid()
         if self._session.label_count not in (None, len(self.labels)):
             raise BundleContentError(
-                f"{files.path}: probs has {self._session.label_count} columns, expected {len(self.labels)}, one a label. "
+                f"{files.path}: probs has {self._session.label_count} columns, expected {len(self.labels)}, one per label. "
                 "Build the bundle again."
             )
         if self._tokenizer.largest_id >= self._session.vocabulary_size:
             raise BundleContentError(
-                f"{files.path / TOKENIZER_NAME}: has the id {self._tokenizer.largest_id}, the graph knows "
-                f"{self._session.vocabulary_size} ids. Build the bundle again."
+                f"{files.path / TOKENIZER_NAME}: has the id {self._tokenizer.largest_id}, expected ids below "
+                f"{self._session.vocabulary_size}. Build the bundle again."
             )
 
     def __reduce__(self) -> tuple[object, ...]:

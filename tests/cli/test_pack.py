@@ -44,7 +44,7 @@ def test_what_is_refused_writes_nothing(run_app, task, tiny_bundle_dir):
     done = run_app("crosstune-export", "unpack", packed, "--output", task.out / "again.bundle")
     assert (done.code, done.out) == (5, "")
     assert done.err == (
-        f"error: {packed}: other bytes behind its members, expected their directory alone. Copy or pack the bundle again.\n"
+        f"error: {packed}: unexpected bytes after its members, expected only their directory. Copy or pack the bundle again.\n"
     )
     assert files_in(task.out) == ["tiny.zip"]
 

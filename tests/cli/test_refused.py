@@ -211,7 +211,7 @@ def test_a_file_of_another_size_in_a_bundle(refused_bundle, bundle, name, size):
 def test_a_flipped_bit_in_the_manifest(refused_bundle, bundle, position):
     flip(bundle / "manifest.json", position)
     assert refused_bundle() == (
-        f"error: {bundle / 'manifest.json'}: the digest does not match the bytes, expected them as they were built. {BUILD}\n"
+        f"error: {bundle / 'manifest.json'}: the digest does not match the contents, expected the file as it was built. {BUILD}\n"
     )
 
 
@@ -249,7 +249,7 @@ def sign(bundle, body: bytes) -> None:
         (
             b'"name": "billing"',
             b'"name": "shipping"',
-            "labels is a list with one name twice, expected distinct names. Build the bundle again.",
+            "labels is a list with a duplicate name, expected distinct names. Build the bundle again.",
         ),
     ],
     ids=["newer format", "another format", "wrong type", "out of range", "a name twice"],
@@ -304,6 +304,6 @@ def test_no_bundle_folder(refused_bundle, bundle):
     )
     bundle.write_bytes(b"")
     assert refused_bundle() == (
-        f"error: {bundle}: no manifest.json at its place, expected what crosstune-export pack writes. "
+        f"error: {bundle}: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. "
         "Copy or pack the bundle again.\n"
     )

@@ -223,7 +223,7 @@ def test_a_packed_bundle(run, tiny_fp32_bundle_dir, tmp_path):
     (tmp_path / "x.zip").write_bytes(b"PK")
     assert run(tmp_path / "x.zip") == (
         5, "",
-        f"error: {tmp_path}/x.zip: no manifest.json at its place, expected what crosstune-export pack writes. "
+        f"error: {tmp_path}/x.zip: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. "
         "Copy or pack the bundle again.\n",
     )  # fmt: skip
 

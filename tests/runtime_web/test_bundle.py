@@ -24,7 +24,7 @@ def bundle(tiny_fp32_bundle_dir, tmp_path):
 
 
 ONE_LABEL = [{"name": "a", "descriptions": ["a"]}]
-INPUTS = f"expected input_ids, attention_mask and at most token_type_ids. {AGAIN}"
+INPUTS = f"expected input_ids, attention_mask and optionally token_type_ids. {AGAIN}"
 FIVE = '["README.md","model.onnx","selftest.json","tokenizer.json","x"]'
 OF_CARD = f"expected an integer from 0 to 1048576. {AGAIN}"
 LENGTH = "tokens.max_length_tokens"
@@ -46,7 +46,7 @@ def without_scope(body):
         (put("labels", 3), f"labels is 3, expected an array of objects. {AGAIN}"),
         (put("labels", ONE_LABEL), f"labels is an array of 1, expected an array of at least 2 labels. {AGAIN}"),
         (put("labels", 1, 5), f"labels is an array of 3, expected an array of objects. {AGAIN}"),
-        (put("labels", 1, "name", "shipping"), f"labels is a list with one name twice, expected distinct names. {AGAIN}"),
+        (put("labels", 1, "name", "shipping"), f"labels is a list with a duplicate name, expected distinct names. {AGAIN}"),
         (put("labels", 0, "descriptions", []), f"labels[0].descriptions is empty, expected at least one sentence. {AGAIN}"),
         (drop("tokens", "suffix_ids"), f"tokens.suffix_ids is nothing, expected an array of ids. {AGAIN}"),
         (put("tokens", "prefix_ids", [-1]), f"tokens.prefix_ids is an array of 1, expected an array of ids. {AGAIN}"),
@@ -55,12 +55,12 @@ def without_scope(body):
         (put("tokens", "prefix_ids", [1] * 70), f"{LENGTH} is 64, expected more than the 72 special ids. {AGAIN}"),
         (put("text_pair", 0), f"text_pair is 0, expected true or false. {AGAIN}"),
         (put("graph", "inputs", ["ids"]), f'graph.inputs is ["ids"], {INPUTS}'),
-        (put("graph", "outputs", ["scope"]), f'graph.outputs is ["scope"], expected probs, text_vector and at most scope. {AGAIN}'),
+        (put("graph", "outputs", ["scope"]), f'graph.outputs is ["scope"], expected probs, text_vector and optionally scope. {AGAIN}'),
         (put("graph", "precision", "fp8"), f'graph.precision is "fp8", expected fp32 or fp16 or int8. {AGAIN}'),
         (put("decision", "threshold", 1.5), f"decision.threshold is 1.5, expected a number from 0 to 1 or null. {AGAIN}"),
         (put("decision", "threshold", "x"), f'decision.threshold is "x", expected a number from 0 to 1 or null. {AGAIN}'),
         (without_scope, f"decision.scope_threshold is 0.5, expected null where the graph has no output scope. {AGAIN}"),
-        (put("files", "x", {}), f"files is {FIVE}, expected the four other files. {AGAIN}"),
+        (put("files", "x", {}), f"files is {FIVE}, expected the other four files. {AGAIN}"),
         (put("files", "model.onnx", "sha256", "ab"), f'files.model.onnx.sha256 is "ab", expected 64 lowercase hexadecimal digits. {AGAIN}'),
         (put("files", "README.md", "size_bytes", 1 << 21), f"files.README.md.size_bytes is 2097152, {OF_CARD}"),
     ],

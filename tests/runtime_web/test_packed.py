@@ -65,7 +65,7 @@ def test_an_address_of_something_else(runtime, packed):
     with serving(served(packed.read_bytes()[:-1])) as address:
         assert refusal(runtime, f"{address}x.bundle.zip") == (
             "BundleIntegrityError",
-            f"{address}x.bundle.zip: other bytes behind its members, expected their directory alone. "
+            f"{address}x.bundle.zip: unexpected bytes after its members, expected only their directory. "
             "Copy or pack the bundle again.",
         )
 
@@ -81,5 +81,5 @@ def test_a_file_larger_than_node_can_read(runtime, tmp_path):
 def test_another_file_is_refused_in_every_form(runtime, tmp_path, form):
     (tmp_path / "x.zip").write_bytes(b"PK")
     place = "x.zip" if form == "files" else "bundle"
-    end = "no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again."
+    end = "manifest.json is missing or misplaced, expected a file written by crosstune-export pack. Copy or pack the bundle again."
     assert refusal(runtime, tmp_path / "x.zip", form) == ("BundleIntegrityError", f"{place}: {end}")

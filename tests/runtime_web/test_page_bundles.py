@@ -35,7 +35,7 @@ ALL_FIVE = "expected the file of a bundle. Check the address, and that all five 
         (
             "manifest.json",
             flipped,
-            "manifest.json: the digest does not match the bytes, expected them as they were built. Copy or build the bundle again.",
+            "manifest.json: the digest does not match the contents, expected the file as it was built. Copy or build the bundle again.",
         ),
         (
             "tokenizer.json",
@@ -153,7 +153,7 @@ def test_choosing_or_dropping_a_packed_bundle(visit, files, tiny_paper_bundle_di
     (tmp_path / "notes.txt").write_text("no bundle", "utf-8")
     drop(visitor.page, tmp_path / "notes.txt")
     assert visitor.refusal() == (
-        "notes.txt: no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again."
+        "notes.txt: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. Copy or pack the bundle again."
     )
     expect(visitor.page.locator("#bundle-facts")).to_contain_text(digest[:12])  # the previous bundle stays
 

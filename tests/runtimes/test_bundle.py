@@ -149,7 +149,7 @@ def test_a_graph_with_other_labels(runtime, tiny_fp32_bundle_dir, tmp_path):
     edit = lambda body: body["labels"].append({"name": "x", "descriptions": ["x"]})  # noqa: E731
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit)
     where = runtime.graph_place(path)
-    assert refusal(runtime, path) == f"{where}: probs has 3 columns, expected 4, one a label. {AGAIN}"
+    assert refusal(runtime, path) == f"{where}: probs has 3 columns, expected 4, one per label. {AGAIN}"
 
 
 def test_a_graph_with_another_text_vector(runtime, tiny_fp32_bundle_dir, tmp_path):
@@ -177,7 +177,7 @@ def test_ids_beyond_the_embedding_table(runtime, tiny_fp32_bundle_dir, tmp_path,
         tokenizer["model"]["vocab"]["zebra"] = rows
     data = {"tokenizer.json": json.dumps(tokenizer).encode()}
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", edit, data)
-    end = f"has the id {rows}, the graph knows {rows} ids. {AGAIN}"
+    end = f"has the id {rows}, expected ids below {rows}. {AGAIN}"
     assert refusal(runtime, path) == f"{path}/tokenizer.json: {end}"
 
 

@@ -29,7 +29,7 @@ def test_no_bundle(runtime, tmp_path):
     assert refusal(runtime, tmp_path) == f"{tmp_path}: no manifest.json, {NO_BUNDLE}"
     (tmp_path / "file").touch()
     assert refusal(runtime, tmp_path / "file") == (
-        f"{tmp_path}/file: no manifest.json at its place, expected what crosstune-export pack writes. "
+        f"{tmp_path}/file: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. "
         "Copy or pack the bundle again."
     )
 
@@ -115,7 +115,7 @@ def test_hashes_and_sizes_are_checked(runtime, bundle):
     manifest = (bundle / "manifest.json").read_bytes()
     (bundle / "manifest.json").write_bytes(manifest.replace(b'"opset"', b'"Opset"'))
     assert refusal(runtime, bundle) == (
-        f"{bundle}/manifest.json: the digest does not match the bytes, expected them as they were built. {COPY}"
+        f"{bundle}/manifest.json: the digest does not match the contents, expected the file as it was built. {COPY}"
     )
 
 

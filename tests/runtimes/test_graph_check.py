@@ -86,5 +86,5 @@ def test_ids_beyond_the_embedding_table(runtime, tiny_fp32_bundle_dir, files, tm
         runtime.load(path)
     assert (caught.value.code, caught.value.message) == (
         5,
-        f"{path}/tokenizer.json: has the id {rows}, the graph knows {rows} ids. Build the bundle again.",
+        f"{path}/tokenizer.json: has the id {rows}, expected ids below {rows}. Build the bundle again.",
     )

@@ -29,7 +29,7 @@ FileBytes ArchiveReader::read(const char* name) {
   const std::string expected_name = name;
   const std::string header = take(kHeaderSize + expected_name.size());
   if (header.size() < kHeaderSize || header.substr(kHeaderSize) != expected_name)
-    throw error("no " + expected_name + " at its place, expected what crosstune-export pack writes");
+    throw error(expected_name + " is missing or misplaced, expected a file written by crosstune-export pack");
   const std::uint64_t size = read_uint32(header, kSizeOffset), limit = max_bytes_of(expected_name);
   if (size > limit)
     throw error(std::to_string(size) + " bytes of " + expected_name + ", expected at most " + std::to_string(limit));
@@ -50,7 +50,7 @@ void ArchiveReader::finish() {
   append_number(&expected, directory_.size(), 4);
   append_number(&expected, offset_, 4);
   append_number(&expected, 0, 2);
-  if (take(expected.size() + 1) != expected) throw error("other bytes behind its members, expected their directory alone");
+  if (take(expected.size() + 1) != expected) throw error("unexpected bytes after its members, expected only their directory");
 }
 
 std::string ArchiveReader::take(std::size_t size) {

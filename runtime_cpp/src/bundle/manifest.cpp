@@ -21,7 +21,7 @@ std::string verify_digest(std::string_view bytes, const std::string& where) {
     if (bytes.substr(kDigestPrefix.size(), kDigestLength) == digest) return digest;
   }
   throw bundle_error(where +
-                     ": the digest does not match the bytes, expected them as they were built. Copy or build the bundle again.");
+                     ": the digest does not match the contents, expected the file as it was built. Copy or build the bundle again.");
 }
 
 bool is_hex64(const std::string& text) {
@@ -38,7 +38,7 @@ std::vector<std::string> read_labels(const JsonReader& reader) {
     const std::string& name = label.string("name");
     if (label.strings("descriptions").empty()) throw label.field_error("descriptions", "empty", "at least one sentence");
     if (name.find('\0') != std::string::npos) throw label.field_error("name", json_text(name), "a name without NUL");
-    if (!unique_names.insert(name).second) throw reader.field_error("labels", "a list with one name twice", "distinct names");
+    if (!unique_names.insert(name).second) throw reader.field_error("labels", "a list with a duplicate name", "distinct names");
     names.push_back(name);
   }
   return names;
@@ -73,9 +73,9 @@ GraphFacts read_graph_facts(const JsonReader& reader) {
   facts.text_vector_size = reader.integer("text_vector_size", 1, 1 << 24);
   if (facts.inputs != Names{"input_ids", "attention_mask"} &&
       facts.inputs != Names{"input_ids", "attention_mask", "token_type_ids"})
-    throw reader.field_error("inputs", "something else", "input_ids, attention_mask and at most token_type_ids");
+    throw reader.field_error("inputs", "something else", "input_ids, attention_mask and optionally token_type_ids");
   if (facts.outputs != Names{"probs", "text_vector"} && facts.outputs != Names{"probs", "text_vector", "scope"})
-    throw reader.field_error("outputs", "something else", "probs, text_vector and at most scope");
+    throw reader.field_error("outputs", "something else", "probs, text_vector and optionally scope");
   const std::string& precision = reader.string("precision");
   if (precision != "fp32" && precision != "fp16" && precision != "int8")
     throw reader.field_error("precision", json_text(precision), "fp32 or fp16 or int8");
@@ -113,7 +113,7 @@ std::map<std::string, FileEntry> read_files(const JsonReader& reader) {
   std::map<std::string, FileEntry> entries;
   const JsonReader files = reader.child("files");
   if (reader.object("files").size() != kFiles.size() - 1)
-    throw reader.field_error("files", std::to_string(reader.object("files").size()) + " files", "the four other files");
+    throw reader.field_error("files", std::to_string(reader.object("files").size()) + " files", "the other four files");
   for (const auto& [name, max_bytes] : kFiles) {
     if (name == std::string_view(kManifestName)) continue;
     const JsonReader file = files.child(name);

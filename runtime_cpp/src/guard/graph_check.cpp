@@ -112,7 +112,7 @@ std::uint64_t vocabulary_size(const GraphSummary& summary) {
     if (shape == summary.shapes.end() || shape->second.size() != 2) continue;
     rows = rows ? std::min(*rows, shape->second[0]) : shape->second[0];
   }
-  if (!rows) throw WireError("no table that input_ids pick from");
+  if (!rows) throw WireError("no embedding table for input_ids");
   return *rows;
 }
 

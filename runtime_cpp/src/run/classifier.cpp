@@ -18,16 +18,16 @@ Classifier::Classifier(const std::string& bundle, const LoadOptions& options)
 
 Classifier::Classifier(BundleFiles files, const LoadOptions& options)
     : files_(std::move(files)),
-      rows_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
+      tokenizer_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
       runtime_(open_onnxruntime(options.onnxruntime)),
       session_(std::make_unique<const Session>(runtime_, files_.model.view(), files_.manifest.graph, files_.path,
                                                options.threads, files_.manifest.labels.size())),
       threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
       process_(getpid()) {
-  const std::int64_t largest = rows_.largest_id();
+  const std::int64_t largest = tokenizer_.largest_id();
   if (static_cast<std::uint64_t>(largest) >= session_->vocabulary_size()) {
-    throw bundle_error(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", the graph knows " +
-                       std::to_string(session_->vocabulary_size()) + " ids. Build the bundle again.");
+    throw bundle_error(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", expected ids below " +
+                       std::to_string(session_->vocabulary_size()) + ". Build the bundle again.");
   }
   files_.model = {};  // no longer needed
   files_.tokenizer = {};
@@ -53,7 +53,7 @@ TokenRow Classifier::tokenize(const crosstune_text& input) const {
                                         : "text: found two strings, expected one: this bundle classifies single texts.");
   }
   const std::string_view first(input.text, input.text_size);
-  return pair ? rows_.pair(first, {input.pair, input.pair_size}) : rows_.single(first);
+  return pair ? tokenizer_.pair(first, {input.pair, input.pair_size}) : tokenizer_.single(first);
 }
 
 crosstune_answer Classifier::classify(const crosstune_text& input, float* probs) const {

@@ -46,7 +46,7 @@ class Classifier {
   void check_process() const;
 
   BundleFiles files_;
-  RowMaker rows_;
+  TextTokenizer tokenizer_;
   const OnnxRuntime& runtime_;
   std::unique_ptr<const Session> session_;
   std::optional<double> threshold_;

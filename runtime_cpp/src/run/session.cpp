@@ -147,7 +147,7 @@ void Session::check_signature(const GraphFacts& graph, const std::string& where)
   }
   if (columns[0] != -1 && columns[0] != labels) {
     throw bundle_error(where + ": probs has " + std::to_string(columns[0]) + " columns, expected " + std::to_string(labels) +
-                       ", one a label. Build the bundle again.");
+                       ", one per label. Build the bundle again.");
   }
 }
 

@@ -28,21 +28,21 @@ std::pair<std::size_t, std::size_t> longest_first(std::size_t first, std::size_t
   return first <= second ? std::pair(keep_short, keep_long) : std::pair(keep_long, keep_short);
 }
 
-std::vector<std::int32_t> RowMaker::ids_of(std::string_view text, std::size_t max_ids, bool* truncated) const {
+std::vector<std::int32_t> TextTokenizer::ids_of(std::string_view text, std::size_t max_ids, bool* truncated) const {
   std::string buffer;
   std::vector<std::int32_t> ids;
   tokenizer_->append_ids(to_valid_utf8(text, layout_.max_text_bytes, &buffer, truncated), max_ids, &ids);
   return ids;
 }
 
-std::int32_t RowMaker::largest_id() const {
+std::int32_t TextTokenizer::largest_id() const {
   std::int32_t largest = std::max(tokenizer_->largest_id(), layout_.pad_id);
   for (const auto* ids : {&layout_.prefix_ids, &layout_.infix_ids, &layout_.suffix_ids})
     for (const std::int32_t id : *ids) largest = std::max(largest, id);
   return largest;
 }
 
-TokenRow RowMaker::single(std::string_view text) const {
+TokenRow TextTokenizer::single(std::string_view text) const {
   const std::size_t budget = layout_.max_length_tokens - layout_.prefix_ids.size() - layout_.suffix_ids.size();
   bool too_many_bytes = false;
   const std::vector<std::int32_t> ids = ids_of(text, budget, &too_many_bytes);
@@ -55,7 +55,7 @@ TokenRow RowMaker::single(std::string_view text) const {
   return row;
 }
 
-TokenRow RowMaker::pair(std::string_view first, std::string_view second) const {
+TokenRow TextTokenizer::pair(std::string_view first, std::string_view second) const {
   constexpr auto kNoLimit = std::numeric_limits<std::size_t>::max();  // how much is kept depends on both full lengths
   const std::size_t special = layout_.prefix_ids.size() + layout_.infix_ids.size() + layout_.suffix_ids.size();
   bool first_too_long = false, second_too_long = false;

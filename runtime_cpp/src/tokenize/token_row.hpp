@@ -21,10 +21,10 @@ struct TokenRow {
 // How many tokens of each text of a pair fit into `budget` tokens, truncating the longer text first.
 std::pair<std::size_t, std::size_t> longest_first(std::size_t first, std::size_t second, std::size_t budget);
 
-// Makes the rows for one bundle.
-class RowMaker {
+// Turns texts into rows for one bundle.
+class TextTokenizer {
  public:
-  RowMaker(std::unique_ptr<const WordPiece> tokenizer, const TokenLayout& layout)
+  TextTokenizer(std::unique_ptr<const WordPiece> tokenizer, const TokenLayout& layout)
       : tokenizer_(std::move(tokenizer)), layout_(layout) {}
 
   // The largest id that a row can contain.

@@ -28,7 +28,7 @@ export class ArchiveReader {
     const start = this.offset + HEADER_SIZE + name.length;
     const header = this.bytes.subarray(this.offset, start);
     if (header.length < HEADER_SIZE || String.fromCharCode(...header.subarray(HEADER_SIZE)) !== name) {
-      throw this.error(`no ${name} at its place, expected what crosstune-export pack writes`);
+      throw this.error(`${name} is missing or misplaced, expected a file written by crosstune-export pack`);
     }
     const size = new DataView(header.buffer, header.byteOffset).getUint32(SIZE_OFFSET, true);
     const limit = SIZE_LIMITS.get(name)!;
@@ -45,7 +45,7 @@ export class ArchiveReader {
     const end = [...number(0x06054b50, 4), ...number(0, 4), ...number(count, 2), ...number(count, 2)];
     const expected = [...this.directory, ...end, ...number(this.directory.length, 4), ...number(this.offset, 4), ...number(0, 2)];
     if (!equal(this.bytes.subarray(this.offset), expected)) {
-      throw this.error("other bytes behind its members, expected their directory alone");
+      throw this.error("unexpected bytes after its members, expected only their directory");
     }
   }
 

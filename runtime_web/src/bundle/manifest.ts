@@ -127,7 +127,7 @@ async function verifyDigest(bytes: Bytes, where: string): Promise<string> {
     if (prefix.slice(start) === digest) return digest;
   }
   throw new BundleIntegrityError(
-    `${where}: the digest does not match the bytes, expected them as they were built. Copy or build the bundle again.`,
+    `${where}: the digest does not match the contents, expected the file as it was built. Copy or build the bundle again.`,
   );
 }
 
@@ -140,7 +140,7 @@ function readLabels(reader: JsonReader): LabelEntry[] {
     return { name: item.string("name"), descriptions };
   });
   if (new Set(labels.map((label) => label.name)).size !== labels.length) {
-    throw reader.fieldError("labels", "a list with one name twice", "distinct names");
+    throw reader.fieldError("labels", "a list with a duplicate name", "distinct names");
   }
   return labels;
 }
@@ -165,11 +165,11 @@ function readTokenLayout(reader: JsonReader): TokenLayout {
 function readGraphFacts(reader: JsonReader): GraphFacts {
   const inputs = reader.strings("inputs");
   if (!["input_ids,attention_mask", "input_ids,attention_mask,token_type_ids"].includes(inputs.join())) {
-    throw reader.fieldError("inputs", JSON.stringify(inputs).slice(0, 80), "input_ids, attention_mask and at most token_type_ids");
+    throw reader.fieldError("inputs", JSON.stringify(inputs).slice(0, 80), "input_ids, attention_mask and optionally token_type_ids");
   }
   const outputs = reader.strings("outputs");
   if (!["probs,text_vector", "probs,text_vector,scope"].includes(outputs.join())) {
-    throw reader.fieldError("outputs", JSON.stringify(outputs).slice(0, 80), "probs, text_vector and at most scope");
+    throw reader.fieldError("outputs", JSON.stringify(outputs).slice(0, 80), "probs, text_vector and optionally scope");
   }
   const precision = reader.string("precision");
   if (!["fp32", "fp16", "int8"].includes(precision)) throw reader.fieldError("precision", describe(precision), "fp32 or fp16 or int8");
@@ -204,7 +204,7 @@ function readFiles(reader: JsonReader): ReadonlyMap<string, FileEntry> {
   const expected = [...SIZE_LIMITS].filter(([name]) => name !== MANIFEST_NAME);
   const names = [...reader.object("files").keys()].sort();
   if (names.join("/") !== expected.map(([name]) => name).sort().join("/")) {
-    throw reader.fieldError("files", JSON.stringify(names).slice(0, 80), "the four other files");
+    throw reader.fieldError("files", JSON.stringify(names).slice(0, 80), "the other four files");
   }
   return new Map(
     expected.map(([name, limit]) => {

@@ -133,7 +133,7 @@ function vocabularySize(summary: GraphSummary): number {
     const shape = summary.shapes.get(table);
     return shape?.length === 2 ? [Number(shape[0])] : [];
   });
-  if (rows.length === 0) throw new WireError("no table that input_ids pick from");
+  if (rows.length === 0) throw new WireError("no embedding table for input_ids");
   return rows.reduce((smallest, count) => Math.min(smallest, count));
 }
 

@@ -4,7 +4,7 @@ import { packedAt, packedBlob, type PackedBundle, packedBytes } from "../bundle/
 import { readSelftest, type SelfTestReport } from "../bundle/selftest.js";
 import { BundleContentError, ConfigError, DataError } from "../errors.js";
 import type { Text } from "../text.js";
-import { RowMaker, type TokenRow } from "../tokenize/token_row.js";
+import { TextTokenizer, type TokenRow } from "../tokenize/token_row.js";
 import { readTokenizer } from "../tokenize/wordpiece.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { checkThreshold, decide, type Prediction } from "./prediction.js";
@@ -29,22 +29,22 @@ export interface ExplainOptions extends ClassifyOptions {
 export class Classifier {
   private constructor(
     private readonly files: Pick<BundleFiles, "manifest" | "selftest" | "where">,
-    private readonly rows: RowMaker,
+    private readonly tokenizer: TextTokenizer,
     private readonly session: GraphSession,
   ) {}
 
   /** Reads a bundle, checks every byte of it and loads its graph. Throws BundleError or PlatformError. */
   static async open(source: BundleFolder | PackedBundle, options: LoadOptions = {}): Promise<Classifier> {
     const { where, manifest, selftest, tokenizer, model } = await readBundle(source, options.onProgress);
-    const rows = new RowMaker(readTokenizer(tokenizer, where(TOKENIZER_NAME)), manifest.tokens, manifest.textPair);
+    const textTokenizer = new TextTokenizer(readTokenizer(tokenizer, where(TOKENIZER_NAME)), manifest.tokens, manifest.textPair);
     const session = await GraphSession.open(model, manifest, where(MODEL_NAME));
-    if (rows.largestId >= session.vocabularySize) {
+    if (textTokenizer.largestId >= session.vocabularySize) {
       await session.release();
       throw new BundleContentError(
-        `${where(TOKENIZER_NAME)}: has the id ${rows.largestId}, the graph knows ${session.vocabularySize} ids. Build the bundle again.`,
+        `${where(TOKENIZER_NAME)}: has the id ${textTokenizer.largestId}, expected ids below ${session.vocabularySize}. Build the bundle again.`,
       );
     }
-    return new Classifier({ where, manifest, selftest }, rows, session);
+    return new Classifier({ where, manifest, selftest }, textTokenizer, session);
   }
 
   /** The names of the labels, in the order of the probabilities. */
@@ -84,9 +84,9 @@ export class Classifier {
    */
   async explain(text: Text, options: ExplainOptions = {}): Promise<Explanation> {
     const [prediction] = await this.classify([text], options);
-    const row = this.rows.row(text, 0);
+    const row = this.tokenizer.row(text, 0);
     const words: WordEvidence[] = [];
-    for (const word of this.rows.words(text)) {
+    for (const word of this.tokenizer.words(text)) {
       await yieldToEventLoop();
       options.signal?.throwIfAborted();
       const { probs } = await this.session.run(without(row, word.tokens));
@@ -98,7 +98,7 @@ export class Classifier {
   /** The token ids of each text, as the graph gets them. Throws DataError. */
   tokenize(texts: readonly Text[]): TokenRow[] {
     if (!Array.isArray(texts)) throw new DataError(`texts: found a ${typeof texts}, expected an array of texts.`);
-    return texts.map((text, index) => this.rows.row(text, index));
+    return texts.map((text, index) => this.tokenizer.row(text, index));
   }
 
   /** Runs the bundle's self-test on this machine. Throws BundleContentError when its samples cannot be read. */
@@ -108,7 +108,7 @@ export class Classifier {
     let maxDifference = 0;
     for (const sample of samples) {
       await yieldToEventLoop();
-      const row = this.rows.row(sample.text, 0);
+      const row = this.tokenizer.row(sample.text, 0);
       if (row.ids.join() !== sample.inputIds.join() || row.truncated !== sample.truncated) wrongIds += 1;
       const { probs } = await this.session.run(row);
       const differences = Array.from(probs, (prob, i) => Math.abs(prob - Math.fround(sample.probs[i] ?? NaN)));

@@ -99,8 +99,8 @@ function checkSignature(inner: InferenceSession, manifest: Manifest, where: stri
   const { inputs, outputs } = manifest.graph;
   const expectedInputs = inputs.map((name) => `${name} int64 rank 2`).join(", ");
   const expectedOutputs = outputs.map((name) => `${name} float32 rank ${name === "scope" ? 1 : 2}`).join(", ");
-  const actualInputs = inner.inputMetadata.map(describe).join(", ");
-  const actualOutputs = inner.outputMetadata.map(describe).join(", ");
+  const actualInputs = inner.inputMetadata.map(signatureOf).join(", ");
+  const actualOutputs = inner.outputMetadata.map(signatureOf).join(", ");
   if (actualInputs !== expectedInputs || actualOutputs !== expectedOutputs) {
     throw new BundleContentError(
       `${where}: the graph takes ${actualInputs} and gives ${actualOutputs}, expected ${expectedInputs} and ${expectedOutputs}. ` +
@@ -114,11 +114,11 @@ function checkSignature(inner: InferenceSession, manifest: Manifest, where: stri
   }
   const labels = manifest.labels.length;
   if (typeof probs === "number" && probs !== labels) {
-    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one a label. Build the bundle again.`);
+    throw new BundleContentError(`${where}: probs has ${probs} columns, expected ${labels}, one per label. Build the bundle again.`);
   }
 }
 
-function describe(value: InferenceSession.ValueMetadata): string {
+function signatureOf(value: InferenceSession.ValueMetadata): string {
   return value.isTensor ? `${value.name} ${value.type} rank ${value.shape.length}` : `${value.name} of another type`;
 }
 

@@ -14,7 +14,7 @@ export interface TokenRow {
   readonly wholeLength: number;
 }
 
-/** A word of the input. If the row was truncated within the word, `tokens` covers the rest of it. */
+/** A word of the input. If the row was truncated within the word, `tokens` covers only the part in the row. */
 export interface Word {
   readonly text: string;
   /** Start and end of the word in its text, as JavaScript string indices. */
@@ -26,8 +26,8 @@ export interface Word {
   readonly tokens: readonly [number, number];
 }
 
-/** Makes the rows for one bundle. */
-export class RowMaker {
+/** Turns texts into rows for one bundle. */
+export class TextTokenizer {
   constructor(
     private readonly tokenizer: WordPiece,
     private readonly layout: TokenLayout,

@@ -108,11 +108,12 @@ def test_messages(tmp_path, packed):
     again = "Copy or pack the bundle again."
     path.write_bytes(b"PK")
     assert (
-        refused(path) == f"{path}: no manifest.json at its place, expected what crosstune-export pack writes. {again}"
+        refused(path)
+        == f"{path}: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. {again}"
     )
     data = packed.read_bytes()
     path.write_bytes(data[:-1])
-    assert refused(path) == f"{path}: other bytes behind its members, expected their directory alone. {again}"
+    assert refused(path) == f"{path}: unexpected bytes after its members, expected only their directory. {again}"
     path.write_bytes(data[:100])
     assert refused(path) == f"{path}: manifest.json is cut short or changed, expected it as packed. {again}"
 

@@ -75,7 +75,7 @@ def test_no_folder(tmp_path):
     path.write_text("x")
     refused(
         path,
-        f"{path}: no manifest.json at its place, expected what crosstune-export pack writes. Copy or pack the bundle again.",
+        f"{path}: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. Copy or pack the bundle again.",
     )
     path.unlink()
     path.mkdir()

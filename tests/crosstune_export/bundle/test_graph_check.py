@@ -174,7 +174,7 @@ def test_no_table_of_words(model, refused):
     for node in model.graph.node:
         if node.op_type == "Gather" and node.input[1] == "input_ids":
             node.op_type = "GatherND"
-    assert refused(model) == "no table that input_ids pick from"
+    assert refused(model) == "no embedding table for input_ids"
 
 
 def test_two_readers_cannot_see_two_graphs(model, files, refused):

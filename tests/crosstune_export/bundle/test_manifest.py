@@ -108,7 +108,7 @@ def test_every_truncation_and_a_trailing_byte_are_seen():
         with pytest.raises(BundleIntegrityError) as caught:
             parse_manifest(changed, "here")
     assert str(caught.value) == (
-        "here: the digest does not match the bytes, expected them as they were built. Copy or build the bundle again."
+        "here: the digest does not match the contents, expected the file as it was built. Copy or build the bundle again."
     )
 
 
@@ -304,7 +304,7 @@ def test_one_name_twice_is_refused():
     with pytest.raises(BundleContentError) as caught:
         parse_manifest(signed(changed), "here")
     assert str(caught.value) == (
-        "here: labels is a list with one name twice, expected distinct names. Build the bundle again."
+        "here: labels is a list with a duplicate name, expected distinct names. Build the bundle again."
     )
 
 

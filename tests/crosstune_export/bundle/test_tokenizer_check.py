@@ -118,5 +118,5 @@ def test_ids_within_the_vocabulary_of_the_graph(tmp_path, tiny_fp32_bundle_dir):
     with pytest.raises(BundleContentError) as caught:
         Classifier.load(folder)
     assert str(caught.value) == (
-        f"{folder / 'tokenizer.json'}: has the id {size}, the graph knows {size} ids. Build the bundle again."
+        f"{folder / 'tokenizer.json'}: has the id {size}, expected ids below {size}. Build the bundle again."
     )

@@ -250,7 +250,9 @@ def test_as_many_labels_as_columns(tmp_path, tiny_fp32_bundle_dir, count):
     folder = resigned(tmp_path / "x.bundle", tiny_fp32_bundle_dir, replace(manifest, labels=labels))
     with pytest.raises(BundleContentError) as caught:
         Classifier.load(folder)
-    assert str(caught.value) == f"{folder}: probs has 3 columns, expected {count}, one a label. Build the bundle again."
+    assert (
+        str(caught.value) == f"{folder}: probs has 3 columns, expected {count}, one per label. Build the bundle again."
+    )
 
 
 def test_text_vectors_of_the_size_that_is_stated(tiny_fp32_bundle_dir):
