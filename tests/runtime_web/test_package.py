@@ -42,10 +42,10 @@ def test_the_public_names(clean_folder):
         "BundleFetchError",
         "BundleIntegrityError",
         "BundleVersionError",
+        "ConfigError",
         "CrossTuneError",
         "DataError",
         "PlatformError",
-        "ConfigError",
         "load",
     ]
 
