@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.web_page import require_page
+from tests.runtime_web.page_fixtures import require_page
 
 PROGRAM = Path(sys.executable).with_name("crosstune-export")
 

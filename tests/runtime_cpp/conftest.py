@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO_ROOT
-from tests.fixtures.c_library import Library
+from tests.runtime_cpp.c_library import Library
 
 BUILD = REPO_ROOT / "build" / "cpp"
 

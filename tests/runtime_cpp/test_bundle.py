@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from tests.fixtures.c_library import CallError
 from tests.fixtures.edited_bundle import drop, edited, put, signed, with_digest
+from tests.runtime_cpp.c_library import CallError
 
 AGAIN = "Build the bundle again."
 

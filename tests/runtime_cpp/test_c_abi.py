@@ -13,8 +13,8 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.conftest import REPO_ROOT
-from tests.fixtures.c_library import Answer, CallError, Text
 from tests.fixtures.edited_bundle import edited, put
+from tests.runtime_cpp.c_library import Answer, CallError, Text
 from tests.runtime_cpp.conftest import BUILD, built, wheel_library
 
 CMAKE = Path(sys.executable).parent / "cmake"
@@ -135,7 +135,7 @@ def test_a_long_error_is_cut_at_a_whole_code_point(library):
 
 FORKED = """
 import os, sys
-from tests.fixtures.c_library import CallError, Library
+from tests.runtime_cpp.c_library import CallError, Library
 library = Library(sys.argv[1])
 loaded = library.load(sys.argv[2], threads=4, onnxruntime=sys.argv[3])
 loaded.classify(b"hello")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from crosstune_export import Classifier
-from tests.fixtures.c_library import CallError
 from tests.fixtures.edited_bundle import edited
+from tests.runtime_cpp.c_library import CallError
 from tests.tolerances import CPP_TO_PYTHON
 
 BUNDLES = ("tiny_bundle_dir", "tiny_fp32_bundle_dir", "tiny_paper_bundle_dir")
@@ -133,7 +133,7 @@ def put_graph(**fields):
     ],
 )
 def test_texts_that_do_not_fit(library, tiny_fp32_bundle_dir, text, pair, message):
-    from tests.fixtures.c_library import Answer, Text
+    from tests.runtime_cpp.c_library import Answer, Text
 
     loaded = library.load(tiny_fp32_bundle_dir)
     given = Text(text, 3, pair, 3)

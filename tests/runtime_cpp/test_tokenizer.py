@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tests.fixtures.c_library import CallError
 from tests.fixtures.edited_bundle import edited, with_tokenizer
 from tests.fixtures.golden_texts import (
     ALL_STEPS,
@@ -22,6 +21,7 @@ from tests.fixtures.golden_texts import (
     marks_in_any_order,
     random_text,
 )
+from tests.runtime_cpp.c_library import CallError
 
 
 class Both:

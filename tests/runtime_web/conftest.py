@@ -7,39 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from crosstune_export import Classifier
-from crosstune_export.web.page_server import served_files
 from tests.conftest import REPO_ROOT
-from tests.fixtures.node_runtime import NodeRuntime, install
-from tests.fixtures.web_page import BROWSER_OPTIONS, Visit, find_browser, require_page, serving
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a browser window on served files; all are closed at the end."""
-    open_ones = []
-
-    def visit(files, **window) -> Visit:
-        server = serving(files)
-        address = server.__enter__()
-        context = browser.new_context(**window)
-        open_ones.append((context, server))
-        return Visit(context.new_page(), address)
-
-    yield visit
-    for context, server in open_ones:
-        context.close()
-        server.__exit__(None, None, None)
-
-
-@pytest.fixture(scope="module")
-def files(tiny_fp32_bundle_dir):
-    return served_files(tiny_fp32_bundle_dir)
-
-
-@pytest.fixture(scope="module")
-def python(tiny_fp32_bundle_dir):
-    return Classifier.load(tiny_fp32_bundle_dir)
+from tests.runtime_web.node_runtime import NodeRuntime, install
+from tests.runtime_web.page_fixtures import BROWSER_OPTIONS, find_browser, require_page
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.fixtures.edited_bundle import drop, edited, put, with_digest
-from tests.fixtures.node_runtime import WebError
+from tests.runtime_web.node_runtime import WebError
 
 AGAIN = "Build the bundle again."
 

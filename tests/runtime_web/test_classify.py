@@ -9,7 +9,7 @@ import pytest
 
 from crosstune_export import Classifier
 from tests.fixtures.edited_bundle import edited
-from tests.fixtures.node_runtime import WebError
+from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import OTHER_ONNXRUNTIME, WEB_TO_PYTHON
 
 #: The two runtimes are two releases of onnxruntime with other kernels: int8 may move by a step, fp32 by rounding alone.

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from crosstune_export import Classifier
 from tests.fixtures.golden_texts import random_text
-from tests.fixtures.node_runtime import WebError
+from tests.runtime_web.node_runtime import WebError
 from tests.tolerances import WEB_EVIDENCE
 
 

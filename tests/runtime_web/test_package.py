@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.fixtures.node_runtime import node
+from tests.runtime_web.node_runtime import node
 
 
 def test_units(package):
@@ -42,10 +42,10 @@ def test_the_public_names(clean_folder):
         "BundleFetchError",
         "BundleIntegrityError",
         "BundleVersionError",
-        "ConfigError",
         "CrossTuneError",
         "DataError",
         "PlatformError",
+        "ConfigError",
         "load",
     ]
 

@@ -7,8 +7,8 @@ import pytest
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.packing import pack
 from crosstune_export.web.page_server import ServedFile
-from tests.fixtures.node_runtime import WebError
-from tests.fixtures.web_page import serving
+from tests.runtime_web.node_runtime import WebError
+from tests.runtime_web.page_fixtures import serving
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.fixtures.golden_texts import (
     marks_in_any_order,
     random_text,
 )
-from tests.fixtures.node_runtime import WebError
+from tests.runtime_web.node_runtime import WebError
 
 
 class Both:

@@ -7,9 +7,9 @@ import platform
 import pytest
 
 from tests.conftest import REPO_ROOT
-from tests.fixtures.c_library import Library
-from tests.fixtures.node_runtime import NodeRuntime
+from tests.runtime_cpp.c_library import Library
 from tests.runtime_cpp.conftest import built
+from tests.runtime_web.node_runtime import NodeRuntime
 from tests.runtimes.every_runtime import CppRuntime, PythonRuntime, Runtime, WebRuntime
 
 

@@ -12,10 +12,10 @@ import pytest
 from crosstune.core.errors import CrossTuneError
 from crosstune.core.token_layout import Text
 from crosstune_export import Classifier
-from tests.fixtures.c_library import CallError, Library
-from tests.fixtures.c_library import Loaded as CppLoaded
-from tests.fixtures.node_runtime import Loaded as WebLoaded
-from tests.fixtures.node_runtime import NodeRuntime, WebError
+from tests.runtime_cpp.c_library import CallError, Library
+from tests.runtime_cpp.c_library import Loaded as CppLoaded
+from tests.runtime_web.node_runtime import Loaded as WebLoaded
+from tests.runtime_web.node_runtime import NodeRuntime, WebError
 
 
 class Refused(Exception):

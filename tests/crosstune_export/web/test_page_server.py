@@ -12,7 +12,7 @@ import pytest
 from crosstune_export import BundleIntegrityError, ConfigError, MissingExtraError
 from crosstune_export.bundle.packing import pack
 from crosstune_export.web.page_server import ServedFile, make_server, served_files
-from tests.fixtures.web_page import serving
+from tests.runtime_web.page_fixtures import serving
 
 
 @pytest.fixture(scope="module")
