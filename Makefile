@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs cpp sanitizers web browser fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -84,9 +84,14 @@ sanitizers: cpp
 	    >$$folder.log || { cat $$folder.log; exit 2; }; \
 	  $(BIN)/cmake --build $$folder --target crosstune-stress --parallel 2 -- --no-print-directory || exit 2; done
 
-# The web runtime and its page. Node comes with the virtual environment.
-web: $(VENV)/.installed
+# The web runtime and its page, built anew where a source changed. Node comes with the virtual environment.
+WEB_SOURCES := $(shell find runtime_web \( -name node_modules -o -name dist \) -prune -o -type f -print)
+web: runtime_web/dist/node.js
+runtime_web/dist/node.js: $(VENV)/.installed crosstune_export/bundle/graph_rules.json $(WEB_SOURCES) \
+    $(if $(wildcard crosstune_export/web/page/index.html),,FORCE)
 	runtime_web/tools/build.sh $(BIN)/python
+	touch $@
+FORCE:
 
 # For the tests of the page, where there is no Chromium.
 browser:

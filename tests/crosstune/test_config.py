@@ -34,7 +34,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
 
 
 def test_a_config_cannot_be_changed():
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="Instance is frozen"):
         TrainConfig().seed = 3
 
 

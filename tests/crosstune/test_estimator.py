@@ -2,6 +2,7 @@
 
 import inspect
 import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpoint is
+import re
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_a_fit_that_fails_leaves_the_one_before(tmp_path, tiny_backbone_dir, tex
     model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", head="paper")
     before = model.fit(texts, names, descriptions).predict_proba(texts)
     model.set_params(backbone=str(make_tiny_backbone(tmp_path / "other", seed=7)))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="'unknown'"):
         model.fit([*texts, "new"], [*names, "unknown"], descriptions)
     np.testing.assert_array_equal(model.predict_proba(texts), before)
 
@@ -139,7 +140,7 @@ def test_it_saves_the_checkpoint(tmp_path, fitted, tiny_other_texts):
     probs = predict_proba(checkpoint, checkpoint.load_backbone(device="cpu"), tiny_other_texts)
     columns = [checkpoint.labels.names.index(name) for name in fitted.classes_]
     np.testing.assert_array_equal(probs[:, columns], fitted.predict_proba(tiny_other_texts))
-    with pytest.raises(OutputExistsError):
+    with pytest.raises(OutputExistsError, match=re.escape(f"{tmp_path / 'c'}: is already there.")):
         fitted.save(tmp_path / "c")
     fitted.save(tmp_path / "c", force=True)
 

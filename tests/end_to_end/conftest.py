@@ -65,6 +65,14 @@ def quickstart(tmp_path_factory, environment) -> tuple[Path, list[Done]]:
 
 
 @pytest.fixture(scope="session")
+def fp32_bundle(quickstart, environment) -> Path:
+    """The fp32 bundle of the quickstart's checkpoint."""
+    folder, _ = quickstart
+    run("crosstune-export build support.ckpt --output fp32.bundle --precision fp32", folder, environment)
+    return folder / "fp32.bundle"
+
+
+@pytest.fixture(scope="session")
 def desk(tmp_path_factory, environment, readme_blocks) -> tuple[Path, list[Done]]:
     """A folder with the examples in which the README's commands were run, and what they printed."""
     folder = tmp_path_factory.mktemp("readme")

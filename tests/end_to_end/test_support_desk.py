@@ -41,10 +41,9 @@ def test_the_head_learned_the_task(by_torch):
     assert (probs.argmax(1) == truth).mean() > 0.78
 
 
-def test_the_fp32_bundle_is_the_torch_prediction(desk, environment, by_torch):
+def test_the_fp32_bundle_is_the_torch_prediction(fp32_bundle, by_torch):
     texts, _, probs = by_torch
-    run("crosstune-export build support.ckpt --output fp32.bundle --precision fp32 --force", desk[0], environment)
-    found = Classifier.load(desk[0] / "fp32.bundle").predict_proba(texts)
+    found = Classifier.load(fp32_bundle).predict_proba(texts)
     assert np.abs(found - probs).max() <= FP32_GRAPH_TO_TORCH
     margin = np.sort(probs, 1)[:, -1] - np.sort(probs, 1)[:, -2]
     sure = margin > 2 * FP32_GRAPH_TO_TORCH

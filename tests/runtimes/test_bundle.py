@@ -12,6 +12,7 @@ from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.graph_check import check_graph
 from tests.fixtures.edited_bundle import drop, edited, put, with_digest
+from tests.fixtures.traced_once import traced_once
 from tests.runtimes.every_runtime import Refused
 
 AGAIN = "Build the bundle again."
@@ -104,7 +105,8 @@ def test_accepted_manifests(runtime, tiny_fp32_bundle_dir, tmp_path, edit):
 @pytest.fixture(scope="module")
 def half_precision(tmp_path_factory, tiny_checkpoint_dir):
     path = tmp_path_factory.mktemp("half") / "x.bundle"
-    build(tiny_checkpoint_dir, path, BuildConfig(target="cuda", max_flips_percent=100))
+    with traced_once():
+        build(tiny_checkpoint_dir, path, BuildConfig(target="cuda", max_flips_percent=100))
     return path
 
 

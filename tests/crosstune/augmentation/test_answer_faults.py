@@ -270,9 +270,7 @@ def test_d15_long_runs_of_words_of_a_shot_are_copies(augment, server):
     tail = f"hello there, {shot} I asked before and nobody has said a word to me about any of this in all these weeks"
     running = server(lambda number, request: completion(json.dumps({"texts": [tail, *good_texts(request)[1:]]})))
     ran = augment(running)
-    assert ran.account["rejected"] == {"copy of a shot": 1, "duplicate": 2} or ran.account["rejected"] == {
-        "copy of a shot": 3
-    }
+    assert ran.account["rejected"] == {"copy of a shot": 3}
 
 
 def test_an_answer_that_holds_the_key_is_not_kept(augment, server):

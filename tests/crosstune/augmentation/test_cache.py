@@ -76,8 +76,9 @@ def test_damage_anywhere_costs_no_more_than_the_damaged_pages(tmp_path, place):
         cache = AnswerCache(path)
     with cache:
         assert cache.salvaged == len(cache)
-        good = [cache.get(i.to_bytes(32, "big")) for i in range(400)]
-        assert all(answer is None or answer.content == f"answer {i} " * 8 for i, answer in enumerate(good))
+        good = {i: answer for i in range(400) if (answer := cache.get(i.to_bytes(32, "big"))) is not None}
+        assert len(good) == cache.salvaged >= 400 - 20, "a page holds 17 of them"
+        assert all(answer.content == f"answer {i} " * 8 for i, answer in good.items())
     (aside,) = tmp_path.glob("a.sqlite.damaged-*")
     assert aside.read_bytes() == bytes(data)
 

@@ -62,10 +62,9 @@ def test_paper_head_with_a_template(
     assert len(classifier.manifest.tokens.suffix_ids) == 5
 
 
-def test_pairs(tmp_path, tiny_pair_checkpoint_dir, tiny_other_texts):
-    build(tiny_pair_checkpoint_dir, tmp_path / "pair.bundle", FP32)
+def test_pairs(tiny_pair_checkpoint_dir, tiny_pair_bundle_dir, tiny_other_texts):
     texts = list(zip(tiny_other_texts, tiny_other_texts[::-1], strict=True))
-    classifier = agrees(tiny_pair_checkpoint_dir, tmp_path / "pair.bundle", texts)
+    classifier = agrees(tiny_pair_checkpoint_dir, tiny_pair_bundle_dir, texts)
     assert classifier.manifest.text_pair
     assert classifier.manifest.graph.inputs == ("input_ids", "attention_mask", "token_type_ids")
 
@@ -157,8 +156,11 @@ def test_output_exists(tmp_path, tiny_checkpoint_dir):
         build(tiny_checkpoint_dir, target, FP32)
     assert str(caught.value) == f"{target}: is already there. Choose another bundle, or pass --force to replace it."
     (target / "notes.txt").write_text("mine")
-    with pytest.raises(OutputExistsError):
+    with pytest.raises(OutputExistsError) as caught:
         build(tiny_checkpoint_dir, target, FP32, force=True)
+    assert str(caught.value) == (
+        f"{target}: is not a bundle (no manifest.json), --force will not replace it. Remove it yourself."
+    )
     assert [path.name for path in target.iterdir()] == ["notes.txt"]
 
 

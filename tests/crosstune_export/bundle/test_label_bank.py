@@ -20,6 +20,7 @@ from crosstune_export.bundle.label_bank import LabelBank, read_bank, with_bank, 
 from crosstune_export.bundle.onnx_wire import bytes_field, fields, number_field
 from crosstune_export.edit.labels import add_label, describe_label, remove_label, rename_label
 from tests import tolerances
+from tests.fixtures.traced_once import traced_once
 
 TEXTS = ["where is my parcel", "the invoice is wrong", "thanks, great work", "", "parcel " * 100, "box"]
 
@@ -52,7 +53,7 @@ def test_only_the_bank_changes(heads, request):
     before = initializers(model)
     assert np.array_equal(bank.keys.reshape(before["label_keys"].shape), before["label_keys"])
     assert np.array_equal(bank.bias.reshape(-1), before["label_bias"])
-    assert with_bank(model, bank) == model or initializers(with_bank(model, bank)).keys() == before.keys()
+    assert with_bank(model, bank) == model
     larger = LabelBank(np.concatenate([bank.keys, bank.keys], 1), np.concatenate([bank.bias, bank.bias], 1), bank.prior)
     after = onnx.load_from_string(with_bank(model, larger))
     onnx.checker.check_model(after)
@@ -68,7 +69,8 @@ def test_only_the_bank_changes(heads, request):
 
 @pytest.fixture(scope="module")
 def paper_bundle_dir(tmp_path_factory, tiny_paper_checkpoint_dir):
-    return build(tiny_paper_checkpoint_dir, tmp_path_factory.mktemp("p") / "p.bundle", BuildConfig("fp32")).path
+    with traced_once():
+        return build(tiny_paper_checkpoint_dir, tmp_path_factory.mktemp("p") / "p.bundle", BuildConfig("fp32")).path
 
 
 def test_metadata():

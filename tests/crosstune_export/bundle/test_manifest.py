@@ -203,8 +203,9 @@ def test_schema_and_reader_refuse_a_missing_field_alike(schema):
         changed = body()
         del at(changed, place[:-1])[place[-1]]
         assert not jsonschema.Draft202012Validator(schema).is_valid(changed), place
-        with pytest.raises(BundleContentError):
+        with pytest.raises(BundleContentError) as caught:
             parse_manifest(signed(changed), "here")
+        assert str(place[-1]) in str(caught.value)
 
 
 @pytest.mark.fault("G11")
@@ -215,8 +216,9 @@ def test_schema_and_reader_refuse_a_wrong_type_alike(schema):
         changed = body()
         at(changed, place[:-1])[place[-1]] = [[1.5]] if place != ("decision", "threshold") else "high"
         assert not jsonschema.Draft202012Validator(schema).is_valid(changed), place
-        with pytest.raises(BundleContentError):
+        with pytest.raises(BundleContentError) as caught:
             parse_manifest(signed(changed), "here")
+        assert str(place[-1]) in str(caught.value)
 
 
 @pytest.mark.fault("G4", "G6", "G11")

@@ -210,8 +210,9 @@ def test_thresholds_that_are_fine(value):
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_thresholds_that_are_not(value):
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as caught:
         check_threshold(value)
+    assert str(caught.value) == f"threshold: found {value}, expected a probability from 0 to 1."
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

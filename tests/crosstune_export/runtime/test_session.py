@@ -60,7 +60,7 @@ def test_a_provider_that_onnxruntime_quietly_leaves_out(tiny_bundle_dir, monkeyp
 @pytest.mark.fault("I9")
 def test_a_provider_that_does_not_exist(tiny_bundle_dir, capfd):
     """onnxruntime itself would print to stdout and run on the CPU."""
-    with pytest.raises(ProviderError):
+    with pytest.raises(ProviderError, match=r"^providers: NopeProvider is not in this onnxruntime, available: "):
         Classifier.load(tiny_bundle_dir, providers=["NopeProvider", "CPUExecutionProvider"])
     fallen = Classifier.load(tiny_bundle_dir, providers=["NopeProvider"], allow_fallback=True)
     assert fallen.providers == ("CPUExecutionProvider",)

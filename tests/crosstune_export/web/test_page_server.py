@@ -102,8 +102,11 @@ def test_a_page_that_is_not_built(tiny_bundle_dir, tmp_path):
 
 
 def test_a_bad_bundle_is_not_served(page, tmp_path):
-    with pytest.raises(BundleIntegrityError):
+    with pytest.raises(BundleIntegrityError) as caught:
         served_files(tmp_path / "none", page)
+    assert str(caught.value) == (
+        f"{tmp_path / 'none'}: found nothing, expected a bundle folder. Build one with crosstune-export build."
+    )
 
 
 def test_a_port_that_is_taken():

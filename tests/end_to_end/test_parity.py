@@ -1,16 +1,15 @@
-"""The real backbone on the example data: torch, onnxruntime in fp32 and int8, and the numpy oracle."""
+"""The bundles of the quickstart: torch, onnxruntime in fp32 and int8, and the numpy oracle agree."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from crosstune import TrainConfig, read_examples, read_labels, train
+from crosstune import load_checkpoint, read_examples
 from crosstune.features.attention import SHARPNESS
 from crosstune.training import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.builder.parity import graph_probs
-from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.runtime.session import open_session
@@ -22,15 +21,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, minilm, support_desk):
-    checkpoint = train(
-        read_examples(support_desk.train), read_labels(support_desk.labels), TrainConfig(), backbone=minilm
-    )
-    folder = tmp_path_factory.mktemp("parity")
-    checkpoint.save(folder / "support.ckpt")
-    for precision in ("fp32", "int8"):
-        build(folder / "support.ckpt", folder / f"{precision}.bundle", BuildConfig(precision=precision))
-    return checkpoint, folder
+def checkpoint(quickstart):
+    return load_checkpoint(quickstart[0] / "support.ckpt")
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(quickstart):
+    return quickstart[0] / "support.bundle"
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +40,10 @@ def texts(support_desk):
     return [*rows, *PROBES, *cut, *long]
 
 
-def test_fp32_is_torch(trained, minilm, texts):
-    checkpoint, folder = trained
+def test_fp32_is_torch(checkpoint, fp32_bundle, minilm, texts):
     assert len(texts) >= 1000
     expected = predict_proba(checkpoint, minilm, texts)
-    classifier = Classifier.load(folder / "fp32.bundle", threads=2)
+    classifier = Classifier.load(fp32_bundle, threads=2)
     lengths = [len(ids) for ids in classifier.token_ids(texts)]
     assert (min(lengths), max(lengths)) == (2, 256)
     for batch_size in (1, 8, 32):
@@ -55,26 +51,24 @@ def test_fp32_is_torch(trained, minilm, texts):
         assert np.abs(found - expected).max() <= tolerances.FP32_GRAPH_TO_TORCH
 
 
-def test_int8_gives_the_same_labels(trained, support_desk):
-    _, folder = trained
+def test_int8_gives_the_same_labels(int8_bundle, fp32_bundle, support_desk):
     rows = [row.text for row in read_examples(support_desk.test)]
-    small, large = (Classifier.load(folder / f"{name}.bundle") for name in ("int8", "fp32"))
+    small, large = Classifier.load(int8_bundle), Classifier.load(fp32_bundle)
     same = small.predict_proba(rows).argmax(1) == large.predict_proba(rows).argmax(1)
     assert same.mean() >= 0.98
     labels = len(small.labels)  # each has a key, 8 queries in 2 layers and a scope key, in float16
-    assert sum(path.stat().st_size for path in (folder / "int8.bundle").iterdir()) <= 23_700_000 + 25_000 * labels
+    assert sum(path.stat().st_size for path in int8_bundle.iterdir()) <= 23_700_000 + 25_000 * labels
 
 
 @pytest.mark.fault("H8")
-def test_int8_answers_depend_on_the_text_alone(trained, texts):
+def test_int8_answers_depend_on_the_text_alone(int8_bundle, texts):
     """Whatever the batch, its padding, and the number of threads."""
-    _, folder = trained
     some = texts[::3]
-    single = Classifier.load(folder / "int8.bundle")
+    single = Classifier.load(int8_bundle)
     alone = single.predict_proba(some, batch_size=1)
     others = [single.predict_proba(some, batch_size=size) for size in (8, 64)]
-    others.append(Classifier.load(folder / "int8.bundle", threads=2).predict_proba(some, batch_size=8))
-    files = read_bundle(folder / "int8.bundle")
+    others.append(Classifier.load(int8_bundle, threads=2).predict_proba(some, batch_size=8))
+    files = read_bundle(int8_bundle)
     tokenizer = TextTokenizer(files.tokenizer, files.manifest.tokens, False, "tokenizer")
     session = open_session(files.model, files.manifest.graph, "int8")
     others.append(graph_probs(session, tokenizer, tokenizer.rows(some), 16))
@@ -83,11 +77,10 @@ def test_int8_answers_depend_on_the_text_alone(trained, texts):
         assert (found.argmax(1) == alone.argmax(1)).all()
 
 
-def test_the_numpy_oracle(trained, minilm, texts):
-    checkpoint, folder = trained
+def test_the_numpy_oracle(checkpoint, fp32_bundle, minilm, texts):
     head = checkpoint.head
     few = texts[:6] + list(PROBES[:4])
-    found = Classifier.load(folder / "fp32.bundle").predict_proba(few, batch_size=1)
+    found = Classifier.load(fp32_bundle).predict_proba(few, batch_size=1)
     atoms = [(atom.pool, atom.layer) for atom in head.spec.atoms]
     for row, probs in zip(minilm.tokenize(few), found, strict=True):
         hidden = minilm.forward([row])
