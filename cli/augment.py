@@ -56,8 +56,9 @@ def augment(
     from crosstune.augmentation.plan import plan_requests
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
-    from crosstune.data.examples import example_line, read_examples
+    from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
+    from crosstune.data.readers import read_examples
     from crosstune.data.sampling import few_shot_split
 
     if output.suffix != ".jsonl":
@@ -134,8 +135,9 @@ def filter_texts(
     """Keep the generated texts that a teacher fitted on real examples believes and that do no harm."""
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
-    from crosstune.data.examples import example_line, read_examples, read_rows
+    from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
+    from crosstune.data.readers import read_examples, read_rows
     from crosstune.data.sampling import few_shot_split
 
     if output.suffix != ".jsonl":

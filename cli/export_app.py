@@ -224,7 +224,7 @@ def verify(
     if data is None or checkpoint is None:
         return
     from crosstune import load_checkpoint, read_examples
-    from crosstune.training import predict_proba
+    from crosstune.checkpoint import predict_proba
 
     trained = load_checkpoint(checkpoint)
     if (trained.labels.names, trained.text_pair) != (classifier.labels, manifest.text_pair):

@@ -18,7 +18,7 @@ from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
 from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
-from crosstune.training import predict_proba, train
+from crosstune.training import train
 
 Label = str | int
 
@@ -140,7 +140,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
-        return predict_proba(self.checkpoint_, self._backbone, texts)[:, self._columns]
+        return self.checkpoint_.predict_proba(texts, backbone=self._backbone)[:, self._columns]
 
     def predict(self, X: Iterable[Text]) -> npt.NDArray[np.str_ | np.int64]:
         """The most probable label of each of N texts, (N,)."""

@@ -25,11 +25,12 @@ from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example, example_line
 from crosstune.features.cache import FeatureCache, TextStates, default_cache_path
 from crosstune.features.encoding import cached_features
-from crosstune.features.pooling import POOLS, Atom, FeatureSpec
+from crosstune.features.spec import POOLS, Atom, FeatureSpec
 from crosstune.heads.default import queries
 from crosstune.heads.default.fit import EncodedTask, task_features
-from crosstune.heads.default.mixing import attention_layers, default_views, select, spec_of
-from crosstune.heads.label_attention import PriorHead
+from crosstune.heads.default.head import PriorHead
+from crosstune.heads.default.mixing import select
+from crosstune.heads.feature_plan import attention_layers, default_views, spec_of
 
 CACHED_POOLS = tuple(pool for pool in POOLS if pool != "mask")
 #: SetFit trains on all pairs of shots, twice the more frequent kind; runs of more steps than this are left out.

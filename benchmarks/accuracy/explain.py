@@ -29,7 +29,7 @@ from crosstune import few_shot_split, load_checkpoint, read_examples, read_label
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.features.attention import SHARPNESS
-from crosstune.heads.label_attention import PriorHead
+from crosstune.heads.default.head import PriorHead
 from crosstune_export import Classifier
 
 SHARE, DRAWS, SHOTS, SEED = 0.2, 5, 16, 13

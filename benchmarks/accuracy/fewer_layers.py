@@ -15,9 +15,9 @@ from pathlib import Path
 
 from crosstune import TrainConfig, few_shot_split, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
-from crosstune.checkpoint import Checkpoint
+from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.data.examples import Example
-from crosstune.training import predict_proba, train
+from crosstune.training import train
 
 
 def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Example]) -> float:

@@ -57,11 +57,11 @@ def few_shot_split(pool: Sequence[Example], shots_per_label: int, seed: int) -> 
     return FewShotSplit(tuple(train), tuple(dev))
 
 
-def deal(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each of N texts: those of each class are dealt out in turn, in an order that the seed decides.
+def assign_folds(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Stratified folds of N texts: the texts of each class go to the folds in turn, in an order that the seed decides.
 
     Example:
-        >>> deal(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
+        >>> assign_folds(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
         [1, 0, 0, 0, 1, 1]
 
     Args:
@@ -75,9 +75,9 @@ def deal(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.i
     random = np.random.RandomState(seed % (1 << 32))
     names = np.asarray(classes)
     fold = np.zeros(len(classes), np.int64)
-    dealt = 0
+    assigned = 0
     for name in dict.fromkeys(classes):  # as they appear: the order of the label file must not matter
         members = random.permutation(np.flatnonzero(names == name))
-        fold[members] = (np.arange(len(members)) + dealt) % folds
-        dealt += len(members)
+        fold[members] = (np.arange(len(members)) + assigned) % folds
+        assigned += len(members)
     return fold

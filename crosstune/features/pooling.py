@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from crosstune.backbone.frozen import HiddenStates, PoolPositions
 from crosstune.features.attention import attention_features
+from crosstune.features.spec import POOLS, FeatureSpec
 
 #: Changes when the meaning of a pool does, so that features cached under the old meaning are not used.
 POOLING_VERSION = 1
-
-#: Over tokens: their mean, their maximum, the first special token, the text's first token, the mask of a template.
-POOLS = ("mean", "max", "cls", "first", "mask")
-
-#: How the atoms of a spec become one vector.
-MERGES = ("concat", "max")
-
-
-@dataclass(frozen=True)
-class Atom:
-    """One vector of a text: one layer (0 is the embeddings), pooled over tokens."""
-
-    pool: str
-    layer: int
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Which vectors of a text a head sees, and how they become one.
-
-    Attributes:
-        atoms: A of them, distinct, those of one pool together, pools in the order of ``POOLS``.
-        merge: ``concat``: each vector scaled to length 1, side by side, A·D numbers. ``max``: the largest value over the
-            atoms, then scaled to length 1, D numbers.
-        attention: K layers whose tokens the label queries attend to; K·Q further numbers, behind the others.
-    """
-
-    atoms: tuple[Atom, ...]
-    merge: str = "concat"
-    attention: tuple[int, ...] = ()
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """The pools that the atoms need, in order."""
-        return tuple(dict.fromkeys(atom.pool for atom in self.atoms))
-
-    @property
-    def last_layer(self) -> int:
-        """The last layer that is looked at; the backbone's later ones are not needed."""
-        return max([*(atom.layer for atom in self.atoms), *self.attention])
-
-    def size(self, hidden_size: int, queries: int = 0) -> int:
-        """F, for so many label queries."""
-        pooled = hidden_size * len(self.atoms) if self.merge == "concat" else hidden_size
-        return pooled + len(self.attention) * queries
 
 
 def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPositions) -> Tensor:
@@ -80,8 +35,6 @@ def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPosition
         return (states * weight).sum(1) / weight.sum(1)
     if pool == "max":
         return (states + (weight - 1) * 1e4).amax(1)
-    if pool == "cls":
-        return states[:, 0]
     if pool == "first":
         return states[:, positions.first]
     if pool == "mask":

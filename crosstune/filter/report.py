@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from crosstune.core.reports.page import figure, folded, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars
 from crosstune.filter.label_gate import LabelGate
-from crosstune.filter.noise_filter import FILTER_REASONS, FilterResult, Judged
+from crosstune.filter.result import FILTER_REASONS, FilterResult, Judged
 
 BINS = 20
 #: Of a text in the tables.

@@ -170,10 +170,10 @@ def build(
         },
         training={
             "examples": len(trained.examples),
-            "examples_sha256": trained.summary.get("examples_sha256"),
+            "examples_sha256": trained.examples_sha256,
             "shots": trained.config.shots,
             "seed": trained.config.seed,
-            "cv_accuracy": lab.trained.summary.get("cv_accuracy"),
+            "cv_accuracy": lab.trained.quality.cv_accuracy,
             **_traded(trained, lab.trained),
         },
         quality=quality,

@@ -72,8 +72,10 @@ CROSSTUNE_EXPORT = [
 #: Every public function, class and method that is not inherited, with its parameters; a star stands before keywords.
 SIGNATURES = {
     "crosstune": {
-        "Checkpoint": "head labels backbone tokens config examples summary",
+        "Checkpoint": "head labels backbone tokens config examples facts",
+        "Checkpoint.load": "path",
         "Checkpoint.load_backbone": "self * device name",
+        "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
         "CrossTuneClassifier": "backbone head seed max_length_tokens device cache_path",
         "CrossTuneClassifier.fit": "self X y label_descriptions",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from crosstune import TrainConfig, read_examples, read_labels, train
+from crosstune.checkpoint import predict_proba
 from crosstune.features.attention import SHARPNESS
-from crosstune.training import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.builder.parity import graph_probs
 from crosstune_export.builder.pipeline import BuildConfig, build
