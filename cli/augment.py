@@ -59,7 +59,7 @@ def augment(
     from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
     from crosstune.data.readers import read_examples
-    from crosstune.data.sampling import few_shot_split
+    from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
         raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
@@ -83,7 +83,7 @@ def augment(
     examples = read_examples(train_file)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     if shots is not None:
-        examples = few_shot_split(examples, shots, seed).train
+        examples = draw_shots(examples, shots, seed)
     plan = plan_requests(examples, label_set, per_label=per_label, seed=seed)
 
     from crosstune.augmentation.account import account_json, describe_account, describe_plan
@@ -124,11 +124,11 @@ def filter_texts(
             help="Encoder to fine-tune as the teacher: minilm, a folder or a hub id; the head when left out.",
         ),
     ] = None,
-    backbone: Annotated[str, typer.Option("--backbone", help="As for train.")] = "minilm",
+    backbone: Annotated[str | None, typer.Option("--backbone", help="As for train.")] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="Examples a label to draw, as train draws them; all when left out.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Decides draws and folds.")] = 13,
+    seed: Annotated[int | None, typer.Option("--seed", help="Decides draws and folds. [13]")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
 ) -> None:
@@ -138,7 +138,7 @@ def filter_texts(
     from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
     from crosstune.data.readers import read_examples, read_rows
-    from crosstune.data.sampling import few_shot_split
+    from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
         raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
@@ -157,7 +157,7 @@ def filter_texts(
     texts = read_rows(generated)
     check_labels(texts, label_set, str(generated))
     if shots is not None:
-        examples = few_shot_split(examples, shots, seed).train
+        examples = draw_shots(examples, shots, config.seed)
 
     from crosstune.core.token_layout import replace_surrogates
     from crosstune.filter.noise_filter import filter_generated
@@ -168,7 +168,7 @@ def filter_texts(
         from crosstune.backbone.frozen import FrozenBackbone
         from crosstune.filter.fine_tuned_teacher import FineTunedFit
 
-        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), seed)
+        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), config.seed)
     with progress() as bars:
         result = filter_generated(
             texts,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crosstune.data.examples import Example
     from crosstune.data.labels import read_labels
     from crosstune.data.readers import read_examples
-    from crosstune.data.sampling import FewShotSplit, few_shot_split
+    from crosstune.data.sampling import draw_shots
     from crosstune.estimator import CrossTuneClassifier
     from crosstune.evaluation.metrics import Evaluation, evaluate
     from crosstune.filter.noise_filter import filter_generated
@@ -62,7 +62,7 @@ _HOMES = {
     "crosstune.data.examples": ("Example",),
     "crosstune.data.labels": ("read_labels",),
     "crosstune.data.readers": ("read_examples",),
-    "crosstune.data.sampling": ("FewShotSplit", "few_shot_split"),
+    "crosstune.data.sampling": ("draw_shots",),
     "crosstune.estimator": ("CrossTuneClassifier",),
     "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
     "crosstune.filter.noise_filter": ("filter_generated",),
@@ -83,7 +83,6 @@ __all__ = [
     "DataError",
     "Evaluation",
     "Example",
-    "FewShotSplit",
     "FilterResult",
     "GenerationError",
     "Label",
@@ -95,8 +94,8 @@ __all__ = [
     "TrainConfig",
     "TrainingError",
     "__version__",
+    "draw_shots",
     "evaluate",
-    "few_shot_split",
     "filter_generated",
     "load_checkpoint",
     "load_config",

@@ -33,6 +33,8 @@ from crosstune.heads.from_tensors import head_from_tensors
 from crosstune.heads.label_attention import LabelAttentionHead
 
 FORMAT_VERSION = 2
+#: Texts encoded at once; changes time and memory, and last bits of the probabilities.
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Checkpoint:
         texts: Sequence[Text],
         *,
         backbone: FrozenBackbone | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         progress: Progress = no_progress,
     ) -> npt.NDArray[np.float32]:
         """Class probabilities by torch: the reference that a build is measured against.
@@ -178,7 +180,7 @@ def predict_proba(
     backbone: FrozenBackbone,
     texts: Sequence[Text],
     *,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     progress: Progress = no_progress,
 ) -> npt.NDArray[np.float32]:
     """As ``Checkpoint.predict_proba``."""
@@ -190,7 +192,7 @@ def predict_with_scope(
     backbone: FrozenBackbone,
     texts: Sequence[Text],
     *,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     progress: Progress = no_progress,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """Class probabilities, and how near each text is to the nearest label; arguments as of ``Checkpoint.predict_proba``.

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.config import validated
+from crosstune.config import DEFAULT_BACKBONE, DEFAULT_HEAD, DEFAULT_SEED, validated
 from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
 from crosstune.core.token_layout import Text
@@ -45,9 +45,9 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = "minilm",
-        head: str = "default",
-        seed: int = 13,
+        backbone: str = DEFAULT_BACKBONE,
+        head: str = DEFAULT_HEAD,
+        seed: int = DEFAULT_SEED,
         max_length_tokens: int | None = None,
         device: str = "auto",
         cache_path: str | None = None,

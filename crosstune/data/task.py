@@ -10,7 +10,7 @@ from crosstune.core.labels import LabelSet
 from crosstune.data.checks import check_fields, without_duplicates
 from crosstune.data.examples import Example
 from crosstune.data.labels import check_labels
-from crosstune.data.sampling import few_shot_split
+from crosstune.data.sampling import draw_shots
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Task:
             )
 
     def draw(self, shots_per_label: int, seed: int) -> Task:
-        """The task with so many shots of each label, drawn by ``sampling.few_shot_split``.
+        """The task with so many shots of each label, drawn by ``sampling.draw_shots``.
 
         Raises:
             ConfigError: A number is out of range.
         """
-        return replace(self, shots=few_shot_split(self.shots, shots_per_label, seed).train)
+        return replace(self, shots=draw_shots(self.shots, shots_per_label, seed))

@@ -9,7 +9,7 @@ import math
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,10 @@ from crosstune.features.pooling import POOLING_VERSION, pool_layers
 
 
 def default_cache_path() -> Path:
-    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder; an empty variable counts as none.
+    """Where features are kept: in ``$CROSSTUNE_CACHE``, else in the user's cache folder; an empty variable counts as none.
 
     Raises:
-        ResourceError: There is neither.
+        ResourceError: The variable is not set, and the user has no home.
     """
     if folder := os.environ.get("CROSSTUNE_CACHE"):
         return Path(folder) / "features.sqlite"
@@ -36,7 +36,7 @@ def default_cache_path() -> Path:
         return Path(folder) / "crosstune" / "features.sqlite"
     try:
         home = Path.home()
-    except RuntimeError as error:  # as for a user of a container that has only a number
+    except RuntimeError as error:  # a user of a container may have a number and no home
         raise ResourceError(
             "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
         ) from error
@@ -45,7 +45,7 @@ def default_cache_path() -> Path:
 
 @dataclass(frozen=True)
 class TextStates:
-    """What is kept of N texts.
+    """States of N texts.
 
     Attributes:
         pools: P names out of ``spec.POOLS``.
@@ -162,7 +162,7 @@ class FeatureCache:
     def _create(target: str) -> sqlite3.Connection:
         table = sqlite3.connect(
             target, timeout=60, isolation_level=None
-        )  # nobody waits for a lock while a text is encoded
+        )  # each statement commits, so that no lock is held while a text is encoded
         try:
             table.execute("PRAGMA journal_mode = WAL")
             table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
@@ -196,7 +196,8 @@ class FeatureCache:
             self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
 
     @contextlib.contextmanager
-    def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _guard(self) -> Iterator[None]:
+        """Turns a refusal of the disk into an error, and damage of the file into an empty cache."""
         try:
             yield
         except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""From the hidden states of all tokens to the features a head sees."""
+"""Pools the hidden states of all tokens to the features that a head reads."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPosition
     if pool == "first":
         return states[:, positions.first]
     if pool == "mask":
-        at = (mask.sum(1) - positions.mask_from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
-        return torch.gather(states, 1, at.expand(-1, 1, states.shape[2], states.shape[3])).squeeze(1)
+        place = (mask.sum(1) - positions.mask_from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
+        return torch.gather(states, 1, place.expand(-1, 1, states.shape[2], states.shape[3])).squeeze(1)
     raise ValueError(f"pool {pool!r}, expected one of {', '.join(POOLS)}")
 
 
@@ -55,13 +55,13 @@ def pooled_features(pooled: Tensor, pools: Sequence[str], spec: FeatureSpec) -> 
     Args:
         pooled: float32 (N, P, layers + 1, D).
         pools: The P names.
-        spec: What to take.
+        spec: Which features to compute.
 
     Returns:
         float32 (N, F).
     """
-    at = [list(pools).index(atom.pool) for atom in spec.atoms]
-    return merge_atoms(pooled[:, at, [atom.layer for atom in spec.atoms]], spec.merge)
+    places = [list(pools).index(atom.pool) for atom in spec.atoms]
+    return merge_atoms(pooled[:, places, [atom.layer for atom in spec.atoms]], spec.merge)
 
 
 def text_features(
@@ -71,13 +71,13 @@ def text_features(
     positions: PoolPositions,
     queries: Tensor | None = None,
 ) -> Tensor:
-    """Features straight from hidden states; what a built graph computes.
+    """Features from hidden states; a built graph computes the same.
 
     Args:
         states: layers + 1 tensors, float32 (B, T, D).
         mask: int64 (B, T).
-        spec: What to take.
-        positions: Where single tokens stand.
+        spec: Which features to compute.
+        positions: Where the first token of the text and the template's mask stand.
         queries: float32 (K, Q, D), where the spec has attention layers.
 
     Returns:

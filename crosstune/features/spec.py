@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Over tokens: their mean, their maximum, the text's first token, the mask of a template.
+#: How the states of a layer become one vector: mean or maximum over tokens, the text's first token, or the mask of a template.
 POOLS = ("mean", "max", "first", "mask")
 
 #: How the atoms of a spec become one vector.
@@ -21,13 +21,13 @@ class Atom:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Which vectors of a text a head sees, and how they become one.
+    """Which vectors of a text a head reads, and how they become one.
 
     Attributes:
         atoms: A of them, distinct, those of one pool together, pools in the order of ``POOLS``.
         merge: ``concat``: each vector scaled to length 1, side by side, A·D numbers. ``max``: the largest value over the
             atoms, then scaled to length 1, D numbers.
-        attention: K layers whose tokens the label queries attend to; K·Q further numbers, behind the others.
+        attention: K layers whose tokens the label queries attend to; K·Q further numbers, after the others.
     """
 
     atoms: tuple[Atom, ...]
@@ -41,7 +41,7 @@ class FeatureSpec:
 
     @property
     def last_layer(self) -> int:
-        """The last layer that is looked at; the backbone's later ones are not needed."""
+        """The last layer that is read; the backbone's later ones are not needed."""
         return max([*(atom.layer for atom in self.atoms), *self.attention])
 
     def size(self, hidden_size: int, queries: int = 0) -> int:

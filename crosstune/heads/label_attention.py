@@ -15,9 +15,18 @@ from crosstune.features.spec import FeatureSpec
 
 
 class LabelAttentionHead(nn.Module):
-    """What both heads share: the features of a text, and where they come from in the hidden states."""
+    """Base of both heads: reads the features of a text from hidden states, and gives class probabilities.
 
-    kind = ""
+    Attributes:
+        kind: ``default`` or ``paper``.
+        spec: Which features it reads.
+        positions: Where single tokens stand in a row.
+    """
+
+    kind: str
+
+    spec: FeatureSpec
+    positions: PoolPositions
 
     def __init__(self, spec: FeatureSpec, positions: PoolPositions) -> None:
         super().__init__()

@@ -116,6 +116,6 @@ def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
     assert found["accuracy_with"] is None
     assert ran.out.endswith(" % right without generated texts, with those kept not measured\n")
     page = (task.out / "r.html").read_text("utf-8")
-    assert "with the kept texts it was not measured, since the gate was off. " in page
+    assert "With the kept texts it was not measured, since the gate was off. " in page
     assert len(found["texts"]) == 11
     assert {row["reason"] for row in found["texts"]} >= {"placeholder", "duplicate"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, few_shot_split, train
+from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, draw_shots, train
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import BackboneError, ConfigError
 from crosstune.facts import LayersTried
@@ -174,7 +174,7 @@ def test_several_descriptions_count_as_their_mean(tiny_backbone, tiny_examples, 
 
 def test_shots_are_drawn_by_the_protocol(tiny_backbone, tiny_examples, tiny_labels):
     checkpoint = train(tiny_examples, tiny_labels, TrainConfig(shots=2, seed=21, **PAPER), backbone=tiny_backbone)
-    assert checkpoint.examples == few_shot_split(tiny_examples, 2, 21).train
+    assert checkpoint.examples == draw_shots(tiny_examples, 2, 21)
     assert checkpoint.facts.shots == 6
 
 

@@ -28,9 +28,9 @@ DEFAULT_TENSORS = (
 class PriorHead(LabelAttentionHead):
     """Label attention twice: label queries over the tokens of a text, then the text over the label keys.
 
-    ``p = softmax(x · keysᵀ + bias)``: the keys (L, F) are the label's own features, scaled, plus what the shots taught. x
-    holds pooled states and, last, what the label queries found among the tokens. A label that is known by its description
-    alone has ``key = prior_scale · (h − prior_shift)`` and ``bias = −key · prior_centre``, with h (F,) its own features.
+    ``p = softmax(x · keysᵀ + bias)``: the keys (L, F) are the features of the description, scaled, plus what the shots taught. x
+    holds pooled states and, last, the features of the label queries. A label that is known by its description alone has
+    ``key = prior_scale · (h − prior_shift)`` and ``bias = −key · prior_centre``, with h (F,) the features of its description.
     """
 
     kind = "default"
