@@ -1,4 +1,4 @@
-"""Checks of examples: fields that no file can hold, texts that stand there twice, and texts that were trained on."""
+"""Checks of examples: unusable fields, repeated texts, and test texts that were trained on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from crosstune.core.labels import INVISIBLE
 from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
 
-#: Characters of a text, a label or a second text; a limit against files that are not what they seem.
+#: Most characters of a text, a label or a second text: longer fields are a sign of an unclosed quote or of a wrong file.
 MAX_FIELD_CHARACTERS = 1 << 20
 #: Control characters and unpaired surrogates, which no text may hold.
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def check_fields(examples: Iterable[Example], where: str) -> None:
-    """Refuse fields that are empty, too long, or hold what no file can: of examples that come from memory.
+    """Refuse fields that are empty, too long, or hold what no file can.
 
     Raises:
         DataError: There is such a field; the message names the example's line.
@@ -34,7 +34,7 @@ def without_duplicates(examples: Iterable[Example], where: str) -> tuple[Example
     """Keep each text once.
 
     Raises:
-        DataError: One text stands under two labels.
+        DataError: One text has two labels.
     """
     first: dict[Text, Example] = {}
     conflicts = []
@@ -63,7 +63,7 @@ def check_held_out(train: Sequence[Example], other: Sequence[Example], where: st
     """Refuse to measure on texts that were trained on (compared after NFC, case folding and white space), or of another kind.
 
     Raises:
-        DataError: At least one text stands in both, or some are pairs where those trained on are not, or the other way round.
+        DataError: At least one text is in both, or one of the two has pairs and the other single texts.
     """
     single = {example.text_pair is None for example in train}
     odd = next((example for example in other if single and (example.text_pair is None) not in single), None)

@@ -1,4 +1,4 @@
-"""A labelled example: a text, perhaps a second text, and its label; and how it stands in a file."""
+"""A labelled example: a text, perhaps a second text, and its label; and its form in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Example:
         text: The text, or the first of a pair.
         label: Name of its class.
         text_pair: The second text of a pair, or None.
-        line: Where it stood in its file, from 1; 0 when it comes from memory.
+        line: Its line in its file, from 1; 0 when it does not come from a file.
     """
 
     text: str
@@ -51,6 +51,6 @@ def example_line(example: Example) -> str:
 
 
 def example_row(example: Example) -> dict[str, str]:
-    """The example's fields as they stand in a file; text_pair only where there is one."""
+    """The fields of the example as a file has them; text_pair only for pairs."""
     row = {"text": example.text, "label": example.label}
     return row if example.text_pair is None else row | {"text_pair": example.text_pair}

@@ -36,7 +36,7 @@ def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
 
 
 def read_rows(path: str | os.PathLike[str]) -> tuple[Example, ...]:
-    """Read examples as ``read_examples`` does, but a text may stand there any number of times, under any labels.
+    """Read examples as ``read_examples`` does, but keep repeated texts, whatever their labels.
 
     Raises:
         DataError: The file is missing, empty, not UTF-8, or has a bad row; the message names file and line.

@@ -26,7 +26,7 @@ class Task:
     Args:
         labels: The classes and their descriptions.
         shots: Real examples; a repeated one is kept once, with a warning.
-        generated: Texts by an LLM with the labels they were asked for; a text may stand there more than once.
+        generated: Texts by an LLM with the labels that were requested; texts may be repeated.
         where: What to call the shots in messages.
         generated_where: What to call the generated texts in messages.
         expect_every_label: Warn of labels without a shot.

@@ -1,7 +1,7 @@
 """The noise filter (the "switch" of the paper): which generated texts to learn from.
 
 1. Checks without a model drop copies, echoes, refusals and placeholders (``screening``).
-2. A teacher, fitted to the real shots only, must find the label that a text was asked for twice as likely right as wrong. The
+2. A teacher, fitted to the real shots only, must find the requested label of a text twice as likely right as wrong. The
    share of wrong labels is estimated from the teacher's probabilities of all texts.
 3. A gate for each label lets generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
    only where held-out accuracy does not drop and the loss does not rise, by more than luck explains.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from crosstune.core.progress import Progress, StepProgress, no_progress
 from crosstune.data.examples import Example
 from crosstune.data.task import Task
 from crosstune.features.encoding import EncodedTask, Rows, encode
-from crosstune.filter.label_gate import GateResult, accuracy, open_gate
+from crosstune.filter.label_gate import GateResult, Measure, accuracy, open_gate
 from crosstune.filter.result import DISAGREES, GATED, UNSURE, FilterResult, Judged
 from crosstune.filter.teacher import Fit, Folds, HeadFit, Probs, RowFit, fit_by_rows
 from crosstune.heads.feature_plan import encoding_plan
@@ -65,7 +66,7 @@ def filter_generated(
         [None, 'teacher disagrees']
 
     Args:
-        generated: Texts with the labels they were asked for; a text may stand there more than once.
+        generated: Texts with the labels that were requested; texts may be repeated.
         shots: Real texts, at least two labels of them with two or more.
         labels: The labels.
         config: Settings of the head, also for the gate; the defaults when None.
@@ -125,14 +126,7 @@ def judge_generated(
     if gate and None in reasons:
         offered = _offered(rows, label_probs, screened, len(labels))
         counts = Counter(item.label for item, reason in zip(generated, reasons, strict=True) if reason is None)
-
-        def measure(entering: frozenset[str], step: StepProgress) -> Probs:
-            enters = np.isin(targets, [labels.index(name) for name in entering])
-            return folds.held_out(
-                [HeadFit(task, config, fit_rows[enters[fit_rows]]) for fit_rows in offered], progress=step
-            )[0]
-
-        opened = open_gate(measure, labels.names, counts, without, truth, progress)
+        opened = open_gate(_measure(head, folds, offered), labels.names, counts, without, truth, progress)
     return FilterResult(
         judged=tuple(
             Judged(
@@ -182,10 +176,22 @@ def _screen(task: EncodedTask) -> list[str | None]:
     return [screen.reason(text) for text in generated]
 
 
-def _offered(rows: Rows, label_probs: Probs, screened: Rows, labels: int) -> list[Rows]:
-    """For each fit the generated rows that its own teacher believes.
+def _measure(head: HeadFit, folds: Folds, offered: Sequence[Rows]) -> Measure:
+    """Held-out answers on the shots by heads that also learn the offered texts of some labels, one list of rows a fit."""
+    names = np.array([example.label for example in head.task.examples])
 
-    The mean over all fits must not choose them: it has seen the shots that the fit is measured on.
+    def measure(entering: frozenset[str], step: StepProgress) -> Probs:
+        enters = np.isin(names, list(entering))
+        fits = [replace(head, generated=rows[enters[rows]]) for rows in offered]
+        return folds.held_out(fits, progress=step)[0]
+
+    return measure
+
+
+def _offered(rows: Rows, label_probs: Probs, screened: Rows, labels: int) -> list[Rows]:
+    """For each fit the generated rows that the teacher of that fit believes.
+
+    The mean over all fits must not choose them: it was fitted to the shots that the fit is measured on, too.
     """
     offered = []
     for of_fit in label_probs[:, screened]:
@@ -195,13 +201,13 @@ def _offered(rows: Rows, label_probs: Probs, screened: Rows, labels: int) -> lis
 
 
 def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
-    """The share of texts under a wrong label that makes the teacher's probabilities of their labels likeliest.
+    """The maximum-likelihood share of mislabelled texts, given the teacher's probabilities of the requested labels.
 
-    A text of label y is taken to be asked for as y with probability 1 − ε, and as any other label with ε / (L − 1). Then
+    A text of label y is assumed to be requested as y with probability 1 − ε, and as any other label with ε / (L − 1). Then
     the likelihood of ε is ``Π_m (1 − ε) p_m + ε / (L − 1) · (1 − p_m)``. Its logarithm is concave: the slope is bisected.
 
     Args:
-        label_probs: float32 (M,), the teacher's probabilities of the labels that were asked for; M may be 0.
+        label_probs: float32 (M,), the teacher's probabilities of the requested labels; M may be 0.
         labels: L, at least 2.
 
     Returns:

@@ -28,11 +28,11 @@ class Judged:
     """A generated text and the filter's decision.
 
     Attributes:
-        example: The text with the label it was asked for.
+        example: The text with the requested label.
         reason: Why it was dropped, one of ``FILTER_REASONS``; None when kept.
         teacher_label: The label that the teacher gives.
         teacher_prob: The teacher's probability of that label, in [0, 1].
-        label_prob: The teacher's probability of the label it was asked for, in [0, 1].
+        label_prob: The teacher's probability of the requested label, in [0, 1].
     """
 
     example: Example

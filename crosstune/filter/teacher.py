@@ -24,7 +24,7 @@ FOLDS = 4
 REPEATS_OF_FEW, REPEATS_OF_MANY, MANY_SHOTS = 2, 1, 100
 
 Probs: TypeAlias = npt.NDArray[np.float32]
-#: A teacher of one's own: is fitted to shots and gives class probabilities of N texts, float32 (N, L).
+#: A custom teacher: is fitted to shots and gives class probabilities of N texts, float32 (N, L).
 Fit: TypeAlias = Callable[[Sequence[Example], Sequence[Text]], Probs]
 #: The same by rows of an encoded task: is fitted to the first rows and gives class probabilities of the N second ones.
 RowFit: TypeAlias = Callable[[Rows, Rows], Probs]
@@ -87,10 +87,10 @@ class Folds:
 
 
 def fit_by_rows(fit: Fit, examples: Sequence[Example]) -> RowFit:
-    """A teacher of one's own as a fit by rows of the examples."""
+    """A custom teacher as a fit by rows of the examples."""
 
-    def by_rows(rows: Rows, asked: Rows) -> Probs:
-        return fit([examples[row] for row in rows], [examples[row].content for row in asked])
+    def by_rows(shots: Rows, rows: Rows) -> Probs:
+        return fit([examples[row] for row in shots], [examples[row].content for row in rows])
 
     return by_rows
 

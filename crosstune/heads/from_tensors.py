@@ -29,8 +29,8 @@ def head_from_tensors(
     Raises:
         CheckpointError: A tensor is missing, foreign, not finite, or of another shape or type than expected.
     """
-    asked = tensors.get("label_queries", torch.empty(0, 0, 0))
-    queries = asked.shape[1] if asked.ndim == 3 else 0
+    label_queries = tensors.get("label_queries", torch.empty(0, 0, 0))
+    queries = label_queries.shape[1] if label_queries.ndim == 3 else 0
     features = spec.size(hidden_size, queries)
     shapes: dict[str, tuple[int, ...]]
     if kind == "default":
