@@ -34,15 +34,15 @@ def evaluate(
         check_output(report_file, force=force, what="report")
         check_places({"--report": report_file}, [checkpoint, data])
     from crosstune import load_checkpoint, read_examples
-    from crosstune.data.examples import check_held_out
+    from crosstune.data.checks import check_held_out
     from crosstune.data.labels import check_labels
 
     trained = load_checkpoint(checkpoint)
     rows = read_examples(data)
     check_labels(rows, trained.labels, str(data))
     check_held_out(trained.examples, rows, str(data))
+    from crosstune.checkpoint import predict_with_scope
     from crosstune.evaluation.metrics import evaluate as score
-    from crosstune.training import predict_with_scope
 
     loaded = trained.load_backbone(device=device, name=backbone)
     texts = [row.content for row in rows]
