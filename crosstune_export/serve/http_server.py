@@ -61,6 +61,10 @@ class HttpServer:
         thread.start()
         return thread
 
+    def shrink_backlog(self) -> None:
+        """Let the kernel queue almost no new connections, since closing the listening socket resets those in the queue."""
+        self._listener.listen(0)
+
     def close(self) -> None:
         """Stop listening and close idle connections; the server ends when all requests in flight are answered."""
         self._uvicorn.should_exit = True

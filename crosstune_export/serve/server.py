@@ -23,6 +23,8 @@ from crosstune_export.serve.state import ServerState, load_checked
 
 #: Open files in addition to connections: the listening socket, the log, libraries.
 _OTHER_FILES = 100
+#: Seconds in which the requests of connections that the kernel has queued are read, before the listening socket is closed.
+_BACKLOG_DRAIN_S = 0.2
 #: The event that follows the numbers of signals when the HTTP server has ended.
 _HTTP_ENDED = 0
 
@@ -137,9 +139,13 @@ def _drain(events: Events, state: ServerState, server: HttpServer) -> bool:
     Returns:
         Whether all of them were answered.
     """
-    deadline = time.monotonic() + state.limits.drain_timeout_s
+    started = time.monotonic()
+    deadline = started + state.limits.drain_timeout_s
     state.draining = True
-    if _next_stop_event(events, time.monotonic() + state.limits.drain_delay_s) is not None:
+    if _next_stop_event(events, started + state.limits.drain_delay_s) is not None:
+        return False
+    server.shrink_backlog()
+    if _next_stop_event(events, time.monotonic() + _BACKLOG_DRAIN_S) is not None:
         return False
     server.close()
     return _next_stop_event(events, deadline) == _HTTP_ENDED
