@@ -373,6 +373,7 @@ def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.kill()
     process.wait()
+    assert children, "the run was over before it could be killed"
     _, alive = psutil.wait_procs(children, timeout=300)
     assert alive == []
     if not (task.out / "cut.jsonl").exists():
