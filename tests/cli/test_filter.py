@@ -108,6 +108,7 @@ def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbo
     assert "is also a training text (1 such rows)." in ran.err
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
     ran = filtered("--no-gate", teacher=tiny_backbone_dir, report=task.out / "r.html")
     assert (ran.code, ran.err) == (0, "")

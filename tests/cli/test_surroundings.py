@@ -75,6 +75,7 @@ def test_a_locale_without_letters(shell, task, environment):
 
 
 @pytest.mark.fault("C9")
+@pytest.mark.slow
 def test_names_that_are_not_utf_8(shell, task):
     """They work, and what is written for people and other programs is UTF-8."""
     (task.folder / f"{ODD}.jsonl").symlink_to(task.test)
