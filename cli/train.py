@@ -102,13 +102,12 @@ def train(
         },
     )
     from crosstune.backbone.frozen import FrozenBackbone
-    from crosstune.checkpoint import predict_proba
 
     check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
-    with progress_bars() as report:
+    with progress_bars() as progress:
         checkpoint = train_head(
-            examples, label_set, settings, generated=further, backbone=loaded, progress=report, where=str(train_file)
+            examples, label_set, settings, generated=further, backbone=loaded, progress=progress, where=str(train_file)
         )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.quality.cv_accuracy
@@ -126,11 +125,8 @@ def train(
             f"{generated}: {filtered.kept} of {filtered.offered} texts kept; accuracy on held-out real examples "
             f"{100 * filtered.accuracy_without:.1f}% without them, {100 * filtered.accuracy_with:.1f}% with them"
         )
-    from crosstune.evaluation.metrics import evaluate as score
-
     for path, rows in held_out.items():
-        probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
-        result = score(probs, label_set.indices(rows), label_set.names)
+        result = checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation
         typer.echo(
             f"{path}: accuracy {100 * result.accuracy:.1f}%, macro-F1 {100 * result.macro_f1:.1f}%, n {result.n}"
         )

@@ -25,7 +25,10 @@ from crosstune.core.labels import Label, LabelSet
 from crosstune.core.progress import Progress, no_progress
 from crosstune.core.strict_text import Json, parse_json
 from crosstune.core.token_layout import Text, TokenLayout
+from crosstune.data.checks import check_held_out
 from crosstune.data.examples import Example, example_line, examples_digest
+from crosstune.data.labels import check_labels
+from crosstune.evaluation.answers import Answers
 from crosstune.facts import BackboneFacts, Quality, TrainingFacts
 from crosstune.features.spec import MERGES, POOLS, Atom, FeatureSpec
 from crosstune.heads.default.head import PriorHead
@@ -107,6 +110,46 @@ class Checkpoint:
             BackboneError: The backbone cannot be loaded, or its digest differs.
         """
         return predict_proba(self, backbone or self.load_backbone(), texts, batch_size=batch_size, progress=progress)
+
+    def check_examples(self, examples: Sequence[Example], where: str = "examples") -> None:
+        """Refuse examples that this checkpoint cannot be evaluated on.
+
+        Args:
+            examples: Labelled texts.
+            where: What to call them in messages, usually a path.
+
+        Raises:
+            DataError: A label is unknown, or a text was trained on.
+        """
+        check_labels(examples, self.labels, where)
+        check_held_out(self.examples, examples, where)
+
+    def answers(
+        self,
+        examples: Sequence[Example],
+        *,
+        backbone: FrozenBackbone | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress = no_progress,
+        where: str = "examples",
+    ) -> Answers:
+        """Classify labelled texts; the result has the metrics, and ``evaluation.report.report_page`` shows it.
+
+        Args:
+            examples: N labelled texts that were not trained on.
+            backbone: The backbone that the head was trained with; loaded when None.
+            batch_size: Texts encoded at once.
+            progress: Called with the stage, the steps done and their total.
+            where: What to call the examples in messages, usually a path.
+
+        Raises:
+            DataError: A label is unknown, or a text was trained on.
+            BackboneError: The backbone cannot be loaded, or its digest differs.
+        """
+        self.check_examples(examples, where)
+        loaded, texts = backbone or self.load_backbone(), [example.content for example in examples]
+        probs, scope = predict_with_scope(self, loaded, texts, batch_size=batch_size, progress=progress)
+        return Answers(examples, self.labels.names, probs, self.threshold, scope, self.scope_threshold)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:

@@ -41,7 +41,9 @@ def data_root(tmp_path_factory):
 def benchmark(*arguments: object, cache: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.accuracy.accuracy", *map(str, arguments)]
     environment = {**os.environ, "CROSSTUNE_CACHE": str(cache)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPO_ROOT, timeout=600, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=REPO_ROOT, timeout=600, check=False
+    )
 
 
 @pytest.mark.slow
