@@ -36,7 +36,7 @@ def shell(scripts, task, tiny_fp32_bundle_dir, tiny_checkpoint_dir):
             cwd=task.folder,
             env=scripts.environment | environment,
             capture_output=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return Outcome(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
