@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 from crosstune.backbone.frozen import FrozenBackbone, PoolPositions
-from crosstune.checkpoint_folder import EXAMPLES_NAME, HEAD_NAME, STATE_NAME, read_files, write_files
 from crosstune.config import TrainConfig
+from crosstune.core.checkpoint_folder import EXAMPLES_NAME, HEAD_NAME, STATE_NAME, read_files, write_files
 from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
 from crosstune.core.labels import Label, LabelSet
 from crosstune.core.progress import Progress, no_progress
 from crosstune.core.strict_text import Json, parse_json
 from crosstune.core.token_layout import Text, TokenLayout
+from crosstune.core.training_facts import BackboneFacts, Quality, TrainingFacts
 from crosstune.data.checks import check_held_out
 from crosstune.data.examples import Example, example_line, examples_digest
 from crosstune.data.labels import check_labels
 from crosstune.evaluation.answers import Answers
-from crosstune.facts import BackboneFacts, Quality, TrainingFacts
 from crosstune.features.spec import MERGES, POOLS, Atom, FeatureSpec
 from crosstune.heads.default.head import PriorHead
 from crosstune.heads.from_tensors import head_from_tensors

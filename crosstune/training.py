@@ -15,9 +15,9 @@ from crosstune.config import TrainConfig
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress, stage_progress
+from crosstune.core.training_facts import BackboneFacts, FilterFacts, TrainingFacts
 from crosstune.data.examples import Example
 from crosstune.data.task import Task
-from crosstune.facts import BackboneFacts, FilterFacts, TrainingFacts
 from crosstune.features.encoding import EncodedTask, Rows, encode
 from crosstune.filter.noise_filter import check_enough_shots, judge_generated
 from crosstune.heads.feature_plan import encoding_plan

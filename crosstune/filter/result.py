@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from crosstune.augmentation.screening import REASONS
 from crosstune.core.strict_text import Json
+from crosstune.core.training_facts import FilterFacts
 from crosstune.data.examples import Example, example_row
-from crosstune.facts import FilterFacts
 from crosstune.filter.label_gate import LabelGate
 
 DISAGREES, UNSURE, GATED = "teacher disagrees", "teacher unsure", "gate"

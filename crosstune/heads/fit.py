@@ -13,7 +13,7 @@ import torch
 from crosstune.config import TrainConfig
 from crosstune.core.errors import TrainingError
 from crosstune.core.progress import StepProgress
-from crosstune.facts import HeadFacts
+from crosstune.core.training_facts import HeadFacts
 from crosstune.features.cache import TextStates
 from crosstune.features.encoding import EncodedTask, Rows, cached_features
 from crosstune.heads.default.fit import fit_default

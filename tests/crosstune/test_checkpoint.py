@@ -14,7 +14,7 @@ from crosstune import Checkpoint, CheckpointError, TrainConfig, load_checkpoint,
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import BackboneError, OutputExistsError, ResourceError
-from crosstune.facts import Quality
+from crosstune.core.training_facts import Quality
 from tests.conftest import make_tiny_backbone
 from tests.fixtures.checkpoint_edits import edit_state, refused
 from tests.tolerances import PROBS_TO_ORACLE

@@ -10,7 +10,7 @@ import torch
 from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, draw_shots, train
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import BackboneError, ConfigError
-from crosstune.facts import LayersTried
+from crosstune.core.training_facts import LayersTried
 from crosstune.features.attention import SHARPNESS
 from crosstune.features.spec import Atom, FeatureSpec
 from crosstune.heads.feature_plan import default_views

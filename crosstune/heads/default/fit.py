@@ -9,7 +9,7 @@ import torch
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
 from crosstune.core.progress import StepProgress
-from crosstune.facts import HeadFacts, LayersTried, Quality
+from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
 from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
 from crosstune.heads.default.head import PriorHead, mean_atoms

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from crosstune.core.progress import StepProgress
-from crosstune.facts import Quality, ViewFacts
+from crosstune.core.training_facts import Quality, ViewFacts
 from crosstune.features.spec import FeatureSpec
 from crosstune.heads.default.regression import fit_mixture, fit_temperature
 from crosstune.heads.default.strengths import (

@@ -8,7 +8,7 @@ from torch import Tensor
 from crosstune.config import TrainConfig
 from crosstune.core.errors import TrainingError
 from crosstune.core.progress import StepProgress
-from crosstune.facts import HeadFacts
+from crosstune.core.training_facts import HeadFacts
 from crosstune.features.encoding import EncodedTask, cached_features
 from crosstune.heads.feature_plan import paper_specs
 from crosstune.heads.paper.head import PaperHead
