@@ -1,4 +1,4 @@
-"""What ``accuracy.py`` compares: our heads, parts of them, controls, and SetFit, each on one draw of one set."""
+"""The methods that ``accuracy.py`` compares: heads, ablations, baselines and SetFit, each on one split of one dataset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from crosstune.heads.default.mixing import attention_layers, default_views, sele
 from crosstune.heads.label_attention import PriorHead
 
 CACHED_POOLS = tuple(pool for pool in POOLS if pool != "mask")
-#: SetFit trains on all pairs of shots, twice the more frequent kind; runs of more steps than this are left out.
+#: SetFit trains on all pairs of shots, with the rarer kind oversampled; runs with more steps than this are skipped.
 SETFIT_STEPS = 1000
 SETFIT_BATCH = 16
 
@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Task:
-    """One draw of one set; ``test`` are its texts, ``states`` what the cache keeps of them."""
+    """One split of one dataset; ``states`` are the cached states of the texts in ``test``."""
 
     backbone: FrozenBackbone
     labels: LabelSet
@@ -54,12 +54,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method says of the test texts.
+    """Predictions for the test texts.
 
     Attributes:
         probs: float32 (N, L).
         seconds: Of training, on cached features where there is a cache.
-        scope: float32 (N,), low where a text belongs to no label; the top probability where a method has nothing better.
+        scope: float32 (N,), similarity to the training texts; the top probability for methods that have none.
     """
 
     probs: Floats
@@ -87,7 +87,7 @@ def head(task: Task, labels: LabelSet, shots: Sequence[Example], config: TrainCo
 
 
 def answers(task: Task, checkpoint: Checkpoint, seconds: float) -> Outcome:
-    """What a trained head says."""
+    """Predictions of a trained head."""
     trained = checkpoint.head
     there = set(trained.spec.attention) <= set(task.states.layers)
     states = task.states if there else encode(task.backbone, task.test, trained.spec.attention)
@@ -104,7 +104,7 @@ def default(**settings: object) -> Callable[[Task], TrainConfig]:
 
 
 def shuffled(labels: LabelSet, seed: int) -> LabelSet:
-    """The same labels with each other's descriptions: what the descriptions are worth as mere extra parameters."""
+    """The same labels with each other's descriptions."""
     order = np.random.RandomState(seed).permutation(len(labels))
     turned = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
     return LabelSet.from_mapping({label.name: labels.labels[turned[i]].descriptions for i, label in enumerate(labels)})
@@ -116,7 +116,7 @@ def names_only(labels: LabelSet) -> LabelSet:
 
 
 def without(task: Task, *, prior: bool = True, with_queries: bool = True) -> Outcome:
-    """The default head with a part of it taken out: what the descriptions say, or the attention to tokens."""
+    """The default head without a part: the prior from the descriptions, or the label queries."""
     depth = task.backbone.layer_count
     views = default_views(depth)
     spec = spec_of(views, depth)
@@ -140,7 +140,7 @@ def untaught(task: Task) -> Outcome:
 
 
 def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
-    """Fit a scikit-learn classifier on cached features of the shots; without probabilities answers count as sure."""
+    """Fit a scikit-learn classifier on cached features of the shots; a label without a probability counts as 1."""
     states = encode(task.backbone, task.shots)
     x, y = cached_features(states, spec).numpy(), np.array(task.labels.indices(task.shots))
     started = time.perf_counter()
@@ -154,7 +154,7 @@ def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
 
 
 def setfit(task: Task) -> Outcome | None:
-    """SetFit fine-tunes the same backbone, in its own environment; None where it is not to be had or takes too long."""
+    """SetFit fine-tunes the same backbone, in its own environment; None if it is not available or takes too long."""
     counts = Counter(shot.label for shot in task.shots).values()
     same = sum(math.comb(count + 1, 2) for count in counts)
     other = math.comb(len(task.shots), 2) - sum(math.comb(count, 2) for count in counts)
@@ -169,12 +169,12 @@ def setfit(task: Task) -> Outcome | None:
         command += ["--model", str(task.backbone.model.config._name_or_path), "--seed", str(task.seed)]
         command += [part for name, path in paths.items() for part in (f"--{name}", str(path))]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-        report = json.loads(done.stdout.splitlines()[-1])  # above it stands what its trainer says
+        report = json.loads(done.stdout.splitlines()[-1])  # the lines above it are output of its trainer
         return unsure(np.load(paths["output"].with_suffix(".npy")), report["train_seconds"])
 
 
 def last_layer(task: Task) -> FeatureSpec:
-    """What sentence-transformers would use: the mean of the last layer."""
+    """The features of sentence-transformers: the mean of the last layer."""
     return FeatureSpec((Atom("mean", task.backbone.layer_count),))
 
 
@@ -199,7 +199,7 @@ METHODS: dict[str, Method] = {
     "setfit": setfit,
 }
 
-#: Parts taken out or numbers changed, one at a time.
+#: Ablations: one part removed or one setting changed.
 ABLATIONS: dict[str, Method] = {
     "no prior": lambda task: without(task, prior=False),
     "queries not taught": untaught,

@@ -3,8 +3,8 @@
     apt-get install wrk
     python -m benchmarks.latency.serving --bundle out/tiny.bundle --bundle out/support.bundle --output benchmarks/results/serving.json
 
-Every request is one text of the example data. wrk and the server share the machine's cores, so these are figures of a loaded
-machine. Where two situations are compared, they take turns, and the ratio of their medians counts.
+Every request is one text of the example data. wrk and the server share the cores of the machine. Situations that are compared take turns,
+and the ratio of their medians is reported.
 """
 
 from __future__ import annotations
@@ -341,13 +341,23 @@ def _refusals(row: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", default=[], help="none: only print the tables")
-    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--output", type=Path, default=Path("out/serving.json"))
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        help="bundle folder; repeat for more; default: only print the tables of --output",
+    )
+    parser.add_argument(
+        "--parts", default="throughput,overload,slow_clients,sigterm,memory", help="measurements, separated by commas"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each situation, in turns")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per run of wrk")
+    parser.add_argument("--trials", type=int, default=20, help="stops with SIGTERM")
+    parser.add_argument("--requests", type=int, default=100_000, help="requests of the memory test")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/serving.json"), help="JSON file of results, continued if it exists"
+    )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         parser.error("wrk: not installed. Run: apt-get install wrk")

@@ -1,10 +1,10 @@
-"""What micro-batching could save the server at most, and whether it would change answers.
+"""Upper bound of the time that micro-batching could save the server, and whether it would change answers.
 
     python -m benchmarks.latency.serving_batching --bundle out/support.bundle
 
-A server that batches would classify together what waits at the same moment. Here that is done with windows of texts of the
-example data, without any wait: each text in a call of its own, and all texts of the window in one call (which runs texts of
-equal length together, so nothing is padded). Processor time, in turns, medians of the rounds: an upper bound of what is saved.
+A batching server would classify together the texts that wait at the same time. This script does so without waiting, on windows of texts of
+the example data: each text in one call, compared with all texts of a window in one call (which runs texts of equal length together, without
+padding). Processor time, in turns, medians over the rounds.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "support_desk" / "test.jsonl
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", required=True)
-    parser.add_argument("--windows", default="4,8,16,32")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path("out/serving_batching.json"))
+    parser.add_argument("--bundle", type=Path, action="append", required=True, help="bundle folder; repeat for more")
+    parser.add_argument("--windows", default="4,8,16,32", help="texts per window, separated by commas")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each side, in turns")
+    parser.add_argument("--output", type=Path, default=Path("out/serving_batching.json"), help="JSON file to write")
     arguments = parser.parse_args()
     texts = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:192]
     report = {}
     print(
-        "| bundle | waiting together | ms a text alone | ms a text together | saved | largest probability difference |"
+        "| bundle | texts per window | ms per text, one per call | ms per text, window | saved | largest probability difference |"
     )
     print("|---|---|---|---|---|---|")
     for path in arguments.bundle:

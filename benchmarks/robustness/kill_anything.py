@@ -33,8 +33,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.latency.warm_commands import SAID, WarmCommands
 from benchmarks.robustness.kill_jobs import Job, PaidAnswers, Trial, jobs, prepare
+from benchmarks.robustness.warm_commands import SAID, WarmCommands
 from tests.conftest import make_tiny_backbone
 
 #: System calls that change what is on the disk, and those of them that a full disk does not mind.

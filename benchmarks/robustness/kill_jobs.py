@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.latency.warm_commands import SAID, WarmCommands
+from benchmarks.robustness.warm_commands import SAID, WarmCommands
 from tests.conftest import TINY_LABELS, TINY_TEXTS
 from tests.fixtures.llm_server import LlmServer, Reply, Request, good
 
