@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy.accuracy --data-root DATA --sets sst2,trec --shots 8,16 --seeds 13,42
     python -m benchmarks.accuracy.accuracy --data-root DATA --methods setfit --setfit-python SETFIT/bin/python
 
-DATA has a folder for each dataset with train.jsonl (the pool that shots are drawn from), test.jsonl and labels.json. The results are a JSON
-file with one row per run; existing runs are not repeated. Tables and plots are made from it. No choice is made on test texts.
+DATA has a folder for each dataset with train.jsonl (the pool that shots are drawn from), test.jsonl and labels.json.
+The results are a JSON file with one row per run; existing runs are not repeated. Tables and plots are made from it. No
+choice is made on test texts.
 """
 
 from __future__ import annotations

@@ -75,13 +75,13 @@ def mean_over_sets(
     return f"{np.mean([np.mean(values) for values in found]):.{digits}f}" if all(found) else ""
 
 
-def paired(rows: Sequence[Row], title: str, ours: str = "default", theirs: str = "setfit") -> Table:
+def paired(rows: Sequence[Row], title: str) -> Table:
     """The default head compared with SetFit on the same splits, by dataset."""
     cells = cells_of(rows)
-    shown = Table(title, "seeds", ours, theirs, "difference", f"{ours}, s", f"{theirs}, s", box=None)
+    shown = Table(title, "seeds", "default", "SetFit", "difference", "default, s", "SetFit, s", box=None)
     sums: list[tuple[float, ...]] = []
     for name in names(rows, "set"):
-        a, b = cells.get((name, ours), {}), cells.get((name, theirs), {})
+        a, b = cells.get((name, "default"), {}), cells.get((name, "setfit"), {})
         seeds = sorted(a.keys() & b.keys())
         if not seeds:
             continue

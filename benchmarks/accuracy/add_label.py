@@ -3,9 +3,9 @@
     python -m benchmarks.accuracy.add_label --bundle out/news.bundle --data DATA/ag_news --others DATA/dbpedia14 \
         --labels Plant,Film,Village
 
-Each label of the other dataset is added to a copy of the bundle with ``crosstune-export labels add``, in a process that cannot import
-torch or onnx. Its own test texts should get the new label. The texts of the bundle's dataset should keep their labels, and the logits of
-the old labels must not change.
+Each label of the other dataset is added to a copy of the bundle with ``crosstune-export labels add``, in a process that
+cannot import torch or onnx. Its own test texts should get the new label. The texts of the bundle's dataset should keep
+their labels, and the logits of the old labels must not change.
 """
 
 from __future__ import annotations

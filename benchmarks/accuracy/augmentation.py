@@ -8,12 +8,13 @@ Sources of generated texts:
     foreign   64 real texts per label from the pool, 30% of them from another task
     written   texts by a language model at --base-url and --model; its answers are saved in --answers
 
-Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those that pass the gate
-too. For flipped and foreign texts, the good texts alone show the result of a perfect filter. Accuracy is measured on test texts, which are
-used for nothing else; --measure pool measures on unused texts of the pool instead, to choose settings.
+Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those
+that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
+Accuracy is measured on test texts, which are used for nothing else; --measure pool measures on unused texts of the pool
+instead, to choose settings.
 
-DATA has a folder for each dataset with train.jsonl (the pool), test.jsonl and labels.json. The results are a JSON file; existing runs are
-not repeated.
+DATA has a folder for each dataset with train.jsonl (the pool), test.jsonl and labels.json. The results are a JSON file;
+existing runs are not repeated.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     python -m benchmarks.accuracy.explain --data-root DATA --sets sst2,trec,ag_news
 
-The words of each test text are ordered by their importance for the predicted label. One test removes the first fifth of the words (at
-least one) from the text; a second test keeps only that fifth. The texts are classified with the public ``classify``, and the mean decrease of
-the label's probability is printed. Orders:
+The words of each test text are ordered by their importance for the predicted label. One test removes the first fifth of
+the words (at least one) from the text; a second test keeps only that fifth. The texts are classified with the public
+``classify``, and the mean decrease of the label's probability is printed. Orders:
 
 - ``left out``: ``Classifier.explain``, which removes one word at a time.
 - ``attention``: attention of the label's own queries to the tokens of a word, ``Σ softmax(8 · cos) · cos``, in torch.
-- ``contribution``: the contribution of each token to the log-odds, in torch. All features are sums over tokens (a maximum belongs to one
-  token), so the contributions add up to the log-odds, except for a constant.
+- ``contribution``: the contribution of each token to the log-odds, in torch. All features are sums over tokens (a
+  maximum belongs to one token), so the contributions add up to the log-odds, except for a constant.
 - ``random``: mean of several random orders.
 
 The head of a dataset is trained on 16 shots per label and built as int8, unless OUT already has its bundle.

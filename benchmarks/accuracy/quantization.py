@@ -2,8 +2,9 @@
 
     python -m benchmarks.accuracy.quantization --data-root DATA --sets ag_news,sst2,trec,emotion,subj,cr
 
-For each dataset a head is trained on 16 shots per label and built in both precisions with default settings. Both bundles classify every
-test text. ``benchmarks.parity.invariance`` measures whether an answer depends on anything but its text.
+For each dataset a head is trained on 16 shots per label and built in both precisions with default settings. Both
+bundles classify every test text. ``benchmarks.parity.invariance`` measures whether an answer depends on anything but
+its text.
 """
 
 from __future__ import annotations

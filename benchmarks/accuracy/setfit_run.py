@@ -3,8 +3,8 @@
     SETFIT/bin/python benchmarks/accuracy/setfit_run.py --model DIR --train shots.jsonl --test test.jsonl --labels labels.json \
         --seed 13 --output probs.npy
 
-Prints one JSON object: training time and versions. Writes float32 (N, L) probabilities of the test texts, with columns in the order of the
-label file. Uses SetFit's default settings: one epoch over all oversampled pairs, batches of 16.
+Prints one JSON object: training time and versions. Writes float32 (N, L) probabilities of the test texts, with columns
+in the order of the label file. Uses SetFit's default settings: one epoch over all oversampled pairs, batches of 16.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     crosstune-export bench A B --rounds 300 --json two.json
     python -m benchmarks.latency.bench_repeat one.json two.json
 
-Prints, for each setting and run, the second bundle's median divided by that of the first, the same for processor time, and the difference
-between the runs.
+Prints, for each setting and run, the second bundle's median divided by that of the first, the same for processor time,
+and the difference between the runs.
 """
 
 from __future__ import annotations

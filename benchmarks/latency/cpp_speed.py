@@ -2,8 +2,8 @@
 
     make cpp && python -m benchmarks.latency.cpp_speed out/support.bundle --data DATA/ag_news/test.jsonl
 
-Calls from text to label and calls of onnxruntime alone alternate in one process, on the same ids. Times are processor time of the working
-thread, which other programs change little. Load time and memory are measured in new processes.
+Calls from text to label and calls of onnxruntime alone alternate in one process, on the same ids. Times are processor
+time of the working thread, which other programs change little. Load time and memory are measured in new processes.
 """
 
 from __future__ import annotations

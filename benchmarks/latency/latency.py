@@ -2,10 +2,11 @@
 
     python -m benchmarks.latency.latency --bundle out/support.bundle --peers PEERS --weights WEIGHTS --openvino-python PATH
 
-``benchmarks/latency/latency_peers.py`` creates the graphs in PEERS. Every engine has a process of its own. In every round each engine gets
-one warm-up call and a few timed calls in turn, so that load from other programs affects all alike. The table shows elapsed time and
-processor time; on a busy machine compare processor time on one thread. Only the graph is timed. A CrossTune graph includes features, label
-attention and softmax; the other graphs end at the hidden states. Writes JSON to ``--output`` and a plot next to it.
+``benchmarks/latency/latency_peers.py`` creates the graphs in PEERS. Every engine has a process of its own. In every
+round each engine gets one warm-up call and a few timed calls in turn, so that load from other programs affects all
+alike. The table shows elapsed time and processor time; on a busy machine compare processor time on one thread. Only the
+graph is timed. A CrossTune graph includes features, label attention and softmax; the other graphs end at the hidden
+states. Writes JSON to ``--output`` and a plot next to it.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
     OPTIMUM/bin/python benchmarks/latency/latency_peers.py optimum WEIGHTS PEERS
     OPENVINO/bin/python benchmarks/latency/latency_peers.py openvino PEERS/fp32.onnx TEXTS.jsonl PEERS
 
-``optimum`` needs optimum-onnx, onnxruntime and sentence-transformers. It writes fp32.onnx; o2_int8.onnx and o3_int8.onnx
-(``optimum-cli export onnx --optimize``, then dynamic int8 of onnxruntime, because the quantizer of optimum 2.1 fails on graphs with fused
-attention); and sentence_transformers_int8.onnx (``export_dynamic_quantized_onnx_model``). ``openvino`` needs openvino and nncf. It calibrates
-static int8 on the texts and writes openvino_int8.xml.
+``optimum`` needs optimum-onnx, onnxruntime and sentence-transformers. It writes fp32.onnx; o2_int8.onnx and
+o3_int8.onnx (``optimum-cli export onnx --optimize``, then dynamic int8 of onnxruntime, because the quantizer of optimum
+2.1 fails on graphs with fused attention); and sentence_transformers_int8.onnx
+(``export_dynamic_quantized_onnx_model``). ``openvino`` needs openvino and nncf. It calibrates static int8 on the texts
+and writes openvino_int8.xml.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/latency/latency_worker.py KIND PATH
 
-KIND is bundle, onnx, torch or openvino. The worker reads one request per line, ``{"ids": [[...], ...], "threads": n, "calls": n}``, and
-prints elapsed and processor seconds. Rows shorter than the longest are padded. A bundle runs its rows as its runtime does: rows of equal
-length together, without padding.
+KIND is bundle, onnx, torch or openvino. The worker reads one request per line, ``{"ids": [[...], ...], "threads": n,
+"calls": n}``, and prints elapsed and processor seconds. Rows shorter than the longest are padded. A bundle runs its
+rows as its runtime does: rows of equal length together, without padding.
 """
 
 from __future__ import annotations

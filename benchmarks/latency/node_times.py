@@ -2,9 +2,9 @@
 
     python -m benchmarks.latency.node_times out/support.bundle PEERS/o3_int8.onnx --tokens 32 --json benchmarks/results/node_times.json
 
-The first graph is that of a bundle. The others are graphs of the same backbone (``benchmarks/latency/latency_peers.py`` creates some). All run
-on one thread, in turns. Prints the mean microseconds per text of each operator. The last lines give an upper bound: how fast the first
-graph would be if its integer products alone took time.
+The first graph is that of a bundle. The others are graphs of the same backbone (``benchmarks/latency/latency_peers.py``
+creates some). All run on one thread, in turns. Prints the mean microseconds per text of each operator. The last lines
+give an upper bound: how fast the first graph would be if its integer products alone took time.
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@
 
 DATA contains train.jsonl (``text``, ``label``). Its texts are repeated to get the number of rows.
 
-- ``memory`` measures the resident memory of the command and its workers, before and after a tenth of the rows is saved.
-- ``ray`` runs both engines in turns, compares their output and prints the difference in time. Run it with the Python of an environment
-  with Ray.
-- ``compare`` runs the command and ``benchmarks/latency/offline_peer.py`` in turns on the same rows. The peer needs sentence-transformers[onnx],
-  optimum-onnx and scikit-learn. The time of the command includes its start; the time of the peer is that of its loop alone.
+- ``memory`` measures the resident memory of the command and its workers, before and after a tenth of the rows is
+  saved.
+- ``ray`` runs both engines in turns, compares their output and prints the difference in time. Run it with the Python
+  of an environment with Ray.
+- ``compare`` runs the command and ``benchmarks/latency/offline_peer.py`` in turns on the same rows. The peer needs
+  sentence-transformers[onnx], optimum-onnx and scikit-learn. The time of the command includes its start; the time of
+  the peer is that of its loop alone.
 
 On a busy machine compare processor time.
 """

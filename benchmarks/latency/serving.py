@@ -3,8 +3,8 @@
     apt-get install wrk
     python -m benchmarks.latency.serving --bundle out/tiny.bundle --bundle out/support.bundle --output benchmarks/results/serving.json
 
-Every request is one text of the example data. wrk and the server share the cores of the machine. Situations that are compared take turns,
-and the ratio of their medians is reported.
+Every request is one text of the example data. wrk and the server share the cores of the machine. Situations that are
+compared take turns, and the ratio of their medians is reported.
 """
 
 from __future__ import annotations
@@ -346,7 +346,7 @@ def main() -> None:
         type=Path,
         action="append",
         default=[],
-        help="bundle folder; repeat for more; default: only print the tables of --output",
+        help="bundle folder; default: only print tables",
     )
     parser.add_argument(
         "--parts", default="throughput,overload,slow_clients,sigterm,memory", help="measurements, separated by commas"

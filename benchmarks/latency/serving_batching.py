@@ -2,9 +2,9 @@
 
     python -m benchmarks.latency.serving_batching --bundle out/support.bundle
 
-A batching server would classify together the texts that wait at the same time. This script does so without waiting, on windows of texts of
-the example data: each text in one call, compared with all texts of a window in one call (which runs texts of equal length together, without
-padding). Processor time, in turns, medians over the rounds.
+A batching server would classify together the texts that wait at the same time. This script does so without waiting, on
+windows of texts of the example data: each text in one call, compared with all texts of a window in one call (which runs
+texts of equal length together, without padding). Processor time, in turns, medians over the rounds.
 """
 
 from __future__ import annotations

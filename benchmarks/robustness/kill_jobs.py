@@ -1,4 +1,4 @@
-"""The commands that ``kill_anything.py`` disturbs, the folder they start from, and the verdict on what a disturbed run leaves."""
+"""The commands that ``kill_anything.py`` interrupts, the folder they start from, and the checks of what an interrupted run leaves."""
 
 from __future__ import annotations
 
