@@ -1,4 +1,4 @@
-"""Interrupt every command that writes, and check what it leaves.
+"""Interrupt the commands that write, and check what they leave.
 
     python -m benchmarks.robustness.kill_anything --kills 1000 --signals 100 --every 1 --json benchmarks/results/kill_anything.json
 
