@@ -12,6 +12,7 @@ and writes openvino_int8.xml.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ def optimum(weights: Path, output: Path) -> None:
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     output.mkdir(parents=True, exist_ok=True)
+    shutil.copy(weights / "tokenizer.json", output)
     with tempfile.TemporaryDirectory() as temporary:
         for level in (None, "O2", "O3"):
             folder = Path(temporary) / (level or "plain")
@@ -71,6 +73,23 @@ def openvino(fp32: Path, texts: Path, output: Path) -> None:
     ov.save_model(quantized, output / "openvino_int8.xml", compress_to_fp16=False)
 
 
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    by_optimum = kinds.add_parser("optimum", help="graphs by optimum and sentence-transformers")
+    by_optimum.add_argument("weights", type=Path, help="folder of the backbone")
+    by_optimum.add_argument("output", type=Path, help="folder to write")
+    by_openvino = kinds.add_parser("openvino", help="static int8 by OpenVINO")
+    by_openvino.add_argument("fp32", type=Path, help="fp32.onnx that optimum wrote")
+    by_openvino.add_argument("texts", type=Path, help="JSON Lines file with texts")
+    by_openvino.add_argument("output", type=Path, help="folder that optimum wrote")
+    arguments = parser.parse_args()
+    if arguments.kind == "optimum":
+        optimum(arguments.weights, arguments.output)
+    else:
+        openvino(arguments.fp32, arguments.texts, arguments.output)
+
+
 if __name__ == "__main__":
-    kind, *paths = sys.argv[1:]
-    {"optimum": optimum, "openvino": openvino}[kind](*map(Path, paths))
+    main()
