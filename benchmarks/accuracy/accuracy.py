@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Task, encode
+from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Draw, Outcome, cached_states
 from benchmarks.accuracy.accuracy_tables import below_controls, markdown, paired, plot, plot_shots, table
-from crosstune import LabelSet, evaluate, few_shot_split, read_examples, read_labels
+from crosstune import LabelSet, draw_shots, evaluate, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
 
@@ -84,9 +84,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                         if not test:
                             rows = [e for e in read_examples(folder / "test.jsonl") if e.label in named.names]
                             test = tuple(rows[: arguments.max_test])
-                            states = encode(backbone, test)
-                        drawn = few_shot_split(pool, shots, seed).train
-                        task = Task(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
+                            states = cached_states(backbone, test)
+                        drawn = draw_shots(pool, shots, seed)
+                        task = Draw(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
                         outcome = (METHODS | ABLATIONS)[method](task)
                         if outcome is None:
                             continue

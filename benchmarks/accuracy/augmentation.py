@@ -25,7 +25,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -34,13 +34,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from crosstune import CrossTuneWarning, LabelSet, TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune import CrossTuneWarning, LabelSet, TrainConfig, draw_shots, read_examples, read_labels
 from crosstune.augmentation import AugmentConfig, carry_out, plan_requests
 from crosstune.augmentation.endpoint import Endpoint
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
-from crosstune.filter.noise_filter import GATED, FilterResult, filter_generated
-from crosstune.filter.teacher import HeadFit
+from crosstune.data.task import Task
+from crosstune.features.encoding import encode
+from crosstune.filter.noise_filter import filter_generated
+from crosstune.filter.result import GATED, FilterResult
+from crosstune.heads.feature_plan import encoding_plan
+from crosstune.heads.fit import fit_head
 
 SHOTS = 16
 PLANTED = 64
@@ -64,7 +68,7 @@ def planted(
     draw = np.random.RandomState(seed + 1)
     seen = {shot.content for shot in shots}
     rest = [example for example in pool if example.content not in seen]
-    chosen = few_shot_split(rest, PLANTED, seed).train
+    chosen = draw_shots(rest, PLANTED, seed)
     texts, good = [], []
     for example in chosen:
         spoilt = bool(draw.rand() < NOISE)
@@ -85,9 +89,9 @@ def measured_on(
     if arguments.measure == "test":
         test = read_examples(Path(arguments.data_root) / name / "test.jsonl")
         return [row for row in test if row.label in labels.names][: arguments.max_test]
-    shots = {shot.content for shot in few_shot_split(pool, SHOTS, seed).train}
+    shots = {shot.content for shot in draw_shots(pool, SHOTS, seed)}
     rest = [example for example in pool if example.content not in shots]
-    planted_too = {example.content for example in few_shot_split(rest, PLANTED, seed).train}
+    planted_too = {example.content for example in draw_shots(rest, PLANTED, seed)}
     return [example for example in rest if example.content not in planted_too][: arguments.max_test]
 
 
@@ -116,16 +120,29 @@ def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
     return {"good_kept": float(kept[is_good].mean()), "bad_dropped": float((~kept)[~is_good].mean()), "curve": curve}
 
 
-def measure(fit: HeadFit, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
+@dataclass(frozen=True)
+class Setting:
+    """What a head is fitted with."""
+
+    labels: LabelSet
+    config: TrainConfig
+    backbone: FrozenBackbone
+
+
+def measure(setting: Setting, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
     """Accuracy on the test texts of a head trained on shots and further texts, which are not filtered here."""
-    seen = {shot.content for shot in shots}  # a shot's own label wins
-    unique = {example.content: example for example in further if example.content not in seen}
-    answers = replace(fit, generated=tuple(unique.values()))(shots, [example.content for example in test]).argmax(1)
-    return float((answers == np.array(fit.labels.indices(test))).mean())
+    known = {shot.content for shot in shots}  # a shot's own label wins
+    unique = {example.content: example for example in further if example.content not in known}
+    task = Task(setting.labels, shots, (*unique.values(), *test))
+    encoded = encode(task, setting.backbone, encoding_plan(setting.config, setting.backbone))
+    learned = len(encoded.examples) - len(test)
+    fitted = fit_head(encoded, np.arange(learned), setting.config)
+    answers = fitted.probs(encoded.texts.select(np.arange(learned, len(encoded.examples)))).argmax(1)
+    return float((answers == np.array(setting.labels.indices(test))).mean())
 
 
 def run_one(
-    fit: HeadFit,
+    setting: Setting,
     shots: Sequence[Example],
     texts: Sequence[Example],
     good: Sequence[bool] | None,
@@ -134,23 +151,23 @@ def run_one(
 ) -> dict[str, object]:
     """One source on one split."""
     started = time.perf_counter()
-    result = filter_generated(texts, shots, fit.labels, fit.config, backbone=fit.backbone)
+    result = filter_generated(texts, shots, setting.labels, setting.config, backbone=setting.backbone)
     seconds = time.perf_counter() - started
     filtered = [item.example for item in result.judged if item.reason in (None, GATED)]
-    by_texts = measure(fit, shots, filtered, test) if filtered else none
+    by_texts = measure(setting, shots, filtered, test) if filtered else none
     gated = result.kept
     return {
         "accuracy": {
             "none": none,
-            "all": measure(fit, shots, texts, test),
+            "all": measure(setting, shots, texts, test),
             "filtered": by_texts,
             "filtered + gate": none
             if not gated
             else by_texts
             if len(gated) == len(filtered)
-            else measure(fit, shots, gated, test),
+            else measure(setting, shots, gated, test),
         }
-        | ({} if good is None else {GOOD: measure(fit, shots, list(compress(texts, good)), test)}),
+        | ({} if good is None else {GOOD: measure(setting, shots, list(compress(texts, good)), test)}),
         "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
         "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
         "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
@@ -176,10 +193,10 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
                 continue
             labels, pool = read_labels(root / name / "labels.json"), read_examples(root / name / "train.jsonl")
             test = measured_on(arguments, name, labels, pool, seed)
-            shots = few_shot_split(pool, SHOTS, seed).train
-            fit = HeadFit(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
+            shots = draw_shots(pool, SHOTS, seed)
+            setting = Setting(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
             if (name, seed) not in nones:
-                nones[name, seed] = measure(fit, shots, (), test)
+                nones[name, seed] = measure(setting, shots, (), test)
             good = None
             if source == "written":
                 texts = written(arguments, shots, labels, seed)
@@ -188,7 +205,7 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
                 texts, good = planted(source, pool, shots, labels, read_examples(root / other / "train.jsonl"), seed)
             if not texts:
                 continue
-            row = run_one(fit, shots, texts, good, test, nones[name, seed])
+            row = run_one(setting, shots, texts, good, test, nones[name, seed])
             state["rows"].append({"set": name, "seed": seed, "source": source} | row)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(state, indent=1) + "\n", "utf-8")

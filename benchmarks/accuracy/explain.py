@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crosstune import few_shot_split, load_checkpoint, read_examples, read_labels, train
+from crosstune import draw_shots, load_checkpoint, read_examples, read_labels, train
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.features.attention import SHARPNESS
-from crosstune.heads.label_attention import PriorHead
+from crosstune.heads.default.head import PriorHead
 from crosstune_export import Classifier
 
 SHARE, DRAWS, SHOTS, SEED = 0.2, 5, 16, 13
@@ -40,7 +40,7 @@ def bundle_of(root: Path, out: Path, name: str) -> tuple[Checkpoint, Classifier]
     checkpoint, bundle = out / f"{name}.ckpt", out / f"{name}.bundle"
     if not checkpoint.exists():
         labels = read_labels(root / name / "labels.json")
-        shots = few_shot_split(read_examples(root / name / "train.jsonl"), SHOTS, SEED).train
+        shots = draw_shots(read_examples(root / name / "train.jsonl"), SHOTS, SEED)
         train(shots, labels, TrainConfig(seed=SEED)).save(checkpoint)
     if not bundle.exists():
         from crosstune_export.builder.pipeline import BuildConfig, build

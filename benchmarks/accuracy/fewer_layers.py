@@ -13,11 +13,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosstune import TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune import TrainConfig, draw_shots, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
-from crosstune.checkpoint import Checkpoint
+from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.data.examples import Example
-from crosstune.training import predict_proba, train
+from crosstune.training import train
 
 
 def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Example]) -> float:
@@ -55,7 +55,7 @@ def main() -> None:
         labels = read_labels(folder / "labels.json")
         pool, test = read_examples(folder / "train.jsonl"), read_examples(folder / "test.jsonl")[: arguments.max_test]
         for seed in map(int, arguments.seeds.split(",")):
-            shots = few_shot_split(pool, arguments.shots, seed).train
+            shots = draw_shots(pool, arguments.shots, seed)
             whole, chosen = (
                 train(shots, labels, TrainConfig(seed=seed, layers=layers), backbone=backbone)
                 for layers in (None, "auto")
@@ -64,8 +64,8 @@ def main() -> None:
                 "set": name,
                 "seed": seed,
                 "layers": chosen.head.spec.last_layer,
-                "held_out_all": whole.summary["cv_accuracy"],
-                "held_out": chosen.summary["cv_accuracy"],
+                "held_out_all": whole.quality.cv_accuracy,
+                "held_out": chosen.quality.cv_accuracy,
                 "test_all": accuracy(whole, backbone, test),
                 "test": accuracy(chosen, backbone, test),
             }

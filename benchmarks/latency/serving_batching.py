@@ -1,10 +1,10 @@
-"""Upper bound of the time that micro-batching could save the server, and whether it would change answers.
+"""Upper bound of the processor time that micro-batching could save the server, and whether it would change probabilities.
 
     python -m benchmarks.latency.serving_batching --bundle out/support.bundle
 
-A batching server would classify together the texts that wait at the same time. This script does so without waiting, on
-windows of texts of the example data: each text in one call, compared with all texts of a window in one call (which runs
-texts of equal length together, without padding). Processor time, in turns, medians over the rounds.
+A batching server would classify the texts of concurrent requests together. Here windows of example texts stand for concurrent
+requests: each text in a call of its own, and all texts of the window in one call, which runs texts of equal length together
+without padding. Both take turns; the processor times are medians of the rounds. No request waits, so this is an upper bound.
 """
 
 from __future__ import annotations
@@ -33,33 +33,31 @@ def main() -> None:
     arguments = parser.parse_args()
     texts = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:192]
     report = {}
-    print(
-        "| bundle | texts per window | ms per text, one per call | ms per text, window | saved | largest probability difference |"
-    )
+    print("| bundle | batch | ms per text, single | ms per text, batched | saved | largest change of a probability |")
     print("|---|---|---|---|---|---|")
     for path in arguments.bundle:
         classifier = Classifier.load(path)
-        alone_probs = np.concatenate([classifier.predict_proba([text]) for text in texts])
+        single_probs = np.concatenate([classifier.predict_proba([text]) for text in texts])
         for window in map(int, arguments.windows.split(",")):
             windows = [texts[start : start + window] for start in range(0, len(texts), window)]
-            together_probs = np.concatenate([classifier.predict_proba(part, batch_size=window) for part in windows])
-            alone, together = [], []
+            batched_probs = np.concatenate([classifier.predict_proba(part, batch_size=window) for part in windows])
+            single, batched = [], []
             for _ in range(arguments.rounds):
                 started = time.process_time()
                 for text in texts:
                     classifier.classify([text])
-                alone.append(time.process_time() - started)
+                single.append(time.process_time() - started)
                 started = time.process_time()
                 for part in windows:
                     classifier.classify(part, batch_size=window)
-                together.append(time.process_time() - started)
-            first, second = (1e3 * statistics.median(times) / len(texts) for times in (alone, together))
+                batched.append(time.process_time() - started)
+            first, second = (1e3 * statistics.median(times) / len(texts) for times in (single, batched))
             row = {
-                "alone_processor_ms": round(first, 3),
-                "together_processor_ms": round(second, 3),
+                "single_processor_ms": round(first, 3),
+                "batched_processor_ms": round(second, 3),
                 "saved": round(1 - second / first, 3),
-                "max_prob_difference": float(np.abs(alone_probs - together_probs).max()),
-                "equal_answers": bool((alone_probs == together_probs).all()),
+                "max_prob_difference": float(np.abs(single_probs - batched_probs).max()),
+                "equal_answers": bool((single_probs == batched_probs).all()),
             }
             report.setdefault(path.stem, {})[str(window)] = row
             print(

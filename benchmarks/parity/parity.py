@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstune import load_checkpoint, read_examples
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.builder.pipeline import BuildConfig, build
 

@@ -22,7 +22,7 @@ import atheris
 with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune.augmentation.answers import answer_from_body, texts_in
     from crosstune.core.errors import CrossTuneError
-    from crosstune.data.examples import read_examples
+    from crosstune.data.readers import read_examples
     from crosstune_export.bulk.decode import Columns
     from crosstune_export.bulk.sources import FORMATS, Source
     from crosstune_export.bulk.texts import read_texts

@@ -42,7 +42,7 @@ def benchmark(*arguments: object, cache: object) -> subprocess.CompletedProcess[
     command = [sys.executable, "-m", "benchmarks.accuracy.accuracy", *map(str, arguments)]
     environment = {**os.environ, "CROSSTUNE_CACHE": str(cache)}
     return subprocess.run(
-        command, cwd=REPO_ROOT, capture_output=True, text=True, env=environment, timeout=600, check=False
+        command, capture_output=True, text=True, env=environment, cwd=REPO_ROOT, timeout=600, check=False
     )
 
 
