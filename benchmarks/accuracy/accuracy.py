@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Draw, Outcome, cached_states
+from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Split, cached_states
 from benchmarks.accuracy.accuracy_tables import below_controls, markdown, paired, plot, plot_shots, table
 from crosstune import LabelSet, draw_shots, evaluate, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
@@ -34,7 +34,7 @@ from crosstune.data.examples import Example
 SETS = (
     "sst2,mr,cr,subj,trec,ag_news,dbpedia14,yelp_polarity,sst5,emotion,snips,sms_spam,banking77,clinc150_plus,mrpc,rte"
 )
-#: A label of this name is left out of training; its test texts are out of scope.
+#: A label of this name is not used in training; its test texts are out of scope.
 OUT_OF_SCOPE = "oos"
 
 
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                             test = tuple(rows[: arguments.max_test])
                             states = cached_states(backbone, test)
                         drawn = draw_shots(pool, shots, seed)
-                        task = Draw(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
+                        task = Split(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
                         outcome = (METHODS | ABLATIONS)[method](task)
                         if outcome is None:
                             continue

@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Draw:
+class Split:
     """One split of one dataset; ``states`` are the cached states of the texts in ``test``."""
 
     backbone: FrozenBackbone
@@ -69,7 +69,7 @@ class Outcome:
     scope: Floats
 
 
-Method = Callable[[Draw], "Outcome | None"]
+Method = Callable[[Split], "Outcome | None"]
 
 
 def unsure(probs: Floats, seconds: float) -> Outcome:
@@ -77,7 +77,7 @@ def unsure(probs: Floats, seconds: float) -> Outcome:
     return Outcome(probs, seconds, probs.max(1))
 
 
-def head(task: Draw, labels: LabelSet, shots: Sequence[Example], config: TrainConfig) -> Outcome:
+def head(task: Split, labels: LabelSet, shots: Sequence[Example], config: TrainConfig) -> Outcome:
     """Train one of our heads; seconds are those on cached states."""
     encode(Task(labels, shots), task.backbone, encoding_plan(config, task.backbone))
     started = time.perf_counter()
@@ -85,7 +85,7 @@ def head(task: Draw, labels: LabelSet, shots: Sequence[Example], config: TrainCo
     return answers(task, checkpoint, time.perf_counter() - started)
 
 
-def answers(task: Draw, checkpoint: Checkpoint, seconds: float) -> Outcome:
+def answers(task: Split, checkpoint: Checkpoint, seconds: float) -> Outcome:
     """Predictions of a trained head."""
     trained = checkpoint.head
     there = set(trained.spec.attention) <= set(task.states.layers)
@@ -97,7 +97,7 @@ def answers(task: Draw, checkpoint: Checkpoint, seconds: float) -> Outcome:
     return unsure(probs, seconds)
 
 
-def default(**settings: object) -> Callable[[Draw], TrainConfig]:
+def default(**settings: object) -> Callable[[Split], TrainConfig]:
     """Settings of our head on a task."""
     return lambda task: TrainConfig.model_validate({"seed": task.seed, **settings})
 
@@ -114,7 +114,7 @@ def names_only(labels: LabelSet) -> LabelSet:
     return LabelSet.from_mapping({label.name: label.name.replace("_", " ") for label in labels})
 
 
-def without(task: Draw, *, prior: bool = True, with_queries: bool = True) -> Outcome:
+def without(task: Split, *, prior: bool = True, with_queries: bool = True) -> Outcome:
     """The default head without a part: the prior from the descriptions, or the label queries."""
     depth = task.backbone.layer_count
     views = default_views(depth)
@@ -139,13 +139,13 @@ def without(task: Draw, *, prior: bool = True, with_queries: bool = True) -> Out
     return unsure((features @ chosen.label_keys.t() + chosen.label_bias).softmax(1).numpy(), seconds)
 
 
-def untaught(task: Draw) -> Outcome:
+def untaught(task: Split) -> Outcome:
     """The default head whose label queries stay as the descriptions have them."""
     with patch.object(queries, "WORK_BUDGET", 0):
         return without(task)
 
 
-def control(task: Draw, model: object, spec: FeatureSpec) -> Outcome:
+def control(task: Split, model: object, spec: FeatureSpec) -> Outcome:
     """Fit a scikit-learn classifier on cached features of the shots; a label without a probability counts as 1."""
     states = cached_states(task.backbone, task.shots)
     x, y = cached_features(states, spec).numpy(), np.array(task.labels.indices(task.shots))
@@ -159,7 +159,7 @@ def control(task: Draw, model: object, spec: FeatureSpec) -> Outcome:
     return unsure(sure, seconds)
 
 
-def setfit(task: Draw) -> Outcome | None:
+def setfit(task: Split) -> Outcome | None:
     """SetFit fine-tunes the same backbone, in its own environment; None if it is not available or takes too long."""
     counts = Counter(shot.label for shot in task.shots).values()
     same = sum(math.comb(count + 1, 2) for count in counts)
@@ -179,12 +179,12 @@ def setfit(task: Draw) -> Outcome | None:
         return unsure(np.load(paths["output"].with_suffix(".npy")), report["train_seconds"])
 
 
-def last_layer(task: Draw) -> FeatureSpec:
+def last_layer(task: Split) -> FeatureSpec:
     """The features of sentence-transformers: the mean of the last layer."""
     return FeatureSpec((Atom("mean", task.backbone.layer_count),))
 
 
-def our_features(task: Draw) -> FeatureSpec:
+def our_features(task: Split) -> FeatureSpec:
     """Pooled states as the default head sees them."""
     depth = task.backbone.layer_count
     return FeatureSpec(spec_of(default_views(depth), depth).atoms)

@@ -210,7 +210,7 @@ def visits(bundle: Path) -> dict[str, object]:
 
 
 def browser_seconds() -> float:
-    """Processor time of the browser's processes so far; unlike the clock, it does not count what other programs take."""
+    """Processor time of the browser's processes so far, which other programs change little."""
     nanoseconds = 0
     for process in psutil.Process().children(recursive=True):
         for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):

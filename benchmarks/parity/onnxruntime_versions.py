@@ -94,7 +94,7 @@ def environment(python: str, requirements: tuple[str, ...], wheel: Path, folder:
 
 
 def versions(python: Path, folder: Path) -> dict[str, str]:
-    """What is installed beside an interpreter."""
+    """Versions of the packages of an interpreter."""
     code = f"import json, importlib.metadata as m\nprint(json.dumps({{name: m.version(name) for name in {PACKAGES}}}))"
     return json.loads(run(python, "-c", code, cwd=folder).stdout)
 
