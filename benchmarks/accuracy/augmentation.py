@@ -1,18 +1,20 @@
-"""Is generated data worth having, and does the noise filter find what is not?
+"""Accuracy with generated texts, and how well the noise filter detects bad ones.
 
-    python -m benchmarks.accuracy.augmentation --data-root ../shared/data --sets sst2,subj --seeds 13,42,87
+    python -m benchmarks.accuracy.augmentation --data-root DATA --sets sst2,subj --seeds 13,42,87
 
-Three sources of further texts:
+Sources of generated texts:
 
-    flipped   real texts of the pool that pose as generated, 64 a label, 30% of them under another label
-    foreign   the same with 30% texts of another task
-    written   by a language model: give its server with --base-url and --model; answers are kept in --answers
+    flipped   64 real texts per label from the pool, 30% of them with a wrong label
+    foreign   64 real texts per label from the pool, 30% of them from another task
+    written   texts by a language model at --base-url and --model; its answers are saved in --answers
 
-and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too. Where it
-is known which texts are good, those alone say how much there is to win.
-Test texts are only ever measured on; --measure pool measures on what is left of the pool, to choose settings by.
-Results are kept in a JSON file, a run that is there already is not repeated.
-A data root holds folders with train.jsonl (the pool), test.jsonl and labels.json.
+Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those
+that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
+Accuracy is measured on test texts, which are used for nothing else; --measure pool measures on unused texts of the pool
+instead, to choose settings.
+
+DATA has a folder for each dataset with train.jsonl (the pool), test.jsonl and labels.json. The results are a JSON file;
+existing runs are not repeated.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ PLANTED = 64
 NOISE = 0.3
 USES = ("none", "all", "filtered", "filtered + gate")
 GOOD = "good alone"
+#: Sources as the tables name them.
+SOURCE_TITLES = {"flipped": "wrong labels", "foreign": "another task", "written": "written by a model"}
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -60,7 +64,7 @@ def planted(
     foreign: Sequence[Example],
     seed: int,
 ) -> tuple[list[Example], list[bool]]:
-    """Pool texts under labels, and whether each is good: in its place and under its own label."""
+    """Pool texts with labels, and whether each is good: of this task, with its own label."""
     draw = np.random.RandomState(seed + 1)
     seen = {shot.content for shot in shots}
     rest = [example for example in pool if example.content not in seen]
@@ -92,7 +96,7 @@ def measured_on(
 
 
 def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: LabelSet, seed: int) -> list[Example]:
-    """Texts by the language model, out of the cache where they were bought before."""
+    """Texts by the language model; saved answers are reused."""
     plan = plan_requests(shots, labels, per_label=arguments.per_label, seed=seed)
     endpoint = Endpoint.resolve(arguments.base_url, "OPENAI_API_KEY")
     config = AugmentConfig(arguments.model, concurrency=2, timeout_s=900)
@@ -100,7 +104,7 @@ def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: Lab
 
 
 def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
-    """What the filter did text by text, the gate aside, and the curve over thresholds in its place."""
+    """Decisions of the filter text by text, without the gate, and the same for fixed thresholds."""
     kept = np.array([item.reason in (None, GATED) for item in result.judged])
     agrees = np.array([item.teacher_label == item.example.label for item in result.judged])
     prob = np.array([item.label_prob for item in result.judged])
@@ -145,7 +149,7 @@ def run_one(
     test: Sequence[Example],
     none: float,
 ) -> dict[str, object]:
-    """One source on one draw."""
+    """One source on one split."""
     started = time.perf_counter()
     result = filter_generated(texts, shots, setting.labels, setting.config, backbone=setting.backbone)
     seconds = time.perf_counter() - started
@@ -174,7 +178,7 @@ def run_one(
 
 
 def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
-    """Do what is not done yet, writing after every run."""
+    """Do the missing runs, and write the results after each."""
     output = Path(arguments.output)
     state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
     state |= {"machine": platform.platform(), "shots": SHOTS, "noise": NOISE, "model": arguments.model}
@@ -214,7 +218,8 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
     shown = []
     for source in dict.fromkeys(row["source"] for row in rows):
         uses = USES if source == "written" else (*USES, GOOD)
-        table = Table(f"{source}: accuracy, %", *uses, "lift by filter + gate", "texts kept", box=None)
+        titles = ["good texts only" if use == GOOD else use for use in uses]
+        table = Table(f"{SOURCE_TITLES[source]}: accuracy, %", *titles, "gain of filter + gate", "texts kept", box=None)
         means = []
         for name in dict.fromkeys(row["set"] for row in rows if row["source"] == source):
             those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
@@ -223,19 +228,25 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
             table.add_row(f"{name} ({len(those)})", *_cells(means[-1]), f"{kept} of {offered}")
         table.add_row("mean", *_cells(np.mean(means, 0)), "")
         shown.append(table)
-    columns = ("source", "head alone", "good kept", "bad dropped", "at least 0.5, 0.6, 0.7, 0.8, 0.9")
-    table = Table("text by text, %", *columns, box=None)
+    columns = (
+        "source",
+        "accuracy without generated texts",
+        "good kept",
+        "bad dropped",
+        "teacher probability at least 0.5, 0.6, 0.7, 0.8, 0.9",
+    )
+    table = Table("per text, %", *columns, box=None)
     for name, source in dict.fromkeys((row["set"], row["source"]) for row in rows if "curve" in row):
         those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
         figures = [[row["accuracy"]["none"], row["good_kept"], row["bad_dropped"]] for row in those]
         curve = 100 * np.mean([row["curve"] for row in those], 0)
         points = "  ".join(f"{kept:.0f}/{dropped:.0f}" for _, kept, dropped in curve[4:])
-        table.add_row(name, source, *(f"{100 * value:.1f}" for value in np.mean(figures, 0)), points)
+        table.add_row(name, SOURCE_TITLES[source], *(f"{100 * value:.1f}" for value in np.mean(figures, 0)), points)
     return [*shown, table]
 
 
 def markdown(table: Table) -> str:
-    """The same table for a page of the documentation."""
+    """The same table as Markdown."""
     rows = zip(*(column.cells for column in table.columns), strict=True)
     lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
@@ -248,24 +259,34 @@ def _cells(accuracy: Sequence[float]) -> list[str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--data-root", required=True, help="folder with a folder for each dataset")
     parser.add_argument(
-        "--sets", default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion", type=lambda text: text.split(",")
+        "--sets",
+        default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion",
+        type=lambda text: text.split(","),
+        help="datasets, separated by commas",
     )
-    parser.add_argument("--seeds", default="13,42,87", type=lambda text: [int(part) for part in text.split(",")])
-    parser.add_argument("--sources", default="flipped,foreign", type=lambda text: text.split(","))
-    parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of the source written")
-    parser.add_argument("--model", default="smollm2-135m", help="of the source written")
-    parser.add_argument("--per-label", default=10, type=int, help="texts that are asked for, for each label")
-    parser.add_argument("--answers", default="out/answers.sqlite", help="cache of the source written")
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--measure", default="test", choices=("test", "pool"), help="which texts accuracy is measured on"
+        "--seeds",
+        default="13,42,87",
+        type=lambda text: [int(part) for part in text.split(",")],
+        help="seeds of the random splits",
     )
-    parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
-    parser.add_argument("--output", default="out/augmentation.json")
-    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
+    parser.add_argument(
+        "--sources", default="flipped,foreign", type=lambda text: text.split(","), help="flipped, foreign, written"
+    )
+    parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="LLM server, for written")
+    parser.add_argument("--model", default="smollm2-135m", help="model name, for written")
+    parser.add_argument("--per-label", default=10, type=int, help="texts to request per label, for written")
+    parser.add_argument("--answers", default="out/answers.sqlite", help="file of saved answers, for written")
+    parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--measure", default="test", choices=("test", "pool"), help="texts to measure accuracy on")
+    parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
+    parser.add_argument(
+        "--output", default="out/augmentation.json", help="JSON file of results, continued if it exists"
+    )
+    parser.add_argument("--markdown", default=None, help="Markdown file to write the tables to")
     arguments = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CrossTuneWarning)

@@ -356,12 +356,14 @@ def main() -> None:
     parser.add_argument(
         "--bundle", type=Path, action="append", default=[], help="bundle to measure; default: only print the tables"
     )
-    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--output", type=Path, default=Path("out/serving.json"))
+    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory", help="measurements")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each situation, in turns")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per run of wrk")
+    parser.add_argument("--trials", type=int, default=20, help="stops with SIGTERM")
+    parser.add_argument("--requests", type=int, default=100_000, help="requests of the memory test")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/serving.json"), help="JSON file of results, continued if it exists"
+    )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         parser.error("wrk: not installed. Run: apt-get install wrk")

@@ -26,10 +26,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "support_desk" / "test.jsonl
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", required=True)
-    parser.add_argument("--windows", default="4,8,16,32")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path("out/serving_batching.json"))
+    parser.add_argument("--bundle", type=Path, action="append", required=True, help="bundle folder; repeat for more")
+    parser.add_argument("--windows", default="4,8,16,32", help="texts per window, separated by commas")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each side, in turns")
+    parser.add_argument("--output", type=Path, default=Path("out/serving_batching.json"), help="JSON file to write")
     arguments = parser.parse_args()
     texts = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:192]
     report = {}

@@ -1,8 +1,9 @@
-"""Fuzzes a reader with atheris: nothing but the errors that it promises may come out.
+"""Fuzz a reader with atheris: only its documented errors may be raised.
 
     python -m benchmarks.robustness.fuzz_python manifest -max_total_time=60
 
-Targets: manifest, graph, tokenizer, archive (bundles); rows, examples (data); answers (of an LLM). Further arguments are libFuzzer's.
+Targets: manifest, graph, tokenizer, archive (bundles); rows, examples (data); answers (of an LLM). Further arguments
+are passed to libFuzzer. ``make fuzz-python`` installs atheris and runs all targets.
 """
 
 from __future__ import annotations

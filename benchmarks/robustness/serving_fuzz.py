@@ -23,10 +23,10 @@ from schemathesis import GenerationMode
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--output", type=Path, default=Path("out/serving_fuzz.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--cases", type=int, default=5000, help="number of requests")
+    parser.add_argument("--seed", type=int, default=13, help="seed of the requests")
+    parser.add_argument("--output", type=Path, default=Path("out/serving_fuzz.json"), help="JSON file to write")
     arguments = parser.parse_args()
     server = subprocess.Popen(
         [str(Path(sys.executable).with_name("crosstune-export")), "serve", str(arguments.bundle), "--port", "0"],

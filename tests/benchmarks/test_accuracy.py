@@ -69,7 +69,7 @@ def test_from_data_to_tables(data_root, tiny_backbone_dir, tmp_path):
         assert ("scope_auroc" in row) == (row["set"] == "scoped")
     assert {row["accuracy"] for row in state["rows"] if row["method"] == "setfit"} == {6 / 18}
     assert "paired" not in first.stdout and "default, s" in first.stdout  # the table of shared draws
-    assert (tmp_path / "tables.md").read_text("utf-8").startswith("| 4 shots a label | default | paper |")
+    assert (tmp_path / "tables.md").read_text("utf-8").startswith("| 4 shots per label | default | paper |")
     assert (tmp_path / "sets.svg").read_text("utf-8").count("<svg") == 1
 
     again = benchmark(*arguments, cache=tmp_path / "cache")
