@@ -1,4 +1,4 @@
-"""``crosstune train``: from examples to a checkpoint."""
+"""``crosstune train``: train a checkpoint on examples."""
 
 from __future__ import annotations
 
@@ -119,11 +119,11 @@ def train(
         f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{unsure}"
     )
-    found = checkpoint.summary.get("generated")
-    if isinstance(found, dict):
+    filtered = checkpoint.summary.get("generated")
+    if isinstance(filtered, dict):
         typer.echo(
-            f"{generated}: {found['kept']} of {found['offered']} texts kept; accuracy on held-out real examples "
-            f"{100 * found['accuracy_without']:.1f}% without them, {100 * found['accuracy_with']:.1f}% with them"
+            f"{generated}: {filtered['kept']} of {filtered['offered']} texts kept; accuracy on held-out real examples "
+            f"{100 * filtered['accuracy_without']:.1f}% without them, {100 * filtered['accuracy_with']:.1f}% with them"
         )
     from crosstune.evaluation.metrics import evaluate as score
 

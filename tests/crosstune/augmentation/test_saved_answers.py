@@ -155,7 +155,7 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
         out, err = process.communicate(timeout=300)
         assert time.monotonic() - sent < 30
     assert (process.returncode, out) == (code, b"")
-    assert err.decode().splitlines()[-1] == f"error: {word}. Nothing half-written was left; run the command again."
+    assert err.decode().splitlines()[-1] == f"error: {word}. No partial files were left; run the command again."
     assert files_in(task.out) == ["g.answers.sqlite"]
     with contextlib.closing(sqlite3.connect(task.out / "g.answers.sqlite")) as table:
         kept = {key.hex() for (key,) in table.execute("SELECT key FROM answers")}
