@@ -82,7 +82,7 @@ def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task
     assert ran.code == 7
     assert (
         ran.error
-        == f"error: {cache}: another process holds this cache, waited 0.2 s. Wait until it ends, or give another --cache."
+        == f"error: {cache}: another process uses this cache, waited 0.2 s. Wait until it ends, or give another --cache."
     )
     assert not inside.is_set()
     holder.close()
