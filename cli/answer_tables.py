@@ -1,4 +1,4 @@
-"""What ``crosstune-export classify --pretty`` says of texts."""
+"""Human-readable output of ``crosstune-export classify --pretty``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
-    """A table of answers, each with its milliseconds."""
+    """Print a table with the label, the probability and the latency in milliseconds of each text.
+
+    Args:
+        classifier: Classifies the texts one at a time, so that each has its own latency.
+        texts: Texts or pairs.
+        threshold: Probability below which a text gets no label; None for the bundle's own rule.
+    """
     from rich.table import Table
     from rich.text import Text as RichText
 
@@ -25,32 +31,40 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float
         table.add_column(name, justify="right", min_width=5)
     for text in texts:
         started = time.perf_counter()
-        answer = classifier.classify([text], threshold=threshold)[0]
+        prediction = classifier.classify([text], threshold=threshold)[0]
         elapsed = time.perf_counter() - started
         shown = text if isinstance(text, str) else " | ".join(text)
-        label = answer.label if answer.label is not None else "(none)"
-        table.add_row(RichText(shown), RichText(label), f"{answer.prob:.2f}", f"{1e3 * elapsed:.1f}")
+        label = prediction.label if prediction.label is not None else "(none)"
+        table.add_row(RichText(shown), RichText(label), f"{prediction.prob:.2f}", f"{1e3 * elapsed:.1f}")
     table_console(110).print(table)
 
 
 def show_reasons(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
-    """Each text with the words for its label marked, and the strongest of them with their evidence."""
+    """Print each text with the words that most affect its label marked: green for the label, red against it.
+
+    Below each text are its five strongest words with their evidence, in log-odds.
+
+    Args:
+        classifier: Explains the texts one at a time.
+        texts: Texts or pairs.
+        threshold: Probability below which a text gets no label; None for the bundle's own rule.
+    """
     from rich.text import Text as RichText
 
     console = table_console(110)
     for text in texts:
-        found = classifier.explain(text, threshold=threshold)
-        column = int(found.prediction.probs.argmax())
-        most = max((abs(float(word.evidence[column])) for word in found.words), default=0.0)
-        label = classifier.labels[column] + ("" if found.prediction.label is not None else " (not given)")
-        console.print(RichText(f"{label} {found.prediction.prob:.2f}", style="bold"))
-        for part, whole in enumerate((text,) if isinstance(text, str) else text):
-            shown = RichText("  " + whole)
-            for word in found.words:
+        explanation = classifier.explain(text, threshold=threshold)
+        column = int(explanation.prediction.probs.argmax())
+        largest = max((abs(float(word.evidence[column])) for word in explanation.words), default=0.0)
+        label = classifier.labels[column] + ("" if explanation.prediction.label is not None else " (not given)")
+        console.print(RichText(f"{label} {explanation.prediction.prob:.2f}", style="bold"))
+        for part, part_text in enumerate((text,) if isinstance(text, str) else text):
+            shown = RichText("  " + part_text)
+            for word in explanation.words:
                 strength = float(word.evidence[column])
-                if word.part == part and abs(strength) > most / 4:
+                if word.part == part and abs(strength) > largest / 4:  # weaker words are left plain
                     shown.stylize(("green" if strength > 0 else "red") + " bold", word.start + 2, word.end + 2)
             console.print(shown)
-        strongest = sorted(found.words, key=lambda word: -abs(float(word.evidence[column])))[:5]
+        strongest = sorted(explanation.words, key=lambda word: -abs(float(word.evidence[column])))[:5]
         figures = ", ".join(f"{word.word} {float(word.evidence[column]):+.2f}" for word in strongest)
         console.print(RichText(f"  {figures}"), style="dim")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import progress_bars
 from crosstune_cli.options import MovedBackbone
+
+if TYPE_CHECKING:
+    from crosstune_export.builder.pipeline import BuildResult
 
 
 def build(
@@ -65,7 +68,7 @@ def build(
     release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Build a bundle and check that it answers as the checkpoint does."""
+    """Build a bundle and check that it gives the same labels as the checkpoint."""
     try:
         from crosstune_export.builder.pipeline import BuildConfig, check_build_places
         from crosstune_export.builder.pipeline import build as build_bundle
@@ -101,15 +104,23 @@ def build(
             force=force,
             progress=lambda stage, done, total: progress(f"build: {stage}", done, total),
         )
+    _print_summary(output, result)
+    if triton is not None:
+        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")
+
+
+def _print_summary(output: Path, result: BuildResult) -> None:
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
     training = result.manifest.training_facts
-    if (before := training.all_layers) is not None:
-        now, then = (f"{100 * (rate or 0):.1f}%" for rate in (training.cv_accuracy, before.cv_accuracy))
+    if (full := training.all_layers) is not None:
+        shortened_accuracy, full_accuracy = (
+            f"{100 * (rate or 0):.1f}%" for rate in (training.cv_accuracy, full.cv_accuracy)
+        )
         typer.echo(
-            f"  {result.manifest.backbone_facts.layers_used} of {before.layers} layers to keep within the budget: accuracy on "
-            f"held-out folds {now}, {then} with all layers"
+            f"  {result.manifest.backbone_facts.layers_used} of {full.layers} layers to keep within the budget: accuracy on "
+            f"held-out folds {shortened_accuracy}, {full_accuracy} with all layers"
         )
     if result.mobile is not None:
         typer.echo(
@@ -121,5 +132,3 @@ def build(
             typer.echo(f"  tried {trial.variant.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
     for title, difference in result.manifest.quality_facts.comparisons:
         typer.echo(f"  {title}: {difference.summary}")
-    if triton is not None:
-        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")

@@ -53,7 +53,10 @@ def classify(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", min=0, max=1, help="Give no label below this probability; default: the bundle's own rule."
+            "--threshold",
+            min=0,
+            max=1,
+            help="Give no label below this probability; default: the threshold in the bundle.",
         ),
     ] = None,
     on_error: Annotated[
@@ -124,7 +127,9 @@ def classify(
     _check(options, output, bad_rows, resume, pretty)
     for path in (output, bad_rows):
         if path is not None:
-            check_output(path, force=True, what="output file")  # whether it may be replaced is asked later
+            check_output(
+                path, force=True, what="output file"
+            )  # --resume may continue an existing one, so --force is checked later
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], input_format)
@@ -159,20 +164,22 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         if value not in known:
             raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
     if output is None and resume:
-        raise ConfigError("--resume: standard output cannot be taken up again. Give --output.")
+        raise ConfigError("--resume: found standard output, expected a file. Give --output.")
     if output is None and options.file_format == "parquet":
-        raise ConfigError("format: Parquet goes into a file. Give --output.")
+        raise ConfigError("format: found parquet on standard output, expected a file. Give --output.")
     if options.on_error == "record" and output is None and bad_rows is None:
         raise ConfigError("--on-error record: found neither --output nor --bad-rows, expected one. Give --bad-rows.")
     if bad_rows is not None and options.on_error != "record":
-        raise ConfigError("--bad-rows: goes with --on-error record.")
+        raise ConfigError(f"--bad-rows: found --on-error {options.on_error}, expected record. Give --on-error record.")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ConfigError("threshold: found nan, expected a probability from 0 to 1.")
     if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
-        raise ConfigError(f"--spreadsheet-safe: goes with CSV and TSV, found {options.file_format}. Give --format csv.")
+        raise ConfigError(
+            f"--spreadsheet-safe: found format {options.file_format}, expected csv or tsv. Give --format csv."
+        )
     if pretty:
         plain = BulkOptions()
-        others = {
+        changed = {
             "--output": output is not None,
             "--format": options.file_format != plain.file_format,
             "--on-error": options.on_error != plain.on_error,
@@ -180,25 +187,25 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
             "--id-column": options.id_column is not None,
             "--engine": options.engine != plain.engine,
         }
-        for name in (name for name, given in others.items() if given):
-            raise ConfigError(f"--pretty: a table for people, which does not go with {name}. Leave one of them out.")
+        for name in (name for name, is_changed in changed.items() if is_changed):
+            raise ConfigError(f"--pretty: cannot be combined with {name}. Remove one of the two options.")
     if options.explain and options.file_format != "jsonl":
-        raise ConfigError(f"--explain: goes with JSON Lines, found {options.file_format}. Give --format jsonl.")
+        raise ConfigError(f"--explain: found format {options.file_format}, expected jsonl. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
-        raise ConfigError("--ray-address: goes with --engine ray.")
+        raise ConfigError(f"--ray-address: found engine {options.engine}, expected ray. Give --engine ray.")
 
 
 def _check_places(bundle: Path, sources: Sequence[Source], output: Path | None, bad_rows: Path | None) -> None:
     from crosstune.core.outputs import check_places
-    from crosstune_export.bulk.partial_output import files_beside
+    from crosstune_export.bulk.partial_output import partial_files
     from crosstune_export.bundle.files import require_outside
 
     for path in (output, bad_rows):
         if path is not None:
             require_outside(path, bundle, "output file")
     inputs = [Path(source.path) for source in sources if source.path != "-"]
-    beside = {} if output is None else files_beside(output, bad_rows)
-    check_places({"--output": output, "--bad-rows": bad_rows, **beside}, inputs)
+    partial = {} if output is None else partial_files(output, bad_rows)
+    check_places({"--output": output, "--bad-rows": bad_rows, **partial}, inputs)
 
 
 def _to_standard_output(
@@ -233,14 +240,14 @@ def _to_file(
     started = time.monotonic()
     parquet = options.file_format == "parquet"
     settings = options.settings(bundle, sources)
-    place = PartialOutput(output, bad_rows, settings, resume=resume, force=force, parquet=parquet)
-    before = place.journal.tally.rows
-    if place.journal.finished:
-        tally = place.publish()
+    partial = PartialOutput(output, bad_rows, settings, resume=resume, force=force, parquet=parquet)
+    earlier_rows = partial.journal.tally.rows
+    if partial.journal.finished:
+        tally = partial.publish()
     else:
-        with place, row_progress() as progress:
-            tally = classify_files(bundle, sources, options, place, progress)
-    _print_summary(tally, tally.rows - before, time.monotonic() - started, bad_rows)
+        with partial, row_progress() as progress:
+            tally = classify_files(bundle, sources, options, partial, progress)
+    _print_summary(tally, tally.rows - earlier_rows, time.monotonic() - started, bad_rows)
 
 
 def _print_summary(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: tables, and progress bars on stderr."""
+"""Terminal output: tables on stdout, progress bars on stderr."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def table_console(width: int) -> Console:
-    """A console for tables on stdout, as wide as the terminal; names in the tables are not read as markup.
+    """Return a console for tables on stdout, as wide as the terminal; brackets in names are not read as markup.
 
     Args:
-        width: Characters of a line where stdout is not a terminal.
+        width: Width in characters if stdout is not a terminal.
     """
     from rich.console import Console
 
@@ -28,7 +28,7 @@ def table_console(width: int) -> Console:
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """A progress bar for each stage on stderr; nothing where stderr is not a terminal."""
+    """Show a progress bar per stage on stderr, or nothing if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -56,7 +56,7 @@ def _no_row_progress(rows: int, done: int, total: int) -> None:
 
 @contextlib.contextmanager
 def row_progress() -> Iterator[BulkProgress]:
-    """Rows, rate and remaining time on stderr; nothing where stderr is not a terminal."""
+    """Show rows, rate and remaining time on stderr, or nothing if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -9,14 +9,14 @@ import typer
 
 
 def diff(
-    one: Annotated[Path, typer.Argument(help="Older bundle.")],
-    other: Annotated[Path, typer.Argument(help="Newer bundle.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Older bundle.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Newer bundle.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Texts to compare answers on: .jsonl, .csv, .tsv, or one text per line."),
+        typer.Option("--data", help="Texts to classify with both bundles: .jsonl, .csv, .tsv, or one text per line."),
     ] = None,
 ) -> None:
-    """List what differs between two bundles: labels, rules, constants, and answers on texts."""
+    """List the differences between two bundles: labels, thresholds, graph constants, and labels given to texts."""
     from crosstune_export import Classifier
     from crosstune_export.bulk.decode import Columns
     from crosstune_export.bulk.sources import find_sources
@@ -24,14 +24,14 @@ def diff(
     from crosstune_export.bundle.files import read_bundle
     from crosstune_export.release.differences import changed_answers, differences
 
-    lines = differences(read_bundle(one), read_bundle(other))
+    lines = differences(read_bundle(old), read_bundle(new))
     for line in lines:
         typer.echo(line)
     if not lines:
         typer.echo("no difference")
     if data is None:
         return
-    classifiers = Classifier.load(one), Classifier.load(other)
+    classifiers = Classifier.load(old), Classifier.load(new)
     columns = Columns(text_pair=classifiers[0].manifest.text_pair)
     texts = list(read_texts(find_sources([str(data)]), columns))
     changed, largest = changed_answers(*classifiers, texts)

@@ -1,4 +1,4 @@
-"""``crosstune-export doctor``: what would run where on this machine, and what to do about it."""
+"""``crosstune-export doctor``: checks of this machine, each with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where both programs start: an interrupt while they still import what they need ends them as it does later."""
+"""Entry points of both programs; an interrupt during the imports ends them with one error line, as it does later."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def _start(module: str) -> None:
     try:
         main = importlib.import_module(module).main
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted. Nothing half-written was left; run the command again.\n")
+        sys.stderr.write("error: interrupted. No partial files were left; run the command again.\n")
         sys.exit(130)
     main()

@@ -1,4 +1,4 @@
-"""``crosstune evaluate``: a checkpoint measured on labelled texts."""
+"""``crosstune evaluate``: the accuracy of a checkpoint on labelled texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``crosstune filter``: which generated texts to learn from."""
+"""``crosstune filter``: choose the generated texts to train on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def filter_texts(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Keep generated texts that agree with a teacher trained on the real examples and that do no harm."""
+    """Keep generated texts whose label a teacher agrees with and that do not lower the accuracy on real examples."""
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line

@@ -1,4 +1,4 @@
-"""``crosstune-export inspect``: the facts that a bundle holds about itself."""
+"""``crosstune-export inspect``: the contents of a bundle's manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``crosstune-export labels``: edits the labels of a finished bundle, without torch."""
+"""``crosstune-export labels``: edit the labels of a finished bundle, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 def not_nan(value: float) -> float:
-    """Refuse nan, which compares with nothing and so passes every range of an option.
+    """Refuse nan, which passes every range check because all comparisons with it are false.
 
     Raises:
         typer.BadParameter: The value is nan.
@@ -39,11 +39,12 @@ AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU if the provider is not available.")
 ]
 MovedBackbone = Annotated[
-    str | None, typer.Option("--backbone", help="Where the backbone is now, if it is not where it was at training.")
+    str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 LabelFile = Annotated[
-    Path, typer.Option("--labels", help="JSON or TOML file: a description, or a list of them, for each label.")
+    Path,
+    typer.Option("--labels", help="JSON or TOML file that maps each label to a description or a list of descriptions."),
 ]
 TrainFile = Annotated[
     Path, typer.Option("--train", help="Labelled examples: .jsonl, .csv, .tsv or .parquet with columns text and label.")

@@ -1,4 +1,4 @@
-"""Runs a command line: one error line on stderr, the promised exit code."""
+"""Runs a command line: errors become one line on stderr and a documented exit code."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import NoReturn, TextIO
 import typer
 from crosstune_cli.signals import Interrupts, is_interrupt
 
-#: Said after a signal, unless the exception carries another ``advice``.
-_NOTHING_LEFT = "Nothing half-written was left; run the command again."
+#: Printed after a signal, unless the exception carries another ``advice``.
+_NOTHING_LEFT = "No partial files were left; run the command again."
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-#: Some versions of typer bring their own click and some import it, so the classes are found through one that typer exports.
+#: Some versions of typer vendor click and some import it; the base classes of an exported one are right for both.
 _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 
 def run(app: typer.Typer, name: str) -> NoReturn:
-    """Run an app on ``sys.argv`` and exit with the code that the README promises."""
+    """Run an app on ``sys.argv`` and exit with a code that the README documents."""
     _open_streams()
     debug = "--debug" in sys.argv
     interrupts = Interrupts(debug)
@@ -40,7 +40,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Make both streams write UTF-8 whatever the locale is; a closed stream is replaced by one that drops its input."""
+    """Make both streams write UTF-8 in every locale, and replace a closed stream by the null device."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -50,7 +50,17 @@ def _open_streams() -> None:
 
 
 def exit_code(app: typer.Typer, name: str, arguments: list[str], interrupts: Interrupts | None = None) -> int:
-    """Run an app and return its exit code."""
+    """Run an app and return its exit code.
+
+    Args:
+        app: The commands.
+        name: Name of the program in messages.
+        arguments: Command line without the name of the program.
+        interrupts: Signal handlers; None for new ones.
+
+    Raises:
+        SystemExit: A callback ended the program.
+    """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     interrupts = interrupts or Interrupts(debug)
@@ -58,7 +68,7 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str], interrupts: Int
     warnings.showwarning = _show_warning
     command = typer.main.get_command(app)
     try:
-        # Not command.main(), which handles interrupts and closed pipes in its own way.
+        # command.main() would handle interrupts and closed pipes itself, with other messages and exit codes.
         with command.make_context(name, arguments) as context:
             command.invoke(context)
         sys.stdout.flush()
@@ -73,7 +83,7 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str], interrupts: Int
 
 
 def _code_of(error: BaseException, debug: bool) -> int:
-    """Print what went wrong and return the exit code."""
+    """Print the error and return its exit code."""
     if isinstance(error, BrokenPipeError):
         _silence(sys.stdout)  # the reader is gone
         return 0
@@ -89,8 +99,10 @@ def _code_of(error: BaseException, debug: bool) -> int:
         from crosstune.core.outputs import cannot_write
 
         return _complain(str(cannot_write(error.filename or "standard output", error)), debug, 7)
-    if isinstance(error, FileNotFoundError) and not _has_working_folder():
-        return _complain("working folder: was removed, expected one that is there. Change into another.", debug, 2)
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
+        return _complain(
+            "working directory: was removed, expected an existing one. Change to another directory.", debug, 2
+        )
     if isinstance(error, MemoryError):
         return _complain("memory: not enough. Use a smaller batch or shorter texts.", debug, 7)
     code = getattr(error, "exit_code", None)
@@ -99,7 +111,7 @@ def _code_of(error: BaseException, debug: bool) -> int:
     return _complain(f"internal error: {error!r}. Run again with --debug and report it.", debug, 1)
 
 
-def _has_working_folder() -> bool:
+def _has_working_directory() -> bool:
     try:
         return bool(Path.cwd())
     except OSError:
@@ -111,7 +123,7 @@ def _complain(message: str, debug: bool, code: int) -> int:
         if debug and sys.exc_info()[0] is not None:
             traceback.print_exc()
         print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)  # noqa: T201
-    except OSError:  # a full disk or a closed pipe: the exit code still tells
+    except OSError:  # a full disk or a closed pipe: the exit code still reports the error
         _silence(sys.stderr)
     return code
 

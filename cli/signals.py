@@ -1,4 +1,4 @@
-"""Interrupts of a command: SIGINT, SIGTERM and SIGHUP all raise KeyboardInterrupt, which libraries know how to clean up after."""
+"""Signals of a command: SIGINT, SIGTERM and SIGHUP all raise KeyboardInterrupt, so that libraries clean up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOP_SIGNALS = {
     signal.SIGTERM: (143, "terminated"),
     signal.SIGHUP: (129, "hung up"),
 }
-#: Seconds after which an interrupt is raised again that was raised where Python drops exceptions.
+#: Delay before an interrupt is raised again that Python dropped (see ``unraisable``); chosen by hand, too short to notice.
 _RETRY_S = 0.02
 
 
@@ -31,11 +31,11 @@ class Interrupts:
 
     @property
     def word(self) -> str:
-        """What the last signal did, for the error line."""
+        """Word for the last signal, for the error line."""
         return STOP_SIGNALS[self._number][1]
 
     def listen(self) -> None:
-        """Handle the signals, except for a hangup that ``nohup`` has turned off."""
+        """Handle the signals, except for a hangup that ``nohup`` ignores."""
         signal.signal(signal.SIGTERM, self._raise_interrupt)
         signal.signal(signal.SIGALRM, self._raise_again)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -50,7 +50,7 @@ class Interrupts:
     def unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Raise an interrupt again that Python would drop, such as one inside a ``__del__``.
 
-        Other dropped exceptions, such as those of objects that an interrupt left half-made, are printed with ``--debug``.
+        Other dropped exceptions, such as those of partly constructed objects, are printed with ``--debug``.
         """
         if is_interrupt(unraisable.exc_value):
             signal.setitimer(signal.ITIMER_REAL, _RETRY_S)
@@ -66,7 +66,7 @@ class Interrupts:
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, frame)
-        else:  # SIGINT is ignored, as in what a shell script starts in the background
+        else:  # SIGINT is ignored, as in background jobs of a shell script
             raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""``crosstune train``: from examples to a checkpoint."""
+"""``crosstune train``: train a checkpoint on examples."""
 
 from __future__ import annotations
 

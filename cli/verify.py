@@ -1,4 +1,4 @@
-"""``crosstune-export verify``: hashes, signature, self-test, and the checkpoint's answers."""
+"""``crosstune-export verify``: check hashes, the signature and the self-test, and compare with the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan
 def verify(
     bundle: AnyBundle,
     data: Annotated[
-        Path | None, typer.Option("--data", help="With --checkpoint: labelled examples to compare answers on.")
+        Path | None, typer.Option("--data", help="With --checkpoint: labelled examples to compare the labels on.")
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="With --data: the checkpoint that the bundle was built from.")

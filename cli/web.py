@@ -15,7 +15,7 @@ def web(
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8317,
 ) -> None:
-    """Serve a page that classifies in the browser; texts never leave it. Stop with Ctrl-C."""
+    """Serve a page that classifies in the browser; texts never leave the browser. Stop with Ctrl-C."""
     from crosstune_export.web.page_server import make_server, served_files
 
     with make_server(served_files(bundle), host, port) as server:

@@ -1,4 +1,4 @@
-"""What would run where on this machine, and what stands in the way: one finding after another, each with advice."""
+"""Checks whether and where bundles run on this machine; each check gives advice."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from crosstune_export.runtime.tokenization import TextTokenizer
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _PACKAGES = ("crosstune-export", "onnxruntime", "onnxruntime-gpu", "tokenizers", "numpy", "pyarrow", "ray", "torch")
 _MODULES = ("onnxruntime", "tokenizers", "numpy")
-#: What int8 kernels use, the best first (x86, then Arm), by the names that the Linux kernel gives them.
+#: Processor features that int8 kernels use, best first (x86, then Arm), by their names in /proc/cpuinfo.
 _FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "asimddp", "asimd")
 _INT8_DOT = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
-#: Loading holds the file, the parsed graph and the weights as the kernels want them, beside Python and its modules.
+#: Memory of a process: the file, the parsed graph and the prepacked weights, plus Python with its modules. Estimated by hand.
 _MEMORY_PER_GRAPH_BYTE = 3
 _PROCESS_BYTES = 80 << 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What.
-        status: ``ok``, ``note`` (it works, and could be better) or ``problem`` (something will not work).
-        found: What is there.
-        advice: What to do, one sentence.
-        details: The same for machines.
-        exit_code: What a problem makes the command exit with.
+        name: Name of the check.
+        status: ``ok``, ``note`` (it works but could be better) or ``problem`` (something will not work).
+        found: What was found, human-readable.
+        advice: What to do, in one sentence.
+        details: What was found, machine-readable.
+        exit_code: Exit code of the command if this is its first problem.
     """
 
     name: str
@@ -53,74 +53,74 @@ class Finding:
     exit_code: int = 2
 
     def to_json(self) -> dict[str, object]:
-        """The finding as JSON."""
+        """Return the finding as ``doctor --json`` writes it."""
         body = asdict(self)
         del body["exit_code"]
         return body
 
 
 def examine(bundle: str | os.PathLike[str] | None = None, device: str = "cpu") -> Iterator[Finding]:
-    """Look at everything, each finding as soon as it is made.
+    """Run all checks, and yield each finding as soon as it is known.
 
     Args:
-        bundle: A bundle to try here; None looks at the machine alone.
-        device: Where it is to run, ``cpu`` or ``cuda``.
+        bundle: Bundle to run here; None checks only the machine.
+        device: Where to run it, ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: The device is another word.
+        ConfigError: The device is unknown.
     """
-    wanted = providers_of(device)
+    requested = providers_of(device)
     yield versions()
     yield wheels()
     yield machine()
-    yield providers(wanted)
+    yield providers(requested)
     yield processor(_cpu_flags())
     yield threads()
     if bundle is not None:
-        yield from _examine_bundle(Path(bundle), wanted)
+        yield from _examine_bundle(Path(bundle), requested)
 
 
 def versions() -> Finding:
-    """Which versions are installed."""
-    found = {"python": platform.python_version()}
+    """List the installed versions."""
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return Finding(
         "versions",
         OK,
-        ", ".join(f"{name} {version}" for name, version in found.items()),
-        "Name them when you report something.",
-        found,
+        ", ".join(f"{name} {version}" for name, version in installed.items()),
+        "Include these versions when you report a problem.",
+        installed,
     )
 
 
 def wheels() -> Finding:
-    """Whether two distributions install the same module over each other."""
+    """Check that no two distributions install the same module."""
     owners = metadata.packages_distributions()
     clashes = {module: sorted(set(owners[module])) for module in _MODULES if len(set(owners.get(module, ()))) > 1}
     if clashes:
         names = sorted({name for group in clashes.values() for name in group})
         found = "; ".join(f"{module} comes from {' and '.join(group)}" for module, group in clashes.items())
-        advice = f"Run: pip uninstall {' '.join(names)}, then install the one that you want."
+        advice = f"Run: pip uninstall {' '.join(names)}, then install one of them."
         return Finding("wheels", PROBLEM, found, advice, clashes)
     missing = [module for module in _MODULES if module not in owners]
     if missing:
         advice = "Run: pip install 'crosstune-export[cpu]' (or '[gpu]' for CUDA)."
         return Finding("wheels", PROBLEM, f"no {', '.join(missing)}", advice, {"missing": missing})
     found = ", ".join(f"{module} from {owners[module][0]}" for module in _MODULES)
-    return Finding("wheels", OK, found, "Nothing to do: one distribution for each module.")
+    return Finding("wheels", OK, found, "Nothing to do: each module comes from one distribution.")
 
 
 def machine() -> Finding:
-    """Whether there are wheels of onnxruntime for a machine like this."""
+    """Check that onnxruntime has wheels for this kind of machine."""
     bits = 64 if sys.maxsize > 1 << 32 else 32
     details = {"system": platform.system(), "processor": platform.machine(), "bits": bits, "byte_order": sys.byteorder}
     found = f"{details['system']} {details['processor']}, {bits} bits, {sys.byteorder}-endian"
     if bits == 32 or sys.byteorder != "little":
-        advice = "Use a 64-bit little-endian machine: there is no onnxruntime for this one."
+        advice = "Use a 64-bit little-endian machine: onnxruntime has no wheels for this one."
         return Finding("machine", PROBLEM, found, advice, details)
     if platform.system() == "Linux" and platform.libc_ver()[0] != "glibc":
         advice = "Use an image with glibc: onnxruntime has no wheels for musl."
@@ -128,78 +128,86 @@ def machine() -> Finding:
     return Finding("machine", OK, found, "Nothing to do.", details)
 
 
-def providers(wanted: Sequence[str]) -> Finding:
-    """Whether the execution provider that was asked for is in the installed onnxruntime."""
+def providers(requested: Sequence[str]) -> Finding:
+    """Check that the installed onnxruntime has the requested execution provider."""
     try:
         import onnxruntime
     except ImportError:
         advice = "Run: pip install 'crosstune-export[cpu]' (or '[gpu]' for CUDA)."
         return Finding(
-            "providers", PROBLEM, "onnxruntime is not installed", advice, {"asked": list(wanted), "there": []}
+            "providers", PROBLEM, "onnxruntime is not installed", advice, {"asked": list(requested), "there": []}
         )
-    there = onnxruntime.get_available_providers()
-    details = {"asked": list(wanted), "there": there}
-    found = f"asked for {wanted[0]}; there are {', '.join(there)}"
-    if wanted[0] not in there:
-        advice = "Install crosstune-export[gpu] in place of [cpu], or pass --allow-fallback to run on the CPU."
+    available = onnxruntime.get_available_providers()
+    details = {"asked": list(requested), "there": available}
+    found = f"requested {requested[0]}; available: {', '.join(available)}"
+    if requested[0] not in available:
+        advice = "Install crosstune-export[gpu] instead of [cpu], or pass --allow-fallback to run on the CPU."
         return Finding("providers", PROBLEM, found, advice, details)
     return Finding("providers", OK, found, "Nothing to do.", details)
 
 
 def processor(flags: frozenset[str] | None) -> Finding:
-    """Which instructions the int8 kernels of onnxruntime find here.
+    """Check which processor features the int8 kernels of onnxruntime can use.
 
     Args:
-        flags: As the Linux kernel names them; None where it does not say.
+        flags: Features in /proc/cpuinfo; None if unknown.
     """
     if flags is None:
         advice = "Run crosstune-export bench with an int8 and an fp32 bundle to see which is faster here."
-        return Finding("processor", NOTE, "features are not known on this system", advice, {"features": None})
+        return Finding("processor", NOTE, "features are unknown on this system", advice, {"features": None})
     present = [name for name in _FEATURES if name in flags]
     details = {"features": present, "int8_dot_products": any(name in flags for name in _INT8_DOT)}
     found = ", ".join(present) or "none of " + ", ".join(_FEATURES)
     if details["int8_dot_products"]:
-        return Finding("processor", OK, found, "Use int8: this processor multiplies bytes in one instruction.", details)
+        return Finding("processor", OK, found, "Use int8: this processor has int8 dot product instructions.", details)
     if "avx2" in flags or "asimd" in flags:
-        advice = "Compare int8 and fp32 with crosstune-export bench: there are no int8 dot products (VNNI, i8mm) here."
+        advice = (
+            "Compare int8 and fp32 with crosstune-export bench: this processor has no int8 dot products (VNNI, i8mm)."
+        )
         return Finding("processor", NOTE, found, advice, details)
-    return Finding("processor", NOTE, found, "Expect slow runs: there are no vector instructions of note.", details)
+    return Finding(
+        "processor", NOTE, found, "Expect slow runs: this processor has no suitable vector instructions.", details
+    )
 
 
 def threads() -> Finding:
-    """How many processors this process may use."""
+    """Check how many processors this process may use."""
     present, usable, limit = os.cpu_count() or 1, default_threads(), processor_limit()
     details = {"present": present, "usable": usable, "control_group_limit": limit}
-    group = "no limit of a container" if limit is None else f"the container allows {limit:g}"
+    group = "no container limit" if limit is None else f"container limit {limit:g}"
     found = f"{usable} of {present} processors may be used, {group}"
     if usable < present:
-        advice = f"Leave --workers out, or use at most {usable}: more would wait for each other."
+        advice = f"Omit --workers, or use at most {usable}: more would compete for processors."
         return Finding("threads", NOTE, found, advice, details)
-    return Finding("threads", OK, found, "Leave --workers out: classify takes all of them, one thread each.", details)
+    return Finding("threads", OK, found, "Omit --workers: classify then uses all processors, one thread each.", details)
 
 
 def memory(graph_bytes: int) -> Finding:
-    """Whether there is memory for a session."""
+    """Check that there is enough memory for a session.
+
+    Args:
+        graph_bytes: Size of ``model.onnx``.
+    """
     need = _PROCESS_BYTES + _MEMORY_PER_GRAPH_BYTE * graph_bytes
     left = [size for size in (memory_left_bytes(), _memory_available_bytes()) if size is not None]
     details = {"needed_bytes": need, "available_bytes": min(left, default=None)}
     found = f"about {need / 1e6:.0f} MB for a process, " + (
-        f"{min(left) / 1e6:.0f} MB left" if left else "free memory is not known"
+        f"{min(left) / 1e6:.0f} MB left" if left else "free memory is unknown"
     )
     if left and min(left) < need:
         return Finding(
             "memory",
             PROBLEM,
             found,
-            "Raise the limit of memory, or build a smaller bundle (build --precision int8, --max-size-mb).",
+            "Raise the memory limit, or build a smaller bundle (build --precision int8, --max-size-mb).",
             details,
             7,
         )
     sessions = max(1, min(left) // need) if left else 1
-    return Finding("memory", OK, found, f"Keep --workers at or below {sessions}: each has its own session.", details)
+    return Finding("memory", OK, found, f"Use at most {sessions} --workers: each has its own session.", details)
 
 
-def _examine_bundle(path: Path, wanted: Sequence[str]) -> Iterator[Finding]:
+def _examine_bundle(path: Path, requested: Sequence[str]) -> Iterator[Finding]:
     checks: tuple[Callable[[BundleFiles, Sequence[str]], Finding], ...] = (_placement, _selftest)
     try:
         files = read_bundle(path)
@@ -216,20 +224,20 @@ def _examine_bundle(path: Path, wanted: Sequence[str]) -> Iterator[Finding]:
         )
         yield memory(len(files.model))
         for check in checks:
-            yield check(files, wanted)
+            yield check(files, requested)
     except CrossTuneError as error:
         found, _, advice = str(error).rpartition(". ")
         yield Finding("bundle", PROBLEM, found or str(error), advice or "Build it again.", {}, error.exit_code)
 
 
-def _placement(files: BundleFiles, wanted: Sequence[str]) -> Finding:
-    """Which provider runs which operators, seen in a profile of one run: no estimate."""
+def _placement(files: BundleFiles, requested: Sequence[str]) -> Finding:
+    """Check which provider runs which operators, in a profile of one run."""
     manifest = files.manifest
     with tempfile.TemporaryDirectory() as folder:
         session = open_inner(
             files.model,
             str(files.path),
-            providers=wanted,
+            providers=requested,
             allow_fallback=True,
             disabled_optimizers=manifest.graph.disabled_optimizers,
             profile_prefix=str(Path(folder) / "run"),
@@ -251,30 +259,32 @@ def _placement(files: BundleFiles, wanted: Sequence[str]) -> Finding:
         + (", …)" if len(operators) > 6 else ")")
         for provider, operators in nodes.items()
     )
-    if set(nodes) <= {wanted[0]}:
-        return Finding("placement", OK, found, f"Nothing to do: all of it runs on {wanted[0]}.", details)
-    if wanted[0] not in nodes:
-        return Finding("placement", NOTE, found, f"Nothing runs on {wanted[0]}: see providers above.", details)
-    advice = f"Build for this target (--target): what does not run on {wanted[0]} costs a copy there and back."
+    if set(nodes) <= {requested[0]}:
+        return Finding("placement", OK, found, f"Nothing to do: the whole graph runs on {requested[0]}.", details)
+    if requested[0] not in nodes:
+        return Finding("placement", NOTE, found, f"Nothing runs on {requested[0]}: see providers above.", details)
+    advice = (
+        f"Build for this target (--target): operators that do not run on {requested[0]} need copies between devices."
+    )
     return Finding("placement", NOTE, found, advice, details)
 
 
-def _selftest(files: BundleFiles, wanted: Sequence[str]) -> Finding:
-    classifier = Classifier(files, threads=1, providers=wanted, allow_fallback=True)
-    report = classifier.selftest()
-    details = asdict(report) | {"passed": report.passed, "providers": list(classifier.providers)}
+def _selftest(files: BundleFiles, requested: Sequence[str]) -> Finding:
+    classifier = Classifier(files, threads=1, providers=requested, allow_fallback=True)
+    result = classifier.selftest()
+    details = asdict(result) | {"passed": result.passed, "providers": list(classifier.providers)}
     found = (
-        f"{report.samples} samples on {classifier.providers[0]}, {report.wrong_ids} with other ids, largest probability "
-        f"difference {report.max_difference:.1e} (at most {report.tolerance:.0e})"
+        f"{result.samples} samples on {classifier.providers[0]}, {result.wrong_ids} with other ids, largest probability "
+        f"difference {result.max_difference:.1e} (at most {result.tolerance:.0e})"
     )
-    if report.passed:
-        return Finding("self-test", OK, found, "Nothing to do: it answers here as it did where it was built.", details)
+    if result.passed:
+        return Finding("self-test", OK, found, "Nothing to do: the results agree with those of the build.", details)
     advice = "Build on or for this machine, or with --precision fp32."
     return Finding("self-test", PROBLEM, found, advice, details, SelfTestError.exit_code)
 
 
 def _cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str] | None:
-    """The features that the kernel lists; None where it lists none."""
+    """Return the features in /proc/cpuinfo; None if it lists none."""
     try:
         lines = path.read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Verifies a bundle: hashes, signature, self-test, and its answers compared with those of the checkpoint it was built from."""
+"""Verifies a bundle: hashes, signature, self-test, and a comparison with the checkpoint it was built from."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from crosstune_export.bundle.selftest import SelfTestReport
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import CPU_PROVIDERS
 
-#: Percent of labels that may differ from the checkpoint's, unless the caller says otherwise.
+#: Default for the percent of labels that may differ from the checkpoint's; chosen by hand, above the 2% that a build allows.
 MAX_LABEL_CHANGES_PERCENT = 5.0
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification measured; ``check`` raises if something is wrong.
+    """Results of a verification; ``check`` raises if one is not acceptable.
 
     Attributes:
-        bundle: The bundle, as it was named.
+        bundle: Path of the bundle.
         digest: Its digest (64 hex digits).
         precision: ``fp32``, ``fp16`` or ``int8``.
-        files: How many files it has, the manifest included.
-        signature: A line that says who signed it; None where no signature was required.
-        selftest: The self-test, one text a call.
-        padded_selftest: The self-test in padded batches; None where it was not requested.
-        checkpoint: The checkpoint, as it was named; None where there is no comparison.
-        comparison: Answers compared with the checkpoint's; None where there is no comparison.
+        files: Number of its files, with the manifest.
+        signature: A line that names the key of the signature; None if no signature was required.
+        selftest: The self-test, one text per call.
+        padded_selftest: The self-test in padded batches; None if not requested.
+        checkpoint: Path of the checkpoint; None without a comparison.
+        comparison: Comparison with the checkpoint; None if not requested, or if the self-test failed.
         max_label_changes_percent: Percent of labels that may differ from the checkpoint's.
     """
 
@@ -51,11 +51,11 @@ class Verification:
     max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT
 
     def check(self) -> None:
-        """Raise unless everything is as promised.
+        """Raise an error if the self-test or the comparison failed.
 
         Raises:
             SelfTestError: The self-test failed.
-            GateError: The answers differ too much from the checkpoint's.
+            GateError: Labels or probabilities differ too much from the checkpoint's.
         """
         self.selftest.check(self.bundle)
         if self.padded_selftest is not None:
@@ -90,23 +90,23 @@ def verify(
     allow_fallback: bool = False,
     progress: Progress = no_progress,
 ) -> Verification:
-    """Check every hash, run the self-test, and compare with the checkpoint where one is given.
+    """Check every hash and run the self-test; optionally check the signature and compare with the checkpoint.
 
     Args:
         bundle: Bundle folder or packed bundle.
-        data: With ``checkpoint``: a file of examples to compare answers on.
+        data: With ``checkpoint``: a file of examples to compare the labels on.
         checkpoint: With ``data``: the checkpoint that the bundle was built from; needs torch.
         max_label_changes_percent: Percent of labels, from 0 to 100, that may differ from the checkpoint's.
         padded_batches: Also run the self-test's texts together, in padded batches.
         require_signature: Public key (PEM) that must have signed the bundle.
-        signature: File of the signature; beside the bundle, ending in ``.sig``, when None.
+        signature: File of the signature; None for ``NAME.sig`` next to the bundle.
         min_release: Smallest release number to accept.
         providers: Execution providers of onnxruntime, in order of preference.
-        allow_fallback: Whether another provider will do.
+        allow_fallback: Run on the CPU if a provider is not available.
         progress: Called with the stage, the steps done and their total.
 
     Returns:
-        What was measured; call ``check`` to raise on a failed self-test or comparison.
+        The results; call ``check`` to raise on a failed self-test or comparison.
 
     Example:
         >>> from crosstune_export import verify
@@ -116,16 +116,23 @@ def verify(
         True
 
     Raises:
-        BundleError: The bundle is refused.
-        SignatureError: The signature or the release number is not as required.
-        ConfigError: Only one of two arguments that go together was given, or the checkpoint has other labels.
-        CheckpointError: The checkpoint is refused.
+        BundleError: The bundle is invalid.
+        SignatureError: The signature is missing or wrong, or the release number is too small.
+        ConfigError: Only one of ``data`` and ``checkpoint`` is given, ``signature`` is given without ``require_signature``, or
+            the checkpoint has other labels.
+        CheckpointError: The checkpoint is invalid.
         DataError: The examples cannot be read.
+        MissingExtraError: A package is not installed: onnxruntime, model-signing or torch.
+        ProviderError: A provider is not available and ``allow_fallback`` is off.
     """
     if (data is None) != (checkpoint is None):
-        raise ConfigError("verify: --data and --checkpoint go together, found one of them.")
+        raise ConfigError(
+            "verify: found one of --data and --checkpoint, expected both or neither. Give the other one too."
+        )
     if signature is not None and require_signature is None:
-        raise ConfigError("verify: --signature goes with --require-signature, found it alone.")
+        raise ConfigError(
+            "verify: found --signature without --require-signature, expected both. Give the public key too."
+        )
     signed = None
     if require_signature is not None or min_release:
         from crosstune_export.release.signing import check_release, check_signature
@@ -170,7 +177,7 @@ def _compare(
         raise ConfigError(
             f"verify: {bundle} labels {_described(classifier.labels, text_pair)}, {checkpoint} "
             f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
-            "Give what the bundle was built from; one whose labels were edited has no such checkpoint."
+            "Give the checkpoint that the bundle was built from; a bundle with edited labels cannot be compared."
         )
     texts = [example.content for example in read_examples(data)]
     expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, progress=progress)

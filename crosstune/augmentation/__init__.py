@@ -1,4 +1,4 @@
-"""Further training examples from an LLM: the price before, a cap during, the account after; nothing paid for is lost."""
+"""Generate training examples with an LLM: an estimate before, a cap on the cost during, an account after a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an LLM answered, and the texts in it. Reading is tolerant and bounded, and nothing is ever evaluated."""
+"""Answers of an LLM, and a tolerant parser for the texts in them, whose running time is bounded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 
 from crosstune.core.strict_text import Json
 
-#: Characters of an answer that are looked at.
+#: Maximum characters of an answer to parse; chosen by hand, several times the longest answer that is requested.
 MAX_ANSWER_CHARACTERS = 40_000
 
-# Bounded, so that no answer can make them slow.
+# Repetitions are bounded, so that no answer makes them slow.
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,600})"(?=\s*[,\]])')
 _SINGLE = re.compile(r"'((?:[^'\\\n]|\\.|'(?=\w)){0,600})'(?=\s*[,\]])")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)$")
@@ -19,14 +19,15 @@ _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+(.+)$")
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a server, as it is cached.
+    """An answer of a server, as stored in the cache.
 
     Attributes:
-        content: What the model wrote, or None.
-        finish_reason: Why it stopped: ``stop``, ``length``, ``content_filter``; ``none`` when the answer was empty.
-        refused: Whether the server marks it as a refusal.
-        prompt_tokens: By the server's count, or None when it gave none.
-        completion_tokens: By the server's count, or None when it gave none.
+        content: Text written by the model; None if there is none.
+        finish_reason: ``stop``, ``length`` or ``content_filter`` as reported by the server, ``none`` for an empty answer, or
+            ``oversized`` for a response that was too large to read.
+        refused: Whether the server marks the answer as a refusal.
+        prompt_tokens: Token count of the server; None if it reports none.
+        completion_tokens: Token count of the server; None if it reports none.
     """
 
     content: str | None
@@ -36,19 +37,19 @@ class Answer:
     completion_tokens: int | None
 
     def to_json(self) -> str:
-        """One line for the cache."""
+        """Serialize the answer for the cache, in one line."""
         return json.dumps(asdict(self), ensure_ascii=True, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Answer:
-        """The answer out of the cache."""
+        """Read an answer from the cache."""
         return cls(**json.loads(text))
 
 
 def answer_from_body(body: Json) -> Answer | None:
-    """The answer in a server's JSON, or None when it is no chat completion at all.
+    """Return the answer in a response body; None if the body is not a chat completion.
 
-    A completion without choices or without content is an answer too: it may have been billed, and it is not asked for again.
+    A completion without choices or content is an answer too, because it may have been billed and is not requested again.
     """
     if not isinstance(body, dict) or "choices" not in body:
         return None
@@ -69,10 +70,10 @@ def answer_from_body(body: Json) -> Answer | None:
 
 
 def texts_in(content: str) -> list[str]:
-    r"""The texts in what a model wrote; an item that is no text becomes an empty one.
+    r"""Return the texts in the content of an answer; items of other types become empty texts.
 
-    JSON is looked for first, fenced or with prose around it, then quoted strings of a list that is cut off or in single
-    quotes, then lines that begin with a bullet or a number.
+    The parser looks for JSON, possibly fenced or surrounded by prose, then for quoted strings of a list that is truncated or
+    uses single quotes, then for lines that begin with a bullet or a number.
 
     Example:
         >>> texts_in('Sure!\n```json\n{"texts": ["one", "two"]}\n```\nAnything else?')
@@ -85,11 +86,11 @@ def texts_in(content: str) -> list[str]:
         []
     """
     content = content[:MAX_ANSWER_CHARACTERS]
-    for found in re.finditer(r"[\[{]", content):
-        items = _items(_decoded(content[found.start() :]))
+    for bracket in re.finditer(r"[\[{]", content):
+        items = _items(_decoded(content[bracket.start() :]))
         if items is not None:
             return items
-        if found.start() > 2_000:  # prose that long is not followed by what was asked for
+        if bracket.start() > 2_000:  # chosen by hand: no useful answer starts with so much prose
             break
     start = content.find("[")
     if start >= 0:
@@ -110,7 +111,7 @@ def _decoded(text: str) -> Json:
 
 
 def _items(value: Json) -> list[str] | None:
-    """Texts of ``{"texts": [...]}``, of a lone list in an object, or of a list of strings or of objects with a text."""
+    """Return the texts of ``{"texts": [...]}``, of the only list in an object, or of a list of strings or objects with a text."""
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         value = value["texts"] if isinstance(value.get("texts"), list) else lists[0] if len(lists) == 1 else None

@@ -1,4 +1,4 @@
-"""From labelled texts to further ones: ask for what is not in the cache, keep what nothing speaks against, give account."""
+"""Carry out a plan: request answers that are not in the cache, screen their texts, and account for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crosstune.augmentation.answers import Answer, texts_in
 from crosstune.augmentation.budget import Budget, Price
 from crosstune.augmentation.cache import AnswerCache
 from crosstune.augmentation.endpoint import REMOVED, Endpoint
-from crosstune.augmentation.generator import Generator, Limits, Tally
+from crosstune.augmentation.generator import Generator, Limits, Usage
 from crosstune.augmentation.plan import AugmentPlan, GenerationRequest
 from crosstune.augmentation.prompts import canary, instructions
 from crosstune.augmentation.screening import Screen
@@ -23,26 +23,26 @@ from crosstune.core.progress import no_progress
 from crosstune.data.checks import FORBIDDEN
 from crosstune.data.examples import Example
 
-#: Reasons that only an answer as a whole can have; those of single texts are in ``screening.REASONS``.
+#: Reasons to drop all texts of an answer; reasons for single texts are in ``screening.REASONS``.
 NOT_BOUGHT, NO_ANSWER, CUT_OFF, UNREADABLE, MISSING = "over the cap", "empty answer", "cut off", "unreadable", "missing"
-#: How many times the room of an answer that was cut off the next one gets; it is asked for once.
+#: Factor by which the limit of a truncated answer is raised when it is requested again, once. Chosen by hand.
 MORE_ROOM = 2
-#: Seconds that requests under way get to end in when the run is stopped.
-LAST_SECONDS = 5.0
+#: Seconds that running requests get to finish when the run is interrupted; chosen by hand.
+SHUTDOWN_S = 5.0
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How to ask.
+    """How to send requests.
 
     Attributes:
         model: Name of the model at the endpoint.
         temperature: Sampling temperature, 0 to 2.
-        concurrency: Requests under way at once, at least 1.
-        timeout_s: Seconds for a whole request, connection to last byte.
-        max_wait_s: Longest wait that a server may ask for between two sends, in seconds.
-        max_cost: US dollars that are not exceeded; no cap when None.
-        price: Of the model; None when unknown.
+        concurrency: Maximum concurrent requests, at least 1.
+        timeout_s: Timeout of a request from connection to last byte, in seconds.
+        max_wait_s: Longest wait between two sends that a server may request, in seconds.
+        max_cost: Maximum cost in US dollars; None for no cap.
+        price: Price of the model; None if unknown.
     """
 
     model: str
@@ -54,22 +54,22 @@ class AugmentConfig:
     price: Price | None = None
 
     def with_price(self, price: Price | None, max_cost: Decimal | None) -> AugmentConfig:
-        """The same settings with a price and a cap."""
+        """Return the settings with another price and cap."""
         return replace(self, price=price, max_cost=max_cost)
 
 
 @dataclass(frozen=True)
 class AugmentAccount:
-    """Where every requested text went, and what it cost.
+    """Account of all requested texts and their cost.
 
     Attributes:
-        requested: Texts asked for; always ``kept`` and all of ``rejected`` together.
-        kept: Texts that came through.
-        rejected: Texts by why they did not.
-        by_label: Label to reason (``kept`` among them) to texts.
-        surplus: Texts that came beyond those asked for, and were not looked at.
-        tally: Answers bought and cached, sends repeated, tokens.
-        cost: US dollars of this run, by the server's count of tokens; None when the price is unknown.
+        requested: Number of requested texts, the sum of ``kept`` and all of ``rejected``.
+        kept: Number of texts that passed the screening.
+        rejected: Number of other texts by reason.
+        by_label: Number of texts by label and reason (or ``kept``).
+        surplus: Number of texts that came in addition to the requested ones and were ignored.
+        usage: Counts of answers, sends and tokens.
+        cost: Cost of this run in US dollars, by the token counts of the server; None if the price is unknown.
     """
 
     requested: int
@@ -77,13 +77,19 @@ class AugmentAccount:
     rejected: dict[str, int]
     by_label: dict[str, dict[str, int]]
     surplus: int
-    tally: Tally
+    usage: Usage
     cost: Decimal | None
 
 
 @dataclass(frozen=True)
 class AugmentResult:
-    """Kept texts with the labels they were asked for, in the order of the plan, dropped ones with reasons, the account."""
+    """Result of a run.
+
+    Attributes:
+        kept: Kept texts with their requested labels, in the order of the plan.
+        dropped: Dropped texts, each with the reason.
+        account: Counts and cost.
+    """
 
     kept: tuple[Example, ...]
     dropped: tuple[tuple[Example, str], ...]
@@ -102,21 +108,21 @@ def carry_out(
 ) -> AugmentResult:
     """Carry out a plan.
 
-    Every answer is in the cache before it is used, so a run that ends early loses nothing: run it again.
+    Every answer is stored in the cache before it is used, so that an interrupted run can be repeated without paying twice.
 
     Args:
-        examples: The real texts the plan was made from.
+        examples: Real examples, from which the plan was made.
         labels: Their labels.
-        plan: What to ask.
-        endpoint: Whom to ask.
-        config: How to ask.
-        cache_path: File of the cache; in memory when None.
+        plan: Requests to send.
+        endpoint: Server to send them to.
+        config: How to send them.
+        cache_path: SQLite file of the cache; None to keep it in memory.
         progress: Called with the stage, the steps done and their total.
 
     Raises:
-        GenerationError: The endpoint gave up; the message says how many answers are saved.
-        RefusedLabelError: The model refuses every text of a label.
-        AnswerCacheError: The cache is not one.
+        GenerationError: The server failed; the message states how many answers are saved.
+        RefusedLabelError: The model refused all texts of a label.
+        AnswerCacheError: The file is not a cache of answers.
         ResourceError: The cache is in use or cannot be written.
     """
     with AnswerCache(cache_path) as cache:
@@ -139,7 +145,7 @@ async def _buy(
     cache: AnswerCache,
     progress: Callable[[str, int, int], None],
 ) -> tuple[list[Answer | None], Generator]:
-    """The answer to each request of the plan; None where the budget did not reach."""
+    """Return the answer to each request of the plan; None if it would have exceeded the budget."""
     limits = Limits(config.timeout_s, config.max_wait_s)
     budget = Budget(config.max_cost)
     generator = Generator(endpoint, config.model, config.temperature, cache, budget, config.price, limits)
@@ -154,7 +160,7 @@ async def _buy(
             if failures:
                 return
             try:
-                answers[index] = await _whole_answer(generator, request)
+                answers[index] = await _complete_answer(generator, request)
             except GenerationError as error:
                 failures.append(error)
             done += 1
@@ -165,7 +171,7 @@ async def _buy(
         await asyncio.gather(*(asyncio.shield(task) for task in tasks))
     except asyncio.CancelledError:
         failures.append(GenerationError("stopped"))
-        await asyncio.wait(tasks, timeout=LAST_SECONDS)  # what is nearly paid for is still taken
+        await asyncio.wait(tasks, timeout=SHUTDOWN_S)  # their answers may already be billed
         raise
     finally:
         for task in tasks:
@@ -177,8 +183,8 @@ async def _buy(
     return answers, generator
 
 
-async def _whole_answer(generator: Generator, request: GenerationRequest) -> Answer | None:
-    """The answer; where it was cut off, that to the same request with more room."""
+async def _complete_answer(generator: Generator, request: GenerationRequest) -> Answer | None:
+    """Return the answer to a request; if it is truncated, send the request again with a larger limit."""
     answer = await generator.answer(request)
     if answer is None or answer.finish_reason != "length":
         return answer
@@ -186,7 +192,9 @@ async def _whole_answer(generator: Generator, request: GenerationRequest) -> Ans
 
 
 @dataclass
-class _Ledger:
+class _Collected:
+    """Texts and counts while answers are screened."""
+
     kept: list[Example] = field(default_factory=list)
     dropped: list[tuple[Example, str]] = field(default_factory=list)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -200,39 +208,41 @@ def _collect(
     answers: Sequence[Answer | None],
     generator: Generator,
 ) -> AugmentResult:
-    """Texts out of the answers, in the order of the plan whatever order they came in."""
-    said = [*instructions(), *labels.names, *(text for label in labels for text in label.descriptions)]
-    screen = Screen([example.text for example in examples], said, (canary(), REMOVED))
-    ledger = _Ledger(counts={label.name: Counter() for label in labels})
+    """Screen the texts of all answers, in the order of the plan, and count them."""
+    prompt_texts = [*instructions(), *labels.names, *(text for label in labels for text in label.descriptions)]
+    screen = Screen([example.text for example in examples], prompt_texts, (canary(), REMOVED))
+    collected = _Collected(counts={label.name: Counter() for label in labels})
     for request, answer in zip(plan.requests, answers, strict=True):
-        counts = ledger.counts[request.label]
-        texts, reason = _texts(answer)
-        ledger.surplus += max(0, len(texts) - request.asked)
-        for text in texts[: request.asked]:
+        counts = collected.counts[request.label]
+        texts, missing_reason = _texts(answer)
+        collected.surplus += max(0, len(texts) - request.count)
+        for text in texts[: request.count]:
             example = Example(FORBIDDEN.sub("\ufffd", " ".join(text.split())), request.label)
-            against = UNREADABLE if "\ufffd" in example.text else screen.reason(example.text)
-            counts[against or "kept"] += 1
-            if against is None:
-                ledger.kept.append(example)
+            drop_reason = UNREADABLE if "\ufffd" in example.text else screen.reason(example.text)
+            counts[drop_reason or "kept"] += 1
+            if drop_reason is None:
+                collected.kept.append(example)
             else:
-                ledger.dropped.append((example, against))
-        counts[reason] += max(0, request.asked - len(texts))
-    totals: Counter[str] = sum(ledger.counts.values(), Counter())
+                collected.dropped.append((example, drop_reason))
+        counts[missing_reason] += max(0, request.count - len(texts))
+    totals: Counter[str] = sum(collected.counts.values(), Counter())
     rejected = {reason: n for reason, n in totals.most_common() if reason != "kept" and n}
     account = AugmentAccount(
-        requested=plan.asked,
+        requested=plan.requested,
         kept=totals["kept"],
         rejected=rejected,
-        by_label={label: {reason: n for reason, n in counts.items() if n} for label, counts in ledger.counts.items()},
-        surplus=ledger.surplus,
-        tally=generator.tally,
+        by_label={
+            label: {reason: n for reason, n in counts.items() if n} for label, counts in collected.counts.items()
+        },
+        surplus=collected.surplus,
+        usage=generator.usage,
         cost=generator.budget.spent if generator.price is not None else None,
     )
-    return AugmentResult(tuple(ledger.kept), tuple(ledger.dropped), account)
+    return AugmentResult(tuple(collected.kept), tuple(collected.dropped), account)
 
 
 def _texts(answer: Answer | None) -> tuple[list[str], str]:
-    """Texts of an answer, and why there are not as many as were asked for."""
+    """Return the texts of an answer, and the reason for texts that are missing."""
     if answer is None:
         return [], NOT_BOUGHT
     if answer.refused or answer.finish_reason == "content_filter":

@@ -1,4 +1,4 @@
-"""What texts cost: prices from the user's file, an estimate before, and a cap that holds while several requests are under way."""
+"""Prices from the user's file, and a budget that concurrent requests never exceed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.strict_text import Json, parse_toml, read_text
 
 MILLION = Decimal(1_000_000)
-#: Tokens that a server may put around each message of a chat.
+#: Upper bound for the tokens that a server adds to each message of a chat; chosen by hand.
 TOKENS_AROUND_MESSAGE = 16
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a million tokens of prompt and of answer."""
+    """Price of a model in US dollars per million tokens of prompt and of answer."""
 
     prompt: Decimal
     answer: Decimal
 
     def cost(self, prompt_tokens: int, answer_tokens: int) -> Decimal:
-        """US dollars.
+        """Return the cost of a request in US dollars.
 
         Example:
             >>> Price(Decimal("0.5"), Decimal("1.5")).cost(1_000_000, 200_000)
@@ -37,10 +37,10 @@ FREE = Price(Decimal(0), Decimal(0))
 
 
 def read_prices(path: Path) -> dict[str, Price]:
-    """Read prices by model from TOML: a table a model, ``prompt`` and ``answer`` in US dollars for a million tokens.
+    """Read prices from TOML: a table per model, with ``prompt`` and ``answer`` in US dollars per million tokens.
 
     Raises:
-        ConfigError: The file cannot be read, or a price is no number of at least 0.
+        ConfigError: The file cannot be read, or a price is not a number from 0 to 1,000,000.
     """
     try:
         body = parse_toml(read_text(path), str(path), ConfigError)
@@ -50,19 +50,19 @@ def read_prices(path: Path) -> dict[str, Price]:
     for model, table in (body if isinstance(body, dict) else {}).items():
         if not isinstance(table, dict) or sorted(table) != ["answer", "prompt"]:
             raise ConfigError(
-                f"{path}: model {model!r}, expected a table of prompt and answer, in US dollars for a million tokens."
+                f"{path}: model {model!r}, expected a table of prompt and answer, in US dollars per million tokens."
             )
         prices[model] = Price(*(_amount(table[key], f"{path}: {model}: {key}") for key in ("prompt", "answer")))
     return prices
 
 
 def price_of(model: str, prices: Mapping[str, Price], *, on_this_machine: bool) -> Price | None:
-    """The price of a model: from the file, nothing for a server on this machine, and None when it is not known."""
+    """Return the price of a model: from the file, or 0 for a server on this machine, or None if it is unknown."""
     return prices.get(model, FREE if on_this_machine else None)
 
 
 class Budget:
-    """Money for a run. A request sets its highest possible cost aside before it is sent, so the cap holds at every instant.
+    """Budget of a run. Each request reserves its maximum cost before it is sent, so the cap is never exceeded.
 
     Example:
         >>> async def two_of_three():
@@ -76,39 +76,46 @@ class Budget:
     """
 
     def __init__(self, cap: Decimal | None) -> None:
-        """Begin with nothing spent; no cap when None."""
-        self.cap = cap
-        self.spent = Decimal(0)
-        self._held = Decimal(0)
-        self._changed = asyncio.Condition()
-
-    async def reserve(self, most: Decimal) -> bool:
-        """Set money aside, waiting for requests under way to give some back; False when it can never be had.
+        """Start with nothing spent.
 
         Args:
-            most: US dollars, the highest that the request can cost.
+            cap: Maximum cost in US dollars; None for no cap.
+        """
+        self.cap = cap
+        self.spent = Decimal(0)
+        self._reserved = Decimal(0)
+        self._changed = asyncio.Condition()
+
+    async def reserve(self, max_cost: Decimal) -> bool:
+        """Reserve the maximum cost of a request, waiting for running requests if necessary.
+
+        Args:
+            max_cost: Maximum cost of the request in US dollars.
+
+        Returns:
+            Whether the budget suffices.
         """
         async with self._changed:
-            while self.cap is not None and self.spent + self._held + most > self.cap:
-                if not self._held:
+            while self.cap is not None and self.spent + self._reserved + max_cost > self.cap:
+                if not self._reserved:
                     return False
                 await self._changed.wait()
-            self._held += most
+            self._reserved += max_cost
             return True
 
-    async def settle(self, most: Decimal, cost: Decimal) -> None:
-        """Give back what was set aside, and spend what it cost."""
+    async def settle(self, max_cost: Decimal, cost: Decimal) -> None:
+        """Release a reservation and spend the actual cost, both in US dollars."""
         async with self._changed:
-            self._held -= most
+            self._reserved -= max_cost
             self.spent += cost
             self._changed.notify_all()
 
 
 def read_cap(amount: str | None) -> Decimal | None:
-    """US dollars from the command line.
+    """Read the cap from the command line, in US dollars.
 
     Raises:
-        ConfigError: It is no number of at least 0.
+        ConfigError: The cap is not a number from 0 to 1,000,000.
     """
     return None if amount is None else _amount(amount, "max-cost")
 

@@ -1,4 +1,4 @@
-"""Answers on disk before they are used: what was paid for once is never bought again, whatever happens to the process."""
+"""A cache of answers on disk, so that no answer is paid for twice, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from crosstune.augmentation.answers import Answer
 from crosstune.core.errors import AnswerCacheError, CrossTuneWarning, ResourceError
 
 SCHEMA_VERSION = 1
-#: "CtAn": tells a cache of answers from other SQLite files.
+#: "CtAn", which marks an SQLite file as a cache of answers.
 APPLICATION_ID = 0x4374416E
 _CREATE = "CREATE TABLE answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL, sha256 BLOB NOT NULL)"
 
 
 class AnswerCache:
-    """A table from a request's key to its answer, held by one process at a time.
+    """Maps keys of requests to answers; used by one process at a time.
 
-    An answer is on the disk when ``put`` returns: write-ahead log, ``synchronous = FULL``, one transaction each. A damaged
-    file is moved aside and what can still be read of it is taken over; a row that changed on disk is bought again.
+    An answer is on disk when ``put`` returns (write-ahead log, ``synchronous = FULL``, one transaction per answer). A damaged
+    file is moved aside, and its readable answers are copied to a new one; rows with a wrong hash are ignored.
 
     Example:
         >>> with AnswerCache(None) as cache:
@@ -34,15 +34,15 @@ class AnswerCache:
     """
 
     def __init__(self, path: Path | None, *, wait_s: float = 10.0) -> None:
-        """Open or create the cache; in memory when ``path`` is None.
+        """Open or create the cache.
 
         Args:
-            path: The file.
-            wait_s: Seconds to wait for another process that holds it.
+            path: SQLite file; None to keep the cache in memory.
+            wait_s: Seconds to wait for another process that uses the file.
 
         Raises:
-            AnswerCacheError: The file is something else, or of a newer version.
-            ResourceError: Another process holds it, or it cannot be written.
+            AnswerCacheError: The file is not a cache of answers, or of a newer version.
+            ResourceError: Another process uses the file, or it cannot be written.
         """
         self.path = path
         self.salvaged = 0
@@ -59,16 +59,22 @@ class AnswerCache:
                 self._table = self._rescue(path)
 
     def get(self, key: bytes) -> Answer | None:
-        """The answer to a request, or None when it was never bought."""
+        """Return the answer to a request; None if it is not in the cache.
+
+        Raises:
+            AnswerCacheError: The file is damaged.
+            ResourceError: The file cannot be read.
+        """
         with self._guard():
             row = self._table.execute("SELECT answer, sha256 FROM answers WHERE key = ?", (key,)).fetchone()
         return _answer(key, *row) if row else None
 
     def put(self, key: bytes, answer: Answer) -> None:
-        """Keep an answer; it is on the disk when this returns.
+        """Store an answer, which is on disk when this returns.
 
         Raises:
-            ResourceError: It cannot be written.
+            AnswerCacheError: The file is damaged.
+            ResourceError: The file cannot be written.
         """
         text = answer.to_json()
         with self._guard():
@@ -80,7 +86,7 @@ class AnswerCache:
             return int(self._table.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file and let the next process have it."""
+        """Close the file, so that other processes can use it."""
         self._table.close()
 
     def __enter__(self) -> AnswerCache:
@@ -97,14 +103,14 @@ class AnswerCache:
         try:
             table.execute(
                 "PRAGMA locking_mode = EXCLUSIVE"
-            )  # before the first read: no other process, no shared memory
+            )  # before the first read, so that no shared memory is needed
             table.execute("PRAGMA journal_mode = WAL")
-            table.execute("PRAGMA synchronous = FULL")  # an answer costs far more than a flush
+            table.execute("PRAGMA synchronous = FULL")  # an answer takes far longer than a flush
             table.execute("BEGIN IMMEDIATE")
-            found = table.execute("PRAGMA application_id").fetchone()[0]
+            application = table.execute("PRAGMA application_id").fetchone()[0]
             version = table.execute("PRAGMA user_version").fetchone()[0]
             tables = table.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if found != APPLICATION_ID and tables:
+            if application != APPLICATION_ID and tables:
                 raise AnswerCacheError(
                     f"{self.path}: an SQLite file of another program, expected a cache of answers. Give another --cache."
                 )
@@ -126,12 +132,12 @@ class AnswerCache:
         return table
 
     def _rescue(self, path: Path) -> sqlite3.Connection:
-        """Move a damaged file aside and take over what can be read of it."""
+        """Move a damaged file aside, and copy its readable answers to a new one."""
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
         for ending in ("-wal", "-shm"):
-            side = path.with_name(path.name + ending)
-            if side.exists():
-                side.replace(aside.with_name(aside.name + ending))
+            companion = path.with_name(path.name + ending)
+            if companion.exists():
+                companion.replace(aside.with_name(aside.name + ending))
         path.replace(aside)
         table = self._open()
         for row in _readable(aside):
@@ -154,13 +160,13 @@ class AnswerCache:
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 raise ResourceError(
-                    f"{self.path}: another process holds this cache, waited {self._wait_s:g} s. "
+                    f"{self.path}: another process uses this cache, waited {self._wait_s:g} s. "
                     "Wait until it ends, or give another --cache."
                 ) from error
             raise self._unwritable(error) from error
         except sqlite3.DatabaseError as error:
             raise AnswerCacheError(
-                f"{self.path}: damaged ({error}). Run the command again, which saves what can be read."
+                f"{self.path}: damaged ({error}). Run the command again, which recovers readable answers."
             ) from error
         except OSError as error:
             raise self._unwritable(error) from error
@@ -182,17 +188,17 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _readable(path: Path) -> list[tuple[bytes, str, bytes]]:
-    """Rows of a damaged file, up to where it cannot be read any further, from both ends."""
-    found: dict[bytes, tuple[bytes, str, bytes]] = {}
+    """Return the rows of a damaged file that can be read from its start or its end."""
+    rows: dict[bytes, tuple[bytes, str, bytes]] = {}
     for order in ("ASC", "DESC"):
         with contextlib.suppress(sqlite3.Error):
             table = sqlite3.connect(str(path))
             try:
                 for row in table.execute(f"SELECT key, answer, sha256 FROM answers NOT INDEXED ORDER BY rowid {order}"):  # noqa: S608
-                    found[row[0]] = row
+                    rows[row[0]] = row
             finally:
                 table.close()
-    return list(found.values())
+    return list(rows.values())
 
 
 def _answer(key: object, text: object, digest: object) -> Answer | None:

@@ -1,4 +1,4 @@
-"""The openai SDK with its defaults for interactive use off. It takes a second to import: import this module when it is used."""
+"""A client of the openai SDK without retries, redirects and telemetry. The import takes a second, so import it late."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import openai
 
 from crosstune.augmentation.endpoint import Endpoint, is_on_this_machine
 
-#: Largest body of a response; the longest answer that is asked for is a hundredth of it.
+#: Maximum body of a response; chosen by hand, about a hundred times the longest answer that is requested.
 MAX_BODY_BYTES = 4 << 20
 
 
 class OversizedBodyError(Exception):
-    """A response that is compressed or longer than ``MAX_BODY_BYTES``; never leaves this package.
+    """A response is compressed or longer than ``MAX_BODY_BYTES``; caught in ``Generator``.
 
     Attributes:
-        status: Of the response.
+        status: HTTP status of the response.
     """
 
     def __init__(self, reason: str, status: int) -> None:
@@ -26,16 +26,16 @@ class OversizedBodyError(Exception):
 
 
 class CappedStream(httpx2.AsyncByteStream):  # type: ignore[misc]
-    """The bytes of a response, up to ``MAX_BODY_BYTES``."""
+    """Body of a response that fails after ``MAX_BODY_BYTES``."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, status: int) -> None:
         self._inner, self._status = inner, status
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        seen = 0
+        size = 0
         async for chunk in self._inner:
-            seen += len(chunk)
-            if seen > MAX_BODY_BYTES:
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
                 raise OversizedBodyError(f"longer than {MAX_BODY_BYTES} bytes", self._status)
             yield chunk
 
@@ -45,11 +45,11 @@ class CappedStream(httpx2.AsyncByteStream):  # type: ignore[misc]
 
 
 def open_client(endpoint: Endpoint) -> openai.AsyncOpenAI:
-    """A client that sends once, follows no redirect, reads no more than it must and says nothing of this machine."""
+    """Return a client without retries and redirects, which limits responses and sends no information about this machine."""
 
-    async def say_little(request: httpx2.Request) -> None:
-        for name in list(request.headers):  # what machine this is, and whose account another program uses
-            if name.startswith(("x-stainless", "openai-")) and name != "x-stainless-raw-response":  # the SDK reads that
+    async def strip_headers(request: httpx2.Request) -> None:
+        for name in list(request.headers):  # system information, and an account configured for other programs
+            if name.startswith(("x-stainless", "openai-")) and name != "x-stainless-raw-response":  # needed by the SDK
                 del request.headers[name]
         request.headers["user-agent"] = "crosstune"
         if not endpoint.key:
@@ -57,9 +57,9 @@ def open_client(endpoint: Endpoint) -> openai.AsyncOpenAI:
 
     http = openai.DefaultAsyncHttpxClient(
         follow_redirects=False,
-        timeout=None,  # one deadline for the whole request is set outside
+        timeout=None,  # Generator sets one deadline for the whole request
         trust_env=not is_on_this_machine(endpoint.base_url),
-        event_hooks={"request": [say_little], "response": [_cap]},
+        event_hooks={"request": [strip_headers], "response": [_cap]},
     )
     return openai.AsyncOpenAI(
         api_key=endpoint.key or "none",
@@ -73,6 +73,6 @@ def open_client(endpoint: Endpoint) -> openai.AsyncOpenAI:
 
 async def _cap(response: httpx2.Response) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise OversizedBodyError("compressed, though it was asked for plain", response.status_code)
+        raise OversizedBodyError("compressed, though no compression was requested", response.status_code)
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = CappedStream(response.stream, response.status_code)

@@ -1,4 +1,4 @@
-"""Which server is asked, and how: no redirects, no plain http beyond this machine, no key in any message."""
+"""The server: checks its address, reads the API key, and removes secrets from messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from crosstune.core.errors import ConfigError, MissingExtraError
 
-#: What stands where a secret was.
+#: Replacement for secrets in messages.
 REMOVED = "[removed]"
 
 
@@ -22,9 +22,9 @@ class Endpoint:
     """An OpenAI-compatible server.
 
     Attributes:
-        base_url: Such as ``https://api.example.com/v1``, without a slash at its end.
-        key: The key, or an empty string for a server on this machine that wants none.
-        key_name: The environment variable it came from.
+        base_url: Base URL such as ``https://api.example.com/v1``, without a slash at its end.
+        key: API key; empty for a server on this machine without one.
+        key_name: Environment variable of the key.
     """
 
     base_url: str
@@ -33,10 +33,10 @@ class Endpoint:
 
     @classmethod
     def resolve(cls, base_url: str, key_name: str, environment: Mapping[str, str] = os.environ) -> Endpoint:
-        """Check the address and take the key from the environment.
+        """Check the address, and read the key from the environment.
 
         Raises:
-            ConfigError: The address cannot be used or the key is not there.
+            ConfigError: The address is invalid, or the key is missing or invalid.
             MissingExtraError: The openai SDK is not installed.
         """
         address = parse_base_url(base_url)
@@ -50,17 +50,17 @@ class Endpoint:
                 f"{key_name}: not in the environment, expected the key for {host_of(address)}. Export it."
             )
         if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"{key_name}: holds characters that no header can carry. Copy the key again.")
+            raise ConfigError(f"{key_name}: contains characters that are not allowed in a header. Copy the key again.")
         return cls(address, key, key_name)
 
     @property
     def host(self) -> str:
-        """Host and port, as messages name it."""
+        """Host and port, for messages."""
         return host_of(self.base_url)
 
     @property
     def proxy(self) -> str | None:
-        """Host of the proxy that the environment asks for, or None; never one for a server on this machine."""
+        """Host of the proxy in the environment; None without a proxy, and for a server on this machine."""
         parts = urllib.parse.urlsplit(self.base_url)
         if is_on_this_machine(self.base_url) or urllib.request.proxy_bypass(parts.hostname or ""):
             return None
@@ -69,7 +69,7 @@ class Endpoint:
         return host_of(address) if address else None
 
     def without_secrets(self, text: str) -> str:
-        """The text with the key and the canary taken out, in every spelling that a server may echo."""
+        """Return the text without the key and the canary, plain, JSON-escaped or URL-encoded."""
         from crosstune.augmentation.prompts import canary
 
         for secret in (self.key, canary()):
@@ -80,14 +80,14 @@ class Endpoint:
 
 
 def parse_base_url(base_url: str) -> str:
-    """The address without a slash at its end.
+    """Check a base URL, and return it without a slash at its end.
 
     Example:
         >>> parse_base_url("http://127.0.0.1:8080/v1/")
         'http://127.0.0.1:8080/v1'
 
     Raises:
-        ConfigError: It is no https address, nor http on this machine, or holds a password or a query.
+        ConfigError: The URL is not https (or http on this machine), or contains a password or a query.
     """
     try:
         parts = urllib.parse.urlsplit(base_url.strip())
@@ -95,7 +95,7 @@ def parse_base_url(base_url: str) -> str:
     except ValueError:
         raise ConfigError("base-url: not an address, expected such as https://api.example.com/v1.") from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("base-url: holds a user or password, expected none. Put the key into the environment.")
+        raise ConfigError("base-url: contains a user or password, expected none. Put the key into the environment.")
     if parts.query or parts.fragment or not port_is_fine or not parts.hostname or parts.scheme not in ("http", "https"):
         raise ConfigError(
             f"base-url: found {parts.scheme}://{parts.hostname or ''}, expected such as https://api.example.com/v1, "
@@ -110,7 +110,7 @@ def parse_base_url(base_url: str) -> str:
 
 
 def is_on_this_machine(address: str) -> bool:
-    """Whether the address is on loopback by its text alone; no name is looked up."""
+    """Whether the address is a loopback address; names are not resolved."""
     host = urllib.parse.urlsplit(address).hostname or ""
     if host == "localhost":
         return True
@@ -121,5 +121,5 @@ def is_on_this_machine(address: str) -> bool:
 
 
 def host_of(address: str) -> str:
-    """Host and port of an address, without user or password."""
+    """Return host and port of an address, without user or password."""
     return urllib.parse.urlsplit(address).netloc.rpartition("@")[2]

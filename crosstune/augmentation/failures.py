@@ -1,4 +1,4 @@
-"""What a send that brought no answer means: whether to send again, whether it may have been billed, what to say."""
+"""Failed sends: whether to retry, whether they may have been billed, and their messages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "billing_n
 
 
 class FailedSendError(Exception):
-    """One send that brought no answer.
+    """A request was sent without getting an answer.
 
     Attributes:
-        again: Whether another send may help.
-        maybe_paid: Whether the server may have processed it.
-        wait_s: Seconds that the server asks to wait, or None.
+        again: Whether to send the request again.
+        maybe_paid: Whether the server may have processed and billed it.
+        wait_s: Seconds to wait as requested by the server; None if it requests none.
     """
 
     def __init__(self, reason: str, *, again: bool, maybe_paid: bool = False, wait_s: float | None = None) -> None:
@@ -29,25 +29,25 @@ class FailedSendError(Exception):
 
 
 def status_failure(error: openai.APIStatusError, endpoint: Endpoint, model: str, max_wait_s: float) -> FailedSendError:
-    """What a status other than 200 means. The server's own words are shown, but for secrets."""
+    """Return the failure for a status other than 200; the message quotes the server without secrets."""
     status = error.status_code
-    told = " ".join(endpoint.without_secrets(said(error)).split())[:160]
-    found = f"{status} ({told})" if told else str(status)
+    detail = " ".join(endpoint.without_secrets(message_of(error)).split())[:160]
+    found = f"{status} ({detail})" if detail else str(status)
     url = f"{endpoint.base_url}/chat/completions"
-    if status == 402 or any(word in told for word in _OUT_OF_CREDIT):
+    if status == 402 or any(word in detail for word in _OUT_OF_CREDIT):
         return FailedSendError(f"{found}: out of credit. Add credit, then run the command again.", again=False)
     if status in (401, 403):
         key = endpoint.key
-        which = f" that ends in {key[-4:]}" if len(key) >= 16 else ""
+        ending = f" that ends in {key[-4:]}" if len(key) >= 16 else ""
         return FailedSendError(
-            f"{found}, expected the key in {endpoint.key_name}{which} to be taken. Check the key and its rights.",
+            f"{found}, expected the key in {endpoint.key_name}{ending} to be accepted. Check the key and its permissions.",
             again=False,
         )
     if status == 429:
         wait = _retry_after(error)
-        asked = "" if wait is None else f", asks to wait {wait:.0f} s (--max-wait is {max_wait_s:g})"
+        requested_wait = "" if wait is None else f", asks to wait {wait:.0f} s (--max-wait is {max_wait_s:g})"
         return FailedSendError(
-            f"{found}: too many requests{asked}. Run the command again later.", again=True, wait_s=wait
+            f"{found}: too many requests{requested_wait}. Run the command again later.", again=True, wait_s=wait
         )
     if status in (408, 409, 425) or status >= 500:
         return FailedSendError(
@@ -65,7 +65,7 @@ def status_failure(error: openai.APIStatusError, endpoint: Endpoint, model: str,
 
 
 def connection_failure(error: openai.APIConnectionError) -> FailedSendError:
-    """What a connection that was not made, or broke, means."""
+    """Return the failure for a connection that could not be made, or that broke."""
     import httpx2
 
     cause = error.__cause__
@@ -73,21 +73,21 @@ def connection_failure(error: openai.APIConnectionError) -> FailedSendError:
         cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol)
     )
     kind = type(cause).__name__ if cause is not None else "no connection"
-    what = "cannot be reached" if never_sent else "the connection broke before the whole answer was there"
+    what = "cannot be reached" if never_sent else "the connection broke before the answer was complete"
     return FailedSendError(
         f"{what} ({kind}). Check the network, then run the command again.", again=True, maybe_paid=not never_sent
     )
 
 
-def said(error: openai.APIStatusError) -> str:
-    """Code and message out of an error's JSON; nothing of a body that is no such JSON."""
+def message_of(error: openai.APIStatusError) -> str:
+    """Return code and message of an error's JSON body; empty for other bodies."""
     body = error.body if isinstance(error.body, dict) else {}
     parts = [body.get("code"), body.get("type"), body.get("param"), body.get("message")]
     return " ".join(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Seconds in the header Retry-After, given as a number or as a date."""
+    """Return the seconds of the header Retry-After, which is a number or a date; None without one."""
     value = error.response.headers.get("retry-after", "")
     try:
         return max(0.0, float(value))

@@ -1,4 +1,4 @@
-"""Generated examples in one call: the settings checked and the price known before anything is sent."""
+"""Generate examples in one call; all settings are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress
 from crosstune.data.examples import Example
 
-#: Texts that are requested per label, and the environment variable of the API key, unless the caller says otherwise.
+#: Defaults: texts to request per label (chosen by hand), and the environment variable of the API key.
 PER_LABEL, KEY_ENV = 20, "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True)
 class AugmentJob:
-    """Everything that is needed to ask an LLM, checked; nothing has been sent.
+    """A checked plan with everything that is needed to run it; nothing has been sent.
 
     Attributes:
         examples: The real examples.
         labels: Their labels.
         plan: The requests, in order.
         endpoint: The server.
-        config: How to ask, with the price and the cap.
+        config: How to send requests, with the price and the cap.
     """
 
     examples: tuple[Example, ...]
@@ -40,16 +40,17 @@ class AugmentJob:
     config: AugmentConfig
 
     def run(self, cache_path: Path | None, *, progress: Progress = no_progress) -> AugmentResult:
-        """Send what is not in the cache, and return the texts that pass the screening.
+        """Send the requests that are not in the cache, and return the texts that pass the screening.
 
         Args:
-            cache_path: SQLite file that keeps every paid answer; only in memory when None.
+            cache_path: SQLite file that stores all paid answers; None to keep them in memory.
             progress: Called with the stage, the requests done and their total.
 
         Raises:
-            GenerationError: The server gave up; every answer it gave is in the cache.
-            RefusedLabelError: The LLM refuses to write a single text of a label.
+            GenerationError: The server failed; all its answers are in the cache.
+            RefusedLabelError: The LLM refused all texts of a label.
             AnswerCacheError: The file is not a cache of answers.
+            ResourceError: The cache is in use or cannot be written.
         """
         return carry_out(
             self.examples, self.labels, self.plan, self.endpoint, self.config, cache_path, progress=progress
@@ -72,31 +73,31 @@ def prepare(
     """Check the settings of a job and plan its requests, without sending anything.
 
     Args:
-        examples: Real examples, at least one of each label that is to get more.
+        examples: Real examples, which prompts quote.
         labels: Their labels.
-        config: The model and how to ask it; its price and cap are set from the arguments below.
+        config: How to send requests; its price and cap are set from the arguments below.
         base_url: OpenAI-compatible server, such as ``https://api.example.com/v1``.
         per_label: Texts to request per label, from 1 to 100,000.
-        max_cost: US dollars that are never exceeded; None for no cap.
+        max_cost: Maximum cost in US dollars; None for no cap.
         prices: TOML file with the price of each model, in US dollars per million tokens.
         key_env: Environment variable that holds the API key.
-        seed: Decides which examples are in which prompt.
-        send: Whether the job will be run; without it no key is needed.
+        seed: Random seed for choosing the examples in each prompt.
+        send: Whether the job will be run; otherwise no key is needed.
 
     Raises:
         ConfigError: A setting is out of range, the key is missing, or a cap is given for a model without a price.
-        DataError: The examples cannot be used.
+        DataError: The examples are pairs of texts.
         MissingExtraError: The openai package is not installed.
     """
     address = parse_base_url(base_url)
     endpoint = Endpoint.resolve(base_url, key_env) if send else Endpoint(address, "", key_env)
     cap = read_cap(None if max_cost is None else str(max_cost))
-    known = read_prices(Path(prices)) if prices is not None else {}
-    price = price_of(config.model, known, on_this_machine=is_on_this_machine(address))
+    price_table = read_prices(Path(prices)) if prices is not None else {}
+    price = price_of(config.model, price_table, on_this_machine=is_on_this_machine(address))
     if cap is not None and price is None:
         raise ConfigError(
-            f"max-cost: the price of {config.model!r} is not known, so no cap can hold. "
-            f'Give --prices with: ["{config.model}"], prompt = ..., answer = ... in US dollars for a million tokens.'
+            f"max-cost: the price of {config.model!r} is unknown, expected a known price. "
+            f'Give --prices with: ["{config.model}"], prompt = ..., answer = ... in US dollars per million tokens.'
         )
     plan = plan_requests(examples, labels, per_label=per_label, seed=seed)
     return AugmentJob(tuple(examples), labels, plan, endpoint, config.with_price(price, cap))
@@ -116,19 +117,19 @@ def augment(
     cache_path: Path | None = None,
     progress: Progress = no_progress,
 ) -> AugmentResult:
-    """Ask an LLM for further texts of each label; ``prepare`` takes the settings that are not here.
+    """Ask an LLM for further texts of each label; ``prepare`` has more settings.
 
     Args:
         examples: Real examples.
         labels: Their labels.
         base_url: OpenAI-compatible server, such as ``https://api.example.com/v1``.
         model: Name of the model on that server.
-        per_label: Texts to request per label.
-        max_cost: US dollars that are never exceeded; None for no cap.
+        per_label: Texts to request per label, from 1 to 100,000.
+        max_cost: Maximum cost in US dollars; None for no cap.
         prices: TOML file with the price of each model, in US dollars per million tokens.
         key_env: Environment variable that holds the API key.
-        seed: Decides which examples are in which prompt.
-        cache_path: SQLite file that keeps every paid answer; only in memory when None.
+        seed: Random seed for choosing the examples in each prompt.
+        cache_path: SQLite file that stores all paid answers; None to keep them in memory.
         progress: Called with the stage, the requests done and their total.
 
     Returns:
@@ -136,9 +137,11 @@ def augment(
 
     Raises:
         ConfigError: A setting is out of range, the key is missing, or a cap is given for a model without a price.
-        DataError: The examples cannot be used.
-        GenerationError: The server gave up; every answer it gave is in the cache.
-        RefusedLabelError: The LLM refuses to write a single text of a label.
+        DataError: The examples are pairs of texts.
+        GenerationError: The server failed; all its answers are in the cache.
+        RefusedLabelError: The LLM refused all texts of a label.
+        AnswerCacheError: The file is not a cache of answers.
+        ResourceError: The cache is in use or cannot be written.
         MissingExtraError: The openai package is not installed.
     """
     job = prepare(

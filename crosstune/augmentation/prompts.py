@@ -1,6 +1,6 @@
-"""The prompts: readable files of a version each, filled with a label, its descriptions and some of its texts.
+"""Builds prompts from versioned template files, with a label, its descriptions and some of its texts.
 
-Everything that comes from the user's data stands in them as a JSON string, one a line, so that a text cannot end its quotes.
+All user data is inserted as JSON strings, one per line, so that a text cannot escape its quotes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ PROMPT_VERSION = "v1"
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a chat: its role, ``system`` or ``user``, and its text."""
+    """A message of a chat.
+
+    Attributes:
+        role: ``system`` or ``user``.
+        content: Text of the message.
+    """
 
     role: str
     content: str
 
 
 def canary(version: str = PROMPT_VERSION) -> str:
-    """A word that stands in the system prompt and nowhere else: a text that holds it has read the prompt aloud."""
+    """Return a word that occurs only in the system prompt; a generated text with it repeats the prompt."""
     return "ct" + hashlib.sha256(f"canary {version}".encode()).hexdigest()[:14]
 
 
 def build_messages(label: Label, shots: Sequence[str], count: int) -> tuple[Message, ...]:
-    r"""The chat that asks for ``count`` texts of a label.
+    r"""Return a chat that requests ``count`` texts of a label.
 
     Example:
         >>> messages = build_messages(Label("praise", ("kind words",)), ['so "good"\nthanks'], 3)
@@ -41,9 +46,9 @@ def build_messages(label: Label, shots: Sequence[str], count: int) -> tuple[Mess
         True
 
     Args:
-        label: The label that the texts are to have.
-        shots: Texts of that label.
-        count: How many texts to ask for, at least 1.
+        label: Label of the requested texts.
+        shots: Real texts of that label.
+        count: Number of texts to request, at least 1.
     """
     user = Template(_file("user.txt")).substitute(
         label=json.dumps(label.name, ensure_ascii=False),
@@ -55,7 +60,7 @@ def build_messages(label: Label, shots: Sequence[str], count: int) -> tuple[Mess
 
 
 def instructions() -> tuple[str, ...]:
-    """The sentences of the prompts without any data: what a generated text must not repeat."""
+    """Return the prompts without user data, which generated texts must not repeat."""
     empty = {"label": "", "descriptions": "", "examples": "", "count": "", "canary": canary()}
     return tuple(Template(_file(name)).substitute(empty) for name in ("system.txt", "user.txt"))
 

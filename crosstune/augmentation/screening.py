@@ -1,4 +1,4 @@
-"""What speaks against a generated text without any model: copies, echoes, refusals, placeholders, another language."""
+"""Screens generated texts by rules: copies, echoes of the prompt, refusals, placeholders, other languages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-#: Why a text is dropped here; the keys of every account.
+#: Reasons to drop a text, which are keys of the account.
 REASONS = {
     "empty": "no visible characters",
     "too long": "far longer than any real text",
-    "leak": "holds a secret of the prompt or of the request",
+    "leak": "contains a secret of the prompt or of the request",
     "echo of the prompt": "repeats the instructions, the label or its description",
     "refusal": "the model declines",
     "placeholder": "a template with gaps, a numbered example, or chatter around the texts",
@@ -23,11 +23,11 @@ REASONS = {
     "duplicate": "is another generated text, or nearly so",
 }
 
-#: Words in a row that make a text a copy of a real one or an echo of the prompt.
+#: Length in words of a sequence that makes a text a copy of a real text or an echo of the prompt; chosen by hand.
 COPIED_WORDS = 8
 ECHOED_WORDS = 6
-#: Share of common four-letter pieces (Jaccard) from which two texts count as the same.
-SAME_SHARE = 0.7
+#: Jaccard similarity of character 4-grams from which two texts count as duplicates; chosen by hand.
+DUPLICATE_SIMILARITY = 0.7
 
 _WORD = re.compile(r"\w+")
 _REFUSAL = re.compile(
@@ -49,7 +49,7 @@ _PLACEHOLDER = re.compile(
     r"|\[[A-Za-z][\w' /-]{1,40}\]|\{[A-Za-z_][\w ]{0,40}\}|<[A-Za-z][\w ]{1,40}>|_{4,}|\b(?-i:X{3,})\b|\.\.\.\s*\(.*\)",
     re.IGNORECASE,
 )
-#: Frequent short words by language, for texts in the Latin script; none stands in two lists.
+#: Frequent function words of languages in Latin script.
 _FUNCTION_WORDS = {
     "en": "the and is of to it for was with that this you not are have my they what which",
     "de": "der das und ist nicht ich ein eine zu den mit von auf für dem sich auch wie aber noch",
@@ -62,7 +62,7 @@ _FUNCTION_WORDS = {
 
 
 class Screen:
-    """Judges generated texts one after the other; what it lets through counts as seen for those that follow.
+    """Screens generated texts one by one; later texts are also compared with the accepted ones.
 
     Example:
         >>> screen = Screen(["where is my parcel, it is late"], ["Write new texts that clearly belong to this class."])
@@ -72,20 +72,20 @@ class Screen:
     """
 
     def __init__(self, shots: Sequence[str], prompt: Iterable[str], forbidden: Iterable[str] = ()) -> None:
-        """Learn what is real and what was said to the model.
+        """Index the real texts and the texts of the prompts.
 
         Args:
             shots: All real texts.
             prompt: Instructions, label names and descriptions.
-            forbidden: Words that no text may hold: the canary, the mark of a secret taken out.
+            forbidden: Words that no text may contain, such as the canary.
         """
         self._longest = 4 * max((len(text) for text in shots), default=500) + 200
         self._forbidden = tuple(word for word in forbidden if word)
         prompt = list(prompt)
-        self._prompt_lines = {_folded(text) for text in prompt} - {""}
+        self._prompt_lines = {_normalized(text) for text in prompt} - {""}
         self._prompt_runs = {run for text in prompt for run in _runs(text, ECHOED_WORDS)}
         self._shot_runs = {run for text in shots for run in _runs(text, COPIED_WORDS)}
-        self._shots, self._kept = _Likeness(), _Likeness()
+        self._shots, self._accepted = _SimilarTexts(), _SimilarTexts()
         for text in shots:
             self._shots.add(text)
         self._scripts = Counter(script for text in shots for script in _scripts(text))
@@ -93,8 +93,8 @@ class Screen:
         self._languages = _languages(words)
 
     def reason(self, text: str) -> str | None:
-        """Why a text is dropped, one of ``REASONS``; None when nothing speaks against it here."""
-        if not _folded(text):
+        """Return the reason to drop a text, one of ``REASONS``; None to keep it."""
+        if not _normalized(text):
             return "empty"
         if len(text) > self._longest:
             return "too long"
@@ -104,18 +104,19 @@ class Screen:
             return "refusal"
         if _PLACEHOLDER.search(text):
             return "placeholder"
-        if _folded(text) in self._prompt_lines or not self._prompt_runs.isdisjoint(_runs(text, ECHOED_WORDS)):
+        if _normalized(text) in self._prompt_lines or not self._prompt_runs.isdisjoint(_runs(text, ECHOED_WORDS)):
             return "echo of the prompt"
         if self._is_foreign(text):
             return "other language"
-        if self._shots.holds(text) or not self._shot_runs.isdisjoint(_runs(text, COPIED_WORDS)):
+        if self._shots.contains(text) or not self._shot_runs.isdisjoint(_runs(text, COPIED_WORDS)):
             return "copy of a shot"
-        if self._kept.holds(text):
+        if self._accepted.contains(text):
             return "duplicate"
-        self._kept.add(text)
+        self._accepted.add(text)
         return None
 
     def _is_foreign(self, text: str) -> bool:
+        """Whether a text is in a script or language that the real texts do not use; all thresholds are chosen by hand."""
         scripts = Counter(_scripts(text))
         letters, known = sum(scripts.values()), sum(self._scripts.values())
         if (
@@ -126,47 +127,49 @@ class Screen:
             return True
         if not self._languages:
             return False
-        found = Counter(
+        hits_of = Counter(
             {language: sum(word in words for word in _words(text)) for language, words in _WORDS_OF.items()}
         )
-        (language, hits), ours = found.most_common(1)[0], max(found[name] for name in self._languages)
-        return language not in self._languages and hits >= 3 and hits >= 2 * ours + 2
+        (language, hits) = hits_of.most_common(1)[0]
+        real_hits = max(hits_of[name] for name in self._languages)
+        return language not in self._languages and hits >= 3 and hits >= 2 * real_hits + 2
 
 
-class _Likeness:
-    """Texts by their four-letter pieces: which texts hold a piece, in the order they came, and how many pieces each text has."""
+class _SimilarTexts:
+    """An inverted index of texts by their character 4-grams, to find near duplicates."""
 
     def __init__(self) -> None:
         self._exact: set[str] = set()
         self._sizes = array("i")
-        self._holders: dict[str, array[int]] = {}
+        self._texts_with: dict[str, array[int]] = {}
 
     def add(self, text: str) -> None:
-        folded = _folded(text)
-        pieces = _pieces(folded)
-        self._exact.add(folded)
-        for piece in pieces:
-            self._holders.setdefault(piece, array("i")).append(len(self._sizes))
-        self._sizes.append(len(pieces))
+        normalized = _normalized(text)
+        ngrams = _ngrams(normalized)
+        self._exact.add(normalized)
+        for ngram in ngrams:
+            self._texts_with.setdefault(ngram, array("i")).append(len(self._sizes))
+        self._sizes.append(len(ngrams))
 
-    def holds(self, text: str) -> bool:
-        folded = _folded(text)
-        if folded in self._exact:
+    def contains(self, text: str) -> bool:
+        """Whether the index contains the text or a near duplicate."""
+        normalized = _normalized(text)
+        if normalized in self._exact:
             return True
-        pieces = _pieces(folded)
-        holders = np.concatenate([np.asarray(self._holders.get(piece, _NOBODY)) for piece in pieces])
-        common = np.bincount(holders)  # counted by numpy: with many texts this is most of the work
-        near = np.flatnonzero(common >= SAME_SHARE * len(pieces))
-        both = len(pieces) + np.asarray(self._sizes)[near] - common[near]
-        return bool((common[near] >= SAME_SHARE * both).any())
+        ngrams = _ngrams(normalized)
+        matches = np.concatenate([np.asarray(self._texts_with.get(ngram, _NO_TEXTS)) for ngram in ngrams])
+        common = np.bincount(matches)  # n-grams shared with each text; this is most of the work
+        near = np.flatnonzero(common >= DUPLICATE_SIMILARITY * len(ngrams))
+        union = len(ngrams) + np.asarray(self._sizes)[near] - common[near]
+        return bool((common[near] >= DUPLICATE_SIMILARITY * union).any())
 
 
-_NOBODY = array("i")
+_NO_TEXTS = array("i")
 _WORDS_OF = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
 
 
-def _folded(text: str) -> str:
-    """Letters and digits in lower case, one space between words."""
+def _normalized(text: str) -> str:
+    """Return letters and digits in lower case, with single spaces between words."""
     return " ".join(_words(text))
 
 
@@ -174,8 +177,8 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def _pieces(folded: str) -> frozenset[str]:
-    padded = f" {folded} "
+def _ngrams(normalized: str) -> frozenset[str]:
+    padded = f" {normalized} "
     return frozenset(padded[i : i + 4] for i in range(max(1, len(padded) - 3)))
 
 
@@ -185,12 +188,12 @@ def _runs(text: str, length: int) -> set[tuple[str, ...]]:
 
 
 def _scripts(text: str) -> list[str]:
-    """The script of each letter, by the first word of its Unicode name: LATIN, CJK, CYRILLIC."""
+    """Return the script of each letter, the first word of its Unicode name, such as LATIN, CJK or CYRILLIC."""
     return [unicodedata.name(letter, "OTHER").split()[0] for letter in text if letter.isalpha()]
 
 
 def _languages(words: Counter[str]) -> frozenset[str]:
-    """Languages whose function words are frequent among the real texts; empty when there are too few to tell."""
+    """Return the languages whose function words are frequent in the real texts; empty if there are too few words to decide."""
     hits = {language: sum(words[word] for word in known) for language, known in _WORDS_OF.items()}
     most = max(hits.values())
     return frozenset(language for language, n in hits.items() if n >= 0.4 * most) if most >= 10 else frozenset()

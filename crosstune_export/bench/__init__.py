@@ -1,1 +1,1 @@
-"""Measures bundles on this machine."""
+"""Benchmarks of bundles on this machine."""

@@ -1,4 +1,4 @@
-"""Latency of bundles, text in to label out: all variants interleaved, so that a noisy moment hits each alike."""
+"""Measure the latency of bundles from text to label, interleaved, so that noise affects all combinations alike."""
 
 from __future__ import annotations
 
@@ -21,34 +21,37 @@ from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import check_threads
 
 _WORDS = ("the parcel came late and the box was open so please tell me what to do with it now " * 40).split()
-#: Measured calls of a variant in a row, after one that warms the caches.
+#: Timed calls per burst, after one untimed call that warms the caches. Chosen by hand: short enough to interleave.
 BURST = 5
 PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """Figures of one bundle at one setting; milliseconds a call unless the name says otherwise.
+    """Measurements of one bundle at one combination of length, batch size and threads.
 
     Attributes:
-        bundle: Its folder's name.
-        length_tokens: Tokens of each text.
-        batch_size: Texts a call.
-        threads: Threads of the session.
-        p50_ms: And the other percentiles, interpolated; one beyond 100 - 100 / calls lies between the two slowest calls.
-        mean_ms: Mean over the calls.
-        texts_per_s: Texts a second at that mean.
-        peak_rss_bytes: Largest memory of the bundle's processes in the whole run.
-        p95_ms: See ``p50_ms``.
-        p99_9_ms: See ``p50_ms``.
-        cpu_ms_per_text: Processor time of all threads, mean.
-        calls: How many were measured.
-        cold_start_ms: From the start of a process to its first answer, median of some fresh ones, with this number of threads.
-        cold_rss_bytes: Largest memory of such a process.
-        size_bytes: Of all files of the bundle.
-        precision: As its manifest says.
-        cv_accuracy: On held-out folds of the training examples, as its manifest says; None where it does not.
-        samples_ms: The calls, in the order in which they were made; not in the JSON.
+        bundle: Name of the bundle folder.
+        length_tokens: Tokens per text.
+        batch_size: Texts per call.
+        threads: Threads per session.
+        p50_ms: Median latency of a call. Percentiles are interpolated; above 100 - 100 / calls they lie between the two
+            slowest calls.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        mean_ms: Mean latency of a call.
+        texts_per_s: Throughput at the mean latency.
+        peak_rss_bytes: Largest resident memory of the bundle's processes.
+        p95_ms: 95th percentile.
+        p99_9_ms: 99.9th percentile.
+        cpu_ms_per_text: Mean CPU time of all threads per text.
+        calls: Number of timed calls.
+        cold_start_ms: Median time from the start of a process to its first prediction, with this number of threads.
+        cold_rss_bytes: Largest resident memory of these processes.
+        size_bytes: Total size of the bundle's files.
+        precision: Precision in the manifest.
+        cv_accuracy: Accuracy on held-out folds in the manifest, from 0 to 1; None if not measured.
+        samples_ms: Latency of each call in order; not in the JSON.
     """
 
     bundle: str
@@ -73,20 +76,20 @@ class LatencyRow:
     samples_ms: tuple[float, ...] = field(repr=False)
 
     def to_json(self) -> dict[str, Json]:
-        """The row as ``bench --json`` writes it."""
+        """Return the row as ``bench --json`` writes it."""
         return {name: value for name, value in asdict(self).items() if name != "samples_ms"}
 
 
 @dataclass
-class _Variant:
-    """A bundle at a setting, and what its calls took."""
+class _Timing:
+    """A combination of bundle, threads, length and batch size, with the wall and CPU seconds of its calls."""
 
     bundle: str
     threads: int
     length: int
     texts: list[Text]
-    passed: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
 
 
 def measure(
@@ -99,21 +102,21 @@ def measure(
     seed: int = 13,
     progress: Progress = no_progress,
 ) -> list[LatencyRow]:
-    """Time every combination: bursts in turn, each bundle in a process of its own.
+    """Time every combination of bundle, threads, length and batch size, in interleaved bursts and one process per bundle.
 
     Args:
-        bundles: Folders.
-        lengths: Tokens of a text, special ones included; at most what the bundle reads.
-        batch_sizes: Texts a call.
-        threads: Threads of a session.
-        rounds: Timed calls of each combination.
-        seed: Decides the order of the combinations, another one in every round.
-        progress: Hears the stage, what is done and its number.
+        bundles: Bundle folders.
+        lengths: Tokens per text with special tokens, from 3 to the maximum length of the bundle.
+        batch_sizes: Texts per call, at least 1.
+        threads: Threads per session, 1 to 256.
+        rounds: Timed calls of each combination, at least 1.
+        seed: Random seed for the order of the combinations, which changes with every burst.
+        progress: Called with the stage, the steps done and their total.
 
     Raises:
-        ConfigError: A number is below 1, there are too many threads, or a length does not fit the bundle.
-        BundleError: A bundle is refused.
-        ResourceError: A process that was measured came to an end.
+        ConfigError: A number is out of range.
+        BundleError: A bundle is invalid.
+        ResourceError: A measured process ended early.
     """
     for name, values in (
         ("lengths", lengths),
@@ -124,56 +127,56 @@ def measure(
         if not values or min(values) < 1:
             raise ConfigError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
     check_threads("threads", max(threads))
-    variants, facts = [], {}
+    timings, manifests = [], {}
     for path in dict.fromkeys(bundles):
-        classifier = Classifier.load(path)  # refuses what must be refused, and makes the texts
-        facts[path] = classifier.manifest
-        of_length = {length: _text_of(classifier, length) for length in lengths}
-        variants += [
-            _Variant(path, count, length, [of_length[length]] * size)
+        classifier = Classifier.load(path)  # checks the bundle, and counts tokens
+        manifests[path] = classifier.manifest
+        texts = {length: _text_of(classifier, length) for length in lengths}
+        timings += [
+            _Timing(path, count, length, [texts[length]] * size)
             for count, length, size in itertools.product(threads, lengths, batch_sizes)
         ]
-    first_texts = {variant.bundle: variant.texts[0] for variant in reversed(variants)}
+    first_texts = {timing.bundle: timing.texts[0] for timing in reversed(timings)}
     cold = cold_starts(first_texts, threads, progress)
     peaks: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
-        workers = {path: stack.enter_context(bundle_process(path)) for path in facts}
+        workers = {path: stack.enter_context(bundle_process(path)) for path in manifests}
         for (path, ask), count in itertools.product(workers.items(), threads):
             ask({"load": path, "threads": count, "text": first_texts[path]})
-        order, dice = list(variants), random.Random(seed)
+        order, generator = list(timings), random.Random(seed)
         for done in range(0, rounds, BURST):
             progress("measure", done, rounds)
-            dice.shuffle(order)
-            for variant in order:
+            generator.shuffle(order)
+            for timing in order:
                 calls = min(BURST, rounds - done)
-                found = workers[variant.bundle]({"threads": variant.threads, "texts": variant.texts, "calls": calls})
-                variant.passed += found["passed_s"]
-                variant.busy += found["busy_s"]
-                peaks[variant.bundle] = found["peak_rss_bytes"]
+                answer = workers[timing.bundle]({"threads": timing.threads, "texts": timing.texts, "calls": calls})
+                timing.wall_s += answer["wall_s"]
+                timing.cpu_s += answer["cpu_s"]
+                peaks[timing.bundle] = answer["peak_rss_bytes"]
         progress("measure", rounds, rounds)
-    names = _names(list(facts))
+    names = _names(list(manifests))
     return [
         _row(
-            variant,
-            names[variant.bundle],
-            facts[variant.bundle],
-            cold[variant.bundle, variant.threads],
-            peaks[variant.bundle],
+            timing,
+            names[timing.bundle],
+            manifests[timing.bundle],
+            cold[timing.bundle, timing.threads],
+            peaks[timing.bundle],
         )
-        for variant in variants
+        for timing in timings
     ]
 
 
-def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart, peak_rss_bytes: int) -> LatencyRow:
+def _row(timing: _Timing, name: str, manifest: BundleManifest, cold: ColdStart, peak_rss_bytes: int) -> LatencyRow:
     accuracy = manifest.training_facts.cv_accuracy
-    milliseconds, size = 1e3 * np.array(variant.passed), len(variant.texts)
+    milliseconds, size = 1e3 * np.array(timing.wall_s), len(timing.texts)
     p50, p90, p95, p99, p99_9 = (float(value) for value in np.percentile(milliseconds, PERCENTILES))
     mean = float(milliseconds.mean())
     return LatencyRow(
         bundle=name,
-        length_tokens=variant.length,
+        length_tokens=timing.length,
         batch_size=size,
-        threads=variant.threads,
+        threads=timing.threads,
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
@@ -182,9 +185,9 @@ def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart
         peak_rss_bytes=max(peak_rss_bytes, cold.peak_rss_bytes),
         p95_ms=p95,
         p99_9_ms=p99_9,
-        cpu_ms_per_text=1e3 * float(np.mean(variant.busy)) / size,
+        cpu_ms_per_text=1e3 * float(np.mean(timing.cpu_s)) / size,
         calls=len(milliseconds),
-        cold_start_ms=1e3 * cold.passed_s,
+        cold_start_ms=1e3 * cold.wall_s,
         cold_rss_bytes=cold.peak_rss_bytes,
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()) + len(manifest_bytes(manifest)),
         precision=manifest.graph.precision,
@@ -194,7 +197,7 @@ def _row(variant: _Variant, name: str, manifest: BundleManifest, cold: ColdStart
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
-    """What to call each bundle: its folder's name, or the whole path where two share one."""
+    """Return a name for each bundle: the name of its folder, or its path if two folders have the same name."""
     names = [replace_surrogates(Path(path).name) for path in paths]
     return {
         path: name if names.count(name) == 1 else replace_surrogates(path)
@@ -203,7 +206,7 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _text_of(classifier: Classifier, length: int) -> Text:
-    """Plain words that make just so many tokens, or as near above as words allow."""
+    """Return the shortest text of English words with at least ``length`` tokens."""
     manifest = classifier.manifest
     if not 3 <= length <= manifest.tokens.max_length_tokens:
         raise ConfigError(
@@ -214,4 +217,4 @@ def _text_of(classifier: Classifier, length: int) -> Text:
         text: Text = (words, "yes") if manifest.text_pair else words
         if len(classifier.token_ids([text])[0]) >= length:
             return text
-    raise ConfigError(f"lengths: {length} tokens is more than this benchmark's text. Use at most {len(_WORDS)}.")
+    raise ConfigError(f"lengths: found {length}, expected at most {len(_WORDS)}, the words of the benchmark's text.")

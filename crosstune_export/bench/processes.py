@@ -1,4 +1,4 @@
-"""The processes that are measured: one for each bundle, and fresh ones to see how long a first answer takes."""
+"""Processes to measure: one per bundle, and new ones for cold starts."""
 
 from __future__ import annotations
 
@@ -17,61 +17,66 @@ from crosstune.core.errors import ResourceError
 from crosstune.core.progress import Progress
 from crosstune.core.token_layout import Text
 
-#: Sends a request of ``worker`` and returns the answer.
+#: Sends a request to a worker process and returns its answer.
 Ask: TypeAlias = Callable[[Mapping[str, object]], dict[str, Any]]
-#: Fresh processes for each bundle and number of threads.
+#: Processes started per bundle and number of threads; chosen by hand: the fewest that have a median.
 COLD_STARTS = 3
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    """From the start of a fresh process to its first answer, in seconds, and the largest memory of the process."""
+    """Measurements of new processes.
 
-    passed_s: float
+    Attributes:
+        wall_s: Seconds from the start of a process to its first prediction.
+        peak_rss_bytes: Largest resident memory of a process.
+    """
+
+    wall_s: float
     peak_rss_bytes: int
 
 
 def cold_starts(
     texts: Mapping[str, Text], threads: Sequence[int], progress: Progress
 ) -> dict[tuple[str, int], ColdStart]:
-    """Start fresh processes, the bundles in turn.
+    """Measure cold starts, with the bundles in turn.
 
     Args:
-        texts: The text that each bundle, a folder, is to classify.
-        threads: Threads of a session.
+        texts: Text to classify, by bundle folder.
+        threads: Threads per session.
         progress: Called with the stage, the steps done and their total.
 
     Returns:
-        Median time and largest memory, by folder and threads.
+        Median time and largest memory, by bundle folder and threads.
 
     Raises:
-        ResourceError: A process ended before it answered.
+        ResourceError: A process ended early.
     """
     turns = list(itertools.product(range(COLD_STARTS), texts, dict.fromkeys(threads)))
-    found: dict[tuple[str, int], list[ColdStart]] = {}
+    starts: dict[tuple[str, int], list[ColdStart]] = {}
     for done, (_, path, count) in enumerate(turns):
         progress("cold start", done, len(turns))
         started = time.perf_counter()
         with bundle_process(path) as ask:
             answer = ask({"load": path, "threads": count, "text": texts[path]})
-            passed_s = time.perf_counter() - started
-        found.setdefault((path, count), []).append(ColdStart(passed_s, answer["peak_rss_bytes"]))
+            wall_s = time.perf_counter() - started
+        starts.setdefault((path, count), []).append(ColdStart(wall_s, answer["peak_rss_bytes"]))
     progress("cold start", len(turns), len(turns))
     return {
-        key: ColdStart(statistics.median(one.passed_s for one in sink), max(one.peak_rss_bytes for one in sink))
-        for key, sink in found.items()
+        key: ColdStart(statistics.median(start.wall_s for start in group), max(start.peak_rss_bytes for start in group))
+        for key, group in starts.items()
     }
 
 
 @contextlib.contextmanager
 def bundle_process(path: str) -> Iterator[Ask]:
-    """A process for a bundle; ends with the block.
+    """Start a worker process for a bundle, which ends with the block.
 
     Raises:
-        ResourceError: It ended before it answered.
+        ResourceError: The process ended early.
     """
     command = [sys.executable, "-m", "crosstune_export.bench.worker"]
-    # A session of its own: Ctrl-C is for us, and the worker ends when its input does.
+    # In a new session, Ctrl-C does not reach the worker; it ends when its standard input is closed.
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
     ) as process:
@@ -89,8 +94,8 @@ def bundle_process(path: str) -> Iterator[Ask]:
                 raise ResourceError(
                     f"{path}: its process ended before it answered. Free some memory, or measure fewer bundles."
                 )
-            found: dict[str, Any] = json.loads(line)
-            return found
+            answer: dict[str, Any] = json.loads(line)
+            return answer
 
         try:
             yield ask

@@ -1,4 +1,4 @@
-"""A benchmark as one HTML page: latency by length, how it scatters, memory, and size against accuracy."""
+"""The HTML report of a benchmark: latency by length, its distribution, memory, and size versus accuracy."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from crosstune_export.bench.latency import BURST, LatencyRow
 from crosstune_export.bench.processes import COLD_STARTS
 from crosstune_export.runtime.session import installed_runtimes
 
-#: Texts of this length are shown where one must be chosen.
+#: Length in tokens that the distribution shows; chosen by hand, a typical length of a short message.
 _USUAL_LENGTH = 32
 
 
 def report_page(rows: Sequence[LatencyRow]) -> str:
-    """The page.
+    """Return the report as an HTML page.
 
     Args:
-        rows: At least one.
+        rows: At least one measurement.
     """
     names = list(dict.fromkeys(row.bundle for row in rows))
     parts = [
         f"<h1>Latency of {plain(', '.join(names))}</h1>",
         f'<p class="faint">{plain(_machine())}</p>',
-        "<p>From text to label, all variants interleaved in another order each round, every bundle in a process of its own; "
-        f"bursts of {BURST} calls after one that is not counted. Another load of the machine gives other milliseconds: compare "
-        "what stands on one page.</p>",
+        "<p>Time from text to label. Every bundle runs in its own process. All combinations are timed in turn, in random order, in "
+        f"bursts of {BURST} calls after one untimed call. Latency depends on the load of the machine: compare only numbers of "
+        "the same report.</p>",
     ]
     for size in sorted({row.batch_size for row in rows}):
         chosen = [row for row in rows if row.batch_size == size]
-        parts += [f"<h2>Latency by length, {size} {'text' if size == 1 else 'texts'} a call</h2>", *_by_length(chosen)]
+        parts += [
+            f"<h2>Latency by length, {size} {'text' if size == 1 else 'texts'} per call</h2>",
+            *_by_length(chosen),
+        ]
     parts += [
-        "<h2>How calls scatter</h2>",
+        "<h2>Latency distribution</h2>",
         *_distribution(rows),
         "<h2>Memory and cold start</h2>",
         *_memory(rows),
-        "<h2>Size against accuracy</h2>",
+        "<h2>Size versus accuracy</h2>",
         _accuracy(rows),
-        "<h2>All figures</h2>",
+        "<h2>All measurements</h2>",
         _figures(rows),
     ]
     return html_page("Latency: " + ", ".join(names), parts)
@@ -53,7 +56,7 @@ def _machine() -> str:
 
 
 def _colours(rows: Sequence[LatencyRow]) -> dict[tuple[str, int], int]:
-    """A colour for each bundle at each number of threads."""
+    """Return a colour for each bundle and number of threads."""
     keys = dict.fromkeys((row.bundle, row.threads) for row in rows)
     return {key: index % COLOURS for index, key in enumerate(keys)}
 
@@ -67,11 +70,13 @@ def _by_length(rows: Sequence[LatencyRow]) -> list[str]:
     lengths = sorted({row.length_tokens for row in rows})
     if len(lengths) < 2:
         shown = [Bar(_name((row.bundle, row.threads)), [(row.p50_ms, 0)], f"{row.p50_ms:.2f} ms") for row in rows]
-        return [figure(bars("median latency", shown), f"Median milliseconds a call at {lengths[0]} tokens.")]
+        return [
+            figure(bars("median latency", shown), f"Median latency of a call in milliseconds, {lengths[0]} tokens.")
+        ]
     plot = Plot(
         "latency by length",
         Axis("tokens", lengths[0], lengths[-1], ticks=tuple(map(float, lengths))),
-        Axis("milliseconds a call", 0, 1.05 * max(row.p90_ms for row in rows)),
+        Axis("milliseconds per call", 0, 1.05 * max(row.p90_ms for row in rows)),
     )
     for key, colour in colours.items():
         line = sorted((row for row in rows if (row.bundle, row.threads) == key), key=lambda row: row.length_tokens)
@@ -86,7 +91,7 @@ def _by_length(rows: Sequence[LatencyRow]) -> list[str]:
 
 
 def _distribution(rows: Sequence[LatencyRow]) -> list[str]:
-    """The share of calls that a time is enough for, at one length, one batch size."""
+    """Return a chart of the share of calls within a latency, for one length and batch size."""
     length = min((row.length_tokens for row in rows), key=lambda value: abs(value - _USUAL_LENGTH))
     size = min(row.batch_size for row in rows)
     chosen = [row for row in rows if row.length_tokens == length and row.batch_size == size]
@@ -94,8 +99,8 @@ def _distribution(rows: Sequence[LatencyRow]) -> list[str]:
     fastest, slowest = min(min(row.samples_ms) for row in chosen), max(max(row.samples_ms) for row in chosen)
     plot = Plot(
         "distribution of latencies",
-        Axis("milliseconds a call", 0.9 * fastest, 1.1 * slowest, log=True),
-        Axis("share of calls that are as fast", 0, 1, percent=True),
+        Axis("milliseconds per call (log scale)", 0.9 * fastest, 1.1 * slowest, log=True),
+        Axis("share of calls within this time", 0, 1, percent=True),
     )
     for row in chosen:
         ordered = sorted(row.samples_ms)
@@ -103,9 +108,7 @@ def _distribution(rows: Sequence[LatencyRow]) -> list[str]:
         for index, value in enumerate(ordered):
             steps += [(value, index / len(ordered)), (value, (index + 1) / len(ordered))]
         plot.line(steps, colours[row.bundle, row.threads])
-    caption = (
-        f"{length} tokens, batch size {size}, {chosen[0].calls} calls each; equal steps to the right are equal ratios."
-    )
+    caption = f"{length} tokens, batch size {size}, {chosen[0].calls} calls each."
     return [legend([(_name(key), colour) for key, colour in colours.items()]), figure(plot.svg(), caption)]
 
 
@@ -117,14 +120,14 @@ def _memory(rows: Sequence[LatencyRow]) -> list[str]:
     shown = []
     for row in _starts(rows):
         cold, peak, size = (value / 1e6 for value in (row.cold_rss_bytes, row.peak_rss_bytes, row.size_bytes))
-        note = f"{cold:.0f}, then {peak:.0f} MB; {row.cold_start_ms:.0f} ms"
+        note = f"{cold:.0f} MB, peak {peak:.0f} MB; {row.cold_start_ms:.0f} ms"
         shown.append(Bar(_name((row.bundle, row.threads)), [(cold, 0), (max(0.0, peak - cold), 1)], note, [(size, 4)]))
     return [
-        legend([("after the first answer", 0), ("at the peak of the run", 1), ("the bundle's files", 4)]),
+        legend([("after the first prediction", 0), ("at the peak of the run", 1), ("the bundle's files", 4)]),
         figure(
             bars("memory of a process", shown),
-            f"Resident memory of a process, Python and onnxruntime included, and milliseconds from the start of a fresh process "
-            f"to its first answer (median of {COLD_STARTS}).",
+            f"Resident memory of a process with Python and onnxruntime, and milliseconds from the start of a process to its first "
+            f"prediction (median of {COLD_STARTS}).",
         ),
     ]
 
@@ -132,12 +135,12 @@ def _memory(rows: Sequence[LatencyRow]) -> list[str]:
 def _accuracy(rows: Sequence[LatencyRow]) -> str:
     known = {row.bundle: row for row in rows if row.cv_accuracy is not None}
     if not known:
-        return '<p class="faint">No bundle here states an accuracy.</p>'
+        return '<p class="faint">None of these bundles states an accuracy.</p>'
     sizes = [row.size_bytes / 1e6 for row in known.values()]
     plot = Plot(
-        "size against accuracy",
+        "size versus accuracy",
         Axis("megabytes of all files", 0, 1.15 * max(sizes)),
-        Axis("right on held-out folds", 0, 1, percent=True),
+        Axis("accuracy on held-out folds", 0, 1, percent=True),
         height=280,
     )
     for index, row in enumerate(known.values()):
@@ -145,8 +148,8 @@ def _accuracy(rows: Sequence[LatencyRow]) -> str:
         plot.dot(row.size_bytes / 1e6, accuracy, index % COLOURS, radius=6, title=row.bundle, above=row.bundle)
     return figure(
         plot.svg(),
-        "Accuracy as the manifest states it: of the head in torch, on held-out folds of its training examples. Precisions of one "
-        "checkpoint share it; how many labels each changes is in its model card.",
+        "Accuracy in the manifest: of the head in torch, on held-out folds of its training examples. All precisions of a checkpoint "
+        "share it; the model card of each states how many labels change.",
     )
 
 

@@ -1,9 +1,9 @@
-"""One bundle in a process of its own, so that its memory and its start are its own: ``python -m crosstune_export.bench.worker``.
+"""A process that runs one bundle, to measure its memory and start: ``python -m crosstune_export.bench.worker``.
 
-Reads one JSON object a line from standard input and answers each with one on standard output:
+Reads JSON objects from standard input, one per line, and writes an answer to each to standard output:
 
-- ``{"load": path, "threads": n, "text": text}`` loads the bundle with so many threads and classifies the text once.
-- ``{"threads": n, "texts": [...], "calls": n}`` classifies the texts together, once unmeasured and then so many times.
+- ``{"load": path, "threads": n, "text": text}`` loads the bundle with ``n`` threads and classifies the text once.
+- ``{"threads": n, "texts": [...], "calls": m}`` classifies the texts in one batch, once untimed and then ``m`` times.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 
 def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    """Return the largest resident memory of this process so far; 0 if the system does not report it."""
     status = Path("/proc/self/status")
-    if status.is_file():  # not getrusage: on Linux its figure begins with that of the process that started this one
+    if status.is_file():  # on Linux, getrusage also counts the memory of the parent before exec
         line = next(
             (line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB"
         )
@@ -31,11 +31,11 @@ def peak_rss_bytes() -> int:
 
 
 def main() -> None:
-    """Serve requests until standard input ends."""
+    """Answer requests until standard input ends."""
     from crosstune_export.runtime.classifier import Classifier
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # libraries that print to stdout must not break the protocol
     classifiers: dict[int, Classifier] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -43,18 +43,18 @@ def main() -> None:
         if "load" in request:
             classifiers[threads] = Classifier.load(request["load"], threads=threads)
             classifiers[threads].classify([_text(request["text"])])
-            found: dict[str, object] = {"pid": os.getpid()}
+            answer: dict[str, object] = {"pid": os.getpid()}
         else:
             classifier, texts = classifiers[threads], [_text(text) for text in request["texts"]]
             classifier.classify(texts, batch_size=len(texts))
-            passed, busy = [], []
+            wall_s, cpu_s = [], []
             for _ in range(request["calls"]):
-                started, started_busy = time.perf_counter(), time.process_time()
+                wall_start, cpu_start = time.perf_counter(), time.process_time()
                 classifier.classify(texts, batch_size=len(texts))
-                passed.append(time.perf_counter() - started)
-                busy.append(time.process_time() - started_busy)
-            found = {"passed_s": passed, "busy_s": busy}
-        answers.write(json.dumps(found | {"peak_rss_bytes": peak_rss_bytes()}) + "\n")
+                wall_s.append(time.perf_counter() - wall_start)
+                cpu_s.append(time.process_time() - cpu_start)
+            answer = {"wall_s": wall_s, "cpu_s": cpu_s}
+        answers.write(json.dumps(answer | {"peak_rss_bytes": peak_rss_bytes()}) + "\n")
         answers.flush()
 
 
@@ -66,4 +66,4 @@ if __name__ == "__main__":
     try:
         main()
     except BrokenPipeError:
-        os._exit(0)  # nobody hears the answer any more: nothing to say, and nothing to flush
+        os._exit(0)  # the parent is gone; exit without flushing stdout

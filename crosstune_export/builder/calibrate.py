@@ -1,4 +1,4 @@
-"""Runs a float graph over texts and keeps what goes into its matrix products."""
+"""Runs a float graph on texts and records the inputs of its matrix products."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from crosstune.core.token_layout import TokenRow
 from crosstune_export.runtime.session import open_inner
 from crosstune_export.runtime.tokenization import TextTokenizer
 
-#: By the name of a value in the graph: its rows, float32 (tokens, features).
+#: Values by their name in the graph, float32 (tokens, features).
 Activations: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
-#: Tokens that are kept: enough for ranges and second moments, little enough for memory.
+#: Maximum number of tokens to record; chosen by hand: enough for ranges and second moments, and fits in memory.
 MAX_TOKENS = 3072
 
 
 def collect(
     model: ir.Model, rows: Sequence[TokenRow], tokenizer: TextTokenizer, disabled_optimizers: Sequence[str]
 ) -> Activations:
-    """Inputs of every product with constant float weights, and the graph's own output, on texts one by one.
+    """Record the inputs of every product with constant weights, and the first output, one text at a time.
 
     Args:
-        model: Float graph; left as it is.
-        rows: Texts; when they have too many tokens, evenly many from all over the list are taken.
-        tokenizer: Makes batches of them.
-        disabled_optimizers: What onnxruntime must not do to the graph.
+        model: Float graph; not changed.
+        rows: Texts; if they have more than ``MAX_TOKENS`` tokens, an evenly spaced subset is used.
+        tokenizer: Batches the texts.
+        disabled_optimizers: Optimizers of onnxruntime to turn off.
+
+    Returns:
+        The recorded values by name.
     """
-    names = list(dict.fromkeys([*_watched(model), str(model.graph.outputs[0].name)]))
+    names = list(dict.fromkeys([*_product_inputs(model), str(model.graph.outputs[0].name)]))
     watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     values = {value.name: value for node in watched.graph for value in node.outputs}
     watched.graph.outputs.clear()
@@ -41,15 +44,15 @@ def collect(
     data = bytes(ir.serde.serialize_model(watched).SerializeToString())
     session = open_inner(data, "the graph to calibrate", disabled_optimizers=disabled_optimizers)
     inputs = {node.name for node in session.get_inputs()}
-    kept: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
-    for row in _up_to(rows, MAX_TOKENS):
+    recorded: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
+    for row in _subset(rows, MAX_TOKENS):
         feeds = {key: array for key, array in tokenizer.batch([row]).feeds().items() if key in inputs}
-        for name, found in zip(names, session.run(names, feeds), strict=True):
-            kept[name].append(found.reshape(-1, found.shape[-1]))
-    return {name: np.concatenate(parts) for name, parts in kept.items()}
+        for name, array in zip(names, session.run(names, feeds), strict=True):
+            recorded[name].append(array.reshape(-1, array.shape[-1]))
+    return {name: np.concatenate(parts) for name, parts in recorded.items()}
 
 
-def _watched(model: ir.Model) -> list[str]:
+def _product_inputs(model: ir.Model) -> list[str]:
     names = []
     for node in model.graph:
         weights = node.inputs[1] if len(node.inputs) > 1 else None
@@ -58,7 +61,7 @@ def _watched(model: ir.Model) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _up_to(rows: Sequence[TokenRow], tokens: int) -> list[TokenRow]:
+def _subset(rows: Sequence[TokenRow], tokens: int) -> list[TokenRow]:
     share = tokens / max(1, sum(len(row.ids) for row in rows))
     if share >= 1:
         return list(rows)

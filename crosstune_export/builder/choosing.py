@@ -1,4 +1,4 @@
-"""Chooses the graph to ship: all layers first, then fewer where no graph with all layers keeps within the budgets."""
+"""Chooses the graph to ship: with all layers, or with fewer if no graph with all layers keeps within the budgets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Depth:
 
     Attributes:
         layers: Layers that it uses.
-        accuracy: Its accuracy on held-out folds, from 0 to 1; None where it was not measured.
+        accuracy: Its accuracy on held-out folds, from 0 to 1; None if not measured.
     """
 
     layers: int
@@ -33,7 +33,7 @@ class Choice(Generic[_Source]):
     """The graph to ship.
 
     Attributes:
-        source: Where the shipped graph came from.
+        source: Source of the shipped graph.
         trials: All graphs that were tried, with verdicts; exactly one is ``shipped``.
     """
 
@@ -47,13 +47,13 @@ class Choice(Generic[_Source]):
 
 
 @dataclass(frozen=True)
-class Candidate(Generic[_Source]):
-    """A depth, and how to try graphs of it.
+class DepthOption(Generic[_Source]):
+    """A depth, and how to try graphs with it.
 
     Attributes:
         depth: The depth.
-        open: Makes what the graphs come from; called only if the depth is tried.
-        trials: Makes and judges the graphs.
+        open: Creates the source of the graphs; called only if the depth is tried.
+        trials: Builds and measures graphs from the source.
     """
 
     depth: Depth
@@ -62,23 +62,23 @@ class Candidate(Generic[_Source]):
 
 
 def choose_depth(
-    full: Candidate[_Source],
-    shallower: Iterable[Candidate[_Source]],
+    full: DepthOption[_Source],
+    shallower: Iterable[DepthOption[_Source]],
     budgets: Budgets,
     rank: Callable[[Sequence[Trial]], list[Trial]],
     progress: Progress = no_progress,
 ) -> Choice[_Source]:
-    """Choose a graph with all layers, or else with as many layers as the budgets allow.
+    """Choose a graph with all layers, or otherwise with as many layers as the budgets allow.
 
     Args:
         full: The head on all layers.
-        shallower: Heads on fewer layers, the deepest first; read only if a budget of size or latency is missed.
-        budgets: What to keep within.
-        rank: Judges, times and ranks trials; raises ``OverBudgetError`` if none keeps within the budgets.
+        shallower: Heads on fewer layers, deepest first; read only if the full head exceeds a size or latency budget.
+        budgets: Limits of the shipped graph.
+        rank: Times and ranks trials; raises ``OverBudgetError`` if none keeps within the budgets.
         progress: Called for each depth that is tried.
 
     Raises:
-        OverBudgetError: No graph keeps within the budgets; the message names the nearest of all that were tried.
+        OverBudgetError: No graph keeps within the budgets; the message names the nearest one.
     """
     source = full.open()
     try:
@@ -89,8 +89,8 @@ def choose_depth(
         tried, cause = list(error.trials), error
     best, layers = full.depth.accuracy or 0.0, full.depth.layers
     note = ""
-    for candidate in shallower:
-        depth = candidate.depth
+    for option in shallower:
+        depth = option.depth
         reached = depth.accuracy or 0.0
         if reached < best - MAX_ACCURACY_LOSS:
             note = (
@@ -100,10 +100,10 @@ def choose_depth(
             continue
         name = f"{depth.layers} of {layers} layers"
         progress(f"try {name}", layers - depth.layers, layers)
-        source = candidate.open()
+        source = option.open()
         trials = [
             replace(trial, variant=replace(trial.variant, name=f"{trial.variant.name}, {name}"))
-            for trial in candidate.trials(source)
+            for trial in option.trials(source)
         ]
         try:
             return Choice(source, (*tried, *rank(trials)))

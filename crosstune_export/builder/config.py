@@ -16,22 +16,22 @@ _ON_CPU = {"auto": SEARCHED, "fp32": (FP32,), "fp16": (FP16,), "int8": (INT8,)}
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What to build.
+    """Settings of a build.
 
     Attributes:
-        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` tries several graphs and ships the fastest that is
-            accurate enough (for CUDA it is fp16).
+        precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` tries several graphs and ships the fastest that is accurate
+            enough (for CUDA it is fp16).
         target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile`` (``cpu`` plus a folder for phones).
-        calibration: File of examples for calibration and comparison; the training examples when None.
-        max_flips_percent: Percent of texts and truncated texts whose label may change compared with fp32.
+        calibration: File of examples for calibration and comparison; None for the training examples.
+        max_flips_percent: Percent (0 to 100) of texts and truncated texts whose label may change compared with fp32.
         max_size_mb: Maximum size of the bundle, in megabytes of 10^6 bytes.
         max_latency_ms: Maximum median latency per text on this machine, one thread, in milliseconds.
-        backbone: Where the backbone is now; where it was at training when None.
-        name: Name of the bundle; that of its folder when None.
-        report: HTML report to write.
+        backbone: Backbone folder, if it has moved since training.
+        name: Name of the bundle; None for the name of its folder.
+        report: HTML report to write; None for none.
         onnxruntime: Oldest onnxruntime that must load the graph, such as ``1.20``.
         exporter: ``torch`` or ``optimum``.
-        backbone_onnx: A folder with the backbone as ``optimum-cli export onnx`` made it, instead of an exporter.
+        backbone_onnx: Folder with the backbone graph from ``optimum-cli export onnx``, to use instead of an exporter.
         release: Release number; 0 for none.
     """
 
@@ -60,10 +60,10 @@ class BuildConfig:
         runtime_target(self.onnxruntime)
 
     def variants(self) -> tuple[Variant, ...]:
-        """The variants to try for the target and the precision.
+        """Return the variants to try for the target and the precision.
 
         Raises:
-            ConfigError: There is no such target, precision, exporter or release.
+            ConfigError: The target, precision, exporter or release is invalid.
         """
         if not 0 <= self.release < 1 << 31:
             raise ConfigError(f"release: found {self.release}, expected 0 to {(1 << 31) - 1}.")
@@ -82,19 +82,19 @@ class BuildConfig:
         return by_precision[self.precision]
 
     def smaller_variants(self) -> tuple[Variant, ...]:
-        """Further variants for a size budget, to be tried one after the other until one fits."""
+        """Return further variants for a size budget, to be tried in order until one fits."""
         small = self.max_size_mb is not None and self.target != "cuda" and self.precision in ("auto", "int8")
         return SMALLER if small else ()
 
     def variants_on_fewer_layers(self) -> tuple[Variant, ...]:
-        """The variants to try on fewer layers: only the likely ones, because there are several depths."""
+        """Return the variants to try on fewer layers: only the most promising ones, because several depths are tried."""
         return (INT8, TANH) if self.target != "cuda" and self.precision == "auto" else self.variants()
 
     def budgets(self) -> Budgets:
-        """The limits that the shipped graph must keep within.
+        """Return the limits of the shipped graph.
 
         Raises:
-            ConfigError: One is out of range.
+            ConfigError: A limit is out of range.
         """
         if not 0 <= self.max_flips_percent <= 100:
             raise ConfigError(f"max_flips: found {self.max_flips_percent}, expected 0 to 100 (percent).")

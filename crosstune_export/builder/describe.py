@@ -1,4 +1,4 @@
-"""Writes down what a build made: the manifest of the bundle."""
+"""Creates the manifest of a built bundle."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from crosstune_export.bundle.manifest import BundleManifest
 def describe(
     task: BuildTask, runner: TrialRunner, shipped: Trial, invariance: AnswerDifference, name: str, release: int
 ) -> BundleManifest:
-    """The manifest, without the hashes of the files.
+    """Return the manifest, without the hashes of the files.
 
     Args:
-        task: What was built from.
-        runner: Made the shipped graph.
+        task: Inputs of the build.
+        runner: Source of the shipped graph.
         shipped: The shipped graph.
         invariance: Padded batches and two threads compared with one text at a time.
         name: Name of the bundle.

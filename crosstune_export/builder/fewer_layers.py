@@ -1,4 +1,4 @@
-"""Heads on fewer layers, for budgets that no graph with all layers keeps to."""
+"""Heads on fewer layers, for budgets that no graph with all layers keeps within."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def held_out_accuracy(trained: Checkpoint) -> float | None:
 
 
 def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[Checkpoint]:
-    """The same task with its head fitted anew on one layer less, then on two less, down to half of the layers.
+    """Fit the head again on one layer less, then on two less, down to half of the layers.
 
-    The shots are split into the same folds at every depth, so that accuracies can be compared. The paper's head reads the
-    last layer only, and without shots nobody knows what a layer is worth: then there is nothing to yield.
+    The shots are split into the same folds at every depth, so that accuracies can be compared. Yields nothing for the paper
+    head, which uses the last layer only, and without a cross-validated accuracy to compare with.
 
     Args:
         trained: The head on all layers that it was trained for.

@@ -11,12 +11,12 @@ from crosstune.checkpoint import Checkpoint
 from crosstune.core.outputs import check_output, check_places, new_file
 from crosstune.core.progress import Progress, no_progress, stage_progress
 from crosstune_export.builder import parity
-from crosstune_export.builder.choosing import Candidate, Choice, Depth, choose_depth
+from crosstune_export.builder.choosing import Choice, Depth, DepthOption, choose_depth
 from crosstune_export.builder.config import BuildConfig
 from crosstune_export.builder.describe import describe
 from crosstune_export.builder.exporters.runtime_target import runtime_target
 from crosstune_export.builder.fewer_layers import held_out_accuracy, on_fewer_layers
-from crosstune_export.builder.report import labelled_answers, report_page
+from crosstune_export.builder.report import compare_labels, report_page
 from crosstune_export.builder.search import Trial, choose
 from crosstune_export.builder.targets.mobile import ORT_NAME, MobileFiles, convert, mobile_path, write_mobile
 from crosstune_export.builder.task import BuildTask
@@ -33,13 +33,13 @@ STAGES = ("read", "compare fp32 with torch", "try graphs", "write")
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build made.
+    """Result of a build.
 
     Attributes:
         path: The bundle folder.
         manifest: The manifest as written.
-        trials: Every graph that was tried, with its verdict; one is shipped.
-        size_bytes: Size of all files of the bundle.
+        trials: All graphs that were tried, with verdicts; exactly one is ``shipped``.
+        size_bytes: Total size of the bundle's files.
         mobile: The files for phones; None for other targets.
     """
 
@@ -63,22 +63,24 @@ def build(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> BuildResult:
-    """Build a bundle and check that it answers as the checkpoint does.
+    """Build a bundle and check that it gives the same labels as the checkpoint.
 
     Args:
-        checkpoint: Folder that ``crosstune train`` wrote.
+        checkpoint: Checkpoint folder from ``crosstune train``.
         output: Bundle folder to write.
-        config: What to make; the defaults when None.
+        config: Settings; None for the defaults.
         force: Replace an existing bundle, once the new one is complete.
         progress: Called with the stage, its index and the number of stages.
 
     Raises:
-        CheckpointError: The checkpoint is refused.
-        BackboneError: The backbone is not the one of training.
-        GateError: The graph's answers are not the checkpoint's; nothing is written.
-        OutputExistsError: ``output`` or the report is there and ``force`` is off.
-        ConfigError: A setting is out of range, or an output would replace or spoil an input or another output.
-        ResourceError: The disk refuses a write.
+        CheckpointError: The checkpoint is invalid.
+        BackboneError: The backbone differs from the one of training, or cannot be read.
+        DataError: The calibration file cannot be read.
+        GateError: The graph differs too much from the checkpoint, or exceeds a budget; nothing is written.
+        OutputExistsError: ``output`` or the report exists and ``force`` is off.
+        ConfigError: A setting is out of range, or an output would overwrite an input or another output.
+        MissingExtraError: A package is not installed.
+        ResourceError: Writing to the disk failed.
     """
     config, target = config or BuildConfig(), Path(output)
     config.check()
@@ -93,16 +95,16 @@ def build(
 
 
 def check_build_places(checkpoint: Path, output: Path, config: BuildConfig, triton: Path | None = None) -> None:
-    """Refuse outputs of a build that would replace or spoil its inputs, or each other.
+    """Refuse outputs of a build that would overwrite its inputs or each other.
 
     Args:
-        checkpoint: The checkpoint to build from.
+        checkpoint: Checkpoint folder to read.
         output: Bundle folder to write.
-        config: What to make.
+        config: Settings of the build.
         triton: Folder of the Triton model repository; None for none.
 
     Raises:
-        ConfigError: There is such an output.
+        ConfigError: An output is an input or another output, or lies inside one.
     """
     outputs = {
         "the Triton repository": triton,
@@ -124,7 +126,7 @@ def _check_outputs(checkpoint: Path, target: Path, config: BuildConfig, *, force
 
 
 def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[TrialRunner]:
-    """Try graphs and choose one, with fewer layers where a budget asks for it."""
+    """Try graphs and choose one, with fewer layers if a budget requires it."""
     runtime, budgets = runtime_target(config.onnxruntime), config.budgets()
 
     def opener(trained: Checkpoint) -> Callable[[], TrialRunner]:
@@ -146,9 +148,9 @@ def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[
         return Depth(trained.head.spec.last_layer, held_out_accuracy(trained))
 
     return choose_depth(
-        Candidate(depth(task.trained), all_layers, trier(config.variants())),
+        DepthOption(depth(task.trained), all_layers, trier(config.variants())),
         (
-            Candidate(depth(shallow), opener(shallow), trier(config.variants_on_fewer_layers()))
+            DepthOption(depth(shallow), opener(shallow), trier(config.variants_on_fewer_layers()))
             for shallow in on_fewer_layers(task.trained, task.backbone)
         ),
         budgets,
@@ -158,7 +160,7 @@ def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[
 
 
 def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, target: Path) -> BuildResult:
-    """Measure the shipped graph, and write the bundle and what was asked for beside it."""
+    """Measure the shipped graph, and write the bundle, the folder for phones and the report."""
     shipped, tokenizer, texts = choice.shipped, task.tokenizer, task.texts
     session = shipped.open()
     sample_probs = parity.graph_probs(session, tokenizer, texts.samples, 1)
@@ -174,8 +176,8 @@ def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, ta
     mobile = None if phone is None else write_mobile(target, manifest, phone)
     if config.report is not None:
         probs = parity.graph_probs(session, tokenizer, texts.real, 1)
-        answers = labelled_answers(task.trained.labels.names, task.truth, choice.source.expected, probs)
+        labels = compare_labels(task.trained.labels.names, task.truth, choice.source.expected, probs)
         with new_file(config.report) as sink:
-            sink.write(report_page(manifest, choice.trials, answers).encode("utf-8"))
+            sink.write(report_page(manifest, choice.trials, labels).encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     return BuildResult(target, manifest, choice.trials, size, mobile)

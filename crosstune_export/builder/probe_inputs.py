@@ -1,4 +1,4 @@
-"""Texts that every bundle is tried on, written for CrossTune: short, long, empty, and in many scripts."""
+"""Texts for the self-test of every bundle, written for CrossTune: short, long, empty, and in many scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts that a build looks at: to calibrate, to compare answers, and for the self-test."""
+"""The texts that a build uses: for calibration, for comparison, and for the self-test."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from crosstune.core.token_layout import Text
 from crosstune.data.readers import read_examples
 from crosstune_export.builder.probe_inputs import PROBES
 
-#: Probabilities in a self-test, all samples together: some 5 MB of JSON.
+#: Maximum number of probabilities in a self-test, about 5 MB of JSON; chosen by hand.
 MOST_SELFTEST_NUMBERS = 400_000
 
 
 def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text], list[str] | None]:
-    """What a graph is judged on: the calibration file, else the training texts, else (no shots) the descriptions.
+    """Return the texts to compare graphs on: the calibration file, or the training texts, or (without any) the descriptions.
 
     Returns:
-        The texts, and their labels where they have some.
+        The texts and their labels; None instead of labels for descriptions.
     """
     examples = trained.examples if calibration is None else read_examples(calibration)
     if not examples:
@@ -27,9 +27,9 @@ def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text
 
 
 def truncated_texts(texts: Sequence[Text]) -> list[Text]:
-    """Both halves of each text, of at least three words.
+    """Return the first and the second half of each text, if they have at least three words.
 
-    A head is so sure of the texts it was trained on that quantization hardly changes their labels; truncated texts are new to it.
+    Training texts hide quantization errors, because the head is very sure of their labels; truncated texts are new to it.
     """
     parts: list[Text] = []
     for text in texts:
@@ -41,7 +41,7 @@ def truncated_texts(texts: Sequence[Text]) -> list[Text]:
 
 
 def selftest_texts(trained: Checkpoint) -> list[Text]:
-    """Texts that may be published, never training texts: probes and descriptions, not all of them where there are many labels."""
+    """Return publishable texts for the self-test: probes and descriptions (a subset for many labels), never training texts."""
     sentences = _descriptions(trained)
     room = max(1, MOST_SELFTEST_NUMBERS // len(trained.labels) - len(PROBES))
     return _inputs(trained, [*sentences[:: -(-len(sentences) // room)], *PROBES])
@@ -52,5 +52,5 @@ def _descriptions(trained: Checkpoint) -> list[str]:
 
 
 def _inputs(trained: Checkpoint, texts: list[str]) -> list[Text]:
-    """The texts, or pairs of each with the next where an input is a pair."""
+    """Return the texts, or pairs of each text with the next one if the task has pairs."""
     return list(zip(texts, texts[1:] + texts[:1], strict=True)) if trained.text_pair else list(texts)

@@ -1,4 +1,4 @@
-"""Turns a float graph into one with int8 weights, int8 activations of fixed scale, and int8 embeddings."""
+"""Quantizes a float graph: int8 weights, int8 activations with constant scales, and int8 embeddings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class QuantizePlan:
     """How to quantize.
 
     Attributes:
-        carry: Let Gelu units overflow into spare units.
-        compensate: Round weights so that their errors cancel.
-        codes: Numbers of the word table that share a byte; None for a byte each.
+        split_units: Split overflowing Gelu units, see ``split_overflow_units``.
+        compensate: Round weights so that their errors cancel, see ``rounding.round_compensated``.
+        embedding_group: Numbers of the word embeddings that share a byte; None for one byte each.
     """
 
-    carry: bool = True
+    split_units: bool = True
     compensate: bool = True
-    codes: int | None = None
+    embedding_group: int | None = None
 
 
 def quantize_layers(
@@ -39,28 +39,28 @@ def quantize_layers(
     """Quantize the matrix products of the encoder; embeddings and head stay float.
 
     Args:
-        model: Float graph with fused attention where the backbone allows it; not changed.
+        model: Float graph, with fused attention if the backbone allows it; not changed.
         activations: Inputs of its products, see ``calibrate.collect``.
         plan: How to quantize.
 
     Returns:
-        A new model with the same inputs and outputs, and how often each pass fired.
+        A new model with the same inputs and outputs, and how often each pass was applied.
     """
     quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
     bounds: dict[str, float] = {}
-    if plan.carry:
+    if plan.split_units:
         bounds = split_overflow_units.apply(quantized, {name: array.max(0) for name, array in samples.items()})
-        samples |= {name: split_overflow_units.carried(samples[name]) for name in bounds}
+        samples |= {name: split_overflow_units.split_activations(samples[name]) for name in bounds}
     products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
     return quantized, {"split_overflow_units": len(bounds), "quantize_products": products}
 
 
 def quantize_tables(model: ir.Model, plan: QuantizePlan) -> Mapping[str, int]:
-    """Quantize the embedding tables in place; returns how often each pass fired."""
-    coded = (
+    """Quantize the embedding tables in place, and return how often each pass was applied."""
+    grouped = (
         {}
-        if plan.codes is None
-        else {"product_quantize_embeddings": product_quantize_embeddings.apply(model, plan.codes)}
+        if plan.embedding_group is None
+        else {"product_quantize_embeddings": product_quantize_embeddings.apply(model, plan.embedding_group)}
     )
-    return {**coded, "quantize_embeddings": quantize_embeddings.apply(model)}
+    return {**grouped, "quantize_embeddings": quantize_embeddings.apply(model)}

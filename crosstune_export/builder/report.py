@@ -20,14 +20,14 @@ from crosstune_export.bundle.manifest import BundleManifest
 
 
 @dataclass(frozen=True)
-class LabelledAnswers:
-    """Answers of fp32 and of the shipped graph on texts whose labels are known.
+class LabelComparison:
+    """Labels given by fp32 and by the shipped graph to N texts whose labels are known.
 
     Attributes:
         names: The L labels.
-        truth: int64 (N,), the known labels.
-        before: int64 (N,), what fp32 says.
-        after: int64 (N,), what the shipped graph says.
+        truth: int64 (N,), indices of the known labels.
+        before: int64 (N,), indices of the labels given by fp32.
+        after: int64 (N,), indices of the labels given by the shipped graph.
     """
 
     names: Sequence[str]
@@ -36,21 +36,31 @@ class LabelledAnswers:
     after: npt.NDArray[np.int64]
 
 
-def labelled_answers(
+def compare_labels(
     names: Sequence[str],
     truth: Sequence[str] | None,
     before: npt.NDArray[np.float32],
     after: npt.NDArray[np.float32],
-) -> LabelledAnswers | None:
-    """Answers from probabilities (N, L); None where a text has no label or one that is not among the names."""
+) -> LabelComparison | None:
+    """Compare the labels of two graphs.
+
+    Args:
+        names: The L labels.
+        truth: The known labels of N texts; None if they are unknown.
+        before: Probabilities by fp32, float32 (N, L).
+        after: Probabilities by the shipped graph, float32 (N, L).
+
+    Returns:
+        The comparison; None if a label is unknown or not among ``names``.
+    """
     if truth is None or not set(truth) <= set(names):
         return None
     indices = np.array([list(names).index(label) for label in truth])
-    return LabelledAnswers(names, indices, before.argmax(1), after.argmax(1))
+    return LabelComparison(names, indices, before.argmax(1), after.argmax(1))
 
 
 def mcnemar(only_before: int, only_after: int) -> float:
-    """Exact two-sided p-value that two classifiers err alike, from the texts that only one of them gets right.
+    """Return the exact two-sided p-value of McNemar's test, for the numbers of texts that only one classifier gets right.
 
     Example:
         >>> mcnemar(1, 5)
@@ -62,8 +72,14 @@ def mcnemar(only_before: int, only_after: int) -> float:
     return float(binomtest(only_before, discordant).pvalue)
 
 
-def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: LabelledAnswers | None) -> str:
-    """The whole page."""
+def report_page(manifest: BundleManifest, trials: Sequence[Trial], labels: LabelComparison | None) -> str:
+    """Return the report as an HTML page.
+
+    Args:
+        manifest: Manifest of the bundle.
+        trials: All graphs that were tried; exactly one is ``shipped``.
+        labels: Label changes on texts with known labels; None omits this section.
+    """
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
     parts = [
         f"<h1>Build of {plain(manifest.name)}</h1>",
@@ -77,16 +93,16 @@ def report_page(manifest: BundleManifest, trials: Sequence[Trial], answers: Labe
         _graph_table(shipped),
         "<h2>Rewrites</h2>",
         table(["rewrite", "times"], [[name, str(count)] for name, count in shipped.passes.items()], numbers=(1,)),
-        "<h2>Comparison of answers</h2>",
+        "<h2>Comparison with fp32 and torch</h2>",
         _quality_table(manifest),
     ]
-    if answers is not None:
-        parts.append(_label_changes(answers))
+    if labels is not None:
+        parts.append(_label_changes(labels))
     return html_page(f"Build of {manifest.name}", parts)
 
 
 def _pareto(trials: Sequence[Trial]) -> str:
-    """Latency and label changes; the area of a dot is the size of the bundle."""
+    """Return a chart of latency and label changes; the area of a dot is the size of the bundle."""
     timed = [
         (number, trial, trial.latency_ms) for number, trial in enumerate(trials, 1) if trial.latency_ms is not None
     ]
@@ -121,7 +137,7 @@ def _pareto(trials: Sequence[Trial]) -> str:
     return figure(
         plot.svg(),
         "Numbers refer to the table below. The area of a dot is the size of the bundle; the shipped graph is green. "
-        "The dashed line joins the graphs that no other beats in both.",
+        "The dashed line is the Pareto front: no other graph is both faster and closer to fp32.",
     )
 
 
@@ -143,17 +159,17 @@ def _trials_table(trials: Sequence[Trial]) -> str:
 
 
 def _graph_table(trial: Trial) -> str:
-    """Nodes and constant bytes of each stage; the encoder ends at its last normalization."""
+    """Return a table of nodes and constant bytes per stage; the encoder ends at its last normalization."""
     model = onnx.load_from_string(trial.model)
     sizes = {tensor.name: tensor.ByteSize() for tensor in model.graph.initializer}
     nodes: dict[str, Counter[str]] = {}
     weight: Counter[str] = Counter()
-    before = "embeddings"
-    encoder = _behind(model.graph)
+    stage = "embeddings"
+    encoder = _encoder_nodes(model.graph)
     for index, node in enumerate(model.graph.node):
         if node.op_type in _PRODUCTS:
-            before = "encoder"
-        kind = before if index in encoder else "features and labels"
+            stage = "encoder"
+        kind = stage if index in encoder else "features and labels"
         nodes.setdefault(kind, Counter())[node.op_type] += 1
         for name in node.input:
             weight[kind] += sizes.pop(name, 0)
@@ -169,18 +185,18 @@ def _graph_table(trial: Trial) -> str:
     return table(["stage", "nodes", "MB", "most frequent"], rows, numbers=(1, 2))
 
 
-def _behind(graph: onnx.GraphProto) -> set[int]:
-    """Indices of the last normalization and of all nodes that it needs."""
+def _encoder_nodes(graph: onnx.GraphProto) -> set[int]:
+    """Return the indices of the last normalization and of all nodes that it depends on."""
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
     norms = (index for index, node in enumerate(graph.node) if node.op_type.endswith("LayerNormalization"))
-    todo = [max(norms, default=len(graph.node) - 1)]
-    found: set[int] = set()
-    while todo:
-        index = todo.pop()
-        if index not in found:
-            found.add(index)
-            todo += [makers[name] for name in graph.node[index].input if name in makers]
-    return found
+    pending = [max(norms, default=len(graph.node) - 1)]
+    indices: set[int] = set()
+    while pending:
+        index = pending.pop()
+        if index not in indices:
+            indices.add(index)
+            pending += [makers[name] for name in graph.node[index].input if name in makers]
+    return indices
 
 
 _PRODUCTS = ("Attention", "QAttention", "MatMulIntegerToFloat", "MultiHeadAttention")
@@ -202,18 +218,18 @@ def _quality_table(manifest: BundleManifest) -> str:
     return table(head, rows, numbers=(1, 2, 3))
 
 
-def _label_changes(answers: LabelledAnswers) -> str:
+def _label_changes(labels: LabelComparison) -> str:
     rows = []
-    for index, name in enumerate(answers.names):
-        mine = answers.before == index
-        changes, count = int((answers.after[mine] != index).sum()), int(mine.sum())
+    for index, name in enumerate(labels.names):
+        with_label = labels.before == index
+        changes, count = int((labels.after[with_label] != index).sum()), int(with_label.sum())
         low, high = rate_interval(changes, count)
         rows.append([name, str(count), str(changes), f"{100 * low:.1f}% to {100 * high:.1f}%"])
-    right_before, right_after = answers.before == answers.truth, answers.after == answers.truth
+    right_before, right_after = labels.before == labels.truth, labels.after == labels.truth
     lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())
     return (
         table(["label by fp32", "texts", "label changes", "95% interval"], rows, numbers=(1, 2, 3))
-        + f"<p>Accuracy on these {len(answers.truth)} texts: fp32 {100 * right_before.mean():.1f}%, shipped "
-        f"{100 * right_after.mean():.1f}%. Right only in fp32: {lost}; right only as shipped: {won}; McNemar's exact "
+        + f"<p>Accuracy on these {len(labels.truth)} texts: fp32 {100 * right_before.mean():.1f}%, shipped "
+        f"{100 * right_after.mean():.1f}%. Correct only in fp32: {lost}; correct only as shipped: {won}; McNemar's exact "
         f"p = {mcnemar(lost, won):.2g}.</p>"
     )

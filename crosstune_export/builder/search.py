@@ -1,4 +1,4 @@
-"""Tries candidates: each must answer as fp32 does and fit the budgets; the fastest that does is shipped."""
+"""Judges graphs: of those that agree with fp32 and keep within the budgets, the fastest is shipped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.session import GraphSession, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
-#: Variants this close to the fastest count as equally fast; of these the one with the fewest label changes ships.
+#: Graphs within 3% of the fastest count as equally fast, and the one with the fewest label changes ships. Chosen by hand, about
+#: the noise of the timing.
 AS_FAST = 1.03
-#: Texts that are timed (of evenly spread lengths), rounds, and runs per round.
+#: Timed texts (of evenly spaced lengths), rounds, and runs per round; chosen by hand to take a few seconds.
 TIMED_TEXTS, ROUNDS, BURST = 5, 15, 4
 
 
@@ -38,7 +39,7 @@ class OverBudgetError(GateError):
 
 @dataclass(frozen=True)
 class Budgets:
-    """Limits of the shipped graph; None where there is no limit.
+    """Limits of the shipped graph; None for no limit.
 
     Attributes:
         max_flips_percent: Percent of texts whose label may differ from fp32.
@@ -56,15 +57,15 @@ class Trial:
     """A variant and its measurements.
 
     Attributes:
-        variant: How it was built.
-        facts: For the manifest.
-        model: The graph's bytes.
-        passes: How often each rewrite fired.
-        size_bytes: Of the bundle it would make.
+        variant: How the graph was built.
+        facts: Section ``graph`` of the manifest.
+        model: Contents of ``model.onnx``.
+        passes: Number of times that each rewrite was applied.
+        size_bytes: Estimated size of the bundle.
         on_texts: Compared with fp32 on the calibration texts; None for fp32 itself.
-        on_truncated: Compared with fp32 on truncated copies of them.
-        latency_ms: Median; None where it was not timed.
-        verdict: ``shipped``, or why not; empty while undecided.
+        on_truncated: Compared with fp32 on the truncated texts; None if there are none.
+        latency_ms: Median latency per text; None if not timed.
+        verdict: ``shipped``, or the reason why not; empty while undecided.
     """
 
     variant: Variant
@@ -80,12 +81,12 @@ class Trial:
     @property
     def label_changes(self) -> int:
         """Labels that differ from fp32, on texts and truncated texts together."""
-        return sum(report.label_changes for report in (self.on_texts, self.on_truncated) if report is not None)
+        return sum(part.label_changes for part in (self.on_texts, self.on_truncated) if part is not None)
 
     @property
     def texts(self) -> int:
-        """How many texts and truncated texts it was judged on."""
-        return sum(report.texts for report in (self.on_texts, self.on_truncated) if report is not None)
+        """Number of texts and truncated texts that were compared."""
+        return sum(part.texts for part in (self.on_texts, self.on_truncated) if part is not None)
 
     @property
     def label_change_percent(self) -> float:
@@ -93,7 +94,7 @@ class Trial:
         return 100 * self.label_changes / max(1, self.texts)
 
     def open(self, threads: int = 1) -> GraphSession:
-        """A session of its graph."""
+        """Open a session of the graph."""
         return open_session(self.model, self.facts, f"the graph {self.variant.name!r}", threads=threads)
 
 
@@ -107,17 +108,17 @@ def choose(
     """Judge, time and rank trials.
 
     Args:
-        trials: In order of preference: of equally fast ones with equal label changes the first is taken.
-        budgets: The limits.
-        rows: Texts whose lengths are timed.
-        tokenizer: Makes batches of them.
+        trials: Trials in order of preference, which breaks ties.
+        budgets: Limits of the shipped graph.
+        rows: Texts to time graphs on.
+        tokenizer: Batches the texts.
         progress: Called with the rounds of timing done and their number.
 
     Returns:
         All trials with verdicts; exactly one is ``shipped``.
 
     Raises:
-        OverBudgetError: None keeps within the budgets; the message names the nearest.
+        OverBudgetError: No graph keeps within the budgets; the message names the nearest one.
     """
     judged = [replace(trial, verdict=over_budget(trial, budgets)) for trial in trials]
     fit = [trial for trial in judged if not trial.verdict]
@@ -134,13 +135,13 @@ def choose(
         key=lambda trial: trial.label_changes,
     )
     return [
-        replace(trial, verdict=trial.verdict or ("shipped" if trial is best else _lost(trial, best)))
+        replace(trial, verdict=trial.verdict or ("shipped" if trial is best else _reason_not_shipped(trial, best)))
         for trial in judged
     ]
 
 
 def over_budget(trial: Trial, budgets: Budgets) -> str:
-    """The budget that a trial misses, in words; empty where it misses none that is measured."""
+    """Describe the budget that a trial exceeds; empty if it exceeds none that was measured."""
     if trial.label_changes > allowed_label_changes(trial.texts, budgets.max_flips_percent):
         return f"{trial.label_changes} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g}% allowed"
     size = trial.size_bytes / 1e6
@@ -155,25 +156,25 @@ def over_budget(trial: Trial, budgets: Budgets) -> str:
 def time_interleaved(
     trials: Sequence[Trial], rows: Sequence[TokenRow], tokenizer: TextTokenizer, progress: StepProgress
 ) -> list[float]:
-    """Median milliseconds per text of each trial, timed in interleaved bursts so that noise hits all alike."""
+    """Return the median latency per text of each trial in milliseconds; bursts are interleaved, so noise affects all alike."""
     by_length = sorted(rows, key=lambda row: len(row.ids))
-    picked = [by_length[int((index + 0.5) * len(by_length) / TIMED_TEXTS)] for index in range(TIMED_TEXTS)]
-    feeds = [tokenizer.batch([row]).feeds() for row in picked]
+    timed_rows = [by_length[int((index + 0.5) * len(by_length) / TIMED_TEXTS)] for index in range(TIMED_TEXTS)]
+    feeds = [tokenizer.batch([row]).feeds() for row in timed_rows]
     sessions = [trial.open() for trial in trials]
     times: list[list[list[float]]] = [[[] for _ in feeds] for _ in trials]
     for turn in range(ROUNDS):
         progress(turn, ROUNDS)
-        for session, sink in zip(sessions, times, strict=True):
-            for feed, into in zip(feeds, sink, strict=True):
+        for session, by_text in zip(sessions, times, strict=True):
+            for feed, seconds in zip(feeds, by_text, strict=True):
                 session.run(feed)
                 for _ in range(BURST):
                     started = time.perf_counter()
                     session.run(feed)
-                    into.append(time.perf_counter() - started)
-    return [1e3 * float(np.mean([np.median(into) for into in sink])) for sink in times]
+                    seconds.append(time.perf_counter() - started)
+    return [1e3 * float(np.mean([np.median(seconds) for seconds in by_text])) for by_text in times]
 
 
-def _lost(trial: Trial, best: Trial) -> str:
+def _reason_not_shipped(trial: Trial, best: Trial) -> str:
     if trial.latency_ms is None or best.latency_ms is None:
         return "not timed"
     slower = trial.latency_ms / best.latency_ms
@@ -183,15 +184,15 @@ def _lost(trial: Trial, best: Trial) -> str:
 
 
 def nearest_to(trials: Sequence[Trial], budgets: Budgets) -> str:
-    """A message that names the trial that came nearest to the budgets."""
+    """Return an error message that names the trial nearest to the budgets."""
 
     def excess(trial: Trial) -> float:
-        over = [trial.label_change_percent / max(budgets.max_flips_percent, 1e-9) if trial.label_changes else 0.0]
+        ratios = [trial.label_change_percent / max(budgets.max_flips_percent, 1e-9) if trial.label_changes else 0.0]
         if budgets.max_size_mb is not None:
-            over.append(trial.size_bytes / 1e6 / budgets.max_size_mb)
+            ratios.append(trial.size_bytes / 1e6 / budgets.max_size_mb)
         if budgets.max_latency_ms is not None and trial.latency_ms is not None:
-            over.append(trial.latency_ms / budgets.max_latency_ms)
-        return max(over)
+            ratios.append(trial.latency_ms / budgets.max_latency_ms)
+        return max(ratios)
 
     nearest = min(trials, key=excess)
     speed = "" if nearest.latency_ms is None else f", {nearest.latency_ms:.2f} ms per text"

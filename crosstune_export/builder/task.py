@@ -1,4 +1,4 @@
-"""What a build starts from: the checkpoint, its backbone, and the texts that graphs are judged on."""
+"""Inputs of a build: the checkpoint, its backbone, and the texts that graphs are compared on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from crosstune_export.runtime.tokenization import TextTokenizer
 
 @dataclass(frozen=True)
 class BuildTexts:
-    """The texts of a build, and their ids by the tokenizer that ships.
+    """The texts of a build, and their ids by the tokenizer in the bundle.
 
     Attributes:
-        texts: Texts that graphs are judged on, then those of the self-test (descriptions and probes).
-        real: Ids of the texts that graphs are judged on.
-        truncated: Ids of truncated copies of them.
+        texts: Texts that graphs are compared on, followed by those of the self-test (descriptions and probes).
+        real: Ids of the texts that graphs are compared on.
+        truncated: Ids of truncated copies of these.
         samples: Ids of the self-test's texts.
     """
 
@@ -63,10 +63,10 @@ class BuildTask:
     Attributes:
         trained: The checkpoint.
         backbone: Its backbone, on the CPU.
-        tokenizer: The tokenizer that ships, with the layout of the checkpoint.
+        tokenizer: The tokenizer in the bundle, with the token layout of the checkpoint.
         texts: The texts.
         samples: The self-test's texts.
-        truth: Labels of the texts that graphs are judged on; None where they have none.
+        truth: Labels of the texts that graphs are compared on; None if they have none.
     """
 
     trained: Checkpoint
@@ -81,13 +81,13 @@ class BuildTask:
         """Read a checkpoint and load its backbone.
 
         Args:
-            checkpoint: Folder that ``crosstune train`` wrote.
-            calibration: File of examples to judge graphs on; the training examples when None.
-            backbone_name: Where the backbone is now; where it was at training when None.
+            checkpoint: Checkpoint folder from ``crosstune train``.
+            calibration: File of examples to compare graphs on; None for the training examples.
+            backbone_name: Backbone folder, if it has moved since training.
 
         Raises:
-            CheckpointError: The checkpoint is refused.
-            BackboneError: The backbone is not the one of training.
+            CheckpointError: The checkpoint is invalid.
+            BackboneError: The backbone differs from the one of training, or cannot be read.
             DataError: The calibration file cannot be read.
             GateError: The ids of a text differ from those of training.
         """

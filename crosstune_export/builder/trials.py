@@ -1,4 +1,4 @@
-"""Makes the graphs of one head, and compares the answers of each with torch and with fp32."""
+"""Builds graphs of one head, and compares each with torch or with fp32."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from crosstune_export.builder.variants import Variant, VariantMaker, copy_model
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
 from crosstune_export.bundle.manifest import GraphFacts
 
-#: Bytes for size budgets: manifest and card without descriptions, a text of the self-test, and one of its numbers.
+#: Upper bounds in bytes for size budgets: manifest and model card without descriptions, a text of the self-test, and one number
+#: of it. Chosen by hand.
 _OTHER_BYTES, _SAMPLE_BYTES, _NUMBER_BYTES = 8_000, 700, 16
 
 
 class TrialRunner:
-    """Makes the graphs of one head and measures their answers.
+    """Builds and measures the graphs of one head.
 
     Attributes:
         trained: The checkpoint whose head is in the graphs.
-        exporter: For the manifest: who exported the backbone, if it was not torch's exporter of today.
+        exporter: Entry for the manifest with the exporter of the backbone; empty for torch's.
         parity: The fp32 graph compared with torch.
         expected: Probabilities of the texts by the fp32 graph, float32 (N, L).
     """
@@ -46,20 +47,22 @@ class TrialRunner:
         """Export the backbone, and compare the fp32 graph with torch.
 
         Args:
-            trained: The checkpoint; that of the task, or one on fewer layers.
+            trained: The checkpoint of the task, or the same on fewer layers.
             task: The texts, the tokenizer and the backbone.
-            config: Which exporter to use.
+            config: Settings of the exporter.
             runtime: The oldest onnxruntime to support.
 
         Raises:
-            GateError: The backbone cannot be exported, or the answers in fp32 differ from torch's.
+            GateError: The backbone cannot be exported, or the fp32 graph differs from torch.
+            BackboneError: The given backbone graph is invalid.
+            MissingExtraError: optimum is needed and not installed.
         """
         self.trained, self._task, self._runtime = trained, task, runtime
         tokenizer, texts, backbone = task.tokenizer, task.texts, task.backbone
         exported, self.exporter = _exported(config, trained, backbone, texts.texts)
         longest = trained.tokens.max_length_tokens
         self._maker = VariantMaker(exported, backbone.head_count, backbone.hidden_size, longest, self._activations)
-        self._reference = self._made(variants.FP32)
+        self._reference = self._build(variants.FP32)
         session = self._reference.open()
         by_torch = predict_proba(trained, backbone, texts.texts)
         self.parity = parity.compare(session, tokenizer, texts.rows, by_torch, parity.BATCH_SIZES)
@@ -69,32 +72,32 @@ class TrialRunner:
             parity.graph_probs(session, tokenizer, texts.truncated, 1) if texts.truncated else None
         )
 
-    def trials(self, wanted: Sequence[Variant], smaller: Sequence[Variant], budgets: Budgets) -> list[Trial]:
-        """Make and judge variants, then those of ``smaller`` one by one until one keeps within size and label changes."""
-        trials = [self._judged(variant) for variant in wanted]
+    def trials(self, first: Sequence[Variant], smaller: Sequence[Variant], budgets: Budgets) -> list[Trial]:
+        """Build and compare variants: all of ``first``, then ``smaller`` in order until one keeps within the budgets."""
+        trials = [self._compare(variant) for variant in first]
         for variant in smaller:
             if any(not over_budget(trial, budgets) for trial in trials):
                 break
-            trials.append(self._judged(variant))
+            trials.append(self._compare(variant))
         return trials
 
-    def _judged(self, variant: Variant) -> Trial:
+    def _compare(self, variant: Variant) -> Trial:
         if variant == variants.FP32:
             return self._reference
-        trial, tokenizer, texts = self._made(variant), self._task.tokenizer, self._task.texts
+        trial, tokenizer, texts = self._build(variant), self._task.tokenizer, self._task.texts
         session = trial.open()
         on_texts, on_truncated = parity.compare(session, tokenizer, texts.real, self.expected), None
         if self._expected_truncated is not None:
             on_truncated = parity.compare(session, tokenizer, texts.truncated, self._expected_truncated)
         return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
 
-    def _made(self, variant: Variant) -> Trial:
+    def _build(self, variant: Variant) -> Trial:
         encoder, passes = self._maker.make(variant)
         encoder.ir_version = self._runtime.ir_version
-        whole = _with_labels(encoder, self.trained)
+        model = _with_labels(encoder, self.trained)
         if variant.precision != "fp32":
-            passes = {**passes, "float16_labels": float16_labels.apply(whole)}
-        data = _serialized(whole)
+            passes = {**passes, "float16_labels": float16_labels.apply(model)}
+        data = _serialize(model)
         prior = prior_map(self.trained.head)
         if prior is not None:
             data = with_metadata(data, prior.metadata())
@@ -102,7 +105,7 @@ class TrialRunner:
         return Trial(variant, self._facts(encoder, variant), data, passes, size)
 
     def _other_bytes(self) -> int:
-        """Upper bound for the size of manifest, self-test and model card, for size budgets."""
+        """Return an upper bound for the size of manifest, self-test and model card."""
         labels, samples = len(self.trained.labels), len(self._task.texts.samples)
         described = sum(len(text.encode()) for label in self.trained.labels for text in label.descriptions)
         return _OTHER_BYTES + 3 * described + samples * (_SAMPLE_BYTES + labels * _NUMBER_BYTES)
@@ -126,7 +129,7 @@ class TrialRunner:
 
 
 def prior_map(head: LabelAttentionHead) -> PriorMap | None:
-    """How a description becomes the key of a label, so that labels can be added to a bundle; None for heads without it."""
+    """Return the map from descriptions to label keys, which allows to add labels to a bundle; None if the head has none."""
     if not isinstance(head, PriorHead):
         return None
     return PriorMap(head.prior_scale.numpy(), head.prior_shift.numpy(), head.prior_centre.numpy())
@@ -135,7 +138,7 @@ def prior_map(head: LabelAttentionHead) -> PriorMap | None:
 def _exported(
     config: BuildConfig, trained: Checkpoint, backbone: FrozenBackbone, texts: Sequence[Text]
 ) -> tuple[ir.Model, dict[str, str]]:
-    """The float graph, and for the manifest who exported it, if it was not torch's exporter of today."""
+    """Return the float graph, and the entry ``exporter`` for the manifest, which is omitted for torch's exporter."""
     if config.backbone_onnx is not None:
         proto, where = read_backbone_graph(config.backbone_onnx), str(config.backbone_onnx)
         exporter = f"{proto.producer_name} {proto.producer_version}".strip() or "unknown"
@@ -148,8 +151,8 @@ def _exported(
     return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
 
 
-def _serialized(model: ir.Model) -> bytes:
-    """The bytes of a model with every constant in ``raw_data``, the one way of storing numbers that a bundle allows."""
+def _serialize(model: ir.Model) -> bytes:
+    """Serialize a model with all constants in ``raw_data``, the only form that a bundle allows."""
     proto = ir.serde.serialize_model(model)
     attributes = (attribute for node in proto.graph.node for attribute in node.attribute if attribute.HasField("t"))
     for tensor in (*proto.graph.initializer, *(attribute.t for attribute in attributes)):
@@ -159,11 +162,11 @@ def _serialized(model: ir.Model) -> bytes:
 
 
 def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
-    """A copy of the encoder followed by the label attention."""
-    whole = copy_model(model)
+    """Return a copy of the encoder with the label attention appended."""
+    classifier = copy_model(model)
     keys, bias = (array.numpy().astype(np.float32) for array in trained.head.folded())
     head, queries = trained.head, trained.head.queries
     scope_keys = head.scope_keys.numpy() if isinstance(head, PriorHead) else None
     arrays = label_attention.HeadArrays(keys, bias, None if queries is None else queries.numpy(), scope_keys)
-    label_attention.apply(whole, arrays)
-    return whole
+    label_attention.apply(classifier, arrays)
+    return classifier

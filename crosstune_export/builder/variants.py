@@ -1,4 +1,4 @@
-"""The variants of the graph that a build may ship, and how each is made."""
+"""The variants of the graph that a build tries, and how each is built."""
 
 from __future__ import annotations
 
@@ -51,36 +51,36 @@ class Variant:
 
 FP32 = Variant("fp32", "fp32")
 INT8 = Variant("int8", "int8", QuantizePlan())
-#: For CUDA, which has its own fused kernels for normalization.
+#: For CUDA, which has fused kernels for normalization.
 FP16 = Variant("fp16", "fp16", split_norms=False, half=True)
 TANH = Variant("int8, tanh Gelu", "int8", QuantizePlan(), tanh=True)
-#: Variants for a size budget, tried one after the other until one fits.
+#: Variants for a size budget, tried in order until one fits.
 SMALLER = tuple(
-    Variant(f"int8, embeddings in groups of {group}", "int8", QuantizePlan(codes=group), tanh=True)
+    Variant(f"int8, embeddings in groups of {group}", "int8", QuantizePlan(embedding_group=group), tanh=True)
     for group in (2, 3, 4)
 )
-#: Variants of a search: the two that are built without a search, then each with one thing changed.
+#: Variants of a search: fp32 and int8, and each of them with one change.
 SEARCHED = (
     FP32,
     INT8,
     Variant("fp32, fused norms", "fp32", split_norms=False),
     TANH,
     Variant("int8, fused norms", "int8", QuantizePlan(), split_norms=False),
-    Variant("int8, no split of overflowing units", "int8", QuantizePlan(carry=False)),
+    Variant("int8, no split of overflowing units", "int8", QuantizePlan(split_units=False)),
     Variant("int8, nearest rounding", "int8", QuantizePlan(compensate=False)),
 )
 
 
 @dataclass
 class VariantMaker:
-    """Makes variants from one exported model; what several of them share is made once.
+    """Builds variants from one exported model; intermediate models that several variants share are built once.
 
     Attributes:
         exported: The float graph as exported, never changed.
         heads: Attention heads per layer of the backbone.
-        hidden_size: D of the backbone.
-        max_length_tokens: Length of the longest row.
-        activations: Runs a graph and returns its activations, see ``calibrate.collect``.
+        hidden_size: Hidden size D of the backbone.
+        max_length_tokens: Maximum tokens per text.
+        activations: Records the activations of a graph, see ``calibrate.collect``.
     """
 
     exported: ir.Model
@@ -93,12 +93,12 @@ class VariantMaker:
     _samples: Activations | None = None
 
     def make(self, variant: Variant) -> tuple[ir.Model, Mapping[str, int]]:
-        """The encoder of a variant, without the head, and how often each pass fired."""
+        """Return the encoder of a variant, without the head, and how often each pass was applied."""
         base, counts = self._float(variant.split_norms)
         model, counts = copy_model(base), dict(counts)
         if variant.plan is not None:
-            model, more = self._int8(variant.split_norms, variant.plan)
-            counts |= {**more, **quantize_tables(model, variant.plan)}
+            model, int8_counts = self._int8(variant.split_norms, variant.plan)
+            counts |= {**int8_counts, **quantize_tables(model, variant.plan)}
             samples = self._calibrated()
             name = str(model.graph.outputs[0].name)
             error = (self.activations(model)[name] - samples[name]).mean(0, dtype=np.float64)
@@ -110,8 +110,8 @@ class VariantMaker:
         return model, counts
 
     def _int8(self, split_norms: bool, plan: QuantizePlan) -> tuple[ir.Model, Mapping[str, int]]:
-        """Products in int8, tables still float; made once for all plans that differ only in the tables."""
-        key = split_norms, replace(plan, codes=None)
+        """Return a model with int8 products and float tables, which plans that differ only in the tables share."""
+        key = split_norms, replace(plan, embedding_group=None)
         if key not in self._quantized:
             self._quantized[key] = quantize_layers(self._float(split_norms)[0], self._calibrated(), plan)
         model, counts = self._quantized[key]
@@ -137,5 +137,5 @@ class VariantMaker:
 
 
 def copy_model(model: ir.Model) -> ir.Model:
-    """An independent copy of a model."""
+    """Return an independent copy of a model."""
     return ir.serde.deserialize_model(ir.serde.serialize_model(model))

@@ -1,4 +1,4 @@
-"""From a window of raw rows to texts, the other columns, and the rows that are bad, each with its reason."""
+"""Decode a window of raw rows into texts, the other columns, and the bad rows with a reason for each."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from crosstune_export.bulk.lines import MAX_ROW_BYTES, RawRow, parse_csv
 from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
 
 Fields = dict[str, object]
-#: The columns that an answer adds to a row.
+#: Columns that are added to each row.
 ANSWER_COLUMNS = ("label", "prob", "probs", "truncated")
-_TAKEN = re.compile(rf"(input_)*({'|'.join(ANSWER_COLUMNS)})")
+_RESERVED = re.compile(rf"(input_)*({'|'.join(ANSWER_COLUMNS)})")
 
 
 class BadRow(NamedTuple):
     """A row that cannot be classified.
 
     Attributes:
-        source: What its file is called.
-        row: Line of a file of lines, row of a Parquet file; from 1.
-        reason: What is wrong and what to do.
-        row_id: What stands in the id column, None where there is none.
+        source: Name of the file, for messages.
+        row: Line number in a text file or row number in a Parquet file, from 1.
+        reason: Description of the error, with a next step.
+        row_id: Value of the id column; None without an id column.
     """
 
     source: str
@@ -41,13 +41,13 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns mean what.
+    """Roles of the input columns.
 
     Attributes:
-        text: The text, or the first of a pair; the second is ``text_pair``.
-        text_pair: Whether the bundle takes pairs.
-        row_id: A column that every row must have, written first; None where rows have no ids.
-        known: The only columns that an output with fixed columns takes, by their names in the output; None where any will do.
+        text: Column of the text, or of the first text of a pair; the second is in ``text_pair``.
+        text_pair: Whether the bundle classifies pairs of texts.
+        row_id: Column that every row must fill and that is written first; None if rows have no ids.
+        known: Output names of the columns that the output has room for; None if it takes any column.
     """
 
     text: str = "text"
@@ -58,13 +58,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The good rows of a window, N of them, and the bad ones.
+    """The N good rows of a window, and the bad ones.
 
     Attributes:
-        texts: What to classify.
-        rows: Where each stands, as in ``BadRow.row``.
-        carried: The columns of each as dictionaries, or as one Arrow record batch; by their names in the output.
-        bad: The other rows, in order.
+        texts: N texts or pairs to classify.
+        rows: N row numbers, as in ``BadRow.row``.
+        carried: Input columns under their output names: N dictionaries, or one Arrow record batch of N rows.
+        bad: Bad rows, in input order.
     """
 
     texts: Sequence[Text]
@@ -73,7 +73,7 @@ class Decoded:
     bad: tuple[BadRow, ...]
 
     def take(self, indices: Sequence[int], bad: Sequence[BadRow]) -> Decoded:
-        """Only some of the good rows, and some more of the bad ones."""
+        """Return a copy with only the good rows at ``indices`` and with further bad rows."""
         if isinstance(self.carried, list):
             carried = [self.carried[i] for i in indices]
         else:
@@ -88,17 +88,17 @@ class Decoded:
 
 
 def output_name(column: str) -> str:
-    """What an input's column is called in the output, where the answer's own names are taken.
+    """Return the output name of an input column: names in ``ANSWER_COLUMNS`` get the prefix ``input_``.
 
     Example:
         >>> output_name("topic"), output_name("label"), output_name("input_label")
         ('topic', 'input_label', 'input_input_label')
     """
-    return f"input_{column}" if _TAKEN.fullmatch(column) else column
+    return f"input_{column}" if _RESERVED.fullmatch(column) else column
 
 
 def decode(window: Window, columns: Columns) -> Decoded:
-    """Make rows of a window's bytes."""
+    """Decode the rows of a window."""
     if window.batch:
         return _decode_batch(window, columns)
     texts, rows, carried, bad = [], [], [], []
@@ -109,26 +109,26 @@ def decode(window: Window, columns: Columns) -> Decoded:
             if fields is None:
                 continue
             text = _text(fields, columns)
-            kept = _carried(fields, columns)
+            other_columns = _carried(fields, columns)
         except _RowError as error:
             row_id = None if fields is None or columns.row_id is None else fields.get(columns.row_id)
             bad.append(BadRow(window.source.name, raw.line, str(error), row_id))
             continue
         texts.append(text)
         rows.append(raw.line)
-        carried.append(kept)
+        carried.append(other_columns)
     return Decoded(texts, rows, carried, tuple(bad))
 
 
-_NOT_WHOLE = "a value that is not what its column says, such as text that is not UTF-8. Write the file anew."
+_INVALID_VALUE = "a value that is invalid for its column type, such as text that is not UTF-8. Write the file again."
 
 
 class _RowError(Exception):
-    """What is wrong with one row."""
+    """Reason why a row is bad."""
 
 
 def _fields(window: Window, raw: RawRow, columns: Columns) -> Fields | None:
-    """The columns of a row; None where it is blank: fields that are all empty are a row all the same."""
+    """Return the columns of a row; None for a blank line. A row of empty fields counts as a row."""
     if len(raw.data) > MAX_ROW_BYTES:
         raise _RowError(f"a row of more than {MAX_ROW_BYTES} bytes, expected at most that. Shorten or split it.")
     try:
@@ -164,7 +164,7 @@ def _table_row(text: str, header: Sequence[str], delimiter: str) -> Fields:
     try:
         values = parse_csv([text], delimiter)
     except csv.Error as error:
-        raise _RowError(f"not a row ({error}). Correct its quotes.") from error
+        raise _RowError(f"not a valid row ({error}). Correct its quotes.") from error
     if len(values) != len(header):
         raise _RowError(
             f"{len(values)} columns, expected {len(header)} ({', '.join(header)}). Quote texts that hold the separator."
@@ -178,26 +178,26 @@ def _text(fields: Mapping[str, object], columns: Columns) -> Text:
     for name in names:
         value = fields.get(name)
         if not isinstance(value, str):
-            found = ", ".join(map(repr, fields)) or "none"
-            raise _RowError(f"no string {name!r}, found fields {found}. Give every row {' and '.join(names)}.")
+            present = ", ".join(map(repr, fields)) or "none"
+            raise _RowError(f"no string {name!r}, found fields {present}. Give every row {' and '.join(names)}.")
         values.append(value)
     return (values[0], values[1]) if columns.text_pair else values[0]
 
 
 def _carried(fields: Fields, columns: Columns) -> Fields:
     if columns.row_id is not None and fields.get(columns.row_id) in (None, ""):
-        raise _RowError(f"no {columns.row_id!r}, expected one in every row. Fill it in, or leave --id-column out.")
-    kept = {output_name(name): value for name, value in fields.items()}
-    if columns.known is not None and not kept.keys() <= columns.known:
-        extra = next(name for name in kept if name not in columns.known)
+        raise _RowError(f"no {columns.row_id!r}, expected one in every row. Fill it in, or omit --id-column.")
+    carried = {output_name(name): value for name, value in fields.items()}
+    if columns.known is not None and not carried.keys() <= columns.known:
+        extra = next(name for name in carried if name not in columns.known)
         raise _RowError(
-            f"column {extra!r} is not among the columns of the first rows, which the output has. "
+            f"column {extra!r} is new, expected only the columns of the first rows. "
             "Write JSON Lines, or give every row the same columns."
         )
     if columns.row_id is not None:
         name = output_name(columns.row_id)
-        kept = {name: kept[name]} | kept
-    return kept
+        carried = {name: carried[name]} | carried
+    return carried
 
 
 def _decode_batch(window: Window, columns: Columns) -> Decoded:
@@ -206,12 +206,12 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
     names = list(batch.schema.names)
     needed = {name for name in (columns.text, "text_pair", columns.row_id) if name in names}
     texts, good, bad = [], [], []
-    whole = _whole_rows(batch)
-    readable = batch if len(whole) == batch.num_rows else batch.take(arrow.array(whole, arrow.int32()))
-    rows = dict(zip(whole, readable.select([name for name in names if name in needed]).to_pylist(), strict=True))
+    valid = _valid_rows(batch)
+    readable = batch if len(valid) == batch.num_rows else batch.take(arrow.array(valid, arrow.int32()))
+    rows = dict(zip(valid, readable.select([name for name in names if name in needed]).to_pylist(), strict=True))
     for index in range(batch.num_rows):
         if index not in rows:
-            bad.append(BadRow(window.source.name, window.first_row + index, _NOT_WHOLE))
+            bad.append(BadRow(window.source.name, window.first_row + index, _INVALID_VALUE))
             continue
         fields = rows[index]
         try:
@@ -224,51 +224,51 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
             continue
         texts.append(text)
         good.append(index)
-    first = sorted(names, key=lambda name: name != columns.row_id)
-    carried = batch.select(first).rename_columns([output_name(name) for name in first])
+    ordered = sorted(names, key=lambda name: name != columns.row_id)  # the id column first
+    carried = batch.select(ordered).rename_columns([output_name(name) for name in ordered])
     if len(good) < batch.num_rows:
         carried = carried.take(arrow.array(good, arrow.int32()))
     return Decoded(texts, [window.first_row + index for index in good], carried, tuple(bad))
 
 
-def _whole_rows(batch: Any) -> list[int]:  # noqa: ANN401
-    """The rows of which Arrow finds nothing wrong, text that is not UTF-8 above all."""
+def _valid_rows(batch: Any) -> list[int]:  # noqa: ANN401
+    """Return the indices of the rows that pass Arrow's full validation, which mostly finds text that is not UTF-8."""
     arrow, _ = import_parquet()
 
-    def sound(part: Any) -> bool:  # noqa: ANN401
+    def is_valid(part: Any) -> bool:  # noqa: ANN401
         try:
             part.validate(full=True)
         except arrow.ArrowInvalid:
             return False
         return True
 
-    every = list(range(batch.num_rows))
-    return every if sound(batch) else [i for i in every if sound(batch.take(arrow.array([i], arrow.int32())))]
+    indices = list(range(batch.num_rows))
+    return indices if is_valid(batch) else [i for i in indices if is_valid(batch.take(arrow.array([i], arrow.int32())))]
 
 
 def dictionaries(carried: Any) -> Iterator[Fields]:  # noqa: ANN401
-    """The columns of each row as dictionaries; what JSON has no word for becomes text."""
+    """Yield the columns of each row as a dictionary; dates, times and decimals become text."""
     if isinstance(carried, list):
         yield from carried
         return
     columns = []
     for column in carried.columns:
-        kind = _in_words(column.type)
+        kind = _json_type(column.type)
         columns.append((column if kind == column.type else column.cast(kind)).to_pylist())
     for values in zip(*columns, strict=True):
         yield dict(zip(carried.schema.names, values, strict=True))
 
 
-def _in_words(kind: Any) -> Any:  # noqa: ANN401
-    """An Arrow type with text in the place of dates, times and decimals, at any depth: Python's own lose nanoseconds."""
+def _json_type(kind: Any) -> Any:  # noqa: ANN401
+    """Return an Arrow type with string in place of dates, times and decimals at any depth (Python's lose nanoseconds)."""
     arrow, _ = import_parquet()
     types = arrow.types
     if types.is_temporal(kind) or types.is_decimal(kind):
         return arrow.string()
     if types.is_map(kind):
-        return arrow.map_(_in_words(kind.key_type), _in_words(kind.item_type))
+        return arrow.map_(_json_type(kind.key_type), _json_type(kind.item_type))
     if types.is_struct(kind):
-        return arrow.struct([field.with_type(_in_words(field.type)) for field in kind])
+        return arrow.struct([field.with_type(_json_type(field.type)) for field in kind])
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return arrow.large_list(_in_words(kind.value_type))
+        return arrow.large_list(_json_type(kind.value_type))
     return kind

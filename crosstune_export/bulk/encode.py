@@ -1,4 +1,4 @@
-"""From answers to the bytes of the output, a window at a time."""
+"""Encode predictions as bytes of the output, one window at a time."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from crosstune_export.bulk.windows import import_parquet
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 
-#: What is said of the texts of a window.
-Answers = Sequence[Prediction | Explanation]
+#: Results for the texts of a window.
+Predictions = Sequence[Prediction | Explanation]
 OUTPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
+#: Rows in a row group of a Parquet output; chosen by hand: large groups compress and scan better, and one is held in memory.
 ROW_GROUP_ROWS = 1 << 16
-#: The columns of an input that make room for the words of an explanation.
+#: Input columns that get the prefix ``input_`` when an explanation adds the column ``words``.
 _WORDS = re.compile("(input_)*words")
-#: The start of a cell, or of a line in one, that a spreadsheet takes for a formula (OWASP, CSV injection).
+#: Start of a cell, or of a line within it, that a spreadsheet would run as a formula (OWASP, "CSV Injection").
 _FORMULA = re.compile(r"(?:^|(?<=[\r\n]))(?=[ \u00a0]*[=+\-@\t\r])")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns the rows of a window into bytes; what it does depends on nothing but the window.
+    """Turns the rows of a window into bytes; the result depends only on the window.
 
     Attributes:
-        file_format: Out of ``OUTPUT_FORMATS``.
+        file_format: One of ``OUTPUT_FORMATS``.
         labels: L names, in the order of the probabilities.
-        columns: The carried columns of a table, in order; JSON Lines carry whatever a row has.
-        top_k: How many labels ``probs`` names, the most probable first; None for all, in the order of the labels.
-        spreadsheet_safe: Put an apostrophe before what a spreadsheet would take for a formula.
-        schema: The Arrow schema of the carried columns, serialized; Parquet alone has it.
+        columns: Carried columns of a table, in order. Unused for JSON Lines, which keep the columns of each row.
+        top_k: Number of labels in ``probs``, most probable first; None for all, in label order.
+        spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
+        schema: Serialized Arrow schema of the carried columns; empty unless the format is Parquet.
     """
 
     file_format: str
@@ -50,26 +51,30 @@ class Encoder:
     schema: bytes = field(default=b"", repr=False)
 
     def header(self) -> bytes:
-        """What stands before the first row."""
+        """Return the bytes before the first row: a header line, an Arrow schema, or nothing."""
         if self.file_format == "parquet":
             return bytes(self.arrow_schema().serialize().to_pybytes())
         if self.file_format == "jsonl":
             return b""
         return self._lines([[self._cell(name) for name in (*self.columns, *ANSWER_COLUMNS)]])
 
-    def encode(self, decoded: Decoded, answers: Answers) -> bytes:
-        """The good rows of a window with their answers; in JSON Lines also with the words that speak for them.
+    def encode(self, decoded: Decoded, predictions: Predictions) -> bytes:
+        """Return the good rows of a window with their predictions; JSON Lines also hold the words of explanations.
+
+        Args:
+            decoded: N rows.
+            predictions: N predictions or explanations.
 
         Raises:
-            DataError: A value is of another type than its column in a Parquet output.
+            DataError: A value does not have the type of its column in a Parquet output.
         """
-        if not answers:
+        if not predictions:
             return b""
         if self.file_format == "parquet":
-            return self._record_batch(decoded, answers)
+            return self._record_batch(decoded, predictions)
         rows = (
-            _with_answer(fields, answer.to_json(self.labels, self.top_k))
-            for fields, answer in zip(dictionaries(decoded.carried), answers, strict=True)
+            _merge(fields, prediction.to_json(self.labels, self.top_k))
+            for fields, prediction in zip(dictionaries(decoded.carried), predictions, strict=True)
         )
         if self.file_format == "jsonl":
             return b"".join(_json(row).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
@@ -77,16 +82,16 @@ class Encoder:
         return self._lines([[self._cell(row.get(name)) for name in names] for row in rows])
 
     def arrow_schema(self) -> Any:  # noqa: ANN401
-        """The schema of a Parquet output, answers included."""
+        """Return the schema of a Parquet output: the carried columns and ``ANSWER_COLUMNS``."""
         arrow, _ = import_parquet()
         carried = arrow.ipc.read_schema(arrow.py_buffer(self.schema))
-        answers = [
+        added = [
             ("label", arrow.string()),
             ("prob", arrow.float32()),
             ("probs", arrow.map_(arrow.string(), arrow.float32())),
             ("truncated", arrow.bool_()),
         ]
-        return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in answers)])
+        return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in added)])
 
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
@@ -102,7 +107,7 @@ class Encoder:
             return _json(value)
         return _FORMULA.sub("'", value) if self.spreadsheet_safe else value
 
-    def _record_batch(self, decoded: Decoded, answers: Answers) -> bytes:
+    def _record_batch(self, decoded: Decoded, predictions: Predictions) -> bytes:
         arrow, _ = import_parquet()
         schema = self.arrow_schema()
         names = schema.names[: -len(ANSWER_COLUMNS)]
@@ -113,46 +118,49 @@ class Encoder:
                 for name, kind in zip(names, kinds, strict=True)
             ]
         else:
-            found = {name: decoded.carried.column(name) for name in decoded.carried.schema.names}
-            nothing = [None] * len(answers)
+            present = {name: decoded.carried.column(name) for name in decoded.carried.schema.names}
+            missing = [None] * len(predictions)
             try:
                 carried = [
-                    found[name].cast(kind) if name in found else arrow.array(nothing, kind)
+                    present[name].cast(kind) if name in present else arrow.array(missing, kind)
                     for name, kind in zip(names, kinds, strict=True)
                 ]
             except arrow.ArrowException as error:
-                raise DataError(f"row {decoded.rows[0]}: {_not_the_type(error)}") from error
-        rows = [answer.to_json(self.labels, self.top_k) for answer in answers]
+                raise DataError(f"row {decoded.rows[0]}: {_type_error(error)}") from error
+        rows = [prediction.to_json(self.labels, self.top_k) for prediction in predictions]
         values: list[list[Any]] = [[row[name] for row in rows] for name in ANSWER_COLUMNS]
         values[2] = [list(probs.items()) for probs in values[2]]
-        answered = [arrow.array(column, kind) for column, kind in zip(values, schema.types[len(names) :], strict=True)]
-        return bytes(arrow.record_batch([*carried, *answered], schema=schema).serialize().to_pybytes())
+        added = [arrow.array(column, kind) for column, kind in zip(values, schema.types[len(names) :], strict=True)]
+        return bytes(arrow.record_batch([*carried, *added], schema=schema).serialize().to_pybytes())
 
 
 class _Lines:
-    """What a CSV writer writes, with plain line ends: told of them, the writer would leave a carriage return unquoted."""
+    """Collects the lines of a CSV writer and ends them with a line feed.
+
+    The writer itself ends lines with CR LF, because only then it quotes fields that contain a carriage return.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def write(self, line: str) -> None:
-        """One row."""
+        """Add one row."""
         self.lines.append(line.removesuffix("\r\n") + "\n")
 
 
 def write_parquet(batches: BinaryIO, sink: BinaryIO, row_group_rows: int) -> None:
-    """Turn an Arrow IPC stream into Parquet, some windows to a row group."""
+    """Convert an Arrow IPC stream to Parquet with row groups of at least ``row_group_rows`` rows (the last may be smaller)."""
     arrow, parquet = import_parquet()
     with arrow.ipc.open_stream(batches) as reader, parquet.ParquetWriter(sink, reader.schema) as writer:
-        kept, rows = [], 0
+        group, rows = [], 0
         for batch in reader:
-            kept.append(batch)
+            group.append(batch)
             rows += batch.num_rows
             if rows >= row_group_rows:
-                writer.write_table(arrow.Table.from_batches(kept), row_group_size=rows)
-                kept, rows = [], 0
-        if kept:
-            writer.write_table(arrow.Table.from_batches(kept), row_group_size=rows)
+                writer.write_table(arrow.Table.from_batches(group), row_group_size=rows)
+                group, rows = [], 0
+        if group:
+            writer.write_table(arrow.Table.from_batches(group), row_group_size=rows)
 
 
 def make_encoder(
@@ -164,21 +172,21 @@ def make_encoder(
     top_k: int | None,
     spreadsheet_safe: bool,
 ) -> Encoder:
-    """The encoder of an output whose columns, where they are fixed, are those of the first window.
+    """Return an encoder whose columns, for formats with fixed columns, are those of the first window.
 
     Args:
-        file_format: Out of ``OUTPUT_FORMATS``.
+        file_format: One of ``OUTPUT_FORMATS``.
         labels: L names.
-        carried: The good rows of the first window, as ``decode.Decoded`` has them.
-        names: The columns where there is none.
+        carried: ``Decoded.carried`` of the first window.
+        names: Columns to use if that window has no good row.
         top_k: See ``Encoder``.
         spreadsheet_safe: See ``Encoder``.
 
     Raises:
-        MissingExtraError: Parquet, and pyarrow is not installed.
+        MissingExtraError: The format is Parquet and pyarrow is not installed.
     """
-    found = (name for row in carried for name in row) if isinstance(carried, list) else carried.schema.names
-    columns = tuple(dict.fromkeys(found)) or tuple(names)
+    carried_names = (name for row in carried for name in row) if isinstance(carried, list) else carried.schema.names
+    columns = tuple(dict.fromkeys(carried_names)) or tuple(names)
     schema = _carried_schema(carried, columns) if file_format == "parquet" else b""
     return Encoder(file_format, labels, columns, top_k, spreadsheet_safe, schema)
 
@@ -200,7 +208,7 @@ def _carried_schema(rows: Any, columns: Sequence[str]) -> bytes:  # noqa: ANN401
 
 
 def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int]) -> Any:  # noqa: ANN401
-    """Values as one column; those of a column of text that are no text stand there as JSON."""
+    """Return values as one Arrow column; in a string column, values of other types are written as JSON."""
     arrow, _ = import_parquet()
     if arrow.types.is_string(kind):
         values = [
@@ -214,26 +222,26 @@ def _arrow_column(name: str, kind: Any, values: list[object], rows: Sequence[int
             try:
                 arrow.array([value], kind)
             except (arrow.ArrowException, TypeError, OverflowError) as error:
-                raise DataError(f"row {row}: column {name!r}: {_not_the_type(error)}") from error
+                raise DataError(f"row {row}: column {name!r}: {_type_error(error)}") from error
         raise
 
 
-def _not_the_type(error: Exception) -> str:
+def _type_error(error: Exception) -> str:
     reason = " ".join(str(error).split())[:120]
-    return f"not of the type that the first rows have ({reason}). Write JSON Lines, or give every row the same type."
+    return f"type differs from that of the first rows ({reason}). Write JSON Lines, or give every row the same type."
 
 
-def _with_answer(fields: Fields, answer: Mapping[str, Json]) -> Fields:
-    """A row and its answer; the row's own columns of that name make room."""
-    if "words" in answer:
+def _merge(fields: Fields, added: Mapping[str, Json]) -> Fields:
+    """Return a row with its result; an input column ``words`` is renamed if the result has one."""
+    if "words" in added:
         fields = {f"input_{name}" if _WORDS.fullmatch(name) else name: value for name, value in fields.items()}
-    return {**fields, **answer}
+    return {**fields, **added}
 
 
 def _json(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
-    except ValueError:  # a NaN of a Parquet file, which JSON has no word for
+    except ValueError:  # NaN from a Parquet file, which JSON cannot express
         return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain)
 
 

@@ -1,4 +1,4 @@
-"""Lines and CSV records of a stream of bytes, numbered, never more than a row in memory."""
+"""Numbered lines and CSV records of a byte stream, with at most one row in memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-#: A row may have so many bytes; more is a bad row and not read into memory.
+#: Maximum size of a row; longer ones are bad rows and are not read into memory. Chosen by hand, far above any real text.
 MAX_ROW_BYTES = 4 << 20
 _BLOCK_BYTES = 1 << 20
 
 
 class RawRow(NamedTuple):
-    """One row as it stands in its file.
+    """One undecoded row of a file.
 
     Attributes:
         line: Number of its first line, from 1.
         offset: Bytes before it, after decompression.
-        data: Its bytes, line end included; cut one byte beyond ``MAX_ROW_BYTES`` where it is longer.
+        data: Its bytes with the line end; a longer row is truncated one byte after ``MAX_ROW_BYTES``.
     """
 
     line: int
@@ -27,26 +27,25 @@ class RawRow(NamedTuple):
 
 
 def numbered_lines(stream: BinaryIO) -> Iterator[RawRow]:
-    r"""Lines that end in ``\n``, ``\r\n`` or ``\r``; a byte order mark at the start belongs to none.
+    r"""Yield lines that end in ``\n``, ``\r\n`` or ``\r``, without a byte order mark at the start of the stream.
 
     Example:
         >>> import io
         >>> [(row.line, row.offset, row.data) for row in numbered_lines(io.BytesIO(b"a\r\nb\rc"))]
         [(1, 0, b'a\r\n'), (2, 3, b'b\r'), (3, 5, b'c')]
     """
-    number, offset, start, lost = 1, 0, b"", 0
+    number, offset, start, skipped_bytes = 1, 0, b"", 0
     read = getattr(stream, "read1", stream.read)
     first = True
     while block := read(_BLOCK_BYTES):
         pieces = (start + block).splitlines(keepends=True)
-        start = b"" if pieces[-1].endswith(b"\n") else pieces.pop()  # the end of a line may be in the next block
+        start = b"" if pieces[-1].endswith(b"\n") else pieces.pop()  # the line may continue in the next block
         for piece in pieces:
             yield _row(number, offset, piece, first)
-            number, offset, lost, first = number + 1, offset + len(piece) + lost, 0, False
+            number, offset, skipped_bytes, first = number + 1, offset + len(piece) + skipped_bytes, 0, False
         if len(start) > MAX_ROW_BYTES + 1:
-            keep = start[: MAX_ROW_BYTES + 1]
-            lost += len(start) - len(keep)
-            start = keep
+            skipped_bytes += len(start) - (MAX_ROW_BYTES + 1)
+            start = start[: MAX_ROW_BYTES + 1]
     if start:
         yield _row(number, offset, start, first)
 
@@ -58,10 +57,10 @@ def _row(number: int, offset: int, data: bytes, first: bool) -> RawRow:
 
 
 def csv_records(lines: Iterable[RawRow], delimiter: str) -> Iterator[RawRow]:
-    """Lines joined to records where a quoted field goes over several.
+    """Join lines into records, since a quoted field may span several lines.
 
-    Where quotes are never closed, or not closed as they should be, the first line stands alone and reading goes on with the
-    next one: a stray quote costs one row, not the rest of the file.
+    If a quote is never closed, or closed wrongly, the first line becomes a record by itself and reading continues with the
+    next line, so a stray quote costs one row and not the rest of the file.
     """
     source = iter(lines)
     waiting: deque[RawRow] = deque()
@@ -73,33 +72,35 @@ def csv_records(lines: Iterable[RawRow], delimiter: str) -> Iterator[RawRow]:
         if b'"' not in first.data:
             yield first
             continue
-        taken = [first]
+        record = [first]
 
-        def more(taken: list[RawRow] = taken) -> Iterator[str]:
-            size = len(taken[0].data)
-            yield taken[0].data.decode("latin-1")  # the structure is ASCII in any encoding that UTF-8 texts may have
+        def decoded_lines(record: list[RawRow] = record) -> Iterator[str]:
+            size = len(record[0].data)
+            yield record[0].data.decode(
+                "latin-1"
+            )  # quotes and separators are ASCII, so invalid UTF-8 does not matter here
             while size <= MAX_ROW_BYTES and (line := following()) is not None:
-                taken.append(line)
+                record.append(line)
                 size += len(line.data)
                 yield line.data.decode("latin-1")
 
         try:
-            parse_csv(more(), delimiter)
-            yield RawRow(first.line, first.offset, b"".join(line.data for line in taken))
+            parse_csv(decoded_lines(), delimiter)
+            yield RawRow(first.line, first.offset, b"".join(line.data for line in record))
         except csv.Error:
             yield first
-            waiting.extendleft(reversed(taken[1:]))
+            waiting.extendleft(reversed(record[1:]))
 
 
 def parse_csv(lines: Iterable[str], delimiter: str) -> list[str]:
-    """The first record of some lines, with our limit of a field in place of the interpreter's.
+    """Return the first record of some lines, with fields of up to ``MAX_ROW_BYTES`` instead of Python's default limit.
 
     Example:
         >>> parse_csv(['a,"b, c"'], ",")
         ['a', 'b, c']
 
     Raises:
-        csv.Error: It is not a record.
+        csv.Error: The lines are not a valid record.
     """
     limit = csv.field_size_limit(MAX_ROW_BYTES)
     try:

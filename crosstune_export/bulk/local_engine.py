@@ -1,4 +1,4 @@
-"""Windows through classifiers on this machine, in order: in this process, or in several that each have their own session."""
+"""Classify windows on this machine, in order, in this process or in several worker processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from crosstune_export.bulk.windows import Window
 
 
 def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) -> Generator[WindowResult, None, None]:
-    """Results in the order of the windows.
+    """Yield results in the order of the windows.
 
     Args:
-        windows: What to classify; read only as far ahead as there are workers.
-        job: What to do with each.
-        workers: Processes to share them; 1 is this process itself. With several, two windows must come before one is started.
+        windows: Windows to classify; read ahead by at most one window per worker.
+        job: How to classify each.
+        workers: Number of processes; 1 is this process. Worker processes are started only if there are two windows.
 
     Raises:
-        CrossTuneError: As in one process.
-        ResourceError: A worker died.
+        CrossTuneError: Any error of ``WindowJob.load`` or of the classification of a window.
+        ResourceError: A worker process died.
     """
     remaining = iter(windows)
     ahead = list(islice(remaining, 2)) if workers > 1 else []
@@ -39,11 +39,10 @@ def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) ->
 
 
 def _in_processes(windows: Iterator[Window], job: WindowJob, workers: int) -> Iterator[WindowResult]:
-    """Each worker in turn gets a window and gives a result: the order needs no bookkeeping.
+    """Send windows to the workers in turn and read the results in the same turn, which keeps them in order.
 
-    A worker that has answered gets its next window before its answer is used, so that it never waits for the output.
-    Fresh processes, not forks: a session and its threads do not survive one. Pipes, so that a worker whose parent was killed
-    reads the end of its pipe and ends too.
+    A worker gets its next window before its last result is used, so that it never waits for the output. Processes are
+    spawned, because threads of a session do not survive a fork. Each has a pipe, so that it ends when its parent is killed.
     """
     context = multiprocessing.get_context("spawn")
     team: list[tuple[BaseProcess, Connection]] = []
@@ -55,7 +54,7 @@ def _in_processes(windows: Iterator[Window], job: WindowJob, workers: int) -> It
             theirs.close()
             team.append((process, ours))
         for member in team:
-            _received(member)  # its session stands, or the error says why not
+            _received(member)  # wait until its session is loaded
         busy: deque[tuple[BaseProcess, Connection]] = deque()
         for member in team:
             if (window := next(windows, None)) is not None:
@@ -81,9 +80,7 @@ def _in_processes(windows: Iterator[Window], job: WindowJob, workers: int) -> It
 
 
 def _work(pipe: Connection, job: WindowJob) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # an interrupt goes to every process of a terminal: the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent handles it
     try:
         classifier = job.load()
     except CrossTuneError as error:
@@ -120,6 +117,6 @@ def _received(member: tuple[BaseProcess, Connection]) -> WindowResult | None:
 def _died(process: BaseProcess) -> ResourceError:
     process.join(5)
     return ResourceError(
-        f"worker: process {process.pid} ended with {process.exitcode}, expected answers. "
+        f"worker: process {process.pid} ended with exit code {process.exitcode}, expected results. "
         "If memory ran out, use fewer --workers; otherwise run again with --workers 1."
     )

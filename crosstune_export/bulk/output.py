@@ -1,4 +1,4 @@
-"""Where results go when they do not go into a file of their own: standard output, as they come."""
+"""Write results to standard output as they come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crosstune_export.bulk.window_classifier import WindowResult
 
 
 def bad_row_lines(rows: Iterable[BadRow]) -> bytes:
-    """Bad rows as JSON Lines: ``file``, ``row``, ``reason``, and ``id`` where there is one."""
+    """Return bad rows as JSON Lines with ``file``, ``row``, ``reason``, and ``id`` if the row has one."""
     lines = []
     for row in rows:
         entry: dict[str, object] = {"file": row.source, "row": row.row, "reason": row.reason}
@@ -25,33 +25,36 @@ def bad_row_lines(rows: Iterable[BadRow]) -> bytes:
 
 
 class StandardOutput:
-    """Writes a window as soon as it is classified; nothing can be taken up again."""
+    """Writes each window as soon as it is classified; such a run cannot be resumed."""
 
     def __init__(self, bad_rows: BinaryIO | None) -> None:
-        """Look whether there is one.
+        """Check that standard output is open.
+
+        Args:
+            bad_rows: File for bad rows; None if they are not recorded.
 
         Raises:
-            ConfigError: It is closed.
+            ConfigError: Standard output is closed.
         """
-        if sys.stdout is None or sys.__stdout__ is None:  # a program may have put something in its place
-            raise ConfigError("standard output: is closed, expected a place for the answers. Give --output.")
+        if sys.stdout is None or sys.__stdout__ is None:  # the command line replaces a closed sys.stdout
+            raise ConfigError("standard output: is closed, expected an open stream. Give --output.")
         self._bad_rows = bad_rows
         self._tally = Tally()
         self._header = b""
 
     def begin(self, header: bytes) -> None:
-        """Remember what stands before the first row: nothing is written before the first window is classified."""
+        """Keep the header until the first window is classified, so that an early error leaves the output empty."""
         self._header = header
 
     def append(self, result: WindowResult) -> None:
-        """Add a window."""
+        """Write the rows of a window."""
         self._write(result.encoded)
         if self._bad_rows is not None:
             self._bad_rows.write(bad_row_lines(result.bad))
         self._tally = self._tally.plus(result)
 
     def finish(self) -> Tally:
-        """The counts of the run."""
+        """Write the header if no window came, and return the counts of the run."""
         self._write(b"")
         return self._tally
 

@@ -1,9 +1,9 @@
-"""An output that grows beside its place, can be taken up again after any interruption, and is renamed when it is whole.
+"""An output file that is written under another name, can be resumed after any interruption, and is renamed when complete.
 
-Beside ``OUTPUT`` stand ``OUTPUT.partial``, which only grows, and ``OUTPUT.partial.json``, the journal: how many windows are
-in the partial file, how long it was then, and what the run is about. The journal stands there before anything is in the partial
-file, and is replaced as a whole, after the partial file is on disk. Who takes up a run cuts the partial file back to what the
-journal says and goes on from there. A partial file without a journal is somebody else's.
+Results are appended to ``OUTPUT.partial``. A journal, ``OUTPUT.partial.json``, records the settings of the run, the number
+of windows in the partial file, and its length. The journal exists before the partial file has contents, and is replaced
+atomically after each part of the partial file is on disk. A resumed run truncates the partial file to the length in the
+journal and continues from there. A partial file without a journal was not written by this program.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from crosstune_export.bulk.output import bad_row_lines
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowResult
 
+#: Seconds between two commits; chosen by hand: at most this much work is lost, and an fsync per second costs little.
 _COMMIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Journal:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
-        settings: What the run is about: it goes on with the same only.
-        windows: How many windows are in the partial output.
+        settings: Options and inputs of the run; a resumed run must have the same.
+        windows: Number of windows in the partial output.
         digest: SHA-256 (hex) over the digests of these windows.
-        output_bytes: How long the partial output was then.
-        bad_bytes: How long the partial file of bad rows was then.
-        tally: The counts so far.
-        finished: Whether nothing is left to do but to rename.
+        output_bytes: Length of the partial output after the last of them.
+        bad_bytes: Length of the partial file of bad rows at that time.
+        tally: Counts so far.
+        finished: Whether all windows are done and only the renaming remains.
     """
 
     settings: Mapping[str, object]
@@ -54,16 +55,16 @@ class Journal:
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether a run can continue from it."""
         return self.windows > 0 or self.finished
 
     def to_bytes(self) -> bytes:
-        """As the file holds it."""
+        """Return the contents of the journal file."""
         return json.dumps(vars(self) | {"tally": self.tally.to_json()}, indent=1).encode("utf-8") + b"\n"
 
     @classmethod
     def read(cls, path: Path) -> Journal | None:
-        """The journal in a file; None where there is none that can be read."""
+        """Read a journal file; None if it is missing or invalid."""
         try:
             body = cast("dict[str, object]", json.loads(path.read_bytes()))
             return cls(**(body | {"tally": Tally.from_json(cast("dict[str, object]", body["tally"]))}))  # type: ignore[arg-type]
@@ -71,10 +72,10 @@ class Journal:
             return None
 
 
-def files_beside(output: Path, bad_rows: Path | None) -> dict[str, Path]:
-    """What stands beside an output while it grows, by what to call it in messages."""
-    found = {"partial output": _partial(output), "journal": _journal(output)}
-    return found if bad_rows is None else found | {"partial file of bad rows": _partial(bad_rows)}
+def partial_files(output: Path, bad_rows: Path | None) -> dict[str, Path]:
+    """Return the temporary files of an output, keyed by their name in messages."""
+    files = {"partial output": _partial(output), "journal": _journal(output)}
+    return files if bad_rows is None else files | {"partial file of bad rows": _partial(bad_rows)}
 
 
 def _partial(path: Path) -> Path:
@@ -87,14 +88,14 @@ def _journal(output: Path) -> Path:
 
 def _has_contents(path: Path) -> bool:
     try:
-        found = path.stat()
-    except OSError:  # what is wrong with the name is told when it is opened
+        status = path.stat()
+    except OSError:  # an invalid name is reported when the file is opened
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 class PartialOutput:
-    """The output of a run: a context that leaves nothing half-written, or what ``--resume`` needs."""
+    """The output file of a run, as a context manager: after an error it leaves either nothing or a run that can be resumed."""
 
     def __init__(
         self,
@@ -109,32 +110,33 @@ class PartialOutput:
         """Check that the output may be written, before any work is done.
 
         Args:
-            output: Where the result is to stand.
-            bad_rows: Where the bad rows are to stand; None where they are not recorded.
-            settings: What the run is about.
-            resume: Whether to go on with a run that was interrupted, where there is one.
-            force: Whether an existing output, or what an interrupted run left, may be replaced.
-            parquet: Whether the partial output holds record batches, to become Parquet at the end.
+            output: File to write.
+            bad_rows: File of bad rows to write; None if they are not recorded.
+            settings: Options and inputs of the run.
+            resume: Continue an interrupted run if there is one.
+            force: Replace existing outputs and the files of an interrupted run.
+            parquet: The partial output holds Arrow record batches, which are converted to Parquet at the end.
 
         Raises:
-            OutputExistsError: The output is there, or an interrupted run is and ``resume`` is off, or a file that is of none.
-            ConfigError: The interrupted run was about something else, or another process is at it.
+            OutputExistsError: The output exists, or an interrupted run exists and ``resume`` is off, or a partial file
+                exists without a journal.
+            ConfigError: The interrupted run had other settings.
         """
         self._output, self._bad_rows, self._parquet = output, bad_rows, parquet
         self._partial, self._journal_path = _partial(output), _journal(output)
         self._bad_partial = None if bad_rows is None else _partial(bad_rows)
-        there = [path for path in files_beside(output, bad_rows).values() if _has_contents(path)]
-        found = Journal.read(self._journal_path)
-        if found is None and there and not force:
+        existing = [path for path in partial_files(output, bad_rows).values() if _has_contents(path)]
+        journal = Journal.read(self._journal_path)
+        if journal is None and existing and not force:
             raise OutputExistsError(
-                f"{there[0]}: is of no interrupted run, expected nothing there. Move it away, or pass --force to replace it."
+                f"{existing[0]}: exists without a journal, expected no file. Move it away, or pass --force to replace it."
             )
-        kept = found if found is not None and found.worth_keeping else None
-        if kept is not None and not resume and not force:
+        earlier = journal if journal is not None and journal.worth_keeping else None
+        if earlier is not None and not resume and not force:
             raise OutputExistsError(
-                f"{output}: a run that was interrupted is there. Go on with --resume, or start again with --force."
+                f"{output}: found an interrupted run, expected none. Continue with --resume, or start again with --force."
             )
-        self.journal = Journal(settings) if kept is None or not resume else _same_run(kept, settings, output)
+        self.journal = Journal(settings) if earlier is None or not resume else _same_run(earlier, settings, output)
         if not self.journal.finished:
             for path in (output, *([] if bad_rows is None else [bad_rows])):
                 check_output(path, force=force, what="output file")
@@ -143,7 +145,7 @@ class PartialOutput:
         self._held: list[tuple[Path, BinaryIO]] = []
 
     def __enter__(self) -> PartialOutput:
-        atexit.register(self._sweep)
+        atexit.register(self._remove_at_exit)
         try:
             self._sink = self._opened(self._partial)
             self._bad_sink = None if self._bad_partial is None else self._opened(self._bad_partial)
@@ -153,23 +155,23 @@ class PartialOutput:
             if self._bad_partial is not None and self._bad_sink is not None:
                 self._cut(self._bad_partial, self._bad_sink, self.journal.bad_bytes)
         except BaseException:
-            self._release(remove=self._kept() is None)
+            self._release(remove=self._resumable() is None)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with suppress(Exception):  # the first error is the one to tell
+        with suppress(Exception):  # the first error is the one to report
             if error is not None and self._dirty:
                 self.commit()
-        kept = self._kept()
-        self._release(remove=error is not None and kept is None)
-        if error is not None and kept is not None:
+        journal = self._resumable()
+        self._release(remove=error is not None and journal is None)
+        if error is not None and journal is not None:
             error.advice = (  # type: ignore[attr-defined]
-                f"{kept.tally.rows} rows are kept: the same command with --resume goes on from there."
+                f"{journal.tally.rows} rows are saved. Add --resume to the same command to continue."
             )
 
     def begin(self, header: bytes) -> None:
-        """Write what stands before the first row, unless it is there."""
+        """Write the header, unless the run is resumed."""
         if self.journal.windows == 0:
             self._write(self._sink, header)
 
@@ -177,13 +179,13 @@ class PartialOutput:
         """Add a window.
 
         Raises:
-            ResourceError: The disk refuses a write.
+            ResourceError: Writing to the disk failed.
         """
         journal = self.journal
         self._write(self._sink, result.encoded)
         if self._bad_sink is not None:
             self._write(self._bad_sink, bad_row_lines(result.bad))
-        self.journal = Journal(  # in one step: a signal may come anywhere
+        self.journal = Journal(  # replaced in one step, since a signal may come at any time
             journal.settings,
             journal.windows + 1,
             next_digest(journal.digest, result.digest),
@@ -196,10 +198,10 @@ class PartialOutput:
             self.commit()
 
     def commit(self) -> None:
-        """Make what was added so far safe.
+        """Write the windows so far to disk, and then the journal.
 
         Raises:
-            ResourceError: The disk refuses a write.
+            ResourceError: Writing to the disk failed.
         """
         try:
             for sink in (self._sink, self._bad_sink):
@@ -213,20 +215,20 @@ class PartialOutput:
         self._dirty = False
 
     def finish(self) -> Tally:
-        """Put everything in its place.
+        """Complete the run and return its counts.
 
         Raises:
-            ResourceError: The disk refuses a write.
+            ResourceError: Writing to the disk failed.
         """
         self.journal = replace(self.journal, finished=True)
         self.commit()
         return self.publish()
 
     def publish(self) -> Tally:
-        """Rename what is whole; does the rest where an earlier run was interrupted at it.
+        """Rename the complete files and return the counts; also completes a run that was interrupted during the renaming.
 
         Raises:
-            ResourceError: The disk refuses a write.
+            ResourceError: Writing to the disk failed.
         """
         try:
             if self._partial.exists():
@@ -244,23 +246,25 @@ class PartialOutput:
         return self.journal.tally
 
     def _opened(self, path: Path) -> BinaryIO:
-        """A partial file that no other process writes."""
+        """Open and lock a partial file."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sink = path.open("ab")
             if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
                 sink.close()
-                raise ConfigError(f"{self._output}: another run is writing it, expected one. Wait for it or end it.")
+                raise ConfigError(
+                    f"{self._output}: found another run that writes it, expected none. Wait for it or end it."
+                )
         except OSError as error:
             raise cannot_write(self._output, error) from error
         self._held.append((path, sink))
         return sink
 
     def _cut(self, path: Path, sink: BinaryIO, size_bytes: int) -> None:
-        """Cut a partial file back to a length."""
+        """Truncate a partial file to the length in the journal."""
         if os.fstat(sink.fileno()).st_size < size_bytes:
             raise ConfigError(
-                f"{path}: shorter than {self._journal_path} says, expected at least {size_bytes} bytes. "
+                f"{path}: shorter than recorded in {self._journal_path}, expected at least {size_bytes} bytes. "
                 "Start again with --force, without --resume."
             )
         try:
@@ -273,49 +277,51 @@ class PartialOutput:
         with new_file(self._journal_path) as file:
             file.write(self.journal.to_bytes())
 
-    def _kept(self) -> Journal | None:
-        """The journal on disk, where there is something to go on from."""
-        found = Journal.read(self._journal_path)
-        return found if found is not None and found.worth_keeping else None
+    def _resumable(self) -> Journal | None:
+        """Return the journal on disk if a run can continue from it."""
+        journal = Journal.read(self._journal_path)
+        return journal if journal is not None and journal.worth_keeping else None
 
     def _release(self, *, remove: bool) -> None:
-        """Close what this run holds; removed while it is held, so that it is no other run's."""
+        """Close the partial files; remove them first, while they are locked and no other run can open them."""
         if remove:
             self._remove(self._held)
         for _, sink in self._held:
             with suppress(OSError):
                 sink.close()
         if not remove:
-            atexit.unregister(self._sweep)
+            atexit.unregister(self._remove_at_exit)
 
-    def _sweep(self) -> None:
-        """When the process ends: a signal came before a partial file was known to be held, or while it was removed."""
+    def _remove_at_exit(self) -> None:
+        """Remove partial files that a signal left, while they were opened or removed, if no run can continue from them."""
         for _, sink in self._held:
             with suppress(OSError):
                 sink.close()
-        if self._kept() is not None:
+        if self._resumable() is not None:
             return
         with ExitStack() as stack:
-            held = []
+            locked = []
             for path in filter(None, (self._partial, self._bad_partial)):
                 with suppress(OSError):
                     file = stack.enter_context(path.open("r+b"))
                     if _locked(file):
-                        held.append((path, file))
-            self._remove(held)
+                        locked.append((path, file))
+            self._remove(locked)
 
     def _remove(self, held: Sequence[tuple[Path, BinaryIO]]) -> None:
-        """Remove partial files that are held, and the journal: at no instant is one with contents there without it."""
-        still = []
+        """Remove locked partial files and the journal; they are emptied first, so that none has contents without a journal."""
+        emptied = []
         for path, file in held:
             with suppress(OSError):
-                if os.path.samestat(path.stat(), os.fstat(file.fileno())):  # otherwise it is the output by now
+                if os.path.samestat(
+                    path.stat(), os.fstat(file.fileno())
+                ):  # otherwise it has been renamed to the output
                     os.ftruncate(file.fileno(), 0)
-                    still.append(path)
-        if self._partial in still:
+                    emptied.append(path)
+        if self._partial in emptied:
             with suppress(OSError):
                 self._journal_path.unlink()
-        for path in still:
+        for path in emptied:
             with suppress(OSError):
                 path.unlink()
 
@@ -327,28 +333,28 @@ class PartialOutput:
 
 
 def next_digest(before: str, window: bytes) -> str:
-    """The digest over one more window."""
+    """Return the digest of a run after one more window."""
     return hashlib.sha256(before.encode("ascii") + window).hexdigest()
 
 
-def _same_run(found: Journal, settings: Mapping[str, object], output: Path) -> Journal:
-    """The journal, where a run with these settings may go on with it."""
-    names = sorted(settings.keys() | found.settings.keys())
-    wanted = json.loads(json.dumps(settings))
-    other = [name for name in names if wanted.get(name) != found.settings.get(name)]
-    if found.tally.bad == 0 and "on_error" in other:
-        other.remove("on_error")  # no bad row yet: what to do with the first one can still be decided
-    if other:
-        changes = ", ".join(f"{name} {found.settings.get(name)!r} -> {wanted.get(name)!r}" for name in other)
+def _same_run(journal: Journal, settings: Mapping[str, object], output: Path) -> Journal:
+    """Return the journal with the settings of this run, or refuse settings that differ."""
+    names = sorted(settings.keys() | journal.settings.keys())
+    current = json.loads(json.dumps(settings))
+    changed = [name for name in names if current.get(name) != journal.settings.get(name)]
+    if journal.tally.bad == 0 and "on_error" in changed:
+        changed.remove("on_error")  # without a bad row so far, it has had no effect
+    if changed:
+        changes = ", ".join(f"{name} {journal.settings.get(name)!r} -> {current.get(name)!r}" for name in changed)
         raise ConfigError(
-            f"{output}: the interrupted run was another one ({changes}). Repeat its options, or start again with --force, "
+            f"{output}: the interrupted run had other options ({changes}). Repeat its options, or start again with --force, "
             "without --resume."
         )
-    return replace(found, settings=settings)
+    return replace(journal, settings=settings)
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Take the lock of a file until it is closed; True also where the system has no such locks."""
+    """Lock a file until it is closed; return whether this succeeded. True on systems without such locks."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""Windows through classifiers on a Ray cluster, by way of Ray Data: one reading task a file, one session an actor."""
+"""Classify windows on a Ray cluster with Ray Data: one reading task per file, one session per actor."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bulk.windows import read_windows
 
 _Column: TypeAlias = "npt.NDArray[np.object_]"
-_BLOCK_BYTES = 1 << 18  # some windows: enough to keep many actors busy with one file
+_BLOCK_BYTES = 1 << 18  # chosen by hand: a few windows, so that one file keeps many actors busy
 
 
 def classify_with_ray(
     sources: Sequence[Source], done: Mapping[Source, int], job: WindowJob, workers: int, address: str | None
 ) -> Generator[WindowResult, None, None]:
-    """Results in the order of the windows, which are those of the local engine.
+    """Yield results in the order of the windows, which are the same as those of the local engine.
 
     Args:
-        sources: What to read; every machine of the cluster must find the files under these paths.
-        done: How many windows of a source are not to be classified again.
-        job: What to do with each window; takes the bundle along.
-        workers: Actors on this machine; on a cluster that is joined, there is one for every ``threads`` of its processors.
-        address: The cluster to join; None starts one on this machine.
+        sources: Files to read; every machine of the cluster must have them under these paths.
+        done: Number of windows of each source to skip, because an interrupted run classified them.
+        job: How to classify each window; includes the bundle.
+        workers: Number of actors on this machine. A cluster that is joined gets one per ``job.threads`` processors.
+        address: Cluster to join; None starts one on this machine.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ResourceError: No cluster answers.
+        ResourceError: No cluster can be started or reached.
         ConfigError: Standard input is among the sources.
-        CrossTuneError: As in one process.
+        CrossTuneError: Any error of ``WindowJob.load`` or of the classification of a window.
     """
     if any(source.path == STANDARD_INPUT for source in sources):
         raise ConfigError("--engine ray: standard input cannot be read by other processes. Give files.")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine that nobody asked for
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics unless the user turned them on
     try:
         import ray
         import ray.data
@@ -52,10 +52,11 @@ def classify_with_ray(
     where = {"num_cpus": workers * job.threads, "include_dashboard": False} if address is None else {"address": address}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
-    except Exception as error:  # Ray has no class of its own for it
+    except Exception as error:  # Ray raises several unrelated classes
         reason = " ".join(str(error).split())[:160]
         raise ResourceError(
-            f"ray: no cluster ({reason}), expected one at {address or 'this machine'}. Check --ray-address, or use --engine local."
+            f"ray: cannot connect ({reason}), expected a cluster at {address or 'this machine'}. "
+            "Check --ray-address, or use --engine local."
         ) from error
     if address is not None:
         workers = max(1, int(ray.cluster_resources()["CPU"]) // job.threads)
@@ -67,7 +68,7 @@ def classify_with_ray(
                 raise result
             yield result
     finally:
-        del rows  # its executor must end before the cluster does, or Ray ends this process
+        del rows  # its executor must end before the cluster, or Ray kills this process
         ray.shutdown()
 
 
@@ -78,17 +79,17 @@ def _results(
     job: WindowJob,
     workers: int,
 ) -> Any:  # noqa: ANN401
-    """A data set of results, not yet run: files → windows → results, in order."""
+    """Return a lazy Ray dataset of results in order: files → windows → results."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.target_max_block_size = _BLOCK_BYTES
-    before = 0
+    before_bytes = 0
     readings = []
     for source in sources:
-        readings.append(_Reading(source, done.get(source, 0), before, job.columns.text))
-        before += source.size_bytes
+        readings.append(_Reading(source, done.get(source, 0), before_bytes, job.columns.text))
+        before_bytes += source.size_bytes
     return (
         ray.data.from_items([{"number": number} for number in range(len(readings))], override_num_blocks=len(readings))
         .map_batches(_windows, fn_args=(readings,), batch_size=1, num_cpus=0)
@@ -104,7 +105,7 @@ def _results(
 
 @dataclass(frozen=True)
 class _Reading:
-    """What a reading task is to read."""
+    """Input of a reading task."""
 
     source: Source
     done: int
@@ -112,7 +113,7 @@ class _Reading:
     text_column: str
 
     def items(self) -> Iterator[object]:
-        """Windows; an error is an item too, so that it arrives in its place."""
+        """Yield windows; an error is yielded too, so that it arrives after the windows before it."""
         try:
             yield from islice(read_windows(self.source, self.text_column, self.before_bytes), self.done, None)
         except CrossTuneError as error:

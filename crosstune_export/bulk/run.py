@@ -1,4 +1,4 @@
-"""From sources to an output: the whole run, whatever the engine."""
+"""Classify all rows of the sources and write them to an output, with either engine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
 ON_ERROR = ("fail", "skip", "record")
 ENGINES = ("local", "ray")
-#: Called with rows done, bytes read, and bytes there are (0 where nobody knows).
-#: Called with the rows classified, the bytes read, and the bytes of all sources (0 where that is unknown).
+#: Called with the rows classified, the bytes read, and the bytes of all sources (0 if unknown).
 BulkProgress = Callable[[int, int, int], None]
 
 
@@ -33,21 +32,21 @@ class BulkOptions:
     """How to classify files.
 
     Attributes:
-        file_format: Of the output, out of ``encode.OUTPUT_FORMATS``.
+        file_format: Output format, one of ``encode.OUTPUT_FORMATS``.
         text_column: Column of the text.
-        id_column: Column that names a row, None where none does.
-        on_error: What to do with a bad row, out of ``ON_ERROR``.
-        top_k: How many labels ``probs`` names; None for all.
-        threshold: Probability below which no label is given; the bundle's own rule when None.
-        batch_size: Texts in one run of the graph, at least 1.
-        threads: Threads of a session, at least 1.
-        workers: Processes with a session each, at least 1.
+        id_column: Column that identifies a row; None for none.
+        on_error: Treatment of bad rows, one of ``ON_ERROR``.
+        top_k: Number of labels in ``probs``, at least 1; None for all.
+        threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
+        batch_size: Texts per run of the graph, at least 1.
+        threads: Threads per session, at least 1.
+        workers: Number of processes, each with a session, at least 1.
         providers: Execution providers, in order of preference.
-        allow_fallback: Whether another provider will do.
-        explain: Say which words speak for which label; JSON Lines only.
-        spreadsheet_safe: Put an apostrophe before what a spreadsheet would take for a formula.
-        engine: Out of ``ENGINES``.
-        ray_address: A cluster to join; None starts one on this machine.
+        allow_fallback: Run on the CPU if a provider is not available.
+        explain: Add the evidence of each word for each label; JSON Lines only.
+        spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
+        engine: One of ``ENGINES``.
+        ray_address: Ray cluster to join; None starts one on this machine.
     """
 
     file_format: str = "jsonl"
@@ -67,27 +66,32 @@ class BulkOptions:
     ray_address: str | None = None
 
     def settings(self, files: BundleFiles, sources: Sequence[Source]) -> dict[str, object]:
-        """Everything that the bytes of the output depend on."""
-        who = ("engine", "ray_address", "workers", "allow_fallback")  # changes who does the work, not what comes out
+        """Return everything that the bytes of the output depend on."""
+        without_effect = (
+            "engine",
+            "ray_address",
+            "workers",
+            "allow_fallback",
+        )  # they change only where the work is done
         return {
             "version": metadata.version("crosstune-export"),
             "bundle": files.manifest.digest,
             "input": [(source.path, source.file_format) for source in sources],
-            **{name: value for name, value in vars(self).items() if name not in who},
+            **{name: value for name, value in vars(self).items() if name not in without_effect},
         }
 
 
 class Output(Protocol):
-    """Where results go."""
+    """Destination of the results."""
 
     def begin(self, header: bytes) -> None:
-        """Write what stands before the first row."""
+        """Write the header."""
 
     def append(self, result: WindowResult) -> None:
-        """Add a window."""
+        """Write the results of a window."""
 
     def finish(self) -> Tally:
-        """Put everything in its place."""
+        """Complete the output and return the counts of the run."""
 
 
 def classify_files(
@@ -97,25 +101,26 @@ def classify_files(
 
     Args:
         files: The bundle.
-        sources: What to read.
-        options: How.
-        output: Where to; one that was interrupted goes on after the windows that it has.
+        sources: Files to read.
+        options: How to read, classify and write.
+        output: Destination; a resumed ``PartialOutput`` continues after its last window.
         progress: Called with the rows classified, the bytes read and the bytes of all sources.
 
     Returns:
-        The counts of the whole run, earlier parts included.
+        Counts of the run, including the part before an interruption.
 
     Raises:
         DataError: A source cannot be read, or a row is bad and ``on_error`` is ``fail``.
-        ConfigError: The input is not that of the interrupted run, or there are to be too many threads or processes.
-        ResourceError: Disk or memory.
+        ConfigError: The input differs from that of the interrupted run, or there are too many threads or workers.
+        MissingExtraError: pyarrow or Ray is needed and not installed.
+        ResourceError: The disk or the memory is full, or a worker process died.
     """
     check_threads("threads", options.threads)
     check_threads("workers", options.workers)
     columns = Columns(options.text_column, files.manifest.text_pair, options.id_column)
     windows = _all_windows(sources, options.text_column)
-    begun = _to_the_first_rows(windows)
-    first = begun[-1] if begun and not begun[-1].empty else next(iter(begun), None)
+    leading = _up_to_first_rows(windows)
+    first = leading[-1] if leading and not leading[-1].empty else next(iter(leading), None)
     names = () if first is None else first.header or (options.text_column,)
     encoder = make_encoder(
         options.file_format,
@@ -139,7 +144,7 @@ def classify_files(
         options.explain,
     )
     output.begin(encoder.header())
-    remaining = chain(begun, windows)
+    remaining = chain(leading, windows)
     done = _skip(remaining, output.journal.windows, output.journal.digest) if isinstance(output, PartialOutput) else {}
     rows = output.journal.tally.rows if isinstance(output, PartialOutput) else 0
     total = sum(source.size_bytes for source in sources)
@@ -150,7 +155,7 @@ def classify_files(
         results = classify_with_ray(sources, done, job, options.workers, options.ray_address)
     else:
         results = classify_windows(remaining, job, options.workers)
-    with closing(results):  # at a bad row too, and not when the error is forgotten: processes wait for it
+    with closing(results):  # end the worker processes at once, also after an error
         for result in results:
             if result.bad and options.on_error == "fail":
                 raise DataError(str(result.bad[0]))
@@ -161,32 +166,32 @@ def classify_files(
 
 
 def _all_windows(sources: Sequence[Source], text_column: str) -> Iterator[Window]:
-    before = 0
+    before_bytes = 0
     for source in sources:
-        yield from read_windows(source, text_column, before)
-        before += source.size_bytes
+        yield from read_windows(source, text_column, before_bytes)
+        before_bytes += source.size_bytes
 
 
-def _to_the_first_rows(windows: Iterator[Window]) -> list[Window]:
-    """The windows up to the first that has rows: tables without rows have one that has none."""
-    begun = []
+def _up_to_first_rows(windows: Iterator[Window]) -> list[Window]:
+    """Read the windows up to the first that has rows; a table without rows yields one empty window."""
+    leading = []
     for window in windows:
-        begun.append(window)
+        leading.append(window)
         if not window.empty:
             break
-    return begun
+    return leading
 
 
 def _skip(windows: Iterator[Window], count: int, digest: str) -> dict[Source, int]:
-    """Read over the windows that are done, make sure that they are the same, and count them for each source."""
+    """Skip the windows that an interrupted run classified, check that they are unchanged, and count them per source."""
     done: dict[Source, int] = {}
-    found = ""
+    skipped_digest = ""
     for window in islice(windows, count):
-        found = next_digest(found, window.digest())
+        skipped_digest = next_digest(skipped_digest, window.digest())
         done[window.source] = done.get(window.source, 0) + 1
-    if found != digest:
+    if skipped_digest != digest:
         raise ConfigError(
-            "--resume: the rows that are done are not those of this input. Give the same input, or start again with --force, "
+            "--resume: the input differs from that of the interrupted run. Give the same input, or start again with --force, "
             "without --resume."
         )
     return done

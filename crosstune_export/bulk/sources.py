@@ -1,4 +1,4 @@
-"""Which files to classify, and what is in them."""
+"""Find the files to classify, and their formats."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Source:
     """One file of texts, or standard input.
 
     Attributes:
-        path: Where it is; ``-`` is standard input.
-        file_format: Out of ``FORMATS``.
-        compressed: Whether gzip is around it.
-        size_bytes: Of the file; 0 where nobody knows (standard input, a pipe).
+        path: Path of the file; ``-`` is standard input.
+        file_format: One of ``FORMATS``.
+        compressed: Whether the file is compressed with gzip.
+        size_bytes: Size of the file; 0 if unknown (standard input, a pipe).
     """
 
     path: str
@@ -40,12 +40,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """Name for messages."""
         return "standard input" if self.path == STANDARD_INPUT else self.path
 
 
 def format_of(name: str) -> str:
-    """The format that a file's ending says, ``.gz`` apart; lines of text for any other.
+    """Return the format for a file's ending, ignoring ``.gz``; ``text`` for unknown endings.
 
     Example:
         >>> format_of("mails.jsonl"), format_of("mails.CSV.gz"), format_of("notes")
@@ -55,49 +55,49 @@ def format_of(name: str) -> str:
 
 
 def find_sources(names: Sequence[str], file_format: str = "auto") -> tuple[Source, ...]:
-    """The files that names, folders and patterns stand for.
+    """Return the files that names, folders and patterns refer to, each once.
 
     Args:
-        names: Files, ``-``, folders (every file below with a known ending, in the order of their paths), or patterns such as
-            ``mails/**/*.jsonl``; in this order, each file once.
-        file_format: Out of ``FORMATS``, or ``auto`` for what each ending says.
+        names: Files, ``-``, patterns such as ``mails/**/*.jsonl``, or folders, which are searched recursively for files
+            with a known ending. The order is kept; files of one folder or pattern are sorted by path.
+        file_format: One of ``FORMATS``, or ``auto`` for the format of each ending.
 
     Raises:
-        DataError: A file cannot be read, or a folder or pattern stands for none.
-        ConfigError: The format is not one, standard input stands there twice, or a Parquet file is in gzip.
+        DataError: A file cannot be read, or a folder or pattern matches no file.
+        ConfigError: The format is unknown, standard input is named twice, or a Parquet file is compressed with gzip.
     """
     if file_format not in ("auto", *FORMATS):
         raise ConfigError(f"input-format: found {file_format!r}, expected one of auto, {', '.join(FORMATS)}.")
     if list(names).count(STANDARD_INPUT) > 1:
         raise ConfigError("-: found twice, expected standard input once.")
-    sources: dict[Path | None, Source] = {}  # by where they are: ./a.csv is a.csv
+    sources: dict[Path | None, Source] = {}  # by absolute path, so that ./a.csv and a.csv are one file
     for name in names:
         for path in [name] if name == STANDARD_INPUT else _files(name):
-            found = format_of(path) if file_format == "auto" else file_format
+            source_format = format_of(path) if file_format == "auto" else file_format
             compressed = path.lower().endswith(".gz")
-            if compressed and found == "parquet":
-                raise ConfigError(f"{path}: a Parquet file in gzip, expected it plain. Run: gunzip {path}")
-            source = Source(path, found, compressed, _size_bytes(path))
+            if compressed and source_format == "parquet":
+                raise ConfigError(f"{path}: a Parquet file in gzip, expected it uncompressed. Run: gunzip {path}")
+            source = Source(path, source_format, compressed, _size_bytes(path))
             sources.setdefault(None if path == STANDARD_INPUT else Path(path).absolute(), source)
     return tuple(sources.values())
 
 
 def _files(name: str) -> list[str]:
     path = Path(name)
-    if os.path.isdir(name):  # noqa: PTH112 -- Path.is_dir raises where a folder above is closed or a name too long
-        found = [str(inner) for inner in sorted(path.rglob("*")) if _is_data(inner.relative_to(path), inner)]
-        if not found:
+    if os.path.isdir(name):  # noqa: PTH112 -- Path.is_dir raises if a parent is unreadable or the name too long
+        files = [str(inner) for inner in sorted(path.rglob("*")) if _is_data(inner.relative_to(path), inner)]
+        if not files:
             raise DataError(
-                f"{name}: no file that ends in {', '.join(_BY_ENDING)} (or these with .gz), expected at least one. "
+                f"{name}: no file ending in {', '.join(_BY_ENDING)} (or these with .gz), expected at least one. "
                 "Check the folder."
             )
-        return found
+        return files
     if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 -- as above
         matches = glob.glob(name, recursive=True)  # noqa: PTH207 -- Path.glob takes no absolute pattern
-        found = sorted(item for item in matches if Path(item).is_file())
-        if not found:
+        files = sorted(item for item in matches if Path(item).is_file())
+        if not files:
             raise DataError(f"{name}: no such file, expected at least one. Check the pattern.")
-        return found
+        return files
     return [name]
 
 

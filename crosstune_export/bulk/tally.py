@@ -1,4 +1,4 @@
-"""What a run has done so far, and the summary at its end."""
+"""Counts of a run and their summary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from crosstune_export.bulk.window_classifier import WindowResult
 
-_SHOWN_LABELS = 20
+_SHOWN_LABELS = 20  # chosen by hand: fits on a screen
 _NO_LABEL = "(none)"
 
 
@@ -16,9 +16,9 @@ class Tally:
 
     Attributes:
         rows: Rows written.
-        bad: Rows left out.
-        truncated: Texts longer than the backbone reads.
-        labels: Label → (times given, sum of its probabilities); the name of no label is None.
+        bad: Bad rows, which were not written.
+        truncated: Texts that were truncated to the maximum length.
+        labels: Label → (number of texts, sum of their ``prob``); the key None counts texts without a label.
     """
 
     rows: int = 0
@@ -27,26 +27,26 @@ class Tally:
     labels: dict[str | None, tuple[int, float]] = field(default_factory=dict)
 
     def plus(self, result: WindowResult) -> Tally:
-        """With one more window."""
+        """Return the counts after one more window."""
         labels = dict(self.labels)
         for label, times in result.labels.items():
-            before = labels.get(label, (0, 0.0))
-            labels[label] = (before[0] + times, before[1] + result.prob_sums[label])
+            earlier_times, earlier_sum = labels.get(label, (0, 0.0))
+            labels[label] = (earlier_times + times, earlier_sum + result.prob_sums[label])
         return Tally(self.rows + result.rows, self.bad + len(result.bad), self.truncated + result.truncated, labels)
 
     def to_json(self) -> dict[str, object]:
-        """As the journal keeps it."""
+        """Return the counts as the journal stores them."""
         labels = [[label, *figures] for label, figures in self.labels.items()]
         return {"rows": self.rows, "bad": self.bad, "truncated": self.truncated, "labels": labels}
 
     @classmethod
     def from_json(cls, body: dict[str, object]) -> Tally:
-        """From ``to_json``.
+        """Read the result of ``to_json``.
 
         Raises:
-            KeyError: It is something else.
-            TypeError: It is something else.
-            ValueError: It is something else.
+            KeyError: A key is missing.
+            TypeError: A value has the wrong type.
+            ValueError: An entry of ``labels`` does not have three items.
         """
         rows, bad, truncated, labels = (body[name] for name in ("rows", "bad", "truncated", "labels"))
         if not (
@@ -56,16 +56,16 @@ class Tally:
         return cls(rows, bad, truncated, {label: (times, total) for label, times, total in labels})
 
     def lines(self) -> list[str]:
-        r"""The distribution over labels, for people: most frequent first.
+        r"""Return a human-readable summary: the totals, and the labels from most to least frequent.
 
         Example:
             >>> print("\n".join(Tally(4, 1, 0, {"praise": (3, 2.7), None: (1, 0.2)}).lines()))
-            4 rows, 1 bad row left out, 0 truncated
+            4 rows, 1 bad row skipped, 0 truncated
               praise  3  75.0%  mean prob 0.90
               (none)  1  25.0%  mean prob 0.20
         """
-        left_out = f", {_counted(self.bad, 'bad row')} left out" if self.bad else ""
-        lines = [f"{_counted(self.rows, 'row')}{left_out}, {self.truncated} truncated"]
+        skipped = f", {_plural(self.bad, 'bad row')} skipped" if self.bad else ""
+        lines = [f"{_plural(self.rows, 'row')}{skipped}, {self.truncated} truncated"]
         order = sorted(self.labels.items(), key=lambda item: (-item[1][0], item[0] is None, item[0] or ""))
         shown = [(_NO_LABEL if label is None else label, *figures) for label, figures in order[:_SHOWN_LABELS]]
         width = max((len(name) for name, _, _ in shown), default=0)
@@ -78,5 +78,5 @@ class Tally:
         return lines
 
 
-def _counted(number: int, noun: str) -> str:
+def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The texts of files alone, where no output is made of them."""
+"""Read only the texts of files, for commands that write no rows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from crosstune_export.bulk.windows import read_windows
 
 
 def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
-    """Texts, or pairs, one at a time.
+    """Yield texts, or pairs of texts, one at a time.
 
     Args:
         sources: Files, in order.
-        columns: Which columns mean what.
+        columns: Roles of the columns.
 
     Raises:
-        DataError: A source cannot be read, or a row is bad; the message has its number.
+        DataError: A source cannot be read, or a row is bad; the message names the row.
+        MissingExtraError: A source is Parquet and pyarrow is not installed.
     """
     for source in sources:
         for window in read_windows(source, columns.text):

@@ -1,4 +1,4 @@
-"""The one function of a window: decode, classify, encode. Every engine runs just this."""
+"""Decode, classify and encode one window; every engine runs this function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from crosstune.core.errors import DataError
 from crosstune.core.token_layout import Text
 from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
-from crosstune_export.bulk.encode import Answers, Encoder
+from crosstune_export.bulk.encode import Encoder, Predictions
 from crosstune_export.bulk.windows import Window
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
@@ -19,17 +19,17 @@ from crosstune_export.runtime.prediction import Prediction
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What became of a window.
+    """Result of a window.
 
     Attributes:
         encoded: Bytes to append to the output.
-        rows: How many rows they hold.
-        bad: The rows that are not among them.
-        labels: How often each label was given; None counts the texts without one.
-        prob_sums: The sum of ``prob`` for each of these.
-        truncated: How many texts were longer than the backbone reads.
-        digest: That of the window.
-        read_bytes: As in the window.
+        rows: Number of rows in ``encoded``.
+        bad: Bad rows, which are not in ``encoded``.
+        labels: Number of texts per label; the key None counts texts without a label.
+        prob_sums: Sum of ``prob`` over the texts of each key of ``labels``.
+        truncated: Number of texts that were truncated to the maximum length.
+        digest: SHA-256 of the window.
+        read_bytes: See ``Window.read_bytes``.
     """
 
     encoded: bytes
@@ -44,18 +44,18 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class WindowJob:
-    """Everything that turns windows into results; goes to other processes as it is.
+    """How to classify windows; is pickled for other processes.
 
     Attributes:
-        files: The bundle, already checked.
-        columns: Which columns mean what.
-        encoder: How to write answers.
-        threshold: Probability below which no label is given; the bundle's own rule when None.
-        batch_size: Texts in one run of the graph.
-        threads: Threads of a session.
+        files: The checked bundle.
+        columns: Roles of the columns.
+        encoder: Writes the results.
+        threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
+        batch_size: Texts per run of the graph.
+        threads: Threads per session.
         providers: Execution providers, in order of preference.
-        allow_fallback: Whether another provider will do.
-        explain: Whether to say which words speak for which label: a run of the graph for each word.
+        allow_fallback: Run on the CPU if a provider is not available.
+        explain: Add the evidence of each word for each label; runs the graph once per word.
     """
 
     files: BundleFiles = field(repr=False)
@@ -69,7 +69,12 @@ class WindowJob:
     explain: bool = False
 
     def load(self) -> WindowClassifier:
-        """Build the session, in the process that is to run it."""
+        """Load the bundle in the process that will classify.
+
+        Raises:
+            BundleError: The bundle is damaged.
+            ConfigError: A provider is not available and ``allow_fallback`` is off.
+        """
         classifier = Classifier(
             self.files, threads=self.threads, providers=self.providers, allow_fallback=self.allow_fallback
         )
@@ -77,58 +82,58 @@ class WindowJob:
 
 
 class WindowClassifier:
-    """Classifies one window after another."""
+    """Classifies windows with one session."""
 
     def __init__(self, job: WindowJob, classifier: Classifier) -> None:
         self._job, self._classifier = job, classifier
 
     def __call__(self, window: Window) -> WindowResult:
-        """Everything that becomes of a window.
+        """Decode, classify and encode a window.
 
         Raises:
-            DataError: A value does not fit into a Parquet output.
+            DataError: A value does not have the type of its column in a Parquet output.
         """
-        decoded, found = self._answered(window, decode(window, self._job.columns))
-        answers = [item.prediction if isinstance(item, Explanation) else item for item in found]
-        labels: Counter[str | None] = Counter(answer.label for answer in answers)
+        decoded, results = self._classify_rows(window, decode(window, self._job.columns))
+        predictions = [item.prediction if isinstance(item, Explanation) else item for item in results]
+        labels: Counter[str | None] = Counter(prediction.label for prediction in predictions)
         sums = dict.fromkeys(labels, 0.0)
-        for answer in answers:
-            sums[answer.label] += answer.prob
+        for prediction in predictions:
+            sums[prediction.label] += prediction.prob
         try:
-            encoded = self._job.encoder.encode(decoded, found)
+            encoded = self._job.encoder.encode(decoded, results)
         except DataError as error:
             raise DataError(f"{window.source.name}: {error}") from error
         return WindowResult(
             encoded=encoded,
-            rows=len(answers),
+            rows=len(predictions),
             bad=decoded.bad,
             labels=dict(labels),
             prob_sums=sums,
-            truncated=sum(answer.truncated for answer in answers),
+            truncated=sum(prediction.truncated for prediction in predictions),
             digest=window.digest(),
             read_bytes=window.read_bytes,
         )
 
-    def _answered(self, window: Window, decoded: Decoded) -> tuple[Decoded, Answers]:
-        """Answers to all texts together; where that fails, one by one, to find the text that it fails for."""
+    def _classify_rows(self, window: Window, decoded: Decoded) -> tuple[Decoded, Predictions]:
+        """Classify all texts together; if that fails, classify them one by one to find the bad ones."""
         if not decoded.texts:
             return decoded, []
         try:
             return decoded, self._classify(decoded.texts)
         except DataError:
-            answers: list[Prediction | Explanation] = []
+            results: list[Prediction | Explanation] = []
             good: list[int] = []
             bad: list[BadRow] = []
             for index, text in enumerate(decoded.texts):
                 try:
-                    answers += self._classify([text])
+                    results += self._classify([text])
                     good.append(index)
                 except DataError as error:
                     reason = str(error).partition(": ")[2]  # without "texts[0]"
                     bad.append(BadRow(window.source.name, decoded.rows[index], reason))
-            return decoded.take(good, bad), answers
+            return decoded.take(good, bad), results
 
-    def _classify(self, texts: Sequence[Text]) -> Answers:
+    def _classify(self, texts: Sequence[Text]) -> Predictions:
         job = self._job
         if job.explain:
             return [

@@ -1,7 +1,7 @@
-"""Windows: some hundred rows of one file, as raw bytes, always cut at the same places.
+"""Windows: up to about a thousand rows of one file, as raw bytes, always split at the same places.
 
-A window is the unit of everything that follows. It is decoded, classified and encoded by itself, wherever that happens, so
-the number of processes, the engine and an interruption change nothing in the output.
+Each window is decoded, classified and encoded independently of the others. The output is therefore the same for any number
+of processes, for either engine, and after an interruption.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from crosstune.core.errors import DataError, MissingExtraError
 from crosstune_export.bulk.lines import RawRow, csv_records, numbered_lines, parse_csv
 from crosstune_export.bulk.sources import STANDARD_INPUT, Source
 
+#: Limits of a window; chosen by hand: large enough for full batches, small enough to keep several in memory. Changing them
+#: makes interrupted runs of earlier versions impossible to resume.
 WINDOW_ROWS = 1024
 WINDOW_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of one source that are handled together.
+    """Consecutive rows of one source.
 
     Attributes:
-        source: Where they are from.
-        header: Column names of a CSV or TSV file, or of a Parquet file without rows, else empty.
-        rows: Raw rows; empty for Parquet, and for a table that has none: its one window holds the header.
-        batch: An Arrow IPC stream with one record batch, for Parquet, else empty.
+        source: The file.
+        header: Column names of a CSV or TSV file, or of a Parquet file without rows; empty otherwise.
+        rows: Raw rows; empty for Parquet and for a table without rows, whose only window holds the header.
+        batch: Arrow IPC stream with one record batch, for Parquet; empty otherwise.
         first_row: Number of the first row of ``batch``, from 1.
-        read_bytes: How far reading had come in all sources, compressed bytes where one is compressed; for progress only.
+        read_bytes: Bytes read from all sources so far (compressed bytes for compressed files); for progress only.
     """
 
     source: Source
@@ -50,11 +52,11 @@ class Window:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no rows."""
+        """Whether the window has no rows."""
         return not (self.rows or self.batch)
 
     def digest(self) -> bytes:
-        """SHA-256 of everything in it but ``read_bytes``."""
+        """Return the SHA-256 of the window without ``read_bytes``."""
         digest = hashlib.sha256(repr((self.source.path, self.header, self.first_row)).encode())
         digest.update(self.batch)
         for row in self.rows:
@@ -64,16 +66,16 @@ class Window:
 
 
 def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Iterator[Window]:
-    """Cut a source into windows.
+    """Split a source into windows.
 
     Args:
-        source: What to read.
-        text_column: The column that every table must have.
-        before_bytes: Sizes of the sources before it, which go into ``read_bytes``.
+        source: File to read.
+        text_column: Column that a table must have.
+        before_bytes: Total size of the sources before this one, added to ``read_bytes``.
 
     Raises:
-        DataError: The file cannot be read, changed meanwhile, is broken, or is a table without that column.
-        MissingExtraError: A Parquet file, and pyarrow is not installed.
+        DataError: The file cannot be read, changes while it is read, is damaged, or is a table without that column.
+        MissingExtraError: The file is Parquet and pyarrow is not installed.
     """
     if source.file_format == "parquet":
         yield from _parquet_windows(source, text_column, before_bytes)
@@ -84,26 +86,26 @@ def read_windows(source: Source, text_column: str, before_bytes: int = 0) -> Ite
         if source.file_format in ("csv", "tsv"):
             rows = csv_records(rows, delimiter_of(source))
             header = _header(source, next(rows, None), text_column)
-        kept: list[RawRow] = []
-        size, alone = 0, bool(header)
+        pending: list[RawRow] = []
+        size, only_header = 0, bool(header)
         for row in rows:
-            kept.append(row)
+            pending.append(row)
             size += len(row.data)
-            if len(kept) == WINDOW_ROWS or size >= WINDOW_BYTES:
-                yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
-                kept, size, alone = [], 0, False
-        if kept or alone:
-            yield Window(source, header, tuple(kept), read_bytes=before_bytes + _position(file))
+            if len(pending) == WINDOW_ROWS or size >= WINDOW_BYTES:
+                yield Window(source, header, tuple(pending), read_bytes=before_bytes + _position(file))
+                pending, size, only_header = [], 0, False
+        if pending or only_header:
+            yield Window(source, header, tuple(pending), read_bytes=before_bytes + _position(file))
 
 
 def delimiter_of(source: Source) -> str:
-    """What stands between the fields of a table."""
+    """Return the separator of the fields of a table."""
     return "\t" if source.file_format == "tsv" else ","
 
 
 @contextmanager
 def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The stream of contents and the file below it, which must stay as it is while it is read."""
+    """Open a source: its decompressed contents and the underlying file, which must not change while it is read."""
     if source.path == STANDARD_INPUT:
         if sys.stdin is None:
             raise DataError("standard input: is closed, expected texts. Give a file.")
@@ -119,7 +121,7 @@ def _opened(source: Source) -> Iterator[tuple[BinaryIO, BinaryIO]]:
                 yield file, file
             after = os.fstat(file.fileno())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{source.name}: not a whole gzip file ({error}). Copy or compress it again.") from error
+        raise DataError(f"{source.name}: not a complete gzip file ({error}). Copy or compress it again.") from error
     except OSError as error:
         raise DataError(
             f"{source.name}: cannot be read ({error.strerror or error}), expected a file. Check the path."
@@ -142,7 +144,7 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
         names = parse_csv([row.data.decode("utf-8").rstrip("\r\n")], delimiter_of(source))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{source.name}:{row.line}: not a header ({error}). Name the columns in the first line."
+            f"{source.name}:{row.line}: not a valid header ({error}). Name the columns in the first line."
         ) from error
     _check_columns(f"{source.name}:{row.line}", names)
     _check_column(source, names, text_column)
@@ -150,9 +152,9 @@ def _header(source: Source, row: RawRow | None, text_column: str) -> tuple[str, 
 
 
 def _check_columns(where: str, names: list[str]) -> None:
-    twice = next((name for name, times in Counter(names).items() if times > 1), None)
-    if twice is not None:
-        raise DataError(f"{where}: column {twice!r} stands there more than once. Name each column differently.")
+    duplicate = next((name for name, times in Counter(names).items() if times > 1), None)
+    if duplicate is not None:
+        raise DataError(f"{where}: column {duplicate!r} appears more than once. Name each column differently.")
 
 
 def _check_column(source: Source, names: list[str], text_column: str) -> None:
@@ -166,7 +168,9 @@ def _check_column(source: Source, names: list[str], text_column: str) -> None:
 def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Iterator[Window]:
     arrow, parquet = import_parquet()
     if source.path == STANDARD_INPUT:
-        raise DataError("standard input: Parquet, expected lines. Give the file itself: Parquet is read from its end.")
+        raise DataError(
+            "standard input: Parquet, expected lines. Give the path of the file: Parquet files are read from their end."
+        )
     try:
         with parquet.ParquetFile(source.path) as file:
             names = list(file.schema_arrow.names)
@@ -189,7 +193,7 @@ def _parquet_windows(source: Source, text_column: str, before_bytes: int) -> Ite
 
 
 def _without_dictionaries(batch: Any) -> Any:  # noqa: ANN401
-    """The same values, each spelled out: a batch that is written by itself has no place for a dictionary."""
+    """Replace dictionary-encoded columns by plain ones, because a single record batch cannot hold a dictionary."""
     arrow, _ = import_parquet()
     for index, field in enumerate(batch.schema):
         if arrow.types.is_dictionary(field.type):
@@ -199,7 +203,7 @@ def _without_dictionaries(batch: Any) -> Any:  # noqa: ANN401
 
 
 def import_parquet() -> tuple[Any, Any]:
-    """The modules ``pyarrow`` and ``pyarrow.parquet``.
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
 
     Raises:
         MissingExtraError: They are not installed.

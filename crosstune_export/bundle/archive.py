@@ -1,7 +1,7 @@
-"""A bundle in one file: a zip archive of which every byte is laid down, so that it can be made and read in one way only.
+"""A packed bundle: a zip archive with a fixed layout, so that a bundle has exactly one packed form.
 
-``docs/bundle_format.md`` has the layout. Nothing is compressed, no name comes from the file, and nothing may stand before,
-between or behind the members.
+``docs/bundle_format.md`` has the layout. Nothing is compressed, the member names are fixed, and no other
+bytes are allowed before, between or after the members.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from crosstune_export.bundle.manifest import (
     TOKENIZER_NAME,
 )
 
-#: The order of the members: what a reader needs first stands first.
+#: Members in the order of the archive, which is the order in which a reader needs them.
 MEMBERS = (MANIFEST_NAME, TOKENIZER_NAME, SELFTEST_NAME, CARD_NAME, MODEL_NAME)
 
 _LOCAL, _CENTRAL, _END = 0x04034B50, 0x02014B50, 0x06054B50
-_VERSION, _STORED, _DATE = 20, 0, 0x0021  # 1 January 1980, the first day of zip
+_VERSION, _STORED, _DATE = 20, 0, 0x0021  # 1 January 1980, the earliest date of the format
 _ON_UNIX, _REGULAR_FILE = 3 << 8, 0o100644 << 16
 _LOCAL_SIZE, _SIZE_AT = 30, 22
 
 
 def archive_parts(contents: Mapping[str, bytes]) -> Iterator[bytes]:
-    """The pieces of the archive in their order.
+    """Yield the bytes of the archive in order.
 
     Args:
-        contents: The bytes of the five files by name.
+        contents: Contents of the five files by name.
     """
     directory = _Directory()
     for name in MEMBERS:
@@ -44,16 +44,22 @@ def archive_parts(contents: Mapping[str, bytes]) -> Iterator[bytes]:
 
 
 class ArchiveReader:
-    """Reads the members of an archive one after the other, each once."""
+    """Reads the members of an archive in order."""
 
     def __init__(self, stream: BinaryIO, where: str) -> None:
+        """Start at the first member.
+
+        Args:
+            stream: The archive.
+            where: Name of the archive in messages.
+        """
         self._stream, self._where, self._directory = stream, where, _Directory()
 
     def read(self, name: str) -> bytes:
-        """The next member, which must be this one.
+        """Read the next member, which must have this name.
 
         Raises:
-            BundleIntegrityError: Something else stands there, or it is too large or cut short.
+            BundleIntegrityError: The member is missing, misplaced, too large, truncated or changed.
         """
         head = self._stream.read(_LOCAL_SIZE + len(name))
         if len(head) < _LOCAL_SIZE or head[_LOCAL_SIZE:] != name.encode("ascii"):
@@ -67,38 +73,38 @@ class ArchiveReader:
         return data
 
     def finish(self) -> None:
-        """What stands behind the members must be their directory alone.
+        """Check that only the central directory follows the members.
 
         Raises:
-            BundleIntegrityError: It is not.
+            BundleIntegrityError: Other bytes follow, or the directory is wrong.
         """
         expected = self._directory.end()
         if self._stream.read(len(expected) + 1) != expected:
             raise self._bad("unexpected bytes after its members, expected only their directory")
 
-    def _bad(self, found: str) -> BundleIntegrityError:
-        return BundleIntegrityError(f"{self._where}: {found}. Copy or pack the bundle again.")
+    def _bad(self, problem: str) -> BundleIntegrityError:
+        return BundleIntegrityError(f"{self._where}: {problem}. Copy or pack the bundle again.")
 
 
 class _Directory:
-    """What the archive says of its members, gathered as they come."""
+    """Builds the local headers and the central directory while members are added."""
 
     def __init__(self) -> None:
-        self._entries, self._at = b"", 0
+        self._entries, self._offset = b"", 0
 
     def add(self, name: str, data: bytes) -> bytes:
-        """The head that stands before a member."""
-        size, spelled = len(data), name.encode("ascii")
-        facts = struct.pack(
-            "<HHHHHIIIHH", _VERSION, 0, _STORED, 0, _DATE, zlib.crc32(data), size, size, len(spelled), 0
+        """Add a member and return its local header."""
+        size, encoded_name = len(data), name.encode("ascii")
+        shared = struct.pack(
+            "<HHHHHIIIHH", _VERSION, 0, _STORED, 0, _DATE, zlib.crc32(data), size, size, len(encoded_name), 0
         )
-        made = struct.pack("<IH", _CENTRAL, _ON_UNIX | _VERSION)
-        place = struct.pack("<HHHII", 0, 0, 0, _REGULAR_FILE, self._at)
-        self._entries += made + facts + place + spelled
-        self._at += _LOCAL_SIZE + len(spelled) + size
-        return struct.pack("<I", _LOCAL) + facts + spelled
+        start = struct.pack("<IH", _CENTRAL, _ON_UNIX | _VERSION)
+        end = struct.pack("<HHHII", 0, 0, 0, _REGULAR_FILE, self._offset)
+        self._entries += start + shared + end + encoded_name
+        self._offset += _LOCAL_SIZE + len(encoded_name) + size
+        return struct.pack("<I", _LOCAL) + shared + encoded_name
 
     def end(self) -> bytes:
-        """What stands behind the last member."""
+        """Return the central directory, which follows the last member."""
         count = len(MEMBERS)
-        return self._entries + struct.pack("<IHHHHIIH", _END, 0, 0, count, count, len(self._entries), self._at, 0)
+        return self._entries + struct.pack("<IHHHHIIH", _END, 0, 0, count, count, len(self._entries), self._offset, 0)

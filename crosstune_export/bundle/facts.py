@@ -1,7 +1,7 @@
-"""What a manifest says about backbone, head, training and quality, as typed records.
+"""Typed records of the manifest's sections ``backbone``, ``head``, ``training`` and ``quality``.
 
-The manifest keeps these as JSON objects, so that a reader passes on fields it does not know. Everything that the code itself
-reads or writes goes through the records of this file.
+The manifest keeps these sections as JSON objects, so that fields of later versions survive an edit. All code reads and writes
+them through the records in this file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crosstune.core.strict_text import Json
 
 @dataclass(frozen=True)
 class AnswerDifference:
-    """How far two sets of probabilities over the same N texts are apart.
+    """Difference between two sets of probabilities for the same N texts.
 
     Attributes:
         texts: N.
@@ -30,7 +30,7 @@ class AnswerDifference:
 
     @property
     def summary(self) -> str:
-        """One line that says how many labels differ and by how much.
+        """Number of label changes and largest probability difference, in one line.
 
         Example:
             >>> AnswerDifference(153, (1, 8, 32), 1e-6, 0).summary
@@ -52,7 +52,7 @@ class AnswerDifference:
 
     @classmethod
     def from_json(cls, value: Json) -> AnswerDifference | None:
-        """Read a record; None where the value is not one."""
+        """Read a record; None if the value is not one."""
         if not isinstance(value, dict):
             return None
         texts, changes, difference = (_integer(value, "texts"), _integer(value, "flips"), _number(value, _DIFFERENCE))
@@ -65,15 +65,15 @@ class AnswerDifference:
 
 @dataclass(frozen=True)
 class QualityFacts:
-    """What the build measured.
+    """Measurements of the build.
 
     Attributes:
-        precision: Of the shipped graph: ``fp32``, ``fp16`` or ``int8``.
+        precision: Precision of the shipped graph: ``fp32``, ``fp16`` or ``int8``.
         fp32_to_torch: The fp32 graph compared with torch.
-        to_fp32: The shipped graph compared with fp32; None where fp32 is shipped.
+        to_fp32: The shipped graph compared with fp32; None if fp32 is shipped.
         to_fp32_truncated: The same on truncated texts, which the head was not trained on.
         batch_invariance: Padded batches and two threads compared with one text at a time.
-        rewrites: How often each rewrite of the graph fired.
+        rewrites: Number of times that each graph rewrite was applied.
     """
 
     precision: str
@@ -85,7 +85,7 @@ class QualityFacts:
 
     @property
     def comparisons(self) -> tuple[tuple[str, AnswerDifference], ...]:
-        """All comparisons that were made, each with a title."""
+        """All comparisons that were measured, each with a title."""
         rows = (
             ("fp32 graph vs torch", self.fp32_to_torch),
             (f"{self.precision} vs fp32", self.to_fp32),
@@ -125,11 +125,11 @@ class QualityFacts:
 
 @dataclass(frozen=True)
 class AllLayers:
-    """What a budget cost: the head on all layers, which was not shipped.
+    """The head on all layers, which a size or latency budget ruled out.
 
     Attributes:
-        layers: Layers that it uses.
-        cv_accuracy: Its accuracy on held-out folds, from 0 to 1; None where it was not measured.
+        layers: Number of layers that it uses.
+        cv_accuracy: Its accuracy on held-out folds, from 0 to 1; None if not measured.
     """
 
     layers: int
@@ -141,12 +141,12 @@ class TrainingFacts:
     """How the shipped head was trained.
 
     Attributes:
-        examples: Texts it learned from.
+        examples: Number of training examples.
         examples_sha256: Digest of these texts and their labels.
-        shots: Examples per label that were drawn; None where all were used.
+        shots: Examples per label that were drawn; None if all were used.
         seed: Random seed.
-        cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None where it was not measured.
-        all_layers: The head on all layers where a budget made the build use fewer.
+        cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None if not measured.
+        all_layers: The head on all layers, if a budget made the build use fewer.
     """
 
     examples: int | None
@@ -172,30 +172,30 @@ class TrainingFacts:
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> TrainingFacts:
         """Read what is there; a field that is missing or of another type becomes None."""
-        before, digest = table.get("all_layers"), table.get("examples_sha256")
-        layers = _integer(before, "layers") if isinstance(before, dict) else None
+        full, digest = table.get("all_layers"), table.get("examples_sha256")
+        layers = _integer(full, "layers") if isinstance(full, dict) else None
         return cls(
             examples=_integer(table, "examples"),
             examples_sha256=digest if isinstance(digest, str) else None,
             shots=_integer(table, "shots"),
             seed=_integer(table, "seed"),
             cv_accuracy=_number(table, "cv_accuracy"),
-            all_layers=AllLayers(layers, _number(before, "cv_accuracy"))
-            if isinstance(before, dict) and layers is not None
+            all_layers=AllLayers(layers, _number(full, "cv_accuracy"))
+            if isinstance(full, dict) and layers is not None
             else None,
         )
 
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """Which backbone is in the graph.
+    """The backbone in the graph.
 
     Attributes:
-        name: For people.
+        name: Human-readable name.
         digest: SHA-256 over weights, configuration and tokenizer (64 hex digits).
-        hidden_size: D.
-        layers: Layers it has.
-        layers_used: Layers that are in the graph.
+        hidden_size: Hidden size D.
+        layers: Number of layers of the backbone.
+        layers_used: Number of these layers in the graph.
     """
 
     name: str
@@ -226,15 +226,15 @@ class BackboneFacts:
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """Which head is in the graph.
+    """The head in the graph.
 
     Attributes:
         kind: ``default`` or ``paper``.
-        heads: Attention heads.
-        merge: How the features of several layers are merged.
-        atoms: Pooled features, each ``pool:layer``.
+        heads: Number of attention heads.
+        merge: How the features of several layers are combined.
+        atoms: Pooled features, each written ``pool:layer``.
         attention_layers: Layers whose tokens the label queries attend to.
-        pooled_size: Numbers in the pooled part of a text vector.
+        pooled_size: Length of the pooled part of a text vector.
         edits: Edits of the labels since the build, oldest first.
     """
 

@@ -1,4 +1,4 @@
-"""Reads the files of a bundle once, and hands out only bytes whose hashes are right."""
+"""Reads the files of a bundle once and returns only bytes whose hashes match the manifest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ _EXPECTED = "expected a bundle folder. Build one with crosstune-export build."
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """A bundle in memory, every byte checked against the manifest."""
+    """A bundle in memory, with every byte checked against the manifest.
+
+    Attributes:
+        path: Folder or packed bundle.
+        manifest: The parsed manifest.
+        contents: Contents of the five files by name.
+    """
 
     path: Path
     manifest: BundleManifest
@@ -51,22 +57,22 @@ class BundleFiles:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files."""
+        """Total size of all files, in bytes."""
         return sum(map(len, self.contents.values()))
 
 
 def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
-    """Read and check a bundle: a folder, or the one file that ``crosstune-export pack`` makes of it.
+    """Read and check a bundle: a folder, or a file written by ``crosstune-export pack``.
 
     Raises:
-        BundleIntegrityError: A file is missing, foreign, not a regular file, too large, or not as built.
+        BundleIntegrityError: A file is missing, unexpected, not a regular file, too large, or changed since the build.
         BundleVersionError: The format is newer than this reader.
-        BundleContentError: The manifest's fields are not usable.
+        BundleContentError: A field of the manifest is missing or invalid.
     """
     place = Path(path)
     try:
         kind = stat.S_IFMT(place.stat().st_mode)
-    except (OSError, ValueError):  # nothing there, no way there, or a NUL in the name
+    except (OSError, ValueError):  # missing, in an unreadable folder, or a name with a NUL
         kind = None
     if kind == stat.S_IFREG:
         return _read_packed(place)
@@ -82,10 +88,10 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> BundleManifest:
-    """What a bundle says of itself, without a look at its other files.
+    """Read only the manifest of a bundle, without checking the other files.
 
     Raises:
-        BundleError: There is no manifest that could be read.
+        BundleError: The manifest is missing or invalid.
     """
     place = Path(path)
     if place.is_file():
@@ -97,20 +103,20 @@ def read_manifest(path: str | os.PathLike[str]) -> BundleManifest:
 
 
 def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> None:
-    """Refuse an output inside a bundle's folder, which no reader would take any more.
+    """Refuse an output inside a bundle folder, because a bundle with a further file is invalid.
 
     Args:
-        output: The output.
-        bundle: The bundle's folder, there or not yet.
-        what: What to call the output in messages.
+        output: File or folder to write.
+        bundle: Bundle folder; need not exist yet.
+        what: Name of the output in messages.
 
     Raises:
-        ConfigError: It is inside.
+        ConfigError: The output is inside the bundle.
     """
-    if Path(os.path.realpath(bundle)) in Path(os.path.realpath(output)).parents:  # resolve() fails on links in a circle
-        raise ConfigError(
-            f"{output}: is inside the bundle {bundle}, which holds its five files alone. Choose another {what}."
-        )
+    if (
+        Path(os.path.realpath(bundle)) in Path(os.path.realpath(output)).parents
+    ):  # Path.resolve() fails on circular links
+        raise ConfigError(f"{output}: is inside the bundle {bundle}, expected a place outside. Choose another {what}.")
 
 
 def _read_packed(path: Path) -> BundleFiles:
@@ -126,31 +132,31 @@ def _read_packed(path: Path) -> BundleFiles:
 
 
 def _check_entry(data: bytes, expected: FileEntry, path: Path) -> None:
-    found = file_entry(data)
-    if found.size_bytes != expected.size_bytes:
+    actual = file_entry(data)
+    if actual.size_bytes != expected.size_bytes:
         raise BundleIntegrityError(
-            f"{path}: {found.size_bytes} bytes, expected {expected.size_bytes}. Copy or build the bundle again."
+            f"{path}: {actual.size_bytes} bytes, expected {expected.size_bytes}. Copy or build the bundle again."
         )
-    if found.sha256 != expected.sha256:
+    if actual.sha256 != expected.sha256:
         raise BundleIntegrityError(
-            f"{path}: sha256 {found.sha256[:12]}…, expected {expected.sha256[:12]}…. Copy or build the bundle again."
+            f"{path}: sha256 {actual.sha256[:12]}…, expected {expected.sha256[:12]}…. Copy or build the bundle again."
         )
 
 
 def _check_names(folder: Path) -> None:
     try:
-        found = {item.name for item in folder.iterdir()}
+        names = {item.name for item in folder.iterdir()}
     except OSError as error:
         raise BundleIntegrityError(
             f"{folder}: cannot be listed ({error.strerror}), expected a bundle folder. Check its permissions."
         ) from error
-    if MANIFEST_NAME not in found:
+    if MANIFEST_NAME not in names:
         raise BundleIntegrityError(f"{folder}: no {MANIFEST_NAME}, {_EXPECTED}")
-    for name in sorted(set(SIZE_LIMITS) - found):
+    for name in sorted(set(SIZE_LIMITS) - names):
         raise BundleIntegrityError(
             f"{folder / name}: missing, expected in every bundle. Copy or build the bundle again."
         )
-    for name in sorted(found - set(SIZE_LIMITS)):
+    for name in sorted(names - set(SIZE_LIMITS)):
         raise BundleIntegrityError(
             f"{folder / name}: a foreign file, expected only {', '.join(sorted(SIZE_LIMITS))}. Remove it or build the bundle again."
         )
@@ -169,7 +175,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """A file opened without following a link and without waiting for a pipe."""
+    """Open a file without following links and without waiting for a pipe."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)

@@ -1,9 +1,9 @@
-"""Refuses a graph that no build writes, before onnxruntime sees a byte of it.
+"""Refuses graphs that no build writes, before onnxruntime reads them.
 
-A graph is a program: onnxruntime opens other files for some of them, runs loops, and loads code by name. A right digest does
-not say who wrote it. So every field, operator and constant of ``model.onnx`` is looked at here, in its bytes, without the onnx
-package; what is not on the lists of ``graph_rules.json`` is refused, not skipped. The C++ and the web runtime read the same
-lists, and say the same of a graph.
+A graph is a program: it can make onnxruntime open other files, run loops, or load code by name, and a correct digest does not
+prove who wrote it. Every field, operator and constant of ``model.onnx`` is therefore checked against the lists in
+``graph_rules.json``, without the onnx package, and anything else is refused. The C++ and web runtimes use the same lists and
+give the same verdict.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 
 @dataclass(frozen=True)
 class _Message:
-    """A message of onnx.proto: its fields by number, and how each is written.
+    """Rules for a message type of onnx.proto.
 
     Attributes:
-        called: What messages of ours call it.
-        once: Fields that stand at most once.
-        many: Fields that may repeat.
-        named: What some fields are that are on neither list.
-        numbers_one_a_field: Whether repeated numbers may stand one a field, not packed into one.
+        called: Its name in error messages.
+        once: Wire types of the fields that may occur once, by field number.
+        many: Wire types of the fields that may repeat, by field number.
+        named: Names of forbidden fields for error messages, by field number.
+        numbers_one_a_field: Whether repeated numbers may also be written unpacked, one per field.
     """
 
     called: str
@@ -53,18 +53,25 @@ def _read_message(body: dict[str, Any]) -> _Message:
 
 _KINDS = {"varint": VARINT, "bytes": BYTES, "fixed32": FIXED32}
 _RULES = json.loads(Path(__file__).with_name("graph_rules.json").read_bytes())
-#: What a build writes, and what torch writes for the encoders of transformers, by domain. No control flow, no sequences, no
-#: strings, nothing random, nothing that opens a file.
+#: Operators by domain: those of our rewrites, and those that torch exports for the encoders of transformers. None of them has
+#: control flow, sequences, strings or randomness, or opens a file.
 OPERATORS: Mapping[str, frozenset[str]] = {domain: frozenset(names) for domain, names in _RULES["operators"].items()}
 _DOMAINS: Mapping[str, str] = _RULES["domains"]
-#: Bytes of an element by the number of its type in onnx.proto.
+#: Bytes per element, by element type of onnx.proto.
 _SIZES: Mapping[int, int] = {int(kind): size for kind, size in _RULES["element_bytes"].items()}
 _MESSAGES = {name: _read_message(body) for name, body in _RULES["messages"].items()}
 
 
 @dataclass
-class _Found:
-    """What the walk over a graph has seen."""
+class _GraphContents:
+    """Contents of a graph, collected by the check.
+
+    Attributes:
+        shapes: Shape of each constant by name.
+        gathers: Both inputs (table, indices) of each Gather.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+    """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     gathers: list[tuple[str, str]] = field(default_factory=list)
@@ -73,19 +80,19 @@ class _Found:
 
 
 def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
-    """Read a whole ONNX file and refuse it unless it is one that a build can have written.
+    """Check a whole ONNX file and refuse it unless a build can have written it.
 
     Args:
-        model: The bytes of ``model.onnx``.
-        facts: What the manifest says of it.
-        where: What to call it in messages.
+        model: Contents of ``model.onnx``.
+        facts: Section ``graph`` of the manifest.
+        where: Name of the graph in messages.
 
     Returns:
-        Rows of the table that ``input_ids`` pick from: every id must be below.
+        Number of rows of the embedding table; every token id must be smaller.
 
     Raises:
-        BundleContentError: An operator, a domain, a kind of field or a constant that is not on the lists, a number that is
-            not finite, or facts other than the manifest's.
+        BundleContentError: An operator, domain, field or constant is not allowed, a number is not finite, or inputs, outputs
+            or versions differ from the manifest.
     """
     try:
         return _checked(model, facts)
@@ -96,13 +103,13 @@ def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
 
 
 def constants(model: bytes) -> dict[str, tuple[tuple[int, ...], memoryview]]:
-    """Shape and bytes of each constant of a graph that ``check_graph`` lets pass, by name; views, nothing is copied."""
+    """Return shape and bytes of each constant by name, as views; the graph must have passed ``check_graph``."""
     graph = _parts(_parts(model, "model")[7][0].view, "graph")
-    found = {}
+    result = {}
     for part in graph.get(5, ()):
         name, shape = _check_tensor(part.view)
-        found[name] = shape, _parts(part.view, "constant")[9][0].view
-    return found
+        result[name] = shape, _parts(part.view, "constant")[9][0].view
+    return result
 
 
 def _checked(model: bytes, facts: GraphFacts) -> int:
@@ -124,27 +131,27 @@ def _checked(model: bytes, facts: GraphFacts) -> int:
     if 7 not in parts:
         raise ValueError("no nodes")
     _check_entries(parts, 14)
-    found = _Found()
-    _check_nodes(_parts(parts[7][0].view, "graph"), found)
-    if found.inputs != list(facts.inputs) or found.outputs != list(facts.outputs):
-        raise ValueError(f"inputs {found.inputs} and outputs {found.outputs} unlike the manifest"[:200])
-    return _vocabulary(found)
+    contents = _GraphContents()
+    _check_nodes(_parts(parts[7][0].view, "graph"), contents)
+    if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
+        raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} unlike the manifest"[:200])
+    return _vocabulary_size(contents)
 
 
 def _check_entries(parts: Mapping[int, list[Field]], number: int) -> None:
-    """Metadata, of which nothing is read."""
+    """Check metadata entries; their contents are not used."""
     for part in parts.get(number, ()):
         _parts(part.view, "entry")
 
 
-def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
+def _check_nodes(graph: Mapping[int, list[Field]], contents: _GraphContents) -> None:
     _check_entries(graph, 16)
     for part in graph.get(5, ()):
         name, shape = _check_tensor(part.view)
-        if not name or name in found.shapes:
+        if not name or name in contents.shapes:
             raise ValueError(f"the constant {name!r:.60} twice" if name else "a constant without a name")
-        found.shapes[name] = shape
-    for number, names in ((11, found.inputs), (12, found.outputs), (13, [])):
+        contents.shapes[name] = shape
+    for number, names in ((11, contents.inputs), (12, contents.outputs), (13, [])):
         for part in graph.get(number, ()):
             names.append(_check_value(part.view))
     for part in graph.get(1, ()):
@@ -158,7 +165,7 @@ def _check_nodes(graph: Mapping[int, list[Field]], found: _Found) -> None:
         if operator == "Gather":
             inputs = [_decoded(value) for value in node.get(1, ())]
             if len(inputs) == 2:
-                found.gathers.append((inputs[0], inputs[1]))
+                contents.gathers.append((inputs[0], inputs[1]))
 
 
 def _check_attribute(message: memoryview, operator: str) -> None:
@@ -176,7 +183,7 @@ def _check_attribute(message: memoryview, operator: str) -> None:
 
 
 def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of a constant whose bytes are as many as its shape says, and finite."""
+    """Return name and shape of a constant, after checking that its bytes fit its shape and are finite."""
     tensor = _parts(message, "constant")
     _check_entries(tensor, 16)
     name, kind = _text(tensor, 8), _number(tensor, 2)
@@ -192,7 +199,7 @@ def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
 
 
 def _finite(raw: memoryview, dtype: str) -> bool:
-    """Whether all numbers are finite; a number alone may be infinite, as what hides padding is."""
+    """Whether all numbers are finite; a scalar may be infinite, as the one that masks padding is."""
     array = np.frombuffer(raw, dtype)
     if array.size == 1:
         return not bool(np.isnan(array[0]))
@@ -200,22 +207,24 @@ def _finite(raw: memoryview, dtype: str) -> bool:
 
 
 def _check_value(message: memoryview) -> str:
-    """Name of an input, an output or a value between, a tensor of any shape."""
+    """Return the name of an input, output or intermediate value, after checking its type."""
     value = _parts(message, "value")
     _check_entries(value, 4)
     for kind in value.get(2, ()):
         for tensor in _parts(kind.view, "type").get(1, ()):
             for shape in _parts(tensor.view, "tensor_type").get(2, ()):
                 for dimension in _parts(shape.view, "shape").get(1, ()):
-                    _text(_parts(dimension.view, "dimension"), 2)  # onnxruntime's Python decodes it
+                    _text(
+                        _parts(dimension.view, "dimension"), 2
+                    )  # invalid UTF-8 would fail later, in onnxruntime's Python binding
     return _text(value, 1)
 
 
-def _vocabulary(found: _Found) -> int:
+def _vocabulary_size(contents: _GraphContents) -> int:
     rows = [
-        found.shapes[table][0]
-        for table, ids in found.gathers
-        if ids == "input_ids" and len(found.shapes.get(table, ())) == 2
+        contents.shapes[table][0]
+        for table, ids in contents.gathers
+        if ids == "input_ids" and len(contents.shapes.get(table, ())) == 2
     ]
     if not rows:
         raise ValueError("no embedding table for input_ids")
@@ -223,9 +232,9 @@ def _vocabulary(found: _Found) -> int:
 
 
 def _parts(message: bytes | memoryview, name: str) -> dict[int, list[Field]]:
-    """The fields of a message by number; only those of its list, written as it says, single ones once."""
+    """Return the fields of a message by number, after checking them against its rules."""
     rules = _MESSAGES[name]
-    found: dict[int, list[Field]] = {}
+    by_number: dict[int, list[Field]] = {}
     for part in fields(message):
         kind = rules.once.get(part.number, rules.many.get(part.number))
         if kind is None:
@@ -235,10 +244,10 @@ def _parts(message: bytes | memoryview, name: str) -> dict[int, list[Field]]:
             part.number in rules.many and part.kind in (VARINT, FIXED32) and rules.numbers_one_a_field
         ):
             raise ValueError(f"field {part.number} of {rules.called} in another form")
-        if part.number in rules.once and part.number in found:
+        if part.number in rules.once and part.number in by_number:
             raise ValueError(f"field {part.number} of {rules.called} twice")
-        found.setdefault(part.number, []).append(part)
-    return found
+        by_number.setdefault(part.number, []).append(part)
+    return by_number
 
 
 def _text(parts: Mapping[int, list[Field]], number: int) -> str:

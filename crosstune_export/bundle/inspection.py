@@ -1,4 +1,4 @@
-"""The facts that a bundle holds about itself."""
+"""Summarize a bundle for ``crosstune-export inspect``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crosstune.core.strict_text import Json
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import manifest_bytes
 
-#: Parts of the manifest that are shown as they are.
+#: Parts of the manifest that are returned unchanged.
 _PARTS = (
     "name",
     "format_version",
@@ -25,13 +25,13 @@ _PARTS = (
 
 
 def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
-    """Labels, sizes, precision and provenance of a bundle.
+    """Return labels, sizes, precision and provenance of a bundle.
 
     Args:
         bundle: Bundle folder or packed bundle.
 
     Returns:
-        Facts that JSON can hold; ``size_bytes`` counts all files, the manifest included.
+        JSON values by name; ``size_bytes`` is the total of all five files.
 
     Example:
         >>> from crosstune_export import inspect_bundle
@@ -39,7 +39,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         ['shipping', 'billing', 'praise']
 
     Raises:
-        BundleError: The bundle is refused.
+        BundleError: The bundle is invalid or of a newer format.
     """
     files = read_bundle(bundle)
     manifest = files.manifest

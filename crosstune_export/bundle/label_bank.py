@@ -1,4 +1,4 @@
-"""The label keys inside a graph: read and exchanged in the bytes of ``model.onnx``, without the onnx package.
+"""Read and replace the label keys in the bytes of ``model.onnx``, without the onnx package.
 
 Shapes: H attention heads, L labels, F features.
 """
@@ -18,7 +18,7 @@ from crosstune_export.bundle.onnx_wire import Field, bytes_field, fields, number
 
 Floats = npt.NDArray[np.float32]
 
-#: Names of the model's metadata that hold the prior map, float32 little-endian in base64.
+#: Metadata entries of the graph that hold the prior map, as base64 of little-endian float32.
 PRIOR_NAMES = ("prior_scale", "prior_shift", "prior_centre")
 
 # Field numbers of onnx.proto.
@@ -31,9 +31,14 @@ _NUMPY_TYPES = {_FLOAT: "<f4", _INT64: "<i8", _HALF: "<f2"}
 
 @dataclass(frozen=True)
 class PriorMap:
-    """How a description's features h become a label's key and bias where no shots have a say.
+    """Computes a label's key and bias from its description's features h, for a label without examples.
 
-    ``key = scale · (h - shift)`` and ``bias = -key · centre``, element by element; all float32 (F,).
+    ``key = scale * (h - shift)``, element by element, and ``bias = -(key @ centre)``; see docs/head.md.
+
+    Attributes:
+        scale: float32 (F,).
+        shift: float32 (F,).
+        centre: float32 (F,).
     """
 
     scale: Floats
@@ -41,12 +46,12 @@ class PriorMap:
     centre: Floats
 
     def key(self, described: Floats) -> tuple[Floats, np.float32]:
-        """Key (F,) and bias of a label whose description has these features (F,)."""
+        """Return key, float32 (F,), and bias of a label whose description has the features ``described``, float32 (F,)."""
         key = self.scale * (described - self.shift)
         return key, np.float32(-(key @ self.centre))
 
     def metadata(self) -> dict[str, str]:
-        """As the model's metadata hold it."""
+        """Return the map as metadata entries of a graph."""
         arrays = (self.scale, self.shift, self.centre)
         return {
             name: base64.b64encode(array.astype("<f4").tobytes()).decode("ascii")
@@ -56,13 +61,13 @@ class PriorMap:
 
 @dataclass(frozen=True)
 class LabelBank:
-    """What a graph knows of its labels.
+    """The label parameters of a graph.
 
     Attributes:
         keys: float32 (H, L, F).
         bias: float32 (H, L).
-        prior: None where the head has no such map.
-        scope: float32 (S, L), what the scope of a text is measured against; None where the graph has no scope.
+        prior: Map from descriptions to keys; None if the head has none.
+        scope: float32 (S, L), label vectors that a text's similarity is measured against; None if the graph has no such output.
     """
 
     keys: Floats
@@ -72,10 +77,15 @@ class LabelBank:
 
 
 def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
-    """Read the bank out of the bytes of a graph with so many labels.
+    """Read the label bank of a graph.
+
+    Args:
+        model: Contents of ``model.onnx``.
+        labels: Number of labels L.
+        where: Name of the bundle in messages.
 
     Raises:
-        BundleContentError: The graph has no such bank.
+        BundleContentError: The label bank is missing or invalid.
     """
     try:
         parts = list(fields(model))
@@ -103,7 +113,7 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
 
 
 def with_bank(model: bytes, bank: LabelBank) -> bytes:
-    """The same graph with other keys and biases, for any number of labels; nothing else changes, number types included."""
+    """Return the graph with another label bank, for any number of labels; nothing else changes, not even number types."""
     heads, labels, features = bank.keys.shape
     new: dict[str, npt.NDArray[np.generic]] = {
         "label_keys": bank.keys.reshape(heads * labels, features),
@@ -127,7 +137,7 @@ def with_bank(model: bytes, bank: LabelBank) -> bytes:
 
 
 def with_metadata(model: bytes, entries: Mapping[str, str]) -> bytes:
-    """The same graph with further metadata."""
+    """Return the graph with further metadata entries."""
     added = (
         bytes_field(_MODEL_METADATA, bytes_field(1, key.encode()) + bytes_field(2, value.encode()))
         for key, value in sorted(entries.items())
@@ -136,7 +146,7 @@ def with_metadata(model: bytes, entries: Mapping[str, str]) -> bytes:
 
 
 def _with_columns(value_info: memoryview, columns: int) -> bytes:
-    """A description of an output (name 1, type 2) whose second dimension is this: type.tensor_type.shape.dim[1]."""
+    """Return a ValueInfoProto with another second dimension (type.tensor_type.shape.dim[1])."""
 
     def shape(part: Field) -> bytes:
         dims = [inner for inner in fields(part.view) if inner.number == 1]
@@ -149,7 +159,7 @@ def _with_columns(value_info: memoryview, columns: int) -> bytes:
 
 
 def _mapped(message: bytes | memoryview, replacements: Mapping[int, Callable[[Field], bytes | memoryview]]) -> bytes:
-    """A message whose fields of these numbers are exchanged, all others as they stand."""
+    """Return a message with the fields of some numbers replaced."""
     changed = bytearray()
     for part in fields(message):
         changed += replacements[part.number](part) if part.number in replacements else part.raw
@@ -165,7 +175,7 @@ def _type(tensor: memoryview) -> int:
 
 
 def _float_array(tensor: memoryview) -> Floats:
-    """A tensor of float32, or of float16 widened."""
+    """Return a float32 or float16 tensor as float32."""
     dims: list[int] = []
     raw = None
     for part in fields(tensor):

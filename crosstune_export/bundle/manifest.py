@@ -29,7 +29,8 @@ TOKENIZER_NAME: Final = "tokenizer.json"
 SELFTEST_NAME: Final = "selftest.json"
 CARD_NAME: Final = "README.md"
 
-#: The files of a bundle and the size in bytes above which each is refused unread.
+#: The files of a bundle and their maximum sizes in bytes; larger files are refused unread. 2 GiB is the limit of protobuf,
+#: the others are chosen by hand, far above the sizes of published encoders.
 SIZE_LIMITS: Final[Mapping[str, int]] = {
     MANIFEST_NAME: 16 << 20,
     MODEL_NAME: (2 << 30) - 1,
@@ -45,7 +46,18 @@ _DIGEST_ZEROS: Final = b"0" * 64
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What a runtime must know of ``model.onnx`` before it opens it."""
+    """Properties of ``model.onnx`` that a runtime needs before it loads the graph.
+
+    Attributes:
+        inputs: Names of the inputs, int64 (B, T) each.
+        outputs: Names of the outputs: ``probs``, ``text_vector`` and optionally ``scope``.
+        precision: One of ``PRECISIONS``.
+        opset: Version of the standard operators.
+        ir_version: IR version of the file.
+        min_onnxruntime: Oldest onnxruntime that loads the graph.
+        disabled_optimizers: Optimizers of onnxruntime to turn off.
+        text_vector_size: Length of ``text_vector``.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -67,7 +79,9 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """All of ``manifest.json`` but its digest, which belongs to the bytes.
+    """Contents of ``manifest.json``, which docs/bundle_format.md specifies.
+
+    Two manifests are equal if all fields but ``digest`` are.
 
     Example:
         >>> file_entry(b"abc").size_bytes
@@ -98,32 +112,32 @@ class BundleManifest:
 
     @property
     def backbone_facts(self) -> BackboneFacts:
-        """``backbone``, typed."""
+        """``backbone`` as a typed record."""
         return BackboneFacts.from_json(self.backbone)
 
     @property
     def head_facts(self) -> HeadFacts:
-        """``head``, typed."""
+        """``head`` as a typed record."""
         return HeadFacts.from_json(self.head)
 
     @property
     def training_facts(self) -> TrainingFacts:
-        """``training``, typed."""
+        """``training`` as a typed record."""
         return TrainingFacts.from_json(self.training)
 
     @property
     def quality_facts(self) -> QualityFacts:
-        """``quality``, typed."""
+        """``quality`` as a typed record."""
         return QualityFacts.from_json(self.quality, self.graph.precision)
 
 
 def file_entry(data: bytes) -> FileEntry:
-    """Hash and size of a file's bytes."""
+    """Return hash and size of a file's contents."""
     return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
 
 
 def manifest_bytes(manifest: BundleManifest) -> bytes:
-    """The bytes of ``manifest.json``: digest first, sorted keys, two spaces, ASCII, one newline at the end."""
+    """Return the bytes of ``manifest.json``: digest first, sorted keys, indent of two spaces, ASCII, one newline at the end."""
     body: dict[str, Json] = {
         "format": FORMAT,
         "format_version": manifest.format_version,
@@ -148,14 +162,14 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
 
 
 def parse_manifest(data: bytes, where: str) -> BundleManifest:
-    """Check the digest of a manifest's bytes, then read them.
+    """Check the digest of a manifest, then parse it.
 
     Args:
-        data: The whole file.
-        where: What to call it in messages, usually its path.
+        data: Contents of the file.
+        where: Name of the file in messages, usually its path.
 
     Raises:
-        BundleIntegrityError: The bytes are not those that were written.
+        BundleIntegrityError: The digest does not match the contents.
         BundleVersionError: The format is newer than this reader.
         BundleContentError: A field is missing, of another type, or out of range.
     """
@@ -181,7 +195,7 @@ def parse_manifest(data: bytes, where: str) -> BundleManifest:
 
 
 def digest_of(data: bytes) -> str:
-    """The digest that a manifest's bytes should carry (64 hex digits)."""
+    """Return the digest (64 hex digits) that the bytes of a manifest should contain."""
     start = len(_DIGEST_HEAD)
     return hashlib.sha256(data[:start] + _DIGEST_ZEROS + data[start + 64 :]).hexdigest()
 
@@ -197,7 +211,7 @@ def _checked_digest(data: bytes, where: str) -> str:
 
 
 def _plain(value: object) -> Json:
-    """Tuples to lists, for JSON."""
+    """Convert tuples to lists, for JSON."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -216,9 +230,9 @@ class _Reader:
             raise self._bad(key, "nothing", expected)
         return self._body[key]
 
-    def _bad(self, key: str, found: object, expected: str) -> BundleContentError:
+    def _bad(self, key: str, value: object, expected: str) -> BundleContentError:
         return BundleContentError(
-            f"{self._where}: {self._path}{key} is {found}, expected {expected}. Build the bundle again."
+            f"{self._where}: {self._path}{key} is {value}, expected {expected}. Build the bundle again."
         )
 
     def text(self, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The model card of a bundle: a README.md for the people who get the bundle."""
+"""The model card of a bundle, ``README.md``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from crosstune_export.bundle.manifest import MODEL_NAME, TOKENIZER_NAME, BundleM
 
 
 def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
-    """What the bundle is, what was measured, and how to use it.
+    """Return Markdown that describes the bundle, its measured quality, and its use.
 
     Args:
-        manifest: The manifest; its ``files`` are not needed.
+        manifest: The manifest; ``files`` may be empty.
         sizes: Size in bytes of the graph and the tokenizer, by file name.
     """
     training, backbone = manifest.training_facts, manifest.backbone_facts
@@ -54,12 +54,12 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
 
 
 def _fewer_layers(training: TrainingFacts, layers_used: int | None) -> list[str]:
-    before = training.all_layers
-    if before is None:
+    full = training.all_layers
+    if full is None:
         return []
     return [
-        f"- To keep within a budget it uses {layers_used} of {before.layers} layers; with all of them accuracy on held-out "
-        f"folds was {_percent(before.cv_accuracy)}."
+        f"- To keep within a budget it uses {layers_used} of {full.layers} layers; with all of them accuracy on held-out "
+        f"folds was {_percent(full.cv_accuracy)}."
     ]
 
 

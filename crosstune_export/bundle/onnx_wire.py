@@ -1,24 +1,24 @@
-"""Just enough of the protobuf wire format to check an ONNX file and to exchange fields of it. Standard library only."""
+"""The part of the protobuf wire format that is needed to check and edit an ONNX file. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: How a field is written: a number in base 128, 8 bytes, a length and bytes, 4 bytes.
+#: Wire types: a varint, 8 bytes, a length followed by bytes, 4 bytes.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LARGEST_TAG = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message; a view into the message, nothing is copied.
+    """One field of a message, as a view into the message.
 
     Attributes:
-        number: As the schema numbers it.
+        number: Field number of the schema.
         kind: ``VARINT``, ``FIXED64``, ``BYTES`` or ``FIXED32``.
-        raw: Tag and contents, as they stand in the message.
-        value: The number of a varint, else the contents.
+        raw: Bytes of tag and contents.
+        value: The number of a varint; the contents of any other field.
     """
 
     number: int
@@ -28,10 +28,10 @@ class Field:
 
     @property
     def view(self) -> memoryview:
-        """The contents of a field of bytes, where they stand.
+        """Contents of a ``BYTES`` field, as a view.
 
         Raises:
-            ValueError: It is a number.
+            ValueError: The field is a number.
         """
         if self.kind != BYTES or isinstance(self.value, int):
             raise ValueError(f"field {self.number} is a number, expected bytes")
@@ -39,16 +39,16 @@ class Field:
 
     @property
     def data(self) -> bytes:
-        """The contents of a field of bytes, as a copy.
+        """Contents of a ``BYTES`` field, as a copy.
 
         Raises:
-            ValueError: It is a number.
+            ValueError: The field is a number.
         """
         return bytes(self.view)
 
 
 def fields(message: bytes | memoryview) -> Iterator[Field]:
-    """The fields of a message in their order.
+    """Yield the fields of a message in order.
 
     Example:
         >>> [field.data for field in fields(bytes_field(2, b"ab") + bytes_field(3, b"c"))]
@@ -57,7 +57,7 @@ def fields(message: bytes | memoryview) -> Iterator[Field]:
         300
 
     Raises:
-        ValueError: The bytes are not a message.
+        ValueError: The bytes are not a valid message.
     """
     view, at = memoryview(message), 0
     while at < len(view):
@@ -83,35 +83,35 @@ def fields(message: bytes | memoryview) -> Iterator[Field]:
 
 
 def numbers(field: Field) -> list[int]:
-    """The numbers of a repeated field, written one a field or packed into one.
+    """Return the numbers in a field, which holds one number or a packed list.
 
     Raises:
-        ValueError: The bytes are not numbers.
+        ValueError: The bytes are not varints.
     """
     if isinstance(field.value, int):
         return [field.value]
-    found, at = [], 0
+    values, at = [], 0
     while at < len(field.view):
         value, at = varint(field.view, at)
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 def bytes_field(number: int, value: bytes) -> bytes:
-    """A field of bytes, text or an inner message."""
+    """Encode a field of bytes, text or an inner message."""
     return _encoded(number << 3 | BYTES) + _encoded(len(value)) + value
 
 
 def number_field(number: int, value: int) -> bytes:
-    """A field of a number of at least 0."""
+    """Encode a field with a number of at least 0."""
     return _encoded(number << 3 | VARINT) + _encoded(value)
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at a place, and the place behind it.
+    """Decode the varint at an offset; return it with the offset after it.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The varint is incomplete or exceeds 64 bits.
     """
     value = shift = 0
     while True:

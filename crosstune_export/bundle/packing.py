@@ -1,4 +1,4 @@
-"""A bundle in one file and back: ``docs/bundle_format.md`` has the layout."""
+"""Pack a bundle into one file, and unpack it; docs/bundle_format.md describes the layout."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from crosstune_export.bundle.manifest import MANIFEST_NAME
 
 
 def pack(bundle: str | os.PathLike[str], output: str | os.PathLike[str], *, force: bool = False) -> BundleFiles:
-    """Write a bundle as one file, which every byte of the bundle decides.
+    """Write a bundle as one file; the same bundle always gives the same bytes.
 
     Args:
-        bundle: The bundle.
+        bundle: Bundle folder or packed bundle.
         output: File to write.
-        force: Replace what is there, once the new file is complete.
+        force: Replace an existing file, once the new one is complete.
 
     Returns:
-        What was packed.
+        The bundle that was packed.
 
     Raises:
-        BundleError: The bundle is refused.
-        OutputExistsError: ``output`` is there and ``force`` is off.
-        ConfigError: ``output`` is inside the bundle.
-        ConfigError: ``output`` is what is packed already.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid.
+        OutputExistsError: ``output`` exists and ``force`` is off.
+        ConfigError: ``output`` is inside the bundle, or is the bundle itself.
+        ResourceError: Writing to the disk failed.
     """
     target = Path(output)
     check_output(target, force=force, what="packed bundle")
@@ -44,18 +43,18 @@ def unpack(packed: str | os.PathLike[str], output: str | os.PathLike[str], *, fo
     """Write the files of a packed bundle as a folder.
 
     Args:
-        packed: What ``pack`` wrote.
+        packed: File written by ``pack``.
         output: Bundle folder to write.
         force: Replace an existing bundle, once the new one is complete.
 
     Returns:
-        What was unpacked.
+        The bundle that was unpacked.
 
     Raises:
-        BundleError: The bundle is refused; nothing is written.
-        OutputExistsError: ``output`` is there and ``force`` is off.
-        ConfigError: ``output`` holds what is to be unpacked.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid; nothing is written.
+        OutputExistsError: ``output`` exists and ``force`` is off.
+        ConfigError: ``packed`` is inside ``output``.
+        ResourceError: Writing to the disk failed.
     """
     target = Path(output)
     check_output(target, force=force, what="bundle", owned_marker=MANIFEST_NAME)

@@ -1,4 +1,4 @@
-"""The samples inside a bundle, and the check that they come out as promised."""
+"""The self-test of a bundle: sample texts with the token ids and probabilities of the build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from crosstune_export.bundle.strict_json import strict_json
 
 @dataclass(frozen=True)
 class SelfTestSample:
-    """One text with the ids and probabilities that the build saw."""
+    """One text with its expected results.
+
+    Attributes:
+        text: Text or pair.
+        input_ids: Token ids.
+        truncated: Whether the text was truncated to the maximum length.
+        probs: L probabilities.
+    """
 
     text: Text
     input_ids: tuple[int, ...]
@@ -41,10 +48,10 @@ class SelfTestReport:
     """Outcome of a self-test.
 
     Attributes:
-        samples: How many texts were run.
-        wrong_ids: How many gave other ids or another ``truncated`` than recorded.
+        samples: Number of texts.
+        wrong_ids: Number of texts whose ids or ``truncated`` differ from the recorded ones.
         max_difference: Largest absolute difference of a probability.
-        tolerance: The largest difference allowed.
+        tolerance: Largest difference that passes.
     """
 
     samples: int
@@ -58,10 +65,13 @@ class SelfTestReport:
         return self.wrong_ids == 0 and self.max_difference <= self.tolerance
 
     def check(self, where: str) -> None:
-        """Refuse the bundle where it did not pass.
+        """Raise an error unless the self-test passed.
+
+        Args:
+            where: Name of the bundle in the message.
 
         Raises:
-            SelfTestError: Ids or probabilities are not as promised.
+            SelfTestError: Ids or probabilities differ from the recorded ones.
         """
         if not self.passed:
             raise SelfTestError(
@@ -71,10 +81,10 @@ class SelfTestReport:
 
 
 def read_selftest(data: bytes, where: str) -> tuple[float, tuple[SelfTestSample, ...]]:
-    """Tolerance and samples of a ``selftest.json``.
+    """Return tolerance and samples of a ``selftest.json``.
 
     Raises:
-        BundleContentError: The file has another shape.
+        BundleContentError: The file is not a valid self-test.
     """
     try:
         body = cast("dict[str, Json]", strict_json(data, where))
@@ -113,20 +123,20 @@ def run_selftest(
     tokenize: Callable[[Text], TokenRow],
     predict: Callable[[TokenRow], npt.NDArray[np.float32]],
 ) -> SelfTestReport:
-    """Run every sample, one text a call.
+    """Run all samples, one text per call.
 
     Args:
-        tolerance: Largest absolute difference of a probability.
-        samples: What to run.
-        tokenize: Text to ids.
-        predict: Ids to probabilities, float32 of shape (L,).
+        tolerance: Largest absolute difference of a probability that passes.
+        samples: Samples to run.
+        tokenize: Computes the token ids of a text.
+        predict: Computes the probabilities, float32 (L,), of token ids.
     """
-    wrong_ids, worst = 0, 0.0
+    wrong_ids, largest = 0, 0.0
     for sample in samples:
         row = tokenize(sample.text)
         wrong_ids += row.ids != sample.input_ids or row.truncated != sample.truncated
         expected = np.asarray(sample.probs, np.float32)
-        found = predict(row)
-        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
-        worst = max(worst, difference) if np.isfinite(difference) else float("inf")
-    return SelfTestReport(len(samples), wrong_ids, worst, tolerance)
+        probs = predict(row)
+        difference = float(np.abs(probs - expected).max()) if probs.shape == expected.shape else float("inf")
+        largest = max(largest, difference) if np.isfinite(difference) else float("inf")
+    return SelfTestReport(len(samples), wrong_ids, largest, tolerance)

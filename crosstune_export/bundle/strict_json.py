@@ -10,11 +10,11 @@ def strict_json(data: bytes, where: str) -> Json:
     """Parse a JSON file of a bundle as ``crosstune.core.strict_text.parse_strictly`` does.
 
     Args:
-        data: The bytes of the file.
-        where: What to call it in messages, usually its path.
+        data: Contents of the file.
+        where: Name of the file in messages, usually its path.
 
     Raises:
-        BundleContentError: The bytes are not such JSON.
+        BundleContentError: The contents are not valid JSON.
     """
     try:
         return parse_strictly(data.decode("utf-8"))

@@ -1,6 +1,6 @@
-"""Refuses a tokenizer.json with parts that no build writes, before the tokenizers library sees it.
+"""Refuses a tokenizer.json with parts that no build writes, before the tokenizers library reads it.
 
-The library runs whatever regular expressions the file holds, and ends the thread for some files that are valid JSON.
+The library runs any regular expression in the file, and panics on some files that are valid JSON.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MODELS = frozenset({"WordPiece", "BPE", "Unigram", "WordLevel"})
 _PARTS = (
     "BertNormalizer Lowercase NFC NFD NFKC NFKD Nmt Precompiled Prepend Replace Sequence Strip StripAccents "  # normalizers
     "BertPreTokenizer ByteLevel Digits Metaspace Punctuation Split UnicodeScripts Whitespace WhitespaceSplit "
-    "BertProcessing RobertaProcessing TemplateProcessing "  # what is put around a text: never run, the manifest has it
-    "BPEDecoder ByteFallback Fuse WordPiece"  # decoders: never run
+    "BertProcessing RobertaProcessing TemplateProcessing "  # special tokens: not used, the manifest lists them
+    "BPEDecoder ByteFallback Fuse WordPiece"  # decoders: not used
 )
-#: Parts of the published tokenizers of encoders.
+#: Parts that occur in the tokenizers of published encoders.
 PARTS = frozenset(_PARTS.split())
-#: The one expression of a published encoder (XLM-RoBERTa and its kin). Others can take for ever on a short text.
+#: The only expression in a published encoder (XLM-RoBERTa and relatives). Other ones may take exponential time.
 PATTERNS = frozenset({" {2,}"})
 
 
@@ -29,14 +29,14 @@ def check_tokenizer(data: bytes, where: str) -> int:
     """Read a ``tokenizer.json`` and refuse it unless all its parts are on the lists.
 
     Args:
-        data: The file.
-        where: What to call it in messages.
+        data: Contents of the file.
+        where: Name of the file in messages.
 
     Returns:
-        The largest id that it can give.
+        The largest token id.
 
     Raises:
-        BundleContentError: A part that is not on the lists, or ids that are none.
+        BundleContentError: A part is not on the lists, or an id is invalid.
     """
     body = strict_json(data, where)
     try:
@@ -77,7 +77,7 @@ def _listed(value: Json, names: frozenset[str]) -> bool:
 
 
 def _objects(value: Json) -> Iterator[dict[str, Json]]:
-    """Every part inside a part; ids and names of special tokens are none."""
+    """Yield a part and all parts nested in it, without the special tokens of a template."""
     if isinstance(value, dict):
         yield value
         for key in ("normalizers", "pretokenizers", "processors", "decoders"):
@@ -89,7 +89,7 @@ def _objects(value: Json) -> Iterator[dict[str, Json]]:
 
 def _vocabulary_ids(model: dict[str, Json]) -> Iterator[int]:
     vocabulary = model.get("vocab")
-    if model.get("type") == "Unigram":  # the place in the list is the id
+    if model.get("type") == "Unigram":  # the index in the list is the id
         yield from range(len(_array(vocabulary, "vocabulary")))
     elif isinstance(vocabulary, dict):
         yield from map(_id, vocabulary.values())
@@ -98,7 +98,7 @@ def _vocabulary_ids(model: dict[str, Json]) -> Iterator[int]:
 
 
 def _check_merges(model: dict[str, Json]) -> None:
-    """Both sides of a merge and its outcome are tokens: the library ends the thread for one that is none."""
+    """Check that both sides of each merge and its result are tokens; the library panics otherwise."""
     if model.get("type") != "BPE":
         return
     vocabulary = cast("dict[str, Json]", model["vocab"])
@@ -111,7 +111,7 @@ def _check_merges(model: dict[str, Json]) -> None:
 
 
 def _sides(merge: Json) -> tuple[str, str]:
-    """Both halves of a merge, which is a list of two or, in older files, one string with a space between."""
+    """Return both sides of a merge, which is a list of two or, in older files, a string with a space between them."""
     sides = merge.split(" ") if isinstance(merge, str) else merge
     if not isinstance(sides, list) or len(sides) != 2:
         raise ValueError(f"the merge {merge!r:.60}")

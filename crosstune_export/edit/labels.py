@@ -1,4 +1,4 @@
-"""Edits the labels of a finished bundle: new descriptions are encoded by the bundle's own graph, without torch."""
+"""Edits the labels of a finished bundle without torch: new descriptions are encoded with the graph in the bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crosstune_export.runtime.tokenization import TextTokenizer
 
 @dataclass(frozen=True)
 class _State:
-    """Labels and bank as they are being edited."""
+    """Labels and label bank during an edit."""
 
     labels: tuple[Label, ...]
     bank: LabelBank
@@ -40,21 +40,21 @@ Describe = Callable[[Sequence[str]], Floats]
 
 
 def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[str]) -> BundleManifest:
-    """Add a label that is known by its description alone; what the others score stays as it is.
+    """Add a label that is known only by its description; the scores of the other labels do not change.
 
     Args:
-        path: The bundle folder; replaced as a whole, or left as it is.
-        name: The new label.
-        descriptions: What it means, at least one sentence.
+        path: Bundle folder; replaced as a whole, or left unchanged after an error.
+        name: Name of the new label.
+        descriptions: One or more sentences that describe the label.
 
     Returns:
         The manifest as written.
 
     Raises:
-        BundleError: The bundle is refused.
-        ConfigError: It is packed.
-        DataError: Training would refuse such a label, the name is taken, or the head knows no labels without shots.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid.
+        ConfigError: The bundle is packed.
+        DataError: The name is taken, the label is invalid by the rules of training, or the head cannot use a description.
+        ResourceError: Writing to the disk failed.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
@@ -74,9 +74,22 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
 
 
 def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[str]) -> BundleManifest:
-    """Exchange the descriptions of a label; what its shots taught stays on top, its part of the scope too.
+    """Replace the descriptions of a label; what was learned from its examples is kept.
 
-    Args, Returns and Raises as for ``add_label``; ``name`` is a label that is there.
+    Args:
+        path: Bundle folder; replaced as a whole, or left unchanged after an error.
+        name: An existing label.
+        descriptions: One or more sentences that describe the label.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: The bundle is invalid.
+        ConfigError: The bundle is packed.
+        DataError: The label does not exist, the descriptions are invalid by the rules of training, or the head cannot use a
+            description.
+        ResourceError: Writing to the disk failed.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
@@ -88,7 +101,9 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
         keys, bias, scope = state.bank.keys.copy(), state.bank.bias.copy(), state.bank.scope
         keys[0, at] += new_key - old_key
         bias[0, at] += new_bias - old_bias
-        if scope is not None and _same_direction(scope[:, at], old[: len(scope)]):  # no shots: it is the description's
+        if scope is not None and _same_direction(
+            scope[:, at], old[: len(scope)]
+        ):  # without examples, it came from the description
             scope = scope.copy()
             scope[:, at] = _scope_key(scope, new)
         labels = list(state.labels)
@@ -99,12 +114,13 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
 
 
 def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleManifest:
-    """Give a label another name; nothing else changes.
+    """Rename a label; nothing else changes.
 
     Raises:
-        BundleError: The bundle is refused.
-        DataError: There is no such label, the new name is taken, or training would refuse it.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid.
+        ConfigError: The bundle is packed.
+        DataError: The label does not exist, or the new name is taken or invalid by the rules of training.
+        ResourceError: Writing to the disk failed.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
@@ -119,19 +135,22 @@ def rename_label(path: str | os.PathLike[str], old: str, new: str) -> BundleMani
 
 
 def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
-    """Take a label out; what the others score stays as it is.
+    """Remove a label; the scores of the other labels do not change.
 
     Raises:
-        BundleError: The bundle is refused.
-        DataError: There is no such label, or only two are left.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid.
+        ConfigError: The bundle is packed.
+        DataError: The label does not exist, or is one of only two.
+        ResourceError: Writing to the disk failed.
     """
 
     def edit(state: _State, describe: Describe) -> _State:
         del describe
         at = state.index(name)
         if len(state.labels) == 2:
-            raise DataError(f"label: {name!r} is one of two, expected at least 2 to stay. Add another one first.")
+            raise DataError(
+                f"label: {name!r} is one of only two labels, expected at least 2 to remain. Add another label first."
+            )
         bank = replace(
             state.bank,
             keys=np.delete(state.bank.keys, at, 1),
@@ -158,7 +177,7 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
         mean: Floats = np.mean(rows, 0, dtype=np.float32)
         pooled = manifest.head_facts.pooled_size
         if pooled is not None:
-            mean[pooled:] = 0  # the graph's label queries are those of the labels it was built with
+            mean[pooled:] = 0  # the rest depends on label queries, which a new label has no part in
         return mean
 
     state = edit(_State(manifest.labels, bank), describe)
@@ -169,7 +188,7 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
 
 
 def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokenizer: TextTokenizer) -> bytes:
-    """The same sample texts with the new probabilities."""
+    """Return the self-test with the same texts and new probabilities."""
     _, samples = read_selftest(files.selftest, str(files.path / SELFTEST_NAME))
     session = open_session(model, manifest.graph, str(files.path))
     texts = [sample.text for sample in samples]
@@ -179,35 +198,32 @@ def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokeni
 
 
 def _scope_key(scope: Floats, described: Floats) -> Floats:
-    """The column (S,) of a label of these features (F,) for scope keys (S, L): as long as they are, in its own direction."""
+    """Return a scope key (S,) for a label whose description has the features (F,), with the mean norm of the keys (S, L)."""
     column = described[: len(scope)]
     length = np.linalg.norm(scope, axis=0).mean() / np.linalg.norm(column)
     key: Floats = (column * length).astype(np.float32)
     return key
 
 
-def _same_direction(one: Floats, other: Floats) -> bool:
-    """But for the rounding of float16, in which a bundle may keep one of them."""
-    wide, wider = one.astype(np.float64), other.astype(np.float64)
-    return bool(wide @ wider >= (1 - 1e-6) * np.linalg.norm(wide) * np.linalg.norm(wider))
+def _same_direction(a: Floats, b: Floats) -> bool:
+    """Whether two vectors are parallel up to float16 rounding, since a bundle may store one of them in float16."""
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    return bool(a64 @ b64 >= (1 - 1e-6) * np.linalg.norm(a64) * np.linalg.norm(b64))
 
 
 def _prior(state: _State, path: str | os.PathLike[str]) -> PriorMap:
     if state.bank.prior is None:
         raise DataError(
-            f"{path}: its head cannot take a label from a description, expected the default head. "
+            f"{path}: its head cannot add labels from descriptions, expected the default head. "
             "Train with --head default and build again."
         )
     return state.bank.prior
 
 
 def _entry(others: Sequence[Label], name: str, descriptions: Sequence[str], path: str | os.PathLike[str]) -> Label:
-    """A label that may stand beside these, by the rule of training."""
+    """Return a new label, after checking it together with the others by the rules of training."""
     if name in [entry.name for entry in others]:
         raise DataError(f"label: {name!r} is already in the bundle. Choose another name.")
     entry = Label(name, tuple(descriptions))
-    try:
-        require_usable([Label(one.name, one.descriptions) for one in (*others, entry)], str(path))
-    except DataError as error:
-        raise DataError(str(error)) from error
+    require_usable([*others, entry], str(path))
     return entry

@@ -1,4 +1,4 @@
-"""What differs between two bundles: labels, rules, constants of the graph, and answers."""
+"""Differences between two bundles: labels, settings, constants of the graph, and predictions."""
 
 from __future__ import annotations
 
@@ -16,44 +16,52 @@ from crosstune_export.bundle.graph_check import constants
 from crosstune_export.bundle.manifest import TOKENIZER_NAME, BundleManifest
 from crosstune_export.runtime.classifier import Classifier
 
-#: Constants that differ in one way and are named one by one; of more, as between two precisions, there is one line.
+#: Up to this many constants are listed one by one; more, as between two precisions, are only counted. Chosen by hand.
 MOST_NAMED = 10
 
 
-def differences(one: BundleFiles, other: BundleFiles) -> list[str]:
-    """A line for each difference of what two bundles are, in words; none where they are the same.
+def differences(old: BundleFiles, new: BundleFiles) -> list[str]:
+    """Return a human-readable line for each difference between two bundles; empty if they are the same.
 
     Example:
         >>> from crosstune_export.bundle.files import read_bundle
         >>> differences(read_bundle("a.bundle"), read_bundle("b.bundle"))[0]
         "label 'weather': added"
     """
-    before, after = one.manifest, other.manifest
+    before, after = old.manifest, new.manifest
     return [
         *_of_labels(before, after),
         *_of_tables("", _facts(before), _facts(after)),
-        *_of_constants(one.model, other.model),
-        *([f"{TOKENIZER_NAME}: other bytes"] if one.tokenizer != other.tokenizer else []),
+        *_of_constants(old.model, new.model),
+        *([f"{TOKENIZER_NAME}: other bytes"] if old.tokenizer != new.tokenizer else []),
     ]
 
 
-def changed_answers(one: Classifier, other: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
-    """Texts whose label differs, a line each, and the largest difference of a probability of a label that both have.
+def changed_answers(old: Classifier, new: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
+    """Compare the predictions of two bundles.
+
+    Args:
+        old: Older bundle.
+        new: Newer bundle.
+        texts: Texts or pairs to classify.
+
+    Returns:
+        A line for each text whose label differs, and the largest probability difference over the labels of both bundles.
 
     Raises:
         DataError: The bundles share no label, or one takes pairs and the other does not.
     """
-    if one.manifest.text_pair != other.manifest.text_pair:
+    if old.manifest.text_pair != new.manifest.text_pair:
         raise DataError("diff: one bundle takes pairs and the other single texts, expected the same of both.")
-    shared = [name for name in one.labels if name in other.labels]
+    shared = [name for name in old.labels if name in new.labels]
     if not shared:
         raise DataError("diff: the bundles share no label, expected one at least to compare answers.")
-    columns = [[classifier.labels.index(name) for name in shared] for classifier in (one, other)]
-    first, second = one.predict_proba(texts), other.predict_proba(texts)
-    largest = float(np.abs(first[:, columns[0]] - second[:, columns[1]]).max()) if len(texts) else 0.0
+    columns = [[classifier.labels.index(name) for name in shared] for classifier in (old, new)]
+    old_probs, new_probs = old.predict_proba(texts), new.predict_proba(texts)
+    largest = float(np.abs(old_probs[:, columns[0]] - new_probs[:, columns[1]]).max()) if len(texts) else 0.0
     lines = [
         f"{json.dumps(text, ensure_ascii=False)}: {a.label} ({a.prob:.2f}) -> {b.label} ({b.prob:.2f})"
-        for text, a, b in zip(texts, one.classify(texts), other.classify(texts), strict=True)
+        for text, a, b in zip(texts, old.classify(texts), new.classify(texts), strict=True)
         if a.label != b.label
     ]
     return lines, largest
@@ -95,15 +103,15 @@ def _of_tables(path: str, before: dict[str, Json], after: dict[str, Json]) -> li
     return lines
 
 
-def _of_constants(before: bytes, after: bytes) -> list[str]:
-    old, new = constants(before), constants(after)
+def _of_constants(old_model: bytes, new_model: bytes) -> list[str]:
+    old, new = constants(old_model), constants(new_model)
     shared = sorted(old.keys() & new.keys())
     reshaped = {name: (list(old[name][0]), list(new[name][0])) for name in shared if old[name][0] != new[name][0]}
     changed = [name for name in shared if name not in reshaped and old[name][1] != new[name][1]]
     return [
         *_named([name for name in old if name not in new], "removed"),
         *_named([name for name in new if name not in old], "added"),
-        *(f"constant {name!r}: {was} -> {now}" for name, (was, now) in reshaped.items()),
+        *(f"constant {name!r}: {before} -> {after}" for name, (before, after) in reshaped.items()),
         *_named(changed, "other numbers"),
     ]
 

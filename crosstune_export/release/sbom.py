@@ -1,4 +1,4 @@
-"""What is in a bundle and where it comes from, as a CycloneDX document made of the manifest."""
+"""A software bill of materials of a bundle, as CycloneDX JSON."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SPEC = "1.6"
 
 
 def sbom(manifest: BundleManifest) -> dict[str, Json]:
-    """A CycloneDX 1.6 document: the bundle, its files, its backbone, the tools that made it, and what was measured.
+    """Return a CycloneDX 1.6 document with the bundle, its files, its backbone, the tools of the build, and its quality.
 
-    The same bundle gives the same document: its serial number is made of the digest, and it has no date.
+    The same bundle always gives the same document: the serial number is derived from the digest, and there is no date.
     """
     backbone, training = manifest.backbone, manifest.training
     files: list[Json] = [

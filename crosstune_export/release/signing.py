@@ -1,7 +1,7 @@
-"""Signatures over bundles, by the model-signing library of the OpenSSF and a key.
+"""Sign bundles with a key and the model-signing library of the OpenSSF, and check the signatures.
 
-A signature stands beside the bundle, ``NAME.sig``: the files of a bundle are fixed. It covers the bytes of the five files, so that
-it holds for the folder and for the packed form alike, and for what the ``model_signing`` program makes of the same folder.
+The signature is written next to the bundle, as ``NAME.sig``, because a bundle has a fixed set of files. It covers the contents
+of the five files, so it is valid for the folder and the packed form, and for the ``model_signing`` program.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
     """Sign a bundle.
 
     Args:
-        bundle: The bundle.
-        key: Private key of an elliptic curve (PEM); its password, if it has one, is in ``CROSSTUNE_KEY_PASSWORD``.
-        output: File to write; beside the bundle, ending in ``.sig``, when None.
-        force: Replace what is there.
+        bundle: Bundle folder or packed bundle.
+        key: Private key of an elliptic curve (PEM); its password, if any, is in ``CROSSTUNE_KEY_PASSWORD``.
+        output: File to write; None for ``NAME.sig`` next to the bundle.
+        force: Replace an existing file.
 
     Returns:
-        The signature's file.
+        Path of the signature.
 
     Raises:
-        BundleError: The bundle is refused.
-        ConfigError: The key cannot be used, or ``output`` is inside the bundle.
-        ConfigError: ``output`` is the key or the packed bundle.
+        BundleError: The bundle is invalid.
+        ConfigError: The key is invalid, or ``output`` is inside the bundle, the packed bundle itself, or the key.
         MissingExtraError: model-signing is not installed.
-        OutputExistsError: ``output`` is there and ``force`` is off.
-        ResourceError: The disk refuses a write.
+        OutputExistsError: ``output`` exists and ``force`` is off.
+        ResourceError: Writing to the disk failed.
     """
     target = signature_path(bundle) if output is None else output
     check_output(target, force=force, what="signature")
@@ -46,15 +45,15 @@ def sign(bundle: str | os.PathLike[str], key: Path, output: Path | None = None, 
     check_places({"signature": target}, [key, Path(bundle)])
     signing = _library("signing")
     password = os.environ.get("CROSSTUNE_KEY_PASSWORD")
-    with _as_folder(bundle) as (folder, made):
+    with _as_folder(bundle) as (folder, signature):
         try:
             config = signing.Config().use_elliptic_key_signer(private_key=key, password=password)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"{key}: not a private key ({_short(error)}), expected one of an elliptic curve in PEM."
             ) from error
-        config.sign(folder, made)
-        data = made.read_bytes()
+        config.sign(folder, signature)
+        data = signature.read_bytes()
     with new_file(target) as sink:
         sink.write(data)
     return target
@@ -64,17 +63,17 @@ def check_signature(bundle: str | os.PathLike[str], key: Path, signature: Path |
     """Refuse a bundle unless this key has signed its bytes.
 
     Args:
-        bundle: The bundle.
-        key: Public key (PEM).
-        signature: Where the signature is; beside the bundle, ending in ``.sig``, when None.
+        bundle: Bundle folder or packed bundle.
+        key: Public key of an elliptic curve (PEM).
+        signature: File of the signature; None for ``NAME.sig`` next to the bundle.
 
     Returns:
-        What was found, for people.
+        A human-readable line that names the key.
 
     Raises:
-        BundleError: The bundle is refused.
-        SignatureError: The signature is missing, of another key, or of other bytes.
-        ConfigError: The key cannot be used.
+        BundleError: The bundle is invalid.
+        SignatureError: The signature is missing, or was made with another key or for other contents.
+        ConfigError: The key is invalid.
         MissingExtraError: model-signing is not installed.
     """
     path = signature_path(bundle) if signature is None else signature
@@ -86,44 +85,44 @@ def check_signature(bundle: str | os.PathLike[str], key: Path, signature: Path |
         raise ConfigError(
             f"{key}: not a public key ({_short(error)}), expected one of an elliptic curve in PEM."
         ) from error
-    with _as_folder(bundle) as (folder, made):
+    with _as_folder(bundle) as (folder, copy):
         if not path.is_file():
             raise SignatureError(
                 f"{path}: no signature, expected one by the key {identity}. Sign with crosstune-export sign."
             )
-        made.write_bytes(path.read_bytes())
+        copy.write_bytes(path.read_bytes())
         try:
-            config.verify(folder, made)
-        except Exception as error:  # the library has no root of its own errors
+            config.verify(folder, copy)
+        except Exception as error:  # the library has no common error class
             raise SignatureError(
-                f"{path}: not a signature of {bundle} by the key {identity} ({_short(error)}). Get the bundle from its maker."
+                f"{path}: not a signature of {bundle} by the key {identity} ({_short(error)}). Get the bundle from its author."
             ) from error
     return f"{bundle}: signed by the key {identity}"
 
 
 def check_release(bundle: str | os.PathLike[str], least: int) -> None:
-    """Refuse a bundle of an older release: one that was signed rightly and is out of date.
+    """Refuse a bundle of an older release, whose signature is valid but which has been superseded.
 
     Raises:
-        BundleError: The bundle is refused.
+        BundleError: The bundle is invalid.
         SignatureError: Its release number is below ``least``.
     """
-    found = read_bundle(bundle).manifest.release
-    if found < least:
-        raise SignatureError(f"{bundle}: release {found}, expected at least {least}. Get the bundle of today.")
+    release = read_bundle(bundle).manifest.release
+    if release < least:
+        raise SignatureError(f"{bundle}: release {release}, expected at least {least}. Get the current bundle.")
 
 
 def signature_path(bundle: str | os.PathLike[str]) -> Path:
-    """Where the signature of a bundle stands when nobody says otherwise."""
+    """Return the default path of a bundle's signature, ``NAME.sig`` next to it."""
     path = Path(bundle)
-    if path.name in ("", ".."):  # a folder seen from inside
+    if path.name in ("", ".."):  # such as "." or "..": use the name of the folder
         path = path.resolve()
     return path.with_name(f"{path.name}.sig")
 
 
 @contextmanager
 def _as_folder(bundle: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """The files of a bundle, once read and checked, as a folder of our own, and a place for a signature beside it."""
+    """Write the checked files of a bundle to a temporary folder; yield it with a path for a signature next to it."""
     files = read_bundle(bundle)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"

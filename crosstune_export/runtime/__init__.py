@@ -1,1 +1,1 @@
-"""What runs a bundle: numpy, onnxruntime and tokenizers, nothing else."""
+"""Runs a bundle with numpy, onnxruntime and tokenizers only."""

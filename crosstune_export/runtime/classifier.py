@@ -1,4 +1,4 @@
-"""The classifier that users load from a bundle."""
+"""The classifier that is loaded from a bundle."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from crosstune_export.runtime.prediction import Prediction, check_threshold, dec
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
-#: Samples of the self-test that are padded together.
+#: Batch size of the padded self-test: the default batch size of ``classify``.
 _SELFTEST_BATCH = 32
 
 
 class Classifier:
-    """Labels texts with a bundle. Safe to share between threads, and usable after a fork; a pickle of it holds the bundle.
+    """Labels texts with a bundle. It is thread-safe, works after a fork, and pickles with the whole bundle.
 
     Example:
         >>> from crosstune_export import Classifier
         >>> classifier = Classifier.load("support.bundle")
-        >>> [answer.label for answer in classifier.classify(["where is my parcel?"])]
+        >>> [prediction.label for prediction in classifier.classify(["where is my parcel?"])]
         ['shipping']
     """
 
     def __init__(self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool) -> None:
         self._files = files
-        self._threads, self._wanted, self._allow_fallback = threads, check_providers(providers), allow_fallback
+        self._threads, self._providers, self._allow_fallback = threads, check_providers(providers), allow_fallback
         self._tokenizer = TextTokenizer(
             files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
         )
@@ -54,7 +54,7 @@ class Classifier:
             )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _from_files, (type(self), self._files, self._threads, self._wanted, self._allow_fallback)
+        return _from_files, (type(self), self._files, self._threads, self._providers, self._allow_fallback)
 
     @classmethod
     def load(
@@ -65,19 +65,20 @@ class Classifier:
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
     ) -> Classifier:
-        """Read a bundle, check every byte of it, and make it ready.
+        """Read and check a bundle, and create a session.
 
         Args:
-            path: The bundle: a folder, or the one file that ``crosstune-export pack`` makes of it.
-            threads: Threads inside one run of the graph; 1 is fastest for single short texts.
-            providers: onnxruntime execution providers; the first must be the one that runs.
-            allow_fallback: Run on another provider when the first one is not to be had.
+            path: Bundle folder, or a file written by ``crosstune-export pack``.
+            threads: Threads per run of the graph, 1 to 256; 1 is fastest for single short texts.
+            providers: Execution providers of onnxruntime, in order of preference.
+            allow_fallback: Run on another provider if the first one is not available.
 
         Raises:
-            BundleError: The bundle is refused; the message says which file and why.
+            BundleError: The bundle is invalid; the message names the file and the reason.
             MissingExtraError: onnxruntime is not installed.
-            ProviderError: A provider asked for is not there.
-            ConfigError: ``threads`` is not from 1 to 256, or no provider is asked for.
+            ProviderError: The first provider is not available and ``allow_fallback`` is off.
+            ConfigError: ``threads`` is out of range, or ``providers`` is empty or a string.
+            ResourceError: There is too little memory.
         """
         return cls(
             read_bundle(path),
@@ -88,17 +89,17 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Label names, in the column order of probabilities."""
+        """The L label names, in the column order of probabilities."""
         return self._files.manifest.label_names
 
     @property
     def manifest(self) -> BundleManifest:
-        """Everything the bundle says of itself."""
+        """The manifest of the bundle."""
         return self._files.manifest
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The execution providers that the session really runs on."""
+        """Execution providers that the session runs on."""
         return self._session.providers
 
     def classify(
@@ -107,61 +108,65 @@ class Classifier:
         """Label texts.
 
         Args:
-            texts: N strings, or N pairs of strings where the bundle classifies pairs.
-            batch_size: Texts in one run of the graph, at least 1.
-            threshold: Probability below which no label is given; the bundle's own rule when None.
+            texts: N strings, or N pairs of strings if the bundle classifies pairs.
+            batch_size: Texts per run of the graph, at least 1.
+            threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
 
         Returns:
-            N answers, in the order of the texts.
+            N predictions, in the order of the texts.
 
         Raises:
-            DataError: An item is not a text, or ``batch_size`` or ``threshold`` is out of range.
+            DataError: An item is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            BundleContentError: The graph fails.
         """
-        rule = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
+        threshold = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
         rows = self._rows(texts, batch_size)
         probs, _, scope = self._predict(rows, batch_size)
-        limit = self._files.manifest.scope_threshold
-        return decide(probs, [row.truncated for row in rows], self.labels, rule, scope, limit)
+        scope_threshold = self._files.manifest.scope_threshold
+        return decide(probs, [row.truncated for row in rows], self.labels, threshold, scope, scope_threshold)
 
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
-        """Probabilities, float32 of shape (N, L), columns in the order of ``labels``.
+        """Return probabilities, float32 (N, L), with columns in the order of ``labels``.
 
         Raises:
-            DataError: An item is not a text, ``batch_size`` is out of range, or a row is not finite.
+            DataError: An item is not a text, ``batch_size`` is out of range, or a probability is not finite.
+            BundleContentError: The graph fails.
         """
         probs = self._predict(self._rows(texts, batch_size), batch_size)[0]
         require_finite(probs)
         return probs
 
     def text_vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
-        """The features that meet the label keys, float32 of shape (N, F).
+        """Return the text vectors that the head compares with the label keys, float32 (N, F).
 
         Raises:
             DataError: An item is not a text, or ``batch_size`` is out of range.
+            BundleContentError: The graph fails.
         """
         return self._predict(self._rows(texts, batch_size), batch_size)[1]
 
     def explain(self, text: Text, *, batch_size: int = 32, threshold: float | None = None) -> Explanation:
-        """Label one text and say which of its words speak for which label.
+        """Label one text, and compute the evidence of each word for each label.
 
-        Each word is left out once, so a text of W words costs W + 1 runs of the graph.
+        The graph runs once without each word, so a text of W words needs W + 1 runs.
 
         Args:
-            text: A string, or a pair of strings where the bundle classifies pairs.
+            text: A string, or a pair of strings if the bundle classifies pairs.
             batch_size: As for ``classify``.
             threshold: As for ``classify``.
 
         Raises:
-            DataError: The input is not a text, or ``batch_size`` or ``threshold`` is out of range.
+            DataError: The input is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            BundleContentError: The graph fails.
         """
-        answer = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
+        prediction = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
         row = self._tokenizer.rows([text])[0]
         words = self._tokenizer.words(text)
-        found = word_evidence(row, words, answer.probs, lambda rows: self._predict(rows, batch_size)[0])
-        return Explanation(answer, found, self.manifest.text_pair)
+        evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
+        return Explanation(prediction, evidence, self.manifest.text_pair)
 
     def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
-        """The ids that the graph sees for each text, special ids included, not padded.
+        """Return the token ids of each text, with special ids and without padding.
 
         Raises:
             DataError: An item is not a text.
@@ -169,21 +174,28 @@ class Classifier:
         return [row.ids for row in self._rows(texts, 1)]
 
     def selftest(self, *, together: bool = False) -> SelfTestReport:
-        """Run the bundle's own samples on this machine, each alone or, ``together``, in padded batches as other runtimes may."""
+        """Run the self-test of the bundle on this machine.
+
+        Args:
+            together: Run the samples in padded batches instead of one by one.
+
+        Raises:
+            BundleContentError: The self-test is invalid, or the graph fails.
+        """
         tolerance, samples = read_selftest(self._files.selftest, str(self._files.path / SELFTEST_NAME))
-        answers: dict[TokenRow, npt.NDArray[np.float32]] = {}
+        padded: dict[TokenRow, npt.NDArray[np.float32]] = {}
         if together:
             rows = self._tokenizer.rows([sample.text for sample in samples])
             for start in range(0, len(rows), _SELFTEST_BATCH):
                 chunk = rows[start : start + _SELFTEST_BATCH]
-                answers.update(
-                    zip(chunk, self._own_session().run(self._tokenizer.batch(chunk).feeds())[0], strict=True)
+                padded.update(
+                    zip(chunk, self._current_session().run(self._tokenizer.batch(chunk).feeds())[0], strict=True)
                 )
         return run_selftest(
             tolerance,
             samples,
             lambda text: self._tokenizer.rows([text])[0],
-            answers.__getitem__ if together else lambda row: self._predict([row], 1)[0][0],
+            padded.__getitem__ if together else lambda row: self._predict([row], 1)[0][0],
         )
 
     def _open(self) -> GraphSession:
@@ -192,16 +204,16 @@ class Classifier:
             self._files.manifest.graph,
             str(self._files.path),
             threads=self._threads,
-            providers=self._wanted,
+            providers=self._providers,
             allow_fallback=self._allow_fallback,
         )
 
-    def _own_session(self) -> GraphSession:
-        """The session of this process: one inherited across a fork would crash, so it is made anew."""
+    def _current_session(self) -> GraphSession:
+        """Return the session, or a new one after a fork, because an inherited one crashes."""
         if self._session_pid != os.getpid():
             with self._lock:
                 if self._session_pid != os.getpid():
-                    self._inherited = self._session  # never destroyed in the child: that is what crashes
+                    self._inherited = self._session  # kept alive, because destroying it crashes too
                     self._session = self._open()
                     self._session_pid = os.getpid()
         return self._session
@@ -220,18 +232,18 @@ class Classifier:
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
         scope = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
-        session = self._own_session()
-        for chunk in _of_equal_length(rows, batch_size):
+        session = self._current_session()
+        for chunk in _equal_length_batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            found, features, near = session.run(batch.feeds())
-            if found.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
+            chunk_probs, features, chunk_scope = session.run(batch.feeds())
+            if chunk_probs.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
                 raise BundleContentError(
-                    f"{self._files.path}: the graph gives {found.shape} probs and {features.shape} text_vector, expected "
+                    f"{self._files.path}: the graph gives {chunk_probs.shape} probs and {features.shape} text_vector, expected "
                     f"{(len(chunk), len(self.labels))} and {(len(chunk), vectors.shape[1])}. Build the bundle again."
                 )
-            probs[chunk], vectors[chunk] = found, features
+            probs[chunk], vectors[chunk] = chunk_probs, features
             if scope is not None:
-                scope[chunk] = near
+                scope[chunk] = chunk_scope
         return probs, vectors, scope
 
 
@@ -241,8 +253,8 @@ def _from_files(
     return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback)
 
 
-def _of_equal_length(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of one length each: nothing is spent on padding, and no text's answer depends on it."""
+def _equal_length_batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of row indices with equal token counts, which need no padding and are batch invariant."""
     by_length: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         by_length.setdefault(len(row.ids), []).append(index)

@@ -1,4 +1,4 @@
-"""Which words of a text speak for which label: what the log-odds of each label lose when a word is left out.
+"""Explanations: how much the log-odds of each label drop when a word is removed from the text.
 
 Shapes: W words, L labels.
 """
@@ -21,15 +21,15 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """What one word says.
+    """The evidence of one word for each label.
 
     Attributes:
-        word: As it stands in the text.
-        start: Where it begins, in code points of its text.
-        end: Where it ends.
+        word: The word.
+        start: Offset of its start, in code points of its text.
+        end: Offset of its end.
         part: 0, or 1 for a word of the second text of a pair.
-        evidence: float32 (L,), what the log-odds ``log(p / (1 - p))`` of each label lose without the word: above 0 the word
-            speaks for the label, below 0 against it.
+        evidence: float32 (L,), by how much the log-odds ``log(p / (1 - p))`` of each label drop without the word: positive for
+            the label, negative against it.
     """
 
     word: str
@@ -41,12 +41,12 @@ class WordEvidence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An answer and its reasons.
+    """A prediction with the evidence of each word.
 
     Attributes:
-        prediction: As ``Classifier.classify`` gives it.
-        words: In the order of the text; words that were cut off are not among them.
-        text_pair: Whether the text is two.
+        prediction: The result of ``Classifier.classify``.
+        words: Words in text order, without those beyond the maximum length.
+        text_pair: Whether the input is a pair of texts.
     """
 
     prediction: Prediction
@@ -54,7 +54,12 @@ class Explanation:
     text_pair: bool = False
 
     def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
-        """The answer as ``Prediction.to_json`` writes it, and the words with the evidence of the labels that it shows."""
+        """Return ``Prediction.to_json`` with a list ``words``, which has the evidence for the same labels.
+
+        Args:
+            labels: L names.
+            top_k: Number of labels, most probable first; None for all.
+        """
         shown = self.prediction.shown(top_k)
         rows: list[Json] = []
         for word in self.words:
@@ -69,31 +74,30 @@ class Explanation:
 def word_evidence(
     row: TokenRow, words: Sequence[Word], probs: Floats, predict: Callable[[Sequence[TokenRow]], Floats]
 ) -> tuple[WordEvidence, ...]:
-    """Leave each word out once.
+    """Compute the evidence of each word by removing it from the text.
 
     Args:
-        row: The whole text.
-        words: W words of it.
-        probs: float32 (L,), of the whole text.
-        predict: Rows to probabilities, float32 (W, L).
+        row: Token ids of the complete text.
+        words: W words of the text.
+        probs: float32 (L,), probabilities of the complete text.
+        predict: Computes probabilities, float32 (W, L), of W rows.
     """
     if not words:
         return ()
-    whole, without = log_odds(probs[None]), log_odds(predict([row.without(word.tokens) for word in words]))
+    complete, without = log_odds(probs[None]), log_odds(predict([row.without(word.tokens) for word in words]))
     return tuple(
         WordEvidence(word.text, word.start, word.end, word.part, evidence)
-        for word, evidence in zip(words, (whole - without).astype(np.float32), strict=True)
+        for word, evidence in zip(words, (complete - without).astype(np.float32), strict=True)
     )
 
 
 def log_odds(probs: Floats) -> npt.NDArray[np.float64]:
-    """``log p - log of the sum of the others``, float64 (N, L): exact also where p is 1 in float32.
+    """Return ``log p - log(sum of the other probabilities)``, float64 (N, L), which stays finite if p rounds to 1 in float32.
 
     Example:
         >>> log_odds(np.array([[0.5, 0.5], [1.0, 1e-12]], np.float32)).round(1).tolist()
         [[0.0, 0.0], [27.6, -27.6]]
     """
-    wide = np.maximum(probs.astype(np.float64), 1e-38)
-    labels = wide.shape[1]
-    others = wide @ (1 - np.eye(labels))
-    return np.asarray(np.log(wide) - np.log(others))
+    p = np.maximum(probs.astype(np.float64), 1e-38)  # the smallest normal float32, to avoid log(0)
+    others = p @ (1 - np.eye(p.shape[1]))
+    return np.asarray(np.log(p) - np.log(others))

@@ -1,4 +1,4 @@
-"""One answer, and the rule that makes it from a row of probabilities."""
+"""Predictions, and the decision rule that derives them from probabilities."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from crosstune.core.strict_text import Json
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one text.
+    """The prediction for one text.
 
     Attributes:
-        label: The most probable label, or None when its probability or the scope of the text is below its threshold.
-        prob: Its probability, in [0, 1]; that of the most probable label also when ``label`` is None.
-        probs: Probabilities of all labels, float32 of shape (L,), in the order of the classifier's labels.
-        truncated: Whether the text was longer than the backbone reads.
-        scope: How near the text is to the nearest label, a cosine in [-1, 1]; None where the bundle does not say.
+        label: The most probable label; None if its probability or ``scope`` is below a threshold.
+        prob: Probability of the most probable label, in [0, 1], also if ``label`` is None.
+        probs: Probabilities of all labels, float32 (L,), in the order of the classifier's labels.
+        truncated: Whether the text was truncated to the maximum length.
+        scope: Similarity of the text to the nearest label, a cosine in [-1, 1]; None if the graph has no such output.
     """
 
     label: str | None
@@ -32,11 +32,11 @@ class Prediction:
     scope: float | None = None
 
     def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
-        """The answer as the command line and the server write it.
+        """Return the prediction as the command line and the server write it.
 
         Args:
-            labels: The classifier's labels.
-            top_k: Only so many of the most probable labels in ``probs``, the best first; all in their order when None.
+            labels: The L labels of the classifier.
+            top_k: Number of labels in ``probs``, most probable first; None for all, in label order.
         """
         return {
             "label": self.label,
@@ -46,16 +46,16 @@ class Prediction:
         }
 
     def shown(self, top_k: int | None) -> Sequence[int]:
-        """Columns of the labels to show: all in their order, or so many of the most probable ones."""
-        every = range(len(self.probs))
-        return every if top_k is None else sorted(every, key=lambda i: -self.probs[i])[:top_k]
+        """Return the columns of the ``top_k`` most probable labels; None for all, in label order."""
+        columns = range(len(self.probs))
+        return columns if top_k is None else sorted(columns, key=lambda i: -self.probs[i])[:top_k]
 
 
 def check_threshold(threshold: float | None) -> float | None:
     """Return a threshold that is None or in [0, 1].
 
     Raises:
-        DataError: It is something else.
+        DataError: The threshold is out of range.
     """
     if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):
         raise DataError(f"threshold: found {threshold}, expected a probability from 0 to 1.")
@@ -63,10 +63,10 @@ def check_threshold(threshold: float | None) -> float | None:
 
 
 def require_finite(probs: npt.NDArray[np.float32]) -> None:
-    """Raise unless probabilities, float32 of shape (B, L), perhaps with a column of scopes, are finite.
+    """Check that probabilities, float32 (B, L), are finite; a column of scopes may be appended.
 
     Raises:
-        DataError: A row is not finite.
+        DataError: A number is not finite; the message names the row.
     """
     if not np.isfinite(probs).all():
         row = int(np.flatnonzero(~np.isfinite(probs).all(axis=1))[0])
@@ -81,26 +81,27 @@ def decide(
     scope: npt.NDArray[np.float32] | None = None,
     scope_threshold: float | None = None,
 ) -> list[Prediction]:
-    """Turn rows of probabilities into answers; the first of equal labels wins.
+    """Derive predictions from probabilities; of equally probable labels the first is chosen.
 
     Args:
-        probs: float32 of shape (B, L), rows sum to 1.
+        probs: float32 (B, L); each row sums to 1.
         truncated: B flags.
         labels: L names.
-        threshold: Probability below which no label is given, or None.
-        scope: float32 of shape (B,), or None.
-        scope_threshold: Scope below which no label is given, or None.
+        threshold: Probability below which a text gets no label; None for none.
+        scope: float32 (B,), similarities to the nearest label; None if the graph has no such output.
+        scope_threshold: Scope below which a text gets no label; None for none.
 
     Raises:
-        DataError: A row is not finite.
+        DataError: A probability or scope is not finite.
     """
     require_finite(probs if scope is None else np.column_stack((probs, scope)))
     best = probs.argmax(axis=1)
-    answers = []
-    for index, (row, column, cut) in enumerate(zip(probs, best, truncated, strict=True)):
+    predictions = []
+    for index, (row, column, is_truncated) in enumerate(zip(probs, best, truncated, strict=True)):
         prob = float(row[column])
-        near = None if scope is None else float(scope[index])
+        similarity = None if scope is None else float(scope[index])
         unsure = threshold is not None and prob < threshold
-        outside = scope_threshold is not None and near is not None and near < scope_threshold
-        answers.append(Prediction(None if unsure or outside else labels[column], prob, row, cut, near))
-    return answers
+        outside = scope_threshold is not None and similarity is not None and similarity < scope_threshold
+        label = None if unsure or outside else labels[column]
+        predictions.append(Prediction(label, prob, row, is_truncated, similarity))
+    return predictions

@@ -1,4 +1,4 @@
-"""The one place that builds an onnxruntime session."""
+"""Creates onnxruntime sessions; no other module does."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from crosstune_export.bundle.graph_check import check_graph
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 
-#: Distributions that install the module ``onnxruntime``; two at once overwrite each other's files.
+#: Distributions that install the module ``onnxruntime``; if both are installed, they overwrite each other's files.
 RUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDERS = ("CPUExecutionProvider",)
-#: Threads of a session, or processes, that can be asked for: with a hundred thousand a whole machine stands still.
+#: Maximum threads per session or number of processes; chosen by hand, so that a typing error cannot block the machine.
 MOST_THREADS = 256
-#: The onnxruntime that can be told not to go back to the CPU by itself.
-_KNOWS_FALLBACK = (1, 23, 0)
-#: onnxruntime creates sessions safely only one at a time (its issue 27089).
+#: First onnxruntime with the option ``enable_fallback``.
+_FALLBACK_OPTION_SINCE = (1, 23, 0)
+#: Sessions are created one at a time, because concurrent creation is not safe (onnxruntime issue 27089).
 _creation = threading.Lock()
 
 
 def _unlock_in_child() -> None:
-    global _creation  # noqa: PLW0603 -- a fork may come while another thread holds the lock, and that thread has no copy here
+    global _creation  # noqa: PLW0603 -- a thread that holds the lock does not exist in the child
     _creation = threading.Lock()
 
 
@@ -55,23 +55,23 @@ def open_session(
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
 ) -> GraphSession:
-    """Build a session from the bytes of a graph.
+    """Check a graph and create a session for it.
 
     Args:
-        model: The ONNX file.
-        graph: The manifest's facts about it.
-        where: What to call it in messages.
-        threads: Threads inside one run, at least 1.
-        providers: onnxruntime execution providers, in order of preference.
-        allow_fallback: Accept that onnxruntime runs on another provider than the first one asked for.
+        model: Contents of ``model.onnx``.
+        graph: Section ``graph`` of the manifest.
+        where: Name of the graph in messages.
+        threads: Threads per run, at least 1.
+        providers: Execution providers of onnxruntime, in order of preference.
+        allow_fallback: Run on another provider if the first one is not available.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         BundleVersionError: The installed onnxruntime is older than the graph needs.
-        ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
-        BundleContentError: The graph has parts that no build writes, or onnxruntime refuses it.
+        ProviderError: Two onnxruntime wheels are installed, or a provider is not available.
+        BundleContentError: The graph has parts that no build writes, or onnxruntime cannot load it.
         ResourceError: There is too little memory.
-        ConfigError: No provider is asked for, or one string.
+        ConfigError: ``providers`` is empty or a string.
     """
     check_providers(providers)
     left = memory_left_bytes()
@@ -106,19 +106,25 @@ def open_inner(
     disabled_optimizers: Sequence[str] = (),
     profile_prefix: str | None = None,
 ) -> Any:  # noqa: ANN401
-    """Build onnxruntime's own session from the bytes of any graph, with the arguments of ``open_session``.
+    """Create an ``onnxruntime.InferenceSession`` for any graph, without checking the graph.
 
-    ``profile_prefix`` is the start of a file's name: runs are profiled, and ``end_profiling`` gives the whole name.
+    Args:
+        model: Contents of an ONNX file.
+        where: Name of the graph in messages.
+        threads: Threads per run, at least 1.
+        providers: Execution providers of onnxruntime, in order of preference.
+        allow_fallback: Run on another provider if the first one is not available.
+        disabled_optimizers: Optimizers of onnxruntime to turn off.
+        profile_prefix: Prefix of the profile's path; None turns profiling off. ``end_profiling`` returns the whole path.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        ProviderError: Two onnxruntime wheels clash, or a provider is not to be had.
-        BundleContentError: onnxruntime refuses the graph.
+        ProviderError: Two onnxruntime wheels are installed, or a provider is not available.
+        BundleContentError: onnxruntime cannot load the graph.
         ResourceError: There is too little memory.
     """
     ort = _import_onnxruntime()
-    wanted = list(providers)
-    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    missing = [name for name in providers if name not in ort.get_available_providers()]
     if missing and not allow_fallback:
         raise ProviderError(
             f"providers: {missing[0]} is not in this onnxruntime, available: "
@@ -133,22 +139,22 @@ def open_inner(
     if profile_prefix is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile_prefix
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without a folder of its own onnxruntime reads external data of a graph in bytes from the working directory.
+    # Otherwise onnxruntime would read external data of the graph from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    usable = [name for name in wanted if name not in missing]
+    usable = [name for name in providers if name not in missing]
 
     def create(names: Sequence[str]) -> Any:  # noqa: ANN401
-        # onnxruntime's own way back to the CPU prints to stdout and forgets which optimizers are off.
-        off = list(disabled_optimizers) or None
+        # onnxruntime's own fallback prints to stdout and drops ``disabled_optimizers``.
+        disabled = list(disabled_optimizers) or None
         return ort.InferenceSession(
-            model, options, providers=list(names), disabled_optimizers=off, enable_fallback=False
+            model, options, providers=list(names), disabled_optimizers=disabled, enable_fallback=False
         )
 
     with _creation, _quiet(ort.__version__):
         try:
             inner = None
             if usable and usable != list(CPU_PROVIDERS):
-                with contextlib.suppress(ValueError, RuntimeError):  # of the provider, perhaps: the CPU will tell
+                with contextlib.suppress(ValueError, RuntimeError):  # if the graph is at fault, the CPU fails too
                     inner = create(usable)
             if inner is None:
                 inner = create(CPU_PROVIDERS)
@@ -160,28 +166,28 @@ def open_inner(
                 f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
             ) from error
     actual = tuple(inner.get_providers())
-    if not allow_fallback and actual[0] != wanted[0]:
+    if not allow_fallback and actual[0] != providers[0]:
         raise ProviderError(
-            f"providers: asked for {wanted[0]}, onnxruntime runs on {actual[0]}. "
+            f"providers: asked for {providers[0]}, onnxruntime runs on {actual[0]}. "
             "Check the CUDA installation, or pass allow_fallback (--allow-fallback)."
         )
     return inner
 
 
 def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> str:
-    there = "less than that" if left is None else f"{left / 1e6:.0f} MB"
+    available = "less than that" if left is None else f"{left / 1e6:.0f} MB"
     return (
-        f"{where}: memory: found {there} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
+        f"{where}: memory: found {available} left, expected room for a graph of {graph_bytes / 1e6:.0f} MB and its copies. "
         "Raise the limit, or build a smaller bundle (build --precision int8, --max-size-mb)."
     )
 
 
 class GraphSession:
-    """A loaded graph: ids in, probabilities and text vectors out.
+    """A loaded graph, which computes probabilities and text vectors from token ids.
 
     Attributes:
-        providers: What it really runs on.
-        vocabulary_size: Every id must be below.
+        providers: Execution providers that it runs on.
+        vocabulary_size: Number of rows of the embedding table; every token id must be smaller.
     """
 
     def __init__(
@@ -197,7 +203,7 @@ class GraphSession:
 
     @property
     def label_count(self) -> int | None:
-        """Columns of ``probs``; None where the graph leaves them open."""
+        """Number of columns of ``probs``; None if the graph does not fix it."""
         columns = self._inner.get_outputs()[0].shape[1]
         return columns if isinstance(columns, int) else None
 
@@ -207,36 +213,35 @@ class GraphSession:
         """Run the graph once.
 
         Args:
-            feeds: int64 arrays of shape (B, T) for at least the graph's inputs; others are left out.
+            feeds: int64 (B, T) arrays by input name; names that are not inputs of the graph are ignored.
 
         Returns:
             ``probs`` (B, L), ``text_vector`` (B, F) and ``scope`` (B,) or None, float32.
 
         Raises:
-            BundleContentError: onnxruntime gives up on the graph.
+            BundleContentError: onnxruntime fails to run the graph.
         """
         try:
-            found = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
+            outputs = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleContentError(
                 f"{self._where}: the graph fails on {feeds['input_ids'].shape} ids ({reason}). Build the bundle again."
             ) from error
-        return found[0], found[1], found[2] if len(found) > 2 else None
+        return outputs[0], outputs[1], outputs[2] if len(outputs) > 2 else None
 
 
 def installed_runtimes() -> dict[str, str]:
-    """Versions of the installed distributions that bring the module ``onnxruntime``."""
-    found = {}
+    """Return the versions of the installed distributions that contain the module ``onnxruntime``."""
+    versions = {}
     for name in RUNTIME_DISTRIBUTIONS:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _import_onnxruntime() -> Any:  # noqa: ANN401
-    found = installed_runtimes()
-    if len(found) > 1:
+    if len(installed_runtimes()) > 1:
         raise ProviderError(
             "onnxruntime: both onnxruntime and onnxruntime-gpu are installed, expected one: they overwrite each other. "
             "Run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'crosstune-export[cpu]' or '[gpu]'."
@@ -254,11 +259,11 @@ def _import_onnxruntime() -> Any:  # noqa: ANN401
 def _check_signature(inner: Any, graph: GraphFacts, where: str) -> None:  # noqa: ANN401
     inputs = [(node.name, node.type, len(node.shape)) for node in inner.get_inputs()]
     outputs = [(node.name, node.type, len(node.shape)) for node in inner.get_outputs()]
-    wanted_inputs = [(name, "tensor(int64)", 2) for name in graph.inputs]
-    wanted_outputs = [(name, "tensor(float)", 1 if name == "scope" else 2) for name in graph.outputs]
-    if inputs != wanted_inputs or outputs != wanted_outputs:
+    expected_inputs = [(name, "tensor(int64)", 2) for name in graph.inputs]
+    expected_outputs = [(name, "tensor(float)", 1 if name == "scope" else 2) for name in graph.outputs]
+    if inputs != expected_inputs or outputs != expected_outputs:
         raise BundleContentError(
-            f"{where}: the graph takes {inputs} and gives {outputs}, expected {wanted_inputs} and {wanted_outputs}. "
+            f"{where}: the graph takes {inputs} and gives {outputs}, expected {expected_inputs} and {expected_outputs}. "
             "Build the bundle again."
         )
     size = inner.get_outputs()[1].shape[1]
@@ -278,8 +283,8 @@ def _version(text: str) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _quiet(version: str) -> Iterator[None]:
-    """Keep what an onnxruntime that knows no ``enable_fallback`` prints to stdout out of our results, of all threads alike."""
-    if _version(version) >= _KNOWS_FALLBACK:
+    """Send the output of an onnxruntime without ``enable_fallback`` to stderr, to keep stdout clean; affects all threads."""
+    if _version(version) >= _FALLBACK_OPTION_SINCE:
         yield
         return
     with contextlib.redirect_stdout(sys.stderr):
@@ -287,10 +292,10 @@ def _quiet(version: str) -> Iterator[None]:
 
 
 def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
-    """The names of execution providers.
+    """Return the names of execution providers as a tuple.
 
     Raises:
-        ConfigError: There is none, or one string, whose letters would be taken for names.
+        ConfigError: ``providers`` is empty, or a string, whose letters would be taken as names.
     """
     if isinstance(providers, str):
         raise ConfigError(f"providers: found the string {providers!r}, expected a list of names.")
@@ -300,10 +305,14 @@ def check_providers(providers: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_threads(name: str, count: int) -> int:
-    """The count, of threads or processes, where it is from 1 to ``MOST_THREADS``; ``name`` is for the message.
+    """Return a number of threads or processes from 1 to ``MOST_THREADS``.
+
+    Args:
+        name: Name of the option in the message.
+        count: The number.
 
     Raises:
-        ConfigError: It is out of range.
+        ConfigError: The number is out of range.
     """
     if not 1 <= count <= MOST_THREADS:
         raise ConfigError(f"{name}: found {count}, expected 1 to {MOST_THREADS}.")
@@ -311,17 +320,17 @@ def check_threads(name: str, count: int) -> int:
 
 
 def default_threads() -> int:
-    """Processors that this process may use: affinity and the limit of its control group respected."""
+    """Return the number of processors that this process may use, by its affinity and its control group."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = processor_limit()
     return affinity if limit is None else max(1, min(affinity, math.ceil(limit)))
 
 
 def providers_of(device: str) -> tuple[str, ...]:
-    """The execution providers of a device, ``cpu`` or ``cuda``, in order of preference.
+    """Return the execution providers of a device, ``cpu`` or ``cuda``, in order of preference.
 
     Raises:
-        ConfigError: It is another word.
+        ConfigError: The device is unknown.
     """
     known = {"cpu": CPU_PROVIDERS, "cuda": ("CUDAExecutionProvider", *CPU_PROVIDERS)}
     if device not in known:

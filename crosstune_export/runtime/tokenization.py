@@ -1,4 +1,4 @@
-"""Text to ids, as ``docs/bundle_format.md`` lays them out."""
+"""Tokenize texts in the layout that docs/bundle_format.md describes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from crosstune.core.errors import BundleContentError, DataError
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 from crosstune_export.bundle.tokenizer_check import check_tokenizer
 
-#: The library's class for a thread of its own that ended; no Exception, and exported nowhere. Others are signals.
+#: Class that a panic in the tokenizers library raises; it is not an Exception and not exported.
 _PANIC = "PanicException"
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the tokenizer splits text before it makes tokens of it.
+    """A word, as split by the pre-tokenizer.
 
     Attributes:
-        text: As it stands in the input.
-        start: Where it begins, in code points of its text.
-        end: Where it ends.
+        text: The word.
+        start: Offset of its start, in code points of its text.
+        end: Offset of its end.
         part: 0, or 1 for a word of the second text of a pair.
-        tokens: Its positions in the row of ids.
+        tokens: Positions of its tokens in the row of ids.
     """
 
     text: str
@@ -38,14 +38,14 @@ class Word:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Rows padded to one length T; all arrays int64 of shape (B, T)."""
+    """B rows padded to T tokens; all arrays are int64 (B, T)."""
 
     input_ids: npt.NDArray[np.int64]
     attention_mask: npt.NDArray[np.int64]
     token_type_ids: npt.NDArray[np.int64]
 
     def feeds(self) -> dict[str, npt.NDArray[np.int64]]:
-        """The arrays by the names that graphs give their inputs."""
+        """Return the arrays by the names of the graph inputs."""
         return {
             "input_ids": self.input_ids,
             "attention_mask": self.attention_mask,
@@ -54,17 +54,23 @@ class TokenBatch:
 
 
 class TextTokenizer:
-    """The bundle's tokenizer with the manifest's layout around it.
+    """Tokenizes texts with the tokenizer and the token layout of a bundle.
 
     Attributes:
-        largest_id: The largest id that a row can hold.
+        largest_id: The largest token id that can occur in a row.
     """
 
     def __init__(self, data: bytes, layout: TokenLayout, text_pair: bool, where: str) -> None:
         """Read a ``tokenizer.json``.
 
+        Args:
+            data: Contents of the file.
+            layout: Special ids and maximum lengths.
+            text_pair: Whether inputs are pairs.
+            where: Name of the file in messages.
+
         Raises:
-            BundleContentError: It has parts that no build writes, or the library cannot read it.
+            BundleContentError: The file has parts that no build writes, or the library cannot read it.
         """
         special = (*layout.prefix_ids, *layout.infix_ids, *layout.suffix_ids, layout.pad_id)
         self.largest_id = max(check_tokenizer(data, where), *special)
@@ -76,22 +82,22 @@ class TextTokenizer:
             raise BundleContentError(f"{where}: not a usable tokenizer ({error}). Build the bundle again.") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
+        tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token
         self._tokenizer, self._layout, self._text_pair = tokenizer, layout, text_pair
 
     def rows(self, texts: Sequence[Text]) -> list[TokenRow]:
         """Tokenize each input.
 
         Raises:
-            DataError: An item is not a string, or not a pair where the bundle wants pairs; names its index.
+            DataError: An item is not a string (or a pair, if the bundle classifies pairs); the message names its index.
         """
         parts: list[str] = []
-        cut: list[bool] = []
+        truncated: list[bool] = []
         for index, text in enumerate(texts):
             for part in self._parts(index, text):
-                whole, was_cut = limit_text(part, self._layout.max_text_bytes)
-                parts.append(whole)
-                cut.append(was_cut)
+                limited, is_truncated = limit_text(part, self._layout.max_text_bytes)
+                parts.append(limited)
+                truncated.append(is_truncated)
         try:
             encodings = self._tokenizer.encode_batch_fast(parts, add_special_tokens=False)
         except BaseException as error:
@@ -102,34 +108,37 @@ class TextTokenizer:
             ) from error
         ids = [encoding.ids for encoding in encodings]
         step = 2 if self._text_pair else 1
-        return [self._layout.row(ids[i : i + step], truncated=any(cut[i : i + step])) for i in range(0, len(ids), step)]
+        return [
+            self._layout.row(ids[i : i + step], truncated=any(truncated[i : i + step]))
+            for i in range(0, len(ids), step)
+        ]
 
     def words(self, text: Text) -> tuple[Word, ...]:
-        """The words of one input that its row of ids holds; a word that is cut in two is there with what is left of it.
+        """Return the words of one input within the maximum length; the last one may be truncated.
 
         Raises:
-            DataError: The input is not a string, or not a pair where the bundle wants pairs.
+            DataError: The input is not a string (or a pair, if the bundle classifies pairs).
         """
         parts = [limit_text(part, self._layout.max_text_bytes)[0] for part in self._parts(0, text)]
         encodings = self._tokenizer.encode_batch(parts, add_special_tokens=False)
         layout = self._layout
         kept = layout.kept([len(encoding.ids) for encoding in encodings])
-        found: list[Word] = []
-        at = len(layout.prefix_ids)
-        for part, (whole, encoding, count) in enumerate(zip(parts, encodings, kept, strict=True)):
-            of_word, offsets, index = encoding.word_ids, encoding.offsets, 0
+        words: list[Word] = []
+        offset = len(layout.prefix_ids)
+        for part, (part_text, encoding, count) in enumerate(zip(parts, encodings, kept, strict=True)):
+            word_ids, spans, index = encoding.word_ids, encoding.offsets, 0
             while index < count:
                 stop = index + 1
-                while stop < count and of_word[stop] is not None and of_word[stop] == of_word[index]:
+                while stop < count and word_ids[stop] is not None and word_ids[stop] == word_ids[index]:
                     stop += 1
-                start, end = offsets[index][0], offsets[stop - 1][1]
-                found.append(Word(whole[start:end], start, end, part, range(at + index, at + stop)))
+                start, end = spans[index][0], spans[stop - 1][1]
+                words.append(Word(part_text[start:end], start, end, part, range(offset + index, offset + stop)))
                 index = stop
-            at += count + len(layout.infix_ids)
-        return tuple(found)
+            offset += count + len(layout.infix_ids)
+        return tuple(words)
 
     def batch(self, rows: Sequence[TokenRow]) -> TokenBatch:
-        """Pad rows on the right to their longest."""
+        """Pad rows on the right to the length of the longest."""
         longest = max(len(row.ids) for row in rows)
         input_ids = np.full((len(rows), longest), self._layout.pad_id, np.int64)
         attention_mask = np.zeros((len(rows), longest), np.int64)

@@ -1,1 +1,1 @@
-"""Serves the web page and one bundle."""
+"""A local server for the web page and one bundle."""

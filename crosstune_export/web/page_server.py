@@ -1,4 +1,4 @@
-"""Serves the page that classifies in the browser, with one bundle beside it. Standard library and the runtime only."""
+"""Serves the page that classifies in the browser, and one bundle. Needs only the standard library and the runtime."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from crosstune.core.errors import ConfigError, MissingExtraError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import file_entry
 
-#: Where ``make web`` puts the page.
+#: Output folder of ``make web``.
 PAGE_FOLDER = Path(__file__).parent / "page"
 
-#: The page may run its own scripts and WebAssembly, and talk to its own origin; nothing else.
+#: The page may only run its own scripts and WebAssembly, and connect to its own origin.
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -37,7 +37,15 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class ServedFile:
-    """One file in memory: its bytes, perhaps a gzip of them, and what the headers say of it."""
+    """A file in memory.
+
+    Attributes:
+        data: Its contents.
+        gzipped: Its contents compressed with gzip; None if there is no compressed copy.
+        content_type: ``Content-Type`` header.
+        etag: ``ETag`` header.
+        cache_control: ``Cache-Control`` header.
+    """
 
     data: bytes
     gzipped: bytes | None
@@ -47,24 +55,24 @@ class ServedFile:
 
 
 def served_files(bundle: Path, page: Path = PAGE_FOLDER) -> Mapping[str, ServedFile]:
-    """The page and a bundle by their paths, ``/`` and ``/bundle/manifest.json`` among them.
+    """Return the files of the page and of a bundle by URL path, such as ``/`` and ``/bundle/manifest.json``.
 
-    Every byte of the bundle is checked first, and what was checked is what is served.
+    The bundle is checked and kept in memory, so later changes of its files are not served.
 
     Raises:
-        BundleError: The bundle is refused.
+        BundleError: The bundle is invalid.
         MissingExtraError: The page is not built.
     """
     if not (page / "index.html").is_file():
         raise MissingExtraError(
-            f"{page}: no page there, expected the built one. In a checkout run: make web (it gets Node and onnxruntime-web)."
+            f"{page}: no page, expected a built one. In a checkout run: make web (it downloads Node and onnxruntime-web)."
         )
     files: dict[str, ServedFile] = {}
     for path in sorted(page.rglob("*")):
         if path.is_file() and path.suffix != ".gz":
             gzipped = path.with_name(path.name + ".gz")
             name = path.relative_to(page).as_posix()
-            # The names of assets carry their hashes: what a browser has of them stays right.
+            # Names of assets contain their hashes, so a browser may cache them forever.
             cache = "max-age=31536000, immutable" if name.startswith("assets/") else "no-cache"
             data = gzipped.read_bytes() if gzipped.is_file() else None
             files[f"/{name}"] = _served(path.name, path.read_bytes(), data, cache)
@@ -75,10 +83,10 @@ def served_files(bundle: Path, page: Path = PAGE_FOLDER) -> Mapping[str, ServedF
 
 
 def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> ThreadingHTTPServer:
-    """A server that is bound and not yet running; port 0 takes any that is free.
+    """Return a server that is bound to an address and not yet running; port 0 picks a free one.
 
     Raises:
-        ConfigError: The address is not to be had.
+        ConfigError: The address cannot be used.
     """
     handler = type("Handler", (_Handler,), {"files": files})
     kind = _Server6 if ":" in host else _Server
@@ -87,7 +95,7 @@ def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> Thread
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{host}:{port}: cannot listen there ({reason}). Give another --host or --port; 0 takes a free port."
+            f"{host}:{port}: cannot listen ({reason}), expected a free address. Give another --host or --port; 0 picks a free one."
         ) from error
 
 
@@ -100,7 +108,7 @@ def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that goes away before all is sent is nothing to report."""
+        """Do not report browsers that close the connection early."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -143,4 +151,4 @@ class _Handler(BaseHTTPRequestHandler):
         return "crosstune-export"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: people see the address, and nobody reads along."""
+        """Do not log requests."""

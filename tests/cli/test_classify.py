@@ -108,7 +108,7 @@ def test_a_bad_line_of_standard_input(classify, stdin):
         ("stdin", Outcome(3, "", "error: standard input: is closed, expected texts. Give a file.\n")),
         (
             "stdout",
-            Outcome(2, "", "error: standard output: is closed, expected a place for the answers. Give --output.\n"),
+            Outcome(2, "", "error: standard output: is closed, expected an open stream. Give --output.\n"),
         ),
     ],
 )

@@ -55,7 +55,7 @@ BAD_TEXTS = [
     pytest.param(
         "t.csv",
         b'text\n"a\n',
-        "{f}:2: not a row (unexpected end of data). Correct its quotes.",
+        "{f}:2: not a valid row (unexpected end of data). Correct its quotes.",
         id="csv open quote",
         marks=pytest.mark.fault("A6"),
     ),

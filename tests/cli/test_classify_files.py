@@ -134,11 +134,11 @@ def test_parquet_text_that_is_not_utf_8_costs_its_row(classify, task, column):
     broken = pa.Array.from_buffers(pa.string(), 3, [None, pa.py_buffer(offsets), pa.py_buffer(b"a\xffbc")])
     path = task.folder / "t.parquet"
     parquet.write_table(pa.table({"text": ["x", "y", "z"], "other": ["x", "y", "z"]} | {column: broken}), path)
-    reason = "a value that is not what its column says, such as text that is not UTF-8. Write the file anew."
+    reason = "a value that is invalid for its column type, such as text that is not UTF-8. Write the file again."
     result = classify(path)
     assert (result.code, result.err) == (3, f"error: {path}:1: {reason}\n")
     result = classify(path, "--on-error", "skip")
-    assert (result.code, result.err) == (0, "2 rows, 1 bad row left out, 0 truncated\n")
+    assert (result.code, result.err) == (0, "2 rows, 1 bad row skipped, 0 truncated\n")
     assert [row[column] for row in json_lines(result.out)] == ["b", "c"]
 
 
@@ -176,7 +176,7 @@ def test_bad_rows_fail_or_are_skipped_or_recorded(classify, task):
 
     result = classify(path, "--on-error", "skip")
     assert [row["id"] for row in json_lines(result.out)] == [1, 5]
-    assert (result.code, result.err) == (0, "2 rows, 2 bad rows left out, 0 truncated\n")
+    assert (result.code, result.err) == (0, "2 rows, 2 bad rows skipped, 0 truncated\n")
 
     result = classify(path, "--output", task.out / "a.jsonl", "--on-error", "record", "--id-column", "id")
     assert result.code == 0
@@ -212,7 +212,7 @@ def test_the_summary(classify, task):
         task.folder / "t.jsonl", "--output", task.out / "a.jsonl", "--on-error", "record", "--threshold", "1"
     )
     first, second = result.err.splitlines()
-    assert first.startswith(f"3 rows, 2 bad rows left out, 1 truncated, recorded in {task.out}/a.jsonl.bad.jsonl, ")
+    assert first.startswith(f"3 rows, 2 bad rows skipped, 1 truncated, recorded in {task.out}/a.jsonl.bad.jsonl, ")
     assert first.endswith(" rows/s")
     mean = sum(row["prob"] for row in json_lines((task.out / "a.jsonl").read_text("utf-8"))) / 3
     assert second == f"  (none)  3  100.0%  mean prob {mean:.2f}"
@@ -227,7 +227,7 @@ def test_a_column_that_comes_late(classify, task):
         result = classify(path, "--output", task.out / name, "--force")
         assert result.code == 3
         assert result.err.startswith(
-            f"error: {path}:1025: column 'late' is not among the columns of the first rows, which the output has. "
+            f"error: {path}:1025: column 'late' is new, expected only the columns of the first rows. "
             "Write JSON Lines, or give every row the same columns."
         )
 
@@ -237,7 +237,7 @@ def test_a_value_of_another_type(classify, task):
     path.write_text('{"text": "a", "n": 1}\n' * 1024 + '{"text": "b", "n": "one"}\n', "utf-8")
     result = classify(path, "--output", task.out / "a.parquet")
     assert result.code == 3
-    assert result.err.startswith(f"error: {path}: row 1025: column 'n': not of the type that the first rows have (")
+    assert result.err.startswith(f"error: {path}: row 1025: column 'n': type differs from that of the first rows (")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
@@ -269,7 +269,7 @@ def test_a_first_window_of_bad_rows(classify, task):
     """The columns are then those of the header, or the text alone."""
     (task.folder / "t.csv").write_text("text,n\n" + "a\n" * 1024 + "b,1\n", "utf-8")
     result = classify(task.folder / "t.csv", "--format", "csv", "--on-error", "skip")
-    assert (result.code, result.err) == (0, "1 row, 1024 bad rows left out, 0 truncated\n")
+    assert (result.code, result.err) == (0, "1 row, 1024 bad rows skipped, 0 truncated\n")
     header, row = csv.reader(io.StringIO(result.out))
     assert (header, row[:2]) == (["text", "n", *ANSWER], ["b", "1"])
 

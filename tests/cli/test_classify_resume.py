@@ -78,12 +78,12 @@ def test_interrupted_and_resumed(classify, task, interrupt, ending, number, code
         bad = len(range(100, rows, 1000))
         assert (stopped.code, stopped.out) == (code, "")
         assert stopped.err == (
-            f"error: {word}. {rows - bad} rows are kept: the same command with --resume goes on from there.\n"
+            f"error: {word}. {rows - bad} rows are saved. Add --resume to the same command to continue.\n"
         )
         assert not cut.exists()
     done = classify("--output", cut, "--resume")
     assert (done.code, done.out) == (0, "")
-    assert done.err.startswith(f"{ROWS - 12} rows, 12 bad rows left out, ")
+    assert done.err.startswith(f"{ROWS - 12} rows, 12 bad rows skipped, ")
     assert cut.read_bytes() == whole.read_bytes()
     assert (task.out / f"cut.{ending}.bad.jsonl").read_bytes() == (task.out / f"whole.{ending}.bad.jsonl").read_bytes()
     assert len(files_in(task.out)) == 4, "two outputs with their bad rows, and nothing else"
@@ -93,7 +93,7 @@ def test_interrupted_before_anything_was_done(classify, task, interrupt):
     interrupt(signal.SIGINT, 0)
     result = classify("--output", task.out / "a.jsonl")
     assert (result.code, result.err) == (
-        130, "error: interrupted. Nothing half-written was left; run the command again.\n",
+        130, "error: interrupted. No partial files were left; run the command again.\n",
     )  # fmt: skip
     assert files_in(task.out) == []
 
@@ -133,7 +133,7 @@ main()
         [sys.executable, "-c", program, *options],
         cwd=task.out, env=scripts.environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
-    message = "error: interrupted. Nothing half-written was left; run the command again.\n"
+    message = "error: interrupted. No partial files were left; run the command again.\n"
     assert (ended.returncode, ended.stderr, files_in(task.out)) == (130, message, [])
 
 
@@ -150,7 +150,7 @@ def test_an_interrupted_run_is_not_lost_by_accident(classify, stopped):
     result = classify("--output", stopped)
     assert (result.code, result.err) == (
         2,
-        f"error: {stopped}: a run that was interrupted is there. Go on with --resume, or start again with --force.\n",
+        f"error: {stopped}: found an interrupted run, expected none. Continue with --resume, or start again with --force.\n",
     )
     assert classify("--output", stopped, "--force").code == 0
     assert len(stopped.read_bytes().splitlines()) == ROWS - 12
@@ -169,7 +169,7 @@ def test_resume_with_other_options(classify, stopped):
     result = classify("--output", stopped, "--resume", "--top-k", 1, "--batch-size", 4)
     assert (result.code, result.err) == (
         2,
-        f"error: {stopped}: the interrupted run was another one (batch_size 8 -> 4, top_k None -> 1). "
+        f"error: {stopped}: the interrupted run had other options (batch_size 8 -> 4, top_k None -> 1). "
         "Repeat its options, or start again with --force, without --resume.\n",
     )
 
@@ -181,7 +181,7 @@ def test_resume_with_another_input(classify, stopped, source):
     result = classify("--output", stopped, "--resume")
     assert (
         result.code,
-        result.err.startswith("error: --resume: the rows that are done are not those of this input. "),
+        result.err.startswith("error: --resume: the input differs from that of the interrupted run. "),
     ) == (2, True)
     source.write_bytes(data)
     assert classify("--output", stopped, "--resume").code == 0
@@ -196,7 +196,7 @@ def test_a_bad_row_can_be_gone_past(run_app, bundle, task, source):
     assert (result.code, result.err) == (
         3,
         f"error: {source}:1101: not valid JSON (Expecting value). Correct the line. "
-        "1024 rows are kept: the same command with --resume goes on from there.\n",
+        "1024 rows are saved. Add --resume to the same command to continue.\n",
     )
     assert run_app(*command, "--resume", "--on-error", "skip").code == 0
     found = (task.out / "a.jsonl").read_bytes()
@@ -286,7 +286,7 @@ def test_files_of_others_beside_the_output_are_kept(classify, task, name, option
     result = classify("--output", output, *option)
     assert (result.code, result.err) == (
         2,
-        f"error: {foreign}: is of no interrupted run, expected nothing there. "
+        f"error: {foreign}: exists without a journal, expected no file. "
         "Move it away, or pass --force to replace it.\n",
     )  # fmt: skip
     assert (foreign.read_bytes(), files_in(task.out)) == (b"precious", [name])
@@ -342,7 +342,7 @@ def test_a_partial_output_that_was_cut(classify, stopped):
     result = classify("--output", stopped, "--resume")
     assert (result.code, result.err) == (
         2,
-        f"error: {partial}: shorter than {partial}.json says, expected at least {size} bytes. "
+        f"error: {partial}: shorter than recorded in {partial}.json, expected at least {size} bytes. "
         "Start again with --force, without --resume.\n",
     )
 
@@ -354,7 +354,7 @@ def test_two_runs_with_one_output(classify, stopped):
         fcntl.flock(other, fcntl.LOCK_EX)
         result = classify("--output", stopped, "--resume")
     assert (result.code, result.err.partition(" 2036 rows")[0]) == (
-        2, f"error: {stopped}: another run is writing it, expected one. Wait for it or end it.\n",
+        2, f"error: {stopped}: found another run that writes it, expected none. Wait for it or end it.\n",
     )  # fmt: skip
 
 

@@ -111,5 +111,5 @@ def test_inside_the_tokenizer(run_app, task, monkeypatch, number, code, word):
     output = task.out / "a.jsonl"
     assert run_app(
         "crosstune-export", "classify", GOLDEN, task.folder / "texts.txt", "--output", output, "--workers", 1
-    ) == Outcome(code, "", f"error: {word}. Nothing half-written was left; run the command again.\n")
+    ) == Outcome(code, "", f"error: {word}. No partial files were left; run the command again.\n")
     assert files_in(task.out) == []

@@ -89,7 +89,7 @@ def test_somebody_elses_signature(run_app, signed, keys):
     key = keys["other"][1]
     said = refused(run_app, signed, "--require-signature", key)
     assert said.startswith(f"error: {signed}.sig: not a signature of {signed} by the key {identity(key)} (")
-    assert said.endswith("). Get the bundle from its maker.\n")
+    assert said.endswith("). Get the bundle from its author.\n")
 
 
 @pytest.mark.fault("G16", "G17")
@@ -119,7 +119,7 @@ def test_an_older_release_that_was_signed_rightly(run_app, bundle, keys):
     done = run_app("crosstune-export", "verify", bundle, *asked, 4)
     assert (done.code, done.err) == (
         5,
-        f"error: {bundle}: release 3, expected at least 4. Get the bundle of today.\n",
+        f"error: {bundle}: release 3, expected at least 4. Get the current bundle.\n",
     )
 
 
@@ -133,7 +133,10 @@ def test_keys_that_are_none(run_app, bundle, signed, tmp_path):
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: {bad}: not a public key (")
     done = run_app("crosstune-export", "verify", bundle, "--signature", bad)
-    assert done.err == "error: verify: --signature goes with --require-signature, found it alone.\n"
+    assert (
+        done.err
+        == "error: verify: found --signature without --require-signature, expected both. Give the public key too.\n"
+    )
 
 
 def test_sbom(run_app, tiny_fp32_bundle_dir):

@@ -142,9 +142,9 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(run_raising):
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [
-        (signal.SIGINT, 130, "interrupted. Nothing half-written was left; run the command again."),
-        (signal.SIGTERM, 143, "terminated. Nothing half-written was left; run the command again."),
-        (signal.SIGHUP, 129, "hung up. Nothing half-written was left; run the command again."),
+        (signal.SIGINT, 130, "interrupted. No partial files were left; run the command again."),
+        (signal.SIGTERM, 143, "terminated. No partial files were left; run the command again."),
+        (signal.SIGHUP, 129, "hung up. No partial files were left; run the command again."),
     ],
 )
 def test_signals(run_raising, number, code, message):
@@ -158,7 +158,7 @@ def test_an_interrupt_while_the_program_is_imported(tmp_path, program):
     command = [Path(sys.executable).with_name(program), "--version"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    message = "error: interrupted. Nothing half-written was left; run the command again.\n"
+    message = "error: interrupted. No partial files were left; run the command again.\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", message)
 
 
@@ -179,7 +179,7 @@ def test_a_signal_that_a_library_makes_another_error_of(run_raising, number, cod
             raise error("the call failed") from None
 
     assert run_raising(work) == Outcome(
-        code, "", f"error: {word}. Nothing half-written was left; run the command again.\n"
+        code, "", f"error: {word}. No partial files were left; run the command again.\n"
     )
 
 
@@ -217,7 +217,7 @@ def work():
 run(app, "app")
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
-    end = "Nothing half-written was left; run the command again."
+    end = "No partial files were left; run the command again."
     assert (result.returncode, result.stdout, result.stderr) == (code, "", f"error: {word}. {end}\n")
 
 
@@ -347,7 +347,7 @@ def test_train_stopped_in_the_middle(scripts, task, tiny_backbone_dir, number, c
         out, err = process.communicate(timeout=300)
         assert time.monotonic() - sent < 10
     assert (process.returncode, out) == (code, b"")
-    assert err.decode() == f"error: {word}. Nothing half-written was left; run the command again.\n"
+    assert err.decode() == f"error: {word}. No partial files were left; run the command again.\n"
     assert files_in(task.out) == []
 
 

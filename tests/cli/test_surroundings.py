@@ -62,7 +62,7 @@ def test_a_closed_stream_does_not_spoil_a_file(shell, task, closed, line):
 
 def test_answers_for_a_closed_stream_are_refused(shell):
     result = shell("EXPORT classify BUNDLE test.jsonl >&-")
-    message = "error: standard output: is closed, expected a place for the answers. Give --output.\n"
+    message = "error: standard output: is closed, expected an open stream. Give --output.\n"
     assert (result.code, result.err) == (2, message)
 
 
@@ -102,7 +102,7 @@ def test_names_that_are_not_utf_8(shell, task):
 def test_a_working_folder_that_was_removed(shell):
     line = "mkdir gone && cd gone && rmdir ../gone && {} classify BUNDLE {} --output {}"
     assert shell(line.format("EXPORT", "../test.jsonl", "a.jsonl")) == Outcome(
-        2, "", "error: working folder: was removed, expected one that is there. Change into another.\n"
+        2, "", "error: working directory: was removed, expected an existing one. Change to another directory.\n"
     )
 
 

@@ -46,8 +46,8 @@ def test_a_checkpoint_of_other_labels(run_app, task, tiny_bundle_dir, tiny_check
     assert (result.code, result.err) == (
         2,
         f"error: verify: {bundle} labels texts as shipping, billing, praise, weather, {tiny_checkpoint_dir} texts as "
-        "shipping, billing, praise, expected the same. Give what the bundle was built from; one whose labels were edited "
-        "has no such checkpoint.\n",
+        "shipping, billing, praise, expected the same. Give the checkpoint that the bundle was built from; a bundle with edited "
+        "labels cannot be compared.\n",
     )
 
 
@@ -102,4 +102,7 @@ def test_a_failed_self_test(run_app, tiny_fp32_bundle_dir, monkeypatch):
 def test_one_of_two_options_that_go_together(run_app, task, tiny_fp32_bundle_dir, option):
     result = run_app("crosstune-export", "verify", tiny_fp32_bundle_dir, option, task.test)
     assert (result.code, result.out) == (2, "")
-    assert result.err == "error: verify: --data and --checkpoint go together, found one of them.\n"
+    assert (
+        result.err
+        == "error: verify: found one of --data and --checkpoint, expected both or neither. Give the other one too.\n"
+    )

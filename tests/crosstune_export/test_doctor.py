@@ -42,7 +42,7 @@ def test_wheels_that_clash(monkeypatch):
     assert (finding.status, finding.found, finding.advice) == (
         "problem",
         "onnxruntime comes from onnxruntime and onnxruntime-gpu",
-        "Run: pip uninstall onnxruntime onnxruntime-gpu, then install the one that you want.",
+        "Run: pip uninstall onnxruntime onnxruntime-gpu, then install one of them.",
     )
 
 
@@ -60,7 +60,7 @@ def test_a_wheel_that_is_missing(monkeypatch):
 def test_a_provider_that_is_not_there(tiny_bundle_dir):
     findings = {finding.name: finding for finding in doctor.examine(tiny_bundle_dir, "cuda")}
     asked = findings["providers"]
-    assert asked.status == "problem" and asked.found.startswith("asked for CUDAExecutionProvider; there are ")
+    assert asked.status == "problem" and asked.found.startswith("requested CUDAExecutionProvider; available: ")
     assert asked.details["asked"] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     placed = findings["placement"]
     assert (placed.status, placed.advice) == ("note", "Nothing runs on CUDAExecutionProvider: see providers above.")
@@ -72,8 +72,8 @@ def test_a_provider_that_is_not_there(tiny_bundle_dir):
 @pytest.mark.parametrize(
     ("patch", "status", "advice"),
     [
-        (("sys.maxsize", (1 << 31) - 1), "problem", "Use a 64-bit little-endian machine: there is no onnxruntime for this one."),
-        (("sys.byteorder", "big"), "problem", "Use a 64-bit little-endian machine: there is no onnxruntime for this one."),
+        (("sys.maxsize", (1 << 31) - 1), "problem", "Use a 64-bit little-endian machine: onnxruntime has no wheels for this one."),
+        (("sys.byteorder", "big"), "problem", "Use a 64-bit little-endian machine: onnxruntime has no wheels for this one."),
         (("platform.libc_ver", lambda: ("", "")), "note", "Use an image with glibc: onnxruntime has no wheels for musl."),
     ],
 )  # fmt: skip

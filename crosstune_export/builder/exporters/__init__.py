@@ -1,1 +1,1 @@
-"""Where the graph comes from: torch, optimum, or an ONNX file that is there already."""
+"""Exporters of the backbone: torch, optimum, or an existing ONNX file."""

@@ -1,4 +1,4 @@
-"""Takes a backbone as another exporter wrote it, finds its layers by what they compute, and puts the features on top."""
+"""Uses a backbone graph of another exporter: finds its layers by their values, and appends the features of the head."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ from crosstune_export.runtime.session import open_inner
 Floats = npt.NDArray[np.float32]
 
 GRAPH_NAME = "model.onnx"
-#: A value of the graph is a layer of the backbone when no number is off by more than this share of the largest.
+#: Largest difference between a layer of the backbone and a value of the graph, relative to the layer's largest number. Chosen by
+#: hand: above the rounding of fp32, far below the difference between layers.
 LAYER_TOLERANCE = 1e-4
-#: Texts on which layers are found.
+#: Number of texts to identify layers on; chosen by hand.
 _TEXTS = 3
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _EXPORT = "Make one with: optimum-cli export onnx --task feature-extraction --model BACKBONE FOLDER"
 
 
 def read_backbone_graph(folder: Path) -> onnx.ModelProto:
-    """Read the graph of a folder that ``optimum-cli export onnx`` made, at our opset.
+    """Read the graph in a folder from ``optimum-cli export onnx``, converted to ``OPSET``.
 
     Raises:
-        BackboneError: There is none, its weights are in other files, or its inputs or opset are not those of a text encoder here.
+        BackboneError: The graph cannot be read, has its weights in other files, or has other inputs or a newer opset.
     """
     path = folder / GRAPH_NAME
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
         raise BackboneError(f"{path}: cannot be read ({error.strerror}), expected a graph. {_EXPORT}.") from error
-    except Exception as error:  # protobuf's DecodeError, whose package is not ours to name
+    except Exception as error:  # DecodeError of protobuf, which is not a dependency of ours
         raise BackboneError(f"{path}: not an ONNX file. {_EXPORT}.") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise BackboneError(f"{path}: its weights are in other files, expected one file below 2 GB. {_EXPORT}.")
@@ -62,11 +63,12 @@ def read_backbone_graph(folder: Path) -> onnx.ModelProto:
 
 
 def export_by_optimum(backbone: FrozenBackbone) -> onnx.ModelProto:
-    """The graph that optimum makes of a backbone.
+    """Export a backbone with optimum.
 
     Raises:
         MissingExtraError: optimum is not installed.
-        GateError: It cannot export this backbone.
+        GateError: optimum cannot export this backbone.
+        BackboneError: The exported graph is invalid, see ``read_backbone_graph``.
     """
     try:
         from optimum.exporters.onnx import onnx_export_from_model
@@ -94,18 +96,21 @@ def with_features(
     rows: Sequence[TokenRow],
     text_pair: bool,
 ) -> ir.Model:
-    """The features of a head on a foreign graph of its backbone; the same inputs and outputs as ``trace.trace``.
+    """Append the features of a head to a backbone graph of another exporter.
 
     Args:
-        proto: A graph from ids to hidden states, at our opset.
-        where: What to call it in messages.
-        backbone: The same in torch, on the CPU.
-        head: Whose features the graph is to compute.
-        rows: Some texts, to find the layers by.
-        text_pair: Whether token types stay an input.
+        proto: Graph that computes hidden states from token ids, at ``OPSET``.
+        where: Name of the graph in messages.
+        backbone: The same backbone in torch, on the CPU.
+        head: Head whose features the graph will compute.
+        rows: Texts to identify the layers on.
+        text_pair: Whether token types remain an input.
+
+    Returns:
+        A model with the inputs and outputs of ``torch_export.trace``.
 
     Raises:
-        GateError: A layer that the head looks at is nowhere in the graph.
+        GateError: A layer that the head uses is not in the graph.
     """
     spec = head.spec
     layers = sorted({atom.layer for atom in spec.atoms} | set(spec.attention))
@@ -122,9 +127,9 @@ def with_features(
         graph.outputs.append(states[layer])
     if "token_type_ids" in inputs and not text_pair:
         _types_are_zero(graph, inputs)
-    wanted = [inputs[name] for name in _INPUTS if name in inputs and (text_pair or name != "token_type_ids")]
+    remaining = [inputs[name] for name in _INPUTS if name in inputs and (text_pair or name != "token_type_ids")]
     graph.inputs.clear()
-    graph.inputs.extend(wanted)
+    graph.inputs.extend(remaining)
     for value in graph.inputs:
         value.shape = ir.Shape(["batch", "tokens"])
     optimizer.remove_unused_nodes(model)
@@ -135,33 +140,31 @@ def with_features(
 def _find_layers(
     proto: onnx.ModelProto, where: str, backbone: FrozenBackbone, layers: Sequence[int], rows: Sequence[TokenRow]
 ) -> Mapping[int, str]:
-    """The name of the first value that equals each layer's hidden states on every text."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(proto)
+    """Return for each layer the name of the first value that equals its hidden states on all texts."""
+    probe = onnx.ModelProto()  # the same graph with every float value as an output
+    probe.CopyFrom(proto)
     typed = onnx.shape_inference.infer_shapes(proto).graph.value_info
     floats = {value.name for value in typed if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     floats |= {value.name for value in proto.graph.output}
-    candidates = [name for node in proto.graph.node for name in node.output if name in floats]
-    del watched.graph.output[:]
-    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in candidates)
-    session = open_inner(watched.SerializeToString(), where)
+    names = [name for node in proto.graph.node for name in node.output if name in floats]
+    del probe.graph.output[:]
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = open_inner(probe.SerializeToString(), where)
     accepted = {node.name for node in session.get_inputs()}
-    off = {layer: dict.fromkeys(candidates, 0.0) for layer in layers}
+    errors_of = {layer: dict.fromkeys(names, 0.0) for layer in layers}
     for row in sorted(rows, key=lambda row: -len(row.ids))[:_TEXTS]:
         hidden = backbone.forward([row])
         feeds = {"input_ids": row.ids, "attention_mask": (1,) * len(row.ids), "token_type_ids": row.type_ids}
-        found = session.run(
-            candidates, {key: np.array([ids], np.int64) for key, ids in feeds.items() if key in accepted}
-        )
+        arrays = session.run(names, {key: np.array([ids], np.int64) for key, ids in feeds.items() if key in accepted})
         for layer in layers:
             expected: Floats = hidden.states[layer].numpy()
             size = float(np.abs(expected).max())
-            for name, array in zip(candidates, found, strict=True):
-                same = array.shape == expected.shape
-                error = float(np.abs(array - expected).max()) / size if same else float("inf")
-                off[layer][name] = max(off[layer][name], error)
+            for name, array in zip(names, arrays, strict=True):
+                same_shape = array.shape == expected.shape
+                error = float(np.abs(array - expected).max()) / size if same_shape else float("inf")
+                errors_of[layer][name] = max(errors_of[layer][name], error)
     chosen = {}
-    for layer, errors in off.items():
+    for layer, errors in errors_of.items():
         chosen[layer] = next((name for name, error in errors.items() if error <= LAYER_TOLERANCE), "")
         if not chosen[layer]:
             raise GateError(
@@ -173,17 +176,17 @@ def _find_layers(
 
 
 class _Features(nn.Module):
-    """Pooled features of some layers' states."""
+    """Computes the pooled features from the states of some layers."""
 
     def __init__(self, head: LabelAttentionHead, layers: Sequence[int]) -> None:
         super().__init__()
         self.head, self.layers = head, layers
 
     def forward(self, attention_mask: Tensor, states: tuple[Tensor, ...]) -> Tensor:
-        whole = [states[0]] * (max(self.layers) + 1)
+        by_layer = [states[0]] * (max(self.layers) + 1)  # layers that the head does not use are placeholders
         for layer, state in zip(self.layers, states, strict=True):
-            whole[layer] = state
-        return text_features(whole, attention_mask, self.head.spec, self.head.positions)
+            by_layer[layer] = state
+        return text_features(by_layer, attention_mask, self.head.spec, self.head.positions)
 
 
 def _features_graph(head: LabelAttentionHead, layers: Sequence[int], hidden_size: int) -> ir.Model:
@@ -198,7 +201,7 @@ def _features_graph(head: LabelAttentionHead, layers: Sequence[int], hidden_size
 
 
 def _graft(graph: ir.Graph, features: ir.Model, sources: Sequence[ir.Value]) -> None:
-    """Append the nodes of a second graph, fed from values of the first; its outputs become those of the first."""
+    """Append a second graph whose inputs are values of the first; its outputs replace those of the first."""
     added = features.graph
     for value, source in zip(added.inputs, sources, strict=True):
         value.replace_all_uses_with(source)
@@ -220,7 +223,7 @@ def _graft(graph: ir.Graph, features: ir.Model, sources: Sequence[ir.Value]) -> 
 
 
 def _types_are_zero(graph: ir.Graph, inputs: Mapping[str, ir.Value]) -> None:
-    """Token types of single texts are 0: made of the ids, which have their shape."""
+    """Replace the input of token types by zeros of the same shape, since single texts have type 0 only."""
     zero = ir.node("Sub", [inputs["input_ids"], inputs["input_ids"]], name="no_token_types")
     zero.outputs[0].name, zero.outputs[0].dtype = "no_token_types", ir.DataType.INT64
     inputs["token_type_ids"].replace_all_uses_with(zero.outputs[0])

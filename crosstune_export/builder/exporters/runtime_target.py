@@ -1,4 +1,4 @@
-"""Which file version of ONNX a version of onnxruntime loads."""
+"""ONNX versions that a version of onnxruntime can load."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from crosstune.core.errors import ConfigError
 
-#: Graphs use operators of this version; onnxruntime knows it from 1.14 on.
+#: Operator set of all graphs; onnxruntime supports it since 1.14.
 OPSET = 18
-#: From which onnxruntime on a graph may carry which IR version. Older ones refuse a newer IR, newer ones load all.
+#: First onnxruntime that loads an IR version (its docs/Versioning.md); later ones load it too.
 _IR_VERSIONS = (((1, 14), 8), ((1, 16), 9), ((1, 18), 10))
-#: The onnxruntime a graph is built for when nobody asks: the oldest that the Python runtime works with.
+#: Default: the oldest onnxruntime that the Python runtime supports.
 DEFAULT_ONNXRUNTIME = "1.20"
 
 
 @dataclass(frozen=True)
 class RuntimeTarget:
-    """The oldest onnxruntime that a graph must load on, and what follows from it."""
+    """The oldest onnxruntime that must load a graph, with the opset and IR version for it."""
 
     min_onnxruntime: str
     opset: int
@@ -25,23 +25,23 @@ class RuntimeTarget:
 
 
 def runtime_target(version: str = DEFAULT_ONNXRUNTIME) -> RuntimeTarget:
-    """What a graph for an onnxruntime looks like.
+    """Return the ONNX versions for the oldest onnxruntime to support.
 
     Args:
-        version: Such as ``1.20`` or ``1.20.1``.
+        version: Version of onnxruntime, such as ``1.20`` or ``1.20.1``.
 
     Example:
         >>> runtime_target("1.17")
         RuntimeTarget(min_onnxruntime='1.17.0', opset=18, ir_version=9)
 
     Raises:
-        ConfigError: The version is not one, or is older than any that loads our operators.
+        ConfigError: The version is invalid, or too old for the opset.
     """
-    found = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     oldest = ".".join(map(str, _IR_VERSIONS[0][0]))
-    if not found:
+    if not match:
         raise ConfigError(f"onnxruntime: found {version!r}, expected a version such as {DEFAULT_ONNXRUNTIME}.")
-    major, minor, patch = (int(part or 0) for part in found.groups())
+    major, minor, patch = (int(part or 0) for part in match.groups())
     known = [ir for since, ir in _IR_VERSIONS if (major, minor) >= since]
     if not known:
         raise ConfigError(

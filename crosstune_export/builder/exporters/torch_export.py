@@ -1,4 +1,4 @@
-"""The backbone and the features of the head as an ONNX graph: ids and mask in, text vectors out."""
+"""Exports the backbone and the features of the head from torch, as an ONNX graph from token ids to text vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crosstune_export.builder.exporters.runtime_target import OPSET
 
 
 class _TextVector(nn.Module):
-    """Pooled features, and the token states that label queries will attend to."""
+    """Computes the pooled features, and the token states that label queries attend to."""
 
     def __init__(self, backbone: FrozenBackbone, head: LabelAttentionHead) -> None:
         super().__init__()
@@ -43,17 +43,17 @@ class _TextVector(nn.Module):
 
 
 def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:
-    """Export with dynamic batch and length.
+    """Export a backbone with dynamic batch size and length.
 
     Args:
-        backbone: On the CPU.
-        head: Whose features the graph is to compute.
-        text_pair: Whether token types are an input (where the backbone has them).
+        backbone: The backbone, on the CPU.
+        head: Head whose features the graph will compute.
+        text_pair: Whether token types are an input, if the backbone has them.
 
     Returns:
-        A model with inputs ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids`` (int64, (B, T)) and the outputs
-        ``text_vector`` (float32, (B, A·D), the pooled features) and, for a head with label queries, ``token_states_k``
-        (float32, (B, T, D)) for each attention layer; nothing of this machine is left in it.
+        A model with the inputs ``input_ids``, ``attention_mask`` and optionally ``token_type_ids``, int64 (B, T), and the outputs
+        ``text_vector``, float32 (B, A·D), the pooled features, and, for a head with label queries, ``token_states_k``,
+        float32 (B, T, D), for each attention layer. It contains no information about this machine.
 
     Raises:
         GateError: torch cannot export this backbone.
@@ -85,19 +85,19 @@ def export(
     outputs: Sequence[str],
     shapes: tuple[Any, ...],
 ) -> ir.Model:
-    """Torch's own export of a module at our opset, without its chatter.
+    """Export a module with torch at ``OPSET``, without its log messages.
 
     Args:
-        module: What to export.
-        example: Arguments of its ``forward``.
-        names: Of the inputs, nested ones in a row.
+        module: Module to export.
+        example: Example arguments of its ``forward``.
+        names: Names of the inputs, with nested ones flattened.
         outputs: Names of the outputs.
-        shapes: Which axes of which argument are dynamic, nested as ``example`` is.
+        shapes: Dynamic axes of the arguments, nested as in ``example``.
 
     Raises:
-        KeyboardInterrupt: An interrupt came meanwhile; it waits until torch is done, some seconds.
+        KeyboardInterrupt: A signal came during the export; it is delayed until torch is done, for some seconds.
     """
-    with _held_back(), _without_chatter():
+    with _signals_delayed(), _logging_off():
         program = torch.onnx.export(
             module,
             example,
@@ -114,33 +114,32 @@ def export(
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Let a signal that comes inside the block come at its end.
+def _signals_delayed() -> Iterator[None]:
+    """Delay signals until the end of the block.
 
-    An interrupt raised inside torch's C++ callbacks becomes a ``TypeError``, after which torch exports in another way, which
-    gives another graph; or it meets a place where C++ may not throw, and the process is aborted.
+    An exception raised inside a C++ callback of torch becomes a ``TypeError``, after which torch exports another graph by a
+    fallback, or it aborts the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    before = {
-        number: handler for number, handler in handlers.items() if callable(handler)
-    }  # not those of C, or ignored
-    came: list[tuple[signal.Signals, FrameType | None]] = []
-    for number in before:
-        signal.signal(number, lambda number, frame: came.append((signal.Signals(number), frame)))
+    # Handlers that are not callable are ignored signals, or handlers of C code.
+    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    received: list[tuple[signal.Signals, FrameType | None]] = []
+    for number in replaced:
+        signal.signal(number, lambda number, frame: received.append((signal.Signals(number), frame)))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
-        for number, frame in came[-1:]:
-            before[number](number, frame)
+        for number, frame in received[-1:]:
+            replaced[number](number, frame)
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
+def _logging_off() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -152,7 +151,7 @@ def _without_chatter() -> Iterator[None]:
 
 
 def strip(model: ir.Model) -> None:
-    """Take out what the exporter notes about this machine: source files, stack traces, module paths."""
+    """Remove information about this machine from a model: source files, stack traces, module paths."""
     model.metadata_props.clear()
     model.producer_name, model.producer_version, model.doc_string = "crosstune-export", None, None
     model.graph.name, model.graph.doc_string = "crosstune", None

@@ -1,4 +1,4 @@
-"""Takes a constant error out of the features that a graph puts out."""
+"""Subtracts the mean quantization error from the text vector."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crosstune_export.builder.passes.initializers import add_initializer
 def apply(model: ir.Model, error: npt.NDArray[np.float32]) -> int:
     """Subtract a vector from ``text_vector``.
 
-    Rounding moves features to one side on the whole, a little in each layer; labels near each other then flip in one
-    direction. The mean error over some texts is a good estimate of it, and takes one subtraction.
+    Rounding errors of all layers add up to a bias of the features, which moves texts between similar labels in one direction.
+    The mean error over the calibration texts estimates this bias.
 
     Requires: ``text_vector`` (B, F) is the first output.
-    Ensures: the same output less ``error``.
+    Ensures: the same output minus ``error``.
 
     Args:
         model: Changed in place.
-        error: float32 (F,).
+        error: Mean error of the features, float32 (F,).
 
     Returns:
         1.

@@ -1,4 +1,4 @@
-"""Drops the position vectors that no text is long enough to reach."""
+"""Drops position embeddings beyond the maximum length."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from onnxscript import ir
 
 
 def apply(model: ir.Model, tokens: int) -> int:
-    """Keep the first ``tokens`` rows of tables of positions.
+    """Keep the first ``tokens`` rows of position embeddings.
 
-    Requires: positions are the start of 0, 1, 2 ...: ``Gather(table, Slice(0 .. P - 1))`` with constants.
-    Ensures: the same function for texts of at most ``tokens`` tokens; a longer one is an error of onnxruntime, never an answer.
+    Requires: positions are a prefix of 0, 1, 2 ...: ``Gather(table, Slice(0 .. P - 1))`` with constants.
+    Ensures: the same function for texts of at most ``tokens`` tokens; onnxruntime fails on longer ones.
 
     Args:
         model: Changed in place.
-        tokens: The longest text, special tokens included.
+        tokens: Maximum tokens per text, with special tokens.
 
     Returns:
-        Number of tables cut.
+        Number of truncated tables.
     """
     done = 0
     for node in model.graph:
@@ -34,12 +34,12 @@ def apply(model: ir.Model, tokens: int) -> int:
 
 
 def _counts_up(value: ir.Value | None) -> bool:
-    """Whether a value is cut out of 0, 1, 2 ... from the start."""
-    cut = None if value is None else value.producer()
-    if cut is None or cut.op_type != "Slice":
+    """Whether a value is a prefix of 0, 1, 2 ..."""
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != "Slice":
         return False
-    whole, start = (ir.convenience.get_const_tensor(part) for part in cut.inputs[:2])
-    if whole is None or start is None or start.numpy().any():
+    source, start = (ir.convenience.get_const_tensor(part) for part in node.inputs[:2])
+    if source is None or start is None or start.numpy().any():
         return False
-    numbers = whole.numpy().reshape(-1)
+    numbers = source.numpy().reshape(-1)
     return bool(np.array_equal(numbers, np.arange(len(numbers))))

@@ -1,4 +1,4 @@
-"""Stores the constants of the labels in float16: a label then costs half the bytes, and is computed in float32 as before."""
+"""Stores the constants of the labels in float16 to halve their size; computation stays in float32."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _NAMES = re.compile(r"label_keys|label_queries_\d+|scope_keys")
 
 
 def apply(model: ir.Model) -> int:
-    """Keep label keys, label queries and scope keys as float16, each behind a Cast to float32.
+    """Store label keys, label queries and scope keys as float16, each followed by a Cast to float32.
 
     Requires: nothing.
-    Ensures: the initializers keep their names and shapes; each number is off by at most 2^-11 of itself. onnxruntime runs the
-    Casts once, when the graph is loaded. A constant that float16 cannot hold stays as it is.
+    Ensures: the initializers keep their names and shapes; the relative error of each number is at most 2^-11. onnxruntime folds
+    the Casts when it loads the graph. Constants beyond the range of float16 are not changed.
 
     Args:
-        model: Changed in place, behind the label attention.
+        model: Model with the label attention; changed in place.
 
     Returns:
-        Number of constants stored in half.
+        Number of constants stored in float16.
     """
     graph = model.graph
     done = 0

@@ -1,4 +1,4 @@
-"""Computes once what does not depend on the input, weights of any size included."""
+"""Folds constant subgraphs of any size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ _NO_LIMIT = 1 << 40
 
 
 def apply(model: ir.Model) -> int:
-    """Fold constants and drop what is left unused.
+    """Fold constants and remove unused nodes.
 
     Requires: nothing.
-    Ensures: the same function; joined attention weights are initializers, which quantization needs.
+    Ensures: the same function; concatenated attention weights become initializers, which quantization requires.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of nodes gone.
+        Number of removed nodes.
     """
     before = len(model.graph)
     optimizer.fold_constants(model, input_size_limit=_NO_LIMIT, output_size_limit=_NO_LIMIT)

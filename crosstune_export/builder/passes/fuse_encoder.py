@@ -1,4 +1,4 @@
-"""Fuses attention, Gelu and layer normalization into onnxruntime's own operators, by the rules that know the graph."""
+"""Fuses attention, Gelu and layer normalization into operators of onnxruntime."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from onnxscript.rewriter.ort_fusions import optimize_for_ort
 def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
     """Fuse an encoder.
 
-    onnxscript's rules know graphs as torch exports them now; onnxruntime's know those of torch's older exporter, which
-    optimum uses. The second are tried where the first find no attention.
+    The rules of onnxscript match graphs of torch's current exporter. If they find no attention, the rules of onnxruntime are
+    tried, which match graphs of torch's older exporter, as used by optimum.
 
-    Requires: a graph exported with eager attention or with scaled dot products written out; or one that is fused already.
-    Ensures: the same function; ``Attention``, ``BiasGelu`` and ``SkipLayerNormalization`` of com.microsoft where they fit.
+    Requires: a graph with attention as separate products and softmax, or a fused one.
+    Ensures: the same function, with ``Attention``, ``BiasGelu`` and ``SkipLayerNormalization`` of com.microsoft where possible.
 
     Args:
         model: Changed in place.
-        heads: Of each attention layer, for graphs whose shapes leave it open.
-        hidden_size: With ``heads``.
+        heads: Attention heads per layer, for graphs whose shapes do not determine it; 0 to detect it.
+        hidden_size: Hidden size; 0 to detect it.
 
     Returns:
-        Number of fused attention layers; 0 means that no rules know this backbone.
+        Number of fused attention layers; 0 means that no rules match this backbone.
     """
     original = ir.serde.serialize_model(model)
     optimize_for_ort(model)
     if not _attention(model):
-        other = _by_onnxruntime(original, heads, hidden_size)
-        if _attention(other):
-            model.graph = other.graph
+        fused = _fuse_by_onnxruntime(original, heads, hidden_size)
+        if _attention(fused):
+            model.graph = fused.graph
     for node in _attention(model):
         sizes = node.attributes.get("qkv_hidden_sizes")
         if sizes is not None and len(set(sizes.as_ints())) == 1:
-            node.attributes.pop("qkv_hidden_sizes")  # equal sizes are the default, and QAttention knows no others
+            node.attributes.pop("qkv_hidden_sizes")  # equal sizes are the default, and QAttention supports no others
     return len(_attention(model))
 
 
@@ -45,12 +45,11 @@ def _attention(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type == "Attention" and node.domain == "com.microsoft"]
 
 
-def _by_onnxruntime(proto: onnx.ModelProto, heads: int, hidden_size: int) -> ir.Model:
-    typed = ir.from_proto(
-        onnx.shape_inference.infer_shapes(proto)
-    )  # before the fusions, which lose types and keep names
+def _fuse_by_onnxruntime(proto: onnx.ModelProto, heads: int, hidden_size: int) -> ir.Model:
+    # Infer types before the fusions, which keep names and lose types.
+    typed = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     options = FusionOptions("bert")
-    options.enable_embed_layer_norm = False  # its int8 form has one scale for the whole table
+    options.enable_embed_layer_norm = False  # quantize_embeddings needs the Gather nodes
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Stores and computes the encoder in float16; features and labels stay float32."""
+"""Converts the encoder to float16; features and labels stay in float32."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _NORMS = ("LayerNormalization", "SkipLayerNormalization")
 
 
 def apply(model: ir.Model) -> int:
-    """Turn everything that the last layer normalizations are computed from into float16.
+    """Convert the layer normalizations and everything they depend on to float16.
 
-    Requires: float32 constants within the range of float16 (65504) in the encoder.
-    Ensures: the encoder's constants and values are float16; a Cast stands where a value leaves it, so that pooling, scaling
-    to length 1, scores and softmax keep float32.
+    Requires: all constants of the encoder are in the range of float16, up to 65504.
+    Ensures: constants and values of the encoder are float16, and values that leave it are cast to float32, so that pooling,
+    normalization to length 1, scores and softmax stay in float32.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of constants turned; 0 where there is no layer normalization.
+        Number of converted constants; 0 if there is no layer normalization.
 
     Raises:
-        GateError: A constant of the encoder is beyond float16.
+        GateError: A constant of the encoder exceeds the range of float16.
     """
     graph = model.graph
     encoder = _ancestors([node for node in graph if node.op_type in _NORMS])
@@ -74,13 +74,13 @@ def apply(model: ir.Model) -> int:
 
 
 def _ancestors(nodes: list[ir.Node]) -> list[ir.Node]:
-    """The nodes and all that they are computed from, each once."""
-    found: dict[int, ir.Node] = {}
+    """Return the nodes and all nodes that they depend on, each once."""
+    visited: dict[int, ir.Node] = {}
     pending = list(nodes)
     while pending:
         node = pending.pop()
-        if id(node) in found:
+        if id(node) in visited:
             continue
-        found[id(node)] = node
+        visited[id(node)] = node
         pending += [value.producer() for value in node.inputs if value is not None and value.producer() is not None]
-    return list(found.values())
+    return list(visited.values())

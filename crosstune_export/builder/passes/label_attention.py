@@ -1,4 +1,4 @@
-"""Appends the head: label queries attend to the tokens, and the text meets the label keys."""
+"""Appends the head: label queries attend to the tokens, and the text vector is compared with the label keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HeadArrays:
-    """What a head is made of, all float32.
+    """The arrays of a head, all float32.
 
     Attributes:
-        keys: (H, L, F).
-        bias: (H, L).
-        queries: (K, Q, D) of length 1, or None.
-        scope_keys: (L, S), or None.
+        keys: Label keys (H, L, F).
+        bias: Label biases (H, L).
+        queries: Label queries (K, Q, D) of length 1 for K layers; None for a head without queries.
+        scope_keys: Label vectors (L, S) to measure similarity against; None for a head without scope.
     """
 
     keys: Floats
@@ -32,16 +32,16 @@ class HeadArrays:
 
 
 def apply(model: ir.Model, head: HeadArrays) -> int:
-    """Add what the queries find to the text vector, ``probs = mean_h softmax_y(text_vector · keys_hᵀ + bias_h)``, and the scope.
+    """Append the attended features to the text vector, and ``probs = mean_h softmax_y(text_vector · keys_hᵀ + bias_h)``.
 
-    Requires: outputs are ``text_vector`` (B, A·D) and, where there are queries, ``token_states_k`` (B, T, D) for each of K
-    layers; an input ``attention_mask``.
-    Ensures: outputs are ``probs`` (B, L), ``text_vector`` (B, F) and, where there are scope keys, ``scope`` (B,); initializers
+    Requires: the outputs ``text_vector`` (B, A·D) and, with queries, ``token_states_k`` (B, T, D) for each of K layers; the
+    input ``attention_mask``.
+    Ensures: the outputs ``probs`` (B, L), ``text_vector`` (B, F) and, with scope keys, ``scope`` (B,); the initializers
     ``label_keys`` (H·L, F), ``label_bias`` (H·L), ``label_queries_k`` (D, Q), ``scope_keys`` (S, L).
 
     Args:
         model: Changed in place.
-        head: Its arrays.
+        head: Arrays of the head.
 
     Returns:
         1.
@@ -51,9 +51,9 @@ def apply(model: ir.Model, head: HeadArrays) -> int:
     """
     graph = model.graph
     layers = 0 if head.queries is None else len(head.queries)
-    wanted = ["text_vector", *(f"token_states_{index}" for index in range(layers))]
-    if [value.name for value in graph.outputs] != wanted:
-        raise ValueError(f"outputs {[value.name for value in graph.outputs]}, expected {', '.join(wanted)}")
+    expected = ["text_vector", *(f"token_states_{index}" for index in range(layers))]
+    if [value.name for value in graph.outputs] != expected:
+        raise ValueError(f"outputs {[value.name for value in graph.outputs]}, expected {', '.join(expected)}")
     add = _Appender(graph)
     pooled, states = graph.outputs[0], list(graph.outputs[1:])
     batch = graph.inputs[0].shape[0] if graph.inputs[0].shape is not None else "batch"
@@ -61,7 +61,7 @@ def apply(model: ir.Model, head: HeadArrays) -> int:
     vector = pooled
     if head.queries is not None:
         pooled.name = "pooled_vector"
-        vector = add("Concat", [pooled, *_found(add, states, head.queries)], axis=1)
+        vector = add("Concat", [pooled, *_attended(add, states, head.queries)], axis=1)
         vector.name = "text_vector"
     heads, labels, features = head.keys.shape
     label_keys = add_initializer(graph, "label_keys", head.keys.reshape(heads * labels, features))
@@ -86,7 +86,7 @@ def apply(model: ir.Model, head: HeadArrays) -> int:
 
 
 class _Appender:
-    """Adds nodes at the end of a graph, each with a name of its own."""
+    """Appends nodes to a graph under unique names."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph, self.count = graph, 0
@@ -99,8 +99,8 @@ class _Appender:
         return node.outputs[0]
 
 
-def _found(add: _Appender, states: list[ir.Value], queries: Floats) -> list[ir.Value]:
-    """``Σ_t softmax_t(SHARPNESS · cos(s_t, q)) · cos(s_t, q)`` for each layer, (B, Q)."""
+def _attended(add: _Appender, states: list[ir.Value], queries: Floats) -> list[ir.Value]:
+    """Append ``Σ_t softmax_t(SHARPNESS · cos(s_t, q)) · cos(s_t, q)``, (B, Q), for each layer."""
     graph = add.graph
     mask = next(value for value in graph.inputs if value.name == "attention_mask")
     last = add_initializer(graph, "label_last_axis", np.array([-1], np.int64))
@@ -110,20 +110,20 @@ def _found(add: _Appender, states: list[ir.Value], queries: Floats) -> list[ir.V
     one, far = (
         add_initializer(graph, f"label_{name}", np.float32(value)) for name, value in (("one", 1), ("far", 1e4))
     )
-    there = add("Unsqueeze", [add("Cast", [mask], to=int(ir.DataType.FLOAT)), last])  # (B, T, 1)
-    hidden = add("Mul", [add("Sub", [there, one]), far])
-    found = []
-    for index, (state, asked) in enumerate(zip(states, queries, strict=True)):
-        weights = add_initializer(graph, f"label_queries_{index}", np.ascontiguousarray(asked.T))
+    is_token = add("Unsqueeze", [add("Cast", [mask], to=int(ir.DataType.FLOAT)), last])  # (B, T, 1)
+    masked = add("Mul", [add("Sub", [is_token, one]), far])  # 0 for tokens, -10,000 for padding
+    features = []
+    for index, (state, layer_queries) in enumerate(zip(states, queries, strict=True)):
+        weights = add_initializer(graph, f"label_queries_{index}", np.ascontiguousarray(layer_queries.T))
         length = add("Max", [add("ReduceL2", [state, last], keepdims=1), tiny])  # (B, T, 1)
         cosine = add("Div", [add("MatMul", [state, weights]), length])  # (B, T, Q)
-        attention = add("Softmax", [add("Add", [add("Mul", [cosine, sharpness]), hidden])], axis=1)
-        found.append(add("ReduceSum", [add("Mul", [attention, cosine]), tokens], keepdims=0))
-    return found
+        attention = add("Softmax", [add("Add", [add("Mul", [cosine, sharpness]), masked])], axis=1)
+        features.append(add("ReduceSum", [add("Mul", [attention, cosine]), tokens], keepdims=0))
+    return features
 
 
 def _scope(add: _Appender, pooled: ir.Value, scope_keys: Floats) -> ir.Value:
-    """Cosine to the nearest of the labels, (B,), from the first S features."""
+    """Append the cosine similarity to the nearest label, (B,), computed from the first S features."""
     graph = add.graph
     last = add_initializer(graph, "scope_axis", np.array([1], np.int64))
     if pooled.shape is None or pooled.shape[1] != scope_keys.shape[1]:

@@ -1,4 +1,4 @@
-"""Takes masked means over tokens by a matrix product instead of a product and a sum over a large tensor."""
+"""Computes masked means over tokens as a matrix product instead of a product and a sum."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from crosstune_export.builder.passes.initializers import add_initializer
 def apply(model: ir.Model) -> int:
     """Write ``ReduceSum(x · mask, tokens)`` as ``mask · x``, for x (B, T, N, D) and a mask (B, T, 1, 1).
 
-    Requires: N and D are known; the mask comes from a (B, T) tensor by two Unsqueeze.
-    Ensures: the same sums in another order of adding; x is read once and nothing of its size is written.
+    Requires: N and D are known; the mask is a (B, T) tensor after two Unsqueeze.
+    Ensures: the same sums, added in another order, without an intermediate value of the size of x.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of sums changed.
+        Number of rewritten sums.
     """
     graph = model.graph
     done = 0
@@ -60,7 +60,7 @@ def _over_tokens(node: ir.Node) -> bool:
 
 
 def _mask(value: ir.Value | None) -> ir.Value | None:
-    """The (B, T) tensor behind two Unsqueeze at the end."""
+    """Return the (B, T) tensor before two Unsqueeze of the last axis; None if there is none."""
     for _ in range(2):
         producer = None if value is None else value.producer()
         if producer is None or producer.op_type != "Unsqueeze":

@@ -1,4 +1,4 @@
-"""Gives fused attention the padding mask itself instead of a bias computed from it."""
+"""Passes the padding mask to fused attention instead of a bias computed from it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _BIAS, _MASK = 5, 3  # inputs of com.microsoft.Attention
 def apply(model: ir.Model) -> int:
     """Replace ``attention_bias`` by ``mask_index`` (int32, (B, T)).
 
-    Requires: every attention bias of com.microsoft.Attention is made from ``attention_mask`` alone, 0 where there is a
-    token and very negative where there is none. Checked as far as the graph shows it; parity on padded batches shows the rest.
-    Ensures: the same function, without the nodes that only made the bias; int8 attention can read the mask.
+    Requires: the attention bias of com.microsoft.Attention is computed from ``attention_mask`` alone: 0 for tokens and very
+    negative for padding. The pass checks the dependency; the values are checked by parity on padded batches.
+    Ensures: the same function without the nodes that computed the bias, in a form that int8 attention supports.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of attention nodes changed.
+        Number of rewritten attention nodes.
     """
     graph = model.graph
     inputs = {value.name: value for value in graph.inputs}
@@ -44,22 +44,22 @@ def apply(model: ir.Model) -> int:
 
 
 def _sources(value: ir.Value | None) -> set[str]:
-    """Names of the graph inputs whose contents (not only shapes) a value is computed from."""
-    found: set[str] = set()
+    """Return the names of the graph inputs on whose contents (not only shapes) a value depends."""
+    names: set[str] = set()
     pending = [value]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while pending:
         current = pending.pop()
-        if current is None or id(current) in seen:
+        if current is None or id(current) in visited:
             continue
-        seen.add(id(current))
+        visited.add(id(current))
         producer = current.producer()
         if producer is None:
             if current.is_graph_input() and current.name is not None:
-                found.add(current.name)
+                names.add(current.name)
         elif producer.op_type != "Shape":
             pending.extend(producer.inputs)
-    return found
+    return names
 
 
 def _drop_unused(graph: ir.Graph) -> None:

@@ -1,4 +1,4 @@
-"""Stores embedding tables as int8 with a scale a row and a scale a column."""
+"""Stores embedding tables as int8 with one scale per row and one per column."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ def apply(model: ir.Model) -> int:
     """Write ``Gather(table, ids)`` as ``Cast(Gather(int8, ids)) · Gather(row scales, ids) · column scales``.
 
     Requires: nothing.
-    Ensures: each entry is off by at most half of its row's scale times its column's. A column's scale is its root mean square,
-    so that a few large columns do not cost the others their bits; a row's is its largest magnitude in these units / 127. One
-    scale for the whole table, as onnxruntime's own tool writes it, is several times coarser for most rows.
+    Ensures: the error of each entry is at most half the product of its two scales. A column scale is the root mean square of the
+    column, so that a few large columns do not cost the others precision; a row scale is the largest magnitude of the scaled
+    row / 127. A single scale per table, as in onnxruntime's quantizer, is several times coarser for most rows.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of tables.
+        Number of rewritten tables.
     """
     graph = model.graph
     nodes = [
@@ -44,15 +44,15 @@ def apply(model: ir.Model) -> int:
         rows = add_initializer(graph, f"{table.name}_int8", np.clip(np.rint(array / scale), -127, 127).astype(np.int8))
         scales = add_initializer(graph, f"{table.name}_scale", scale)
         name = node.outputs[0].name
-        picked = ir.node("Gather", [rows, ids], name=f"{name}_rows")
+        codes = ir.node("Gather", [rows, ids], name=f"{name}_rows")
         weight = ir.node("Gather", [scales, ids], name=f"{name}_scales")
-        cast = ir.node("Cast", [picked.outputs[0]], attributes={"to": ir.DataType.FLOAT}, name=f"{name}_cast")
+        cast = ir.node("Cast", [codes.outputs[0]], attributes={"to": ir.DataType.FLOAT}, name=f"{name}_cast")
         scaled = ir.node("Mul", [cast.outputs[0], weight.outputs[0]], name=f"{name}_scaled")
         product = ir.node("Mul", [scaled.outputs[0], columns], name=f"{name}_embed")
-        for added in (picked, weight, cast, scaled):
+        for added in (codes, weight, cast, scaled):
             added.outputs[0].name = f"{added.name}_out"
         product.outputs[0].dtype, product.outputs[0].shape = ir.DataType.FLOAT, node.outputs[0].shape
-        graph.insert_before(node, [picked, weight, cast, scaled, product])
+        graph.insert_before(node, [codes, weight, cast, scaled, product])
         node.outputs[0].replace_all_uses_with(product.outputs[0], replace_graph_outputs=True)
         graph.remove(node, safe=True)
         product.outputs[0].name = name

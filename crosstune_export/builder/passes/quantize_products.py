@@ -1,4 +1,4 @@
-"""Turns products with constant weights into int8 products whose activations have fixed scales."""
+"""Quantizes products with constant weights to int8, with constant scales of the activations."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from crosstune_export.builder.calibrate import Activations
 from crosstune_export.builder.passes.initializers import add_initializer
 from crosstune_export.builder.passes.rounding import column_scales, round_compensated, round_nearest
 
-#: How much of the difference between the channels of an activation is moved into the weights (SmoothQuant's alpha).
+#: Share of the difference between activation channels that is moved into the weights (alpha of SmoothQuant, Xiao et al. 2023,
+#: who use 0.5 to 0.9); chosen by hand.
 SMOOTHING = 0.7
-#: Only where the largest channel is this many times the middle one is smoothing worth a multiplication.
+#: Activations are smoothed, at the cost of a multiplication, if the largest channel exceeds this many times the median. By hand.
 SMOOTH_ABOVE = 3.0
-#: Shares of the samples' range to try: what is cut off is rare, and the rest becomes finer.
+#: Shares of the samples' range to try: clipping rare values makes the steps for all others finer.
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _LEVELS = 255
 
 
 @dataclass(frozen=True)
 class _Product:
-    """What is known of one product before it is written anew."""
+    """A product to be rewritten: weights (K, N), samples of its input (S, K), and smoothing factors (K,) or None."""
 
     node: ir.Node
-    weights: npt.NDArray[np.float64]  # (K, N)
-    samples: npt.NDArray[np.float64]  # (S, K)
-    smooth: npt.NDArray[np.float64] | None  # (K,)
+    weights: npt.NDArray[np.float64]
+    samples: npt.NDArray[np.float64]
+    smooth: npt.NDArray[np.float64] | None
 
 
 def apply(
@@ -41,21 +42,21 @@ def apply(
 ) -> int:
     """Write ``x · W + b`` as ``MatMulIntegerToFloat(quantize(x / s), W · s) + b`` and attention as ``QAttention``.
 
-    Every scale is a constant, so that a row's result depends on nothing but the row. Weights have one step a column.
-    The mean error over the samples is taken out of the bias.
+    Every scale is a constant, so that the result of a row depends only on the row. Weights have one scale per column. The mean
+    error over the samples is subtracted from the bias.
 
-    Requires: for each product that is to be changed, samples of its input.
-    Ensures: the same function up to rounding, for inputs in the range of the samples (or up to the bound given); values
-    beyond it saturate. Biases that followed a product are part of it; ``BiasGelu`` becomes ``Gelu``.
+    Requires: samples of the input of each product to rewrite.
+    Ensures: the same function up to rounding, for inputs in the range of the samples (or up to ``bounds``); values beyond
+    saturate. A bias after a product becomes part of it; ``BiasGelu`` becomes ``Gelu``.
 
     Args:
         model: Changed in place.
         activations: Samples by the name of a product's input; products without samples stay float.
-        bounds: Upper end of the range by the name of an input, where it is not that of the samples.
-        compensate: Round weights so that errors cancel on the samples, rather than each to the nearest.
+        bounds: Upper end of the range by the name of an input; the others use the range of their samples.
+        compensate: Round weights so that their errors cancel on the samples, instead of each to the nearest step.
 
     Returns:
-        Number of products changed.
+        Number of rewritten products.
     """
     graph = model.graph
     done = 0
@@ -103,14 +104,14 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
     low, high = min(float(samples.min()), 0.0), max(float(samples.max()), 1e-6)
     step, zero = _step(low, high if bound is None else bound)
     if bound is None:
-        importance = np.square(weights).sum(1)  # of each channel's error in the product's
-        tried = [_step(low * share, high * share) for share in SHARES]
-        errors = [float(np.square(_seen(samples, *each) - samples).mean(0) @ importance) for each in tried]
-        step, zero = tried[int(np.argmin(errors))]
-    seen = _seen(samples, step, zero)
+        importance = np.square(weights).sum(1)  # weight of each channel's error in the error of the product
+        options = [_step(low * share, high * share) for share in SHARES]
+        errors = [float(np.square(_dequantized(samples, *option) - samples).mean(0) @ importance) for option in options]
+        step, zero = options[int(np.argmin(errors))]
+    quantized_samples = _dequantized(samples, step, zero)
     scales = column_scales(weights)
-    steps = round_compensated(weights, scales, seen) if compensate else round_nearest(weights, scales)
-    error = (seen @ (steps * scales) - exact).mean(0)
+    steps = round_compensated(weights, scales, quantized_samples) if compensate else round_nearest(weights, scales)
+    error = (quantized_samples @ (steps * scales) - exact).mean(0)
 
     columns = len(scales)
     x_scale, x_zero = add_initializer(graph, f"{name}_step", step), add_initializer(graph, f"{name}_zero", zero)
@@ -148,28 +149,28 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
 
 
 def _step(low: float, high: float) -> tuple[np.float32, np.uint8]:
-    """Step and zero point of a range that holds 0."""
+    """Return step and zero point of a range that contains 0."""
     step = np.float32((high - low) / _LEVELS)
     return step, np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
 
 
-def _seen(samples: npt.NDArray[np.float64], step: np.float32, zero: np.uint8) -> npt.NDArray[np.float64]:
-    """Samples as an integer product sees them."""
-    seen: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
-    return seen * float(step)
+def _dequantized(samples: npt.NDArray[np.float64], step: np.float32, zero: np.uint8) -> npt.NDArray[np.float64]:
+    """Return samples after quantization and dequantization."""
+    steps: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
+    return steps * float(step)
 
 
 def _bias_user(value: ir.Value) -> ir.Node | None:
-    """The node that adds a constant vector to a product, when it is the only one that reads it."""
+    """Return the node that adds a constant vector to a product, if nothing else uses the product."""
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = uses[0].node
     if node.op_type not in ("Add", "BiasGelu"):
         return None
-    other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
-    constant = other is not None and other.is_initializer() and other.const_value.numpy().ndim == 1
-    return node if constant else None
+    addend = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+    is_vector = addend is not None and addend.is_initializer() and addend.const_value.numpy().ndim == 1
+    return node if is_vector else None
 
 
 def _bias(graph: ir.Graph, name: str, bias: ir.Value | None, error: npt.NDArray[np.float64]) -> ir.Value:

@@ -1,4 +1,4 @@
-"""Lets Gelu units overflow into spare units, so that 8 bits need not stretch to the largest activation there is."""
+"""Splits Gelu units with large activations over spare units, so that 8 bits cover a narrower range."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import ir
 
-#: Units of a layer to one spare unit: two percent more work for a range three to six times narrower.
-UNITS_TO_A_SPARE = 48
-#: How far beyond the peaks seen the spare units still carry.
+#: Units per spare unit: 2% more work for a range that is three to six times narrower (docs/build.md); chosen by hand.
+UNITS_PER_SPARE = 48
+#: Factor by which activations may exceed the peaks of the calibration texts; chosen by hand.
 MARGIN = 1.1
-#: Steepest a spare unit may be.
-MOST_GAIN = 8.0
+#: Maximum gain k of a spare unit; chosen by hand.
+MAX_GAIN = 8.0
 
 
 def apply(model: ir.Model, peaks: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, float]:
-    """Give units whose peak is above a bound R further units that carry what is above R.
+    """Add spare units for the part of an activation above a bound R.
 
-    A few units of a trained encoder reach 25 where nearly all stay below 4. With every unit cut off at R, a unit x and its n
-    spares add up to it: the spares are ``Gelu(k (x - R) - j R) / k`` for j = 0 .. n - 1, with k as large as their n ranges
-    allow. That is exact where the sum is well below or above a bend, and off by at most 0.17 / k beside one.
+    A few units of a trained encoder reach 25, while nearly all stay below 4. If all units are clipped at R, a unit with input x
+    is the sum of its clipped value and n spare units ``Gelu(k (x - R) - j R) / k``, clipped too, for j = 0 .. n - 1, with the
+    largest k that their n ranges allow. The error is at most 0.17 / k, near the bends of the spare units.
 
-    Requires: ``MatMul → BiasGelu → MatMul`` with constant weights; a later pass that cuts the Gelu's output off at R, which
-    quantization with the range 0 .. R does for nothing.
-    Ensures: with that, the same function up to the above. The smallest R is taken that the spare units can serve.
+    Requires: ``MatMul → BiasGelu → MatMul`` with constant weights, and a later pass that clips the output of Gelu at R, as
+    quantization with the range 0 .. R does.
+    Ensures: after that pass, the same function up to the error above. R is as small as the number of spare units allows.
 
     Args:
         model: Changed in place.
-        peaks: By the name of a Gelu's output, the largest activation of each unit.
+        peaks: Largest activation of each unit, by the name of a Gelu's output.
 
     Returns:
-        R by the name of each Gelu's output.
+        R by the name of each rewritten Gelu's output.
     """
     bounds = {}
     for node in model.graph:
@@ -47,40 +47,39 @@ def apply(model: ir.Model, peaks: Mapping[str, npt.NDArray[np.float32]]) -> dict
             continue
         name = str(node.outputs[0].name)
         spares = plan_spares(peaks[name])
-        widen, lower, lengthen = (_array(value) for value in (first, bias, second))
-        unused = len(lower) // UNITS_TO_A_SPARE - len(spares.units)
-        more = widen[:, spares.units] * spares.gain, lower[spares.units] * spares.gain - spares.offset
-        fewer = lengthen[spares.units] / spares.gain[:, None]
-        _replace(first, np.pad(np.concatenate([widen, more[0]], 1), ((0, 0), (0, unused))))
-        _replace(bias, np.pad(np.concatenate([lower, more[1]]), (0, unused)))
-        _replace(second, np.pad(np.concatenate([lengthen, fewer]), ((0, unused), (0, 0))))
+        w_in, b_in, w_out = (_array(value) for value in (first, bias, second))
+        unused = len(b_in) // UNITS_PER_SPARE - len(spares.units)
+        spare_w_in = w_in[:, spares.units] * spares.gain
+        spare_b_in = b_in[spares.units] * spares.gain - spares.offset
+        spare_w_out = w_out[spares.units] / spares.gain[:, None]
+        _replace(first, np.pad(np.concatenate([w_in, spare_w_in], 1), ((0, 0), (0, unused))))
+        _replace(bias, np.pad(np.concatenate([b_in, spare_b_in]), (0, unused)))
+        _replace(second, np.pad(np.concatenate([w_out, spare_w_out]), ((0, unused), (0, 0))))
         for value in (node.inputs[0], node.outputs[0]):
             value.shape = (
-                None
-                if value.shape is None
-                else ir.Shape([*value.shape[:-1], len(lower) + len(lower) // UNITS_TO_A_SPARE])
+                None if value.shape is None else ir.Shape([*value.shape[:-1], len(b_in) + len(b_in) // UNITS_PER_SPARE])
             )
         bounds[name] = spares.bound
     return bounds
 
 
-def carried(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The activations (S, K) that the widened layer will have, cut off at the bound: (S, K + spare)."""
+def split_activations(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the clipped activations (S, K + spare units) of the rewritten layer for original activations (S, K)."""
     spares = plan_spares(activations.max(0))
     over = np.clip(activations[:, spares.units] * spares.gain - spares.offset, 0, spares.bound)
-    unused = activations.shape[1] // UNITS_TO_A_SPARE - len(spares.units)
+    unused = activations.shape[1] // UNITS_PER_SPARE - len(spares.units)
     return np.pad(np.concatenate([np.minimum(activations, spares.bound), over], 1), ((0, 0), (0, unused)))
 
 
 @dataclass(frozen=True)
 class Spares:
-    """What the spare units of a layer do.
+    """The spare units of a layer.
 
     Attributes:
-        bound: R.
-        units: int64 (n,), the unit that each spare stands in for.
-        gain: float32 (n,), k.
-        offset: float32 (n,): a spare is ``Gelu(gain · x - offset)``.
+        bound: The bound R.
+        units: int64 (n,), the original unit of each spare unit.
+        gain: float32 (n,), the gain k.
+        offset: float32 (n,); a spare unit is ``Gelu(gain · x - offset)``.
     """
 
     bound: float
@@ -90,18 +89,18 @@ class Spares:
 
 
 def plan_spares(peaks: npt.NDArray[np.float32]) -> Spares:
-    """Spend one spare unit to ``UNITS_TO_A_SPARE`` on units with these peaks (K,)."""
+    """Assign one spare unit per ``UNITS_PER_SPARE`` units to the units with the largest of these peaks (K,)."""
     peaks = peaks * MARGIN
-    bound, copies = staircase(peaks, len(peaks) // UNITS_TO_A_SPARE)
+    bound, copies = fit_bound(peaks, len(peaks) // UNITS_PER_SPARE)
     units = np.repeat(np.arange(len(copies)), copies)
     steps = np.concatenate([np.arange(count) for count in copies])
-    gain = np.minimum(copies[units] * bound / np.maximum(peaks[units] - bound, 1e-6), MOST_GAIN)
+    gain = np.minimum(copies[units] * bound / np.maximum(peaks[units] - bound, 1e-6), MAX_GAIN)
     offset = (gain + steps) * bound
     return Spares(bound, units, gain.astype(np.float32), offset.astype(np.float32))
 
 
-def staircase(peaks: npt.NDArray[np.float32], spare: int) -> tuple[float, npt.NDArray[np.int64]]:
-    """The smallest bound R that ``spare`` further units can serve, and how many each unit gets: ceil(peak / R) - 1."""
+def fit_bound(peaks: npt.NDArray[np.float32], spare: int) -> tuple[float, npt.NDArray[np.int64]]:
+    """Return the smallest bound R for which ``spare`` units suffice, and the number per unit (K,), ceil(peak / R) - 1."""
     top = max(float(peaks.max()), 1e-3)
     best = top, np.zeros(len(peaks), np.int64)
     for bound in np.geomspace(top, top / 64, 256):

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from onnxscript import ir
 
-#: The optimizer of onnxruntime that would fuse them again when the graph is loaded.
+#: Optimizer of onnxruntime that would fuse them again when it loads the graph.
 DISABLED_OPTIMIZER = "SkipLayerNormFusion"
 
 
 def apply(model: ir.Model) -> int:
     """Write ``SkipLayerNormalization(x, skip, γ, β, b)`` as ``LayerNormalization((x + b) + skip, γ, β)``.
 
-    Requires: a runtime that is told to leave ``DISABLED_OPTIMIZER`` off.
+    Requires: a runtime that turns ``DISABLED_OPTIMIZER`` off.
     Ensures: the same function without SkipLayerNormalization.
 
     Args:
         model: Changed in place.
 
     Returns:
-        Number of nodes split.
+        Number of split nodes.
     """
     nodes = [node for node in model.graph if node.op_type == "SkipLayerNormalization"]
     for node in nodes:

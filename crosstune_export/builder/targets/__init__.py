@@ -1,1 +1,1 @@
-"""What a bundle gets in addition for phones and for Triton."""
+"""Additional files for phones and for Triton."""

@@ -1,4 +1,4 @@
-"""Files for phones, beside a bundle: the graph in onnxruntime's own format, and the operators that it needs."""
+"""A folder for phones next to a bundle: the graph in the format of onnxruntime, and the list of its operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crosstune_export.bundle.manifest import BundleManifest, GraphFacts
 from crosstune_export.runtime.session import open_inner
 
 ORT_NAME, OPERATORS_NAME, REPORT_NAME = "model.ort", "required_operators.config", "README.md"
-#: Largest difference of a probability between the two formats of one graph.
+#: Largest difference of a probability between the two formats; chosen by hand, above the rounding of fp32.
 TOLERANCE = 1e-5
 
 Feeds = Mapping[str, np.ndarray]
@@ -39,7 +39,7 @@ class MobileFiles:
 
 
 def mobile_path(bundle: Path) -> Path:
-    """The path of the folder for phones, beside the bundle.
+    """Return the path of the folder for phones, next to the bundle.
 
     Example:
         >>> mobile_path(Path("out/phone.bundle")).name
@@ -53,9 +53,9 @@ class PhoneGraph:
     """A bundle's graph converted for phones, not yet written.
 
     Attributes:
-        converted: The graph in onnxruntime's format.
-        optimized: The same graph as ONNX, from which the operators are read.
-        difference: Largest difference of a probability to the bundle's graph.
+        converted: The graph in the format of onnxruntime.
+        optimized: The same graph as ONNX, to read its operators.
+        difference: Largest difference of a probability from the bundle's graph.
     """
 
     converted: bytes = field(repr=False)
@@ -68,8 +68,8 @@ def convert(bundle: Path, facts: GraphFacts, model: bytes, samples: Sequence[Fee
 
     Args:
         bundle: Path of the bundle, for messages; it need not exist yet.
-        facts: The manifest's description of the graph.
-        model: The bytes of ``model.onnx``.
+        facts: Section ``graph`` of the manifest.
+        model: Contents of ``model.onnx``.
         samples: Inputs of the graph on which the probabilities are compared.
 
     Raises:
@@ -83,7 +83,7 @@ def convert(bundle: Path, facts: GraphFacts, model: bytes, samples: Sequence[Fee
     for sample in samples:
         feeds = {name: sample[name] for name in facts.inputs}
         original, phone = (session.run(["probs"], feeds)[0] for session in (original_session, converted_session))
-        difference = float(np.maximum(difference, np.abs(original - phone).max()))  # unlike max(), keeps NaN
+        difference = float(np.maximum(difference, np.abs(original - phone).max()))  # np.maximum propagates NaN
     if not difference <= TOLERANCE:
         raise GateError(
             f"{where}: differs from the bundle by {difference:.1e}, expected at most {TOLERANCE:.0e}. Report it."
@@ -117,9 +117,9 @@ def write_mobile(bundle: Path, manifest: BundleManifest, phone: PhoneGraph) -> M
 
 
 def required_operators(model: onnx.ModelProto) -> str:
-    """The configuration file for a reduced build of onnxruntime: one ``domain;opset;operators`` per line.
+    """Return the configuration for a reduced build of onnxruntime: one ``domain;opset;operators`` per line.
 
-    The opset is the one that introduced the operator in its present form, because onnxruntime numbers its kernels so.
+    The opset is the one that last changed the operator, because kernels of onnxruntime are registered under it.
     """
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     lines: dict[tuple[str, int], set[str]] = {}
@@ -135,7 +135,7 @@ def required_operators(model: onnx.ModelProto) -> str:
 
 
 def _saved(model: bytes, facts: GraphFacts, save_format: str) -> bytes:
-    """The graph as onnxruntime saves it after the optimizations that hold on every processor."""
+    """Return the graph as saved by onnxruntime after the optimizations that do not depend on the processor."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         options = onnxruntime.SessionOptions()

@@ -1,7 +1,7 @@
-"""A bundle's graph as a model repository of NVIDIA Triton.
+"""Writes the graph of a bundle as a model repository of NVIDIA Triton.
 
-The configuration is checked here against Triton's own schema and by running the graph with the session options that it asks
-for; the server itself was never at hand. Sources of the settings: the README of Triton's onnxruntime backend.
+The tests check the configuration against Triton's schema, and run the graph with the same session options, but do not run
+Triton. Source of the settings: the README of Triton's onnxruntime backend.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from crosstune.core.outputs import check_output, new_folder
 from crosstune_export.bundle.files import read_bundle, require_outside
 from crosstune_export.bundle.manifest import BundleManifest
 
-#: The file that shows that a folder is a repository of ours, which --force may replace.
+#: File that marks a folder as a repository written by this program, which --force may replace.
 NOTES_NAME = "crosstune.md"
+#: Chosen by hand: the largest batch size that a build checks.
 _MAX_BATCH_SIZE = 32
 
 
@@ -24,27 +25,26 @@ def check_repository(path: Path, bundle: Path, *, force: bool) -> None:
     """Refuse a folder that must not be replaced or is inside the bundle, before any work is done.
 
     Raises:
-        OutputExistsError: It is there and ``force`` is off, or it is no repository of ours.
-        ConfigError: Its name cannot be used, or its parent folder cannot be written.
-        ConfigError: It is inside the bundle's folder.
+        OutputExistsError: The folder exists and ``force`` is off, or was not written by this program.
+        ConfigError: The folder cannot be written, or is inside the bundle.
     """
     check_output(path, force=force, what="Triton repository", owned_marker=NOTES_NAME)
     require_outside(path, bundle, "Triton repository")
 
 
 def write_repository(bundle: str | os.PathLike[str], path: Path) -> str:
-    """Write ``NAME/config.pbtxt``, ``NAME/labels.txt``, ``NAME/1/model.onnx`` and notes for people.
+    """Write ``NAME/config.pbtxt``, ``NAME/labels.txt``, ``NAME/1/model.onnx`` and human-readable notes.
 
     Args:
-        bundle: The bundle folder.
-        path: The repository; replaced as a whole if it is there.
+        bundle: Bundle folder.
+        path: Folder of the repository; an existing one is replaced as a whole.
 
     Returns:
-        The model's name in Triton.
+        Name of the model in Triton.
 
     Raises:
-        BundleError: The bundle is refused.
-        ResourceError: The disk refuses a write.
+        BundleError: The bundle is invalid.
+        ResourceError: Writing to the disk failed.
     """
     files = read_bundle(bundle)
     manifest = files.manifest
@@ -60,7 +60,7 @@ def write_repository(bundle: str | os.PathLike[str], path: Path) -> str:
 
 
 def model_config(manifest: BundleManifest, name: str) -> str:
-    """The text of ``config.pbtxt``."""
+    """Return the contents of ``config.pbtxt``."""
     dims = {"probs": len(manifest.labels), "text_vector": manifest.graph.text_vector_size}
     inputs = ",\n".join(
         f'  {{ name: "{value}" data_type: TYPE_INT64 dims: [ -1 ] }}' for value in manifest.graph.inputs
@@ -83,10 +83,10 @@ input [
 output [
 {outputs}
 ]
-# Only requests of equal length are joined, so nothing is padded and no answer depends on its neighbours.
+# Only requests of equal length are batched, so there is no padding and results do not depend on the batch.
 dynamic_batching {{ }}
 instance_group [ {{ kind: {kind} count: 1 }} ]
-# The graph is final: the extended optimizations would fuse again what the build took apart. -1 is "basic".
+# The extended optimizations would fuse operators again that the build has split. -1 is "basic".
 optimization {{ graph {{ level: -1 }} }}
 parameters {{ key: "intra_op_thread_count" value: {{ string_value: "1" }} }}
 parameters {{ key: "enable_mem_arena" value: {{ string_value: "0" }} }}
@@ -103,12 +103,12 @@ Made from the bundle {manifest.digest}. Needs a Triton whose onnxruntime is at l
     tritonserver --model-repository .
 
 The model takes ids, not text: {", ".join(graph.inputs)}, int64, (batch, tokens), at most {tokens.max_length_tokens} tokens.
-`crosstune_export.Classifier.load(BUNDLE).token_ids(texts)` makes them; the mask is all ones. To take text, put a model of the
-python backend that does this in front, as the first step of an ensemble; its environment needs crosstune-export[cpu]. Send
-requests unpadded: Triton joins those of equal length.
+`crosstune_export.Classifier.load(BUNDLE).token_ids(texts)` returns them; the mask is all ones. To accept text, put a model of
+the python backend that does this first in an ensemble; its environment needs crosstune-export[cpu]. Send requests without
+padding: Triton batches those of equal length.
 
 probs are in the order of labels.txt. The bundle gives no label below {decision}; Triton does not apply this.
 
-Checked: the configuration against Triton's schema, and the graph in onnxruntime with these session options. Not checked: a
+The configuration was tested against Triton's schema, and the graph in onnxruntime with these session options, but not in a
 running Triton.
 """

@@ -73,8 +73,8 @@ def test_prices_by_model(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a = 1\n", "model 'a', expected a table of prompt and answer, in US dollars for a million tokens."),
-        ("[a]\nprompt = 1\n", "model 'a', expected a table of prompt and answer, in US dollars for a million tokens."),
+        ("a = 1\n", "model 'a', expected a table of prompt and answer, in US dollars per million tokens."),
+        ("[a]\nprompt = 1\n", "model 'a', expected a table of prompt and answer, in US dollars per million tokens."),
         ("[a]\nprompt = -1\nanswer = 1\n", "a: prompt: found -1, expected US dollars, 0 to 1000000."),
         ("[a]\nprompt = true\nanswer = 1\n", "a: prompt: found True, expected US dollars, 0 to 1000000."),
         ('[a]\nprompt = 1\nanswer = "x"\n', "a: answer: found 'x', expected US dollars, 0 to 1000000."),
@@ -134,8 +134,8 @@ def test_a_cap_needs_a_price(augment, prices):
     ran = augment("https://llm.example.com/v1", prices=prices, max_cost="1", model="unheard of")
     assert (ran.code, ran.outcome.err) == (
         2,
-        "error: max-cost: the price of 'unheard of' is not known, so no cap can hold. Give --prices with: [\"unheard of\"], "
-        "prompt = ..., answer = ... in US dollars for a million tokens.\n",
+        "error: max-cost: the price of 'unheard of' is unknown, expected a known price. Give --prices with: [\"unheard of\"], "
+        "prompt = ..., answer = ... in US dollars per million tokens.\n",
     )
 
 
@@ -147,7 +147,7 @@ def test_an_answer_without_a_count_is_charged_in_full(augment, server, prices):
     )
     assert ran.code == 0
     assert ran.account["cost_usd"] > 3 * 0.256
-    assert "  3 answers without a count of tokens, which the cost counts in full" in ran.outcome.out
+    assert "  3 answers without a token count, counted at their maximum cost" in ran.outcome.out
 
 
 def most_by_dry_run(ran) -> float:

@@ -95,7 +95,7 @@ def test_one_process_at_a_time(tmp_path):
         with pytest.raises(ResourceError) as caught:
             AnswerCache(path, wait_s=0.1)
         assert str(caught.value) == (
-            f"{path}: another process holds this cache, waited 0.1 s. Wait until it ends, or give another --cache."
+            f"{path}: another process uses this cache, waited 0.1 s. Wait until it ends, or give another --cache."
         )
         other.kill()
     AnswerCache(path, wait_s=10).close()

@@ -52,7 +52,7 @@ def test_every_shot_stands_in_a_prompt_before_any_stands_in_two(tiny_labels):
 def test_a_plan_is_decided_by_data_and_seed(tiny_examples, tiny_labels):
     one, same, other = (plan_requests(tiny_examples, tiny_labels, per_label=12, seed=seed) for seed in (7, 7, 8))
     assert one == same != other
-    assert [request.asked for request in one.requests] == [5, 5, 2] * 3
+    assert [request.count for request in one.requests] == [5, 5, 2] * 3
     keys = [request.cache_key("m", 1.0, "https://x/v1") for request in one.requests]
     assert len(set(keys)) == len(keys)
 

@@ -26,7 +26,7 @@ def test_d16_a_dry_run_sends_nothing_and_shows_the_first_prompt(augment, server,
         f"host: {running.host}",
         "model: tiny-writer",
         "seed texts that leave this machine: 18",
-        "asked for: 36 texts in 9 requests",
+        "requested: 36 texts in 9 requests",
     ]
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     real = augment(running, prices=prices, per_label=12, concurrency=1)
@@ -67,7 +67,7 @@ def test_d17_redirects_are_not_followed(augment, server, status):
         ),
         (
             f"https://user:{KEY}@llm.example.com/v1",
-            "base-url: holds a user or password, expected none. Put the key into the environment.",
+            "base-url: contains a user or password, expected none. Put the key into the environment.",
         ),
         (
             f"https://llm.example.com/v1?key={KEY}",
@@ -95,7 +95,7 @@ def test_d18_a_proxy_is_named_and_never_used_for_this_machine(augment, server, m
     assert augment(running).code == 0
     assert proxy.requests == []
     ran = augment("https://llm.example.com/v1", "--dry-run")
-    assert ran.outcome.out.splitlines()[0] == f"host: llm.example.com, by way of the proxy {proxy.host}"
+    assert ran.outcome.out.splitlines()[0] == f"host: llm.example.com, via the proxy {proxy.host}"
 
 
 @pytest.mark.fault("C5")

@@ -82,7 +82,7 @@ def test_d21_a_cache_in_use_is_waited_for_and_then_refused(augment, server, task
     assert ran.code == 7
     assert (
         ran.error
-        == f"error: {cache}: another process holds this cache, waited 0.2 s. Wait until it ends, or give another --cache."
+        == f"error: {cache}: another process uses this cache, waited 0.2 s. Wait until it ends, or give another --cache."
     )
     assert not inside.is_set()
     holder.close()
@@ -155,7 +155,7 @@ def test_interrupted_it_takes_what_is_under_way_and_ends(server, task, monkeypat
         out, err = process.communicate(timeout=300)
         assert time.monotonic() - sent < 30
     assert (process.returncode, out) == (code, b"")
-    assert err.decode().splitlines()[-1] == f"error: {word}. Nothing half-written was left; run the command again."
+    assert err.decode().splitlines()[-1] == f"error: {word}. No partial files were left; run the command again."
     assert files_in(task.out) == ["g.answers.sqlite"]
     with contextlib.closing(sqlite3.connect(task.out / "g.answers.sqlite")) as table:
         kept = {key.hex() for (key,) in table.execute("SELECT key FROM answers")}

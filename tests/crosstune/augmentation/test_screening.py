@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.augmentation.screening import REASONS, SAME_SHARE, Screen
+from crosstune.augmentation.screening import DUPLICATE_SIMILARITY, REASONS, Screen
 
 SHOTS = [
     "Where is my parcel? It should have been here on Monday, and nobody answers the phone.",
@@ -130,7 +130,8 @@ def test_texts_are_the_same_from_seven_tenths_of_their_pieces_on(shots, texts):
 
     def like_one(text, others):
         return any(
-            len(pieces(text) & pieces(other)) >= SAME_SHARE * len(pieces(text) | pieces(other)) for other in others
+            len(pieces(text) & pieces(other)) >= DUPLICATE_SIMILARITY * len(pieces(text) | pieces(other))
+            for other in others
         )
 
     screen, kept = Screen(shots, []), []

@@ -61,13 +61,13 @@ def test_d9_cut_in_the_middle_of_the_body_and_sent_again_once(augment, server):
     assert len(running.requests) == len(LABELS) + 1
     assert running.requests[0].headers["idempotency-key"] == running.requests[1].headers["idempotency-key"]
     assert ran.account["answers"] == {"bought": 3, "from_cache": 0, "sent_again": 1, "unsure": 1}
-    assert "  1 sent without an answer and perhaps billed, which the cost counts in full" in ran.outcome.out
+    assert "  1 sent without an answer and possibly billed, counted at their maximum cost" in ran.outcome.out
 
     running = server(always(half))
     ran = augment(running, "--force", concurrency=1, seed=14)
     assert ran.code == 4
     assert len(running.requests) == 2, "what may have been billed is not sent a third time"
-    assert "the connection broke before the whole answer was there (" in ran.error
+    assert "the connection broke before the answer was complete (" in ran.error
 
 
 @pytest.mark.fault("D9")
@@ -80,7 +80,7 @@ def test_d9_a_body_that_stalls_meets_the_deadline(augment, server):
     ran = augment(stalled, "--force", concurrency=1, timeout=0.3, seed=14)
     assert ran.code == 4
     assert ran.error.startswith(
-        f"error: {stalled.host}: no whole answer within 0.3 s. Raise --timeout, or run the command again. "
+        f"error: {stalled.host}: no complete answer within 0.3 s. Raise --timeout, or run the command again. "
     )
     assert len(stalled.requests) == 2
 
@@ -97,7 +97,7 @@ def test_d2_a_key_that_is_refused_and_echoed(augment, server, task, status):
     assert running.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert ran.error == (
         f"error: {running.host}: {status} (invalid_api_key Incorrect API key provided: [removed]. Find yours at x.), expected "
-        f"the key in OPENAI_API_KEY that ends in 6053 to be taken. Check the key and its rights. {saved(ran, task)}"
+        f"the key in OPENAI_API_KEY that ends in 6053 to be accepted. Check the key and its permissions. {saved(ran, task)}"
     )
 
 
@@ -196,7 +196,7 @@ def test_d7_200_that_is_no_completion(augment, server, body):
     assert ran.code == 4
     assert len(running.requests) == 2
     assert (
-        f"200 with {len(body)} bytes that are no chat completion, expected JSON with choices. Check --base-url."
+        f"200 with {len(body)} bytes that are not a chat completion, expected JSON with choices. Check --base-url."
         in ran.error
     )
     assert augment(server(first(Reply(200, body))), concurrency=1).code == 0

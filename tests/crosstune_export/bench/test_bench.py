@@ -132,8 +132,8 @@ def test_the_page(lengths, threads, accuracy, plots):
     assert "Latency of a<b>, b<b>" in page.pieces
     assert page.tags.count("tr") == len(rows) + 1
     assert any(piece.startswith("32 tokens, batch size 1, 10 calls each") for piece in page.pieces)
-    assert ("No bundle here states an accuracy." in page.pieces) == (accuracy is None)
-    assert "80, then 90 MB; 700 ms" in page.pieces
+    assert ("None of these bundles states an accuracy." in page.pieces) == (accuracy is None)
+    assert "80 MB, peak 90 MB; 700 ms" in page.pieces
     for name in "ab":
         for count in threads:
             assert f"{name}<b>, {count} {'thread' if count == 1 else 'threads'}" in page.pieces

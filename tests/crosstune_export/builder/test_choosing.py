@@ -9,7 +9,7 @@ import pytest
 
 from crosstune_export import GateError
 from crosstune_export.builder import search
-from crosstune_export.builder.choosing import MAX_ACCURACY_LOSS, Candidate, Depth, choose_depth
+from crosstune_export.builder.choosing import MAX_ACCURACY_LOSS, Depth, DepthOption, choose_depth
 from crosstune_export.builder.search import Budgets, Trial, choose
 from crosstune_export.builder.variants import Variant
 from crosstune_export.bundle.facts import AnswerDifference
@@ -29,7 +29,9 @@ class Depths:
     def __init__(self, sizes_mb, accuracies, **graphs):
         self.opened = []
         self.all_layers, *self.shallower = (
-            Candidate(Depth(layers, accuracy), partial(self._open, layers), lambda layers, mb=mb: [graph(mb, **graphs)])
+            DepthOption(
+                Depth(layers, accuracy), partial(self._open, layers), lambda layers, mb=mb: [graph(mb, **graphs)]
+            )
             for layers, mb, accuracy in zip(range(6, 0, -1), sizes_mb, accuracies, strict=False)
         )
 

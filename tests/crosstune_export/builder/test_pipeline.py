@@ -166,7 +166,7 @@ def test_output_exists(tmp_path, tiny_checkpoint_dir):
 
 def test_outputs_inside_the_bundle(tmp_path, tiny_checkpoint_dir):
     target = tmp_path / "x.bundle"
-    inside = f"is inside the bundle {target}, which holds its five files alone. Choose another"
+    inside = f"is inside the bundle {target}, expected a place outside. Choose another"
     with pytest.raises(ConfigError, match=re.escape(f"{target / 'r.html'}: {inside} report.")):
         build(tiny_checkpoint_dir, target, replace(FP32, report=target / "r.html"))
     with pytest.raises(ConfigError, match=re.escape(f"{target / 'models'}: {inside} Triton repository.")):

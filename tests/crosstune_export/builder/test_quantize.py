@@ -89,7 +89,7 @@ def test_spare_units_pay_where_a_unit_reaches_far(x, monkeypatch):
     model = feed_forward(outlier=24)
     before, samples = run(model, {"x": x})[0], samples_of(model, x)
     with_spare, _ = quantize(model, samples, QuantizePlan())
-    without, counts = quantize(model, samples, QuantizePlan(carry=False))
+    without, counts = quantize(model, samples, QuantizePlan(split_units=False))
     assert counts["split_overflow_units"] == 0
     assert error(with_spare, before, x) < 0.7 * error(without, before, x)
 
@@ -107,7 +107,7 @@ def test_split_overflow_units_with_every_unit_cut_off(x):
     names = {"inner": "inner", "second": "second"}
     bounds = split_overflow_units.apply(model, {"gelu": samples["gelu"].max(0)})
     assert set(bounds) == {"gelu"}
-    assert model.graph.initializers["first"].shape == (16, INNER + INNER // split_overflow_units.UNITS_TO_A_SPARE)
+    assert model.graph.initializers["first"].shape == (16, INNER + INNER // split_overflow_units.UNITS_PER_SPARE)
     gelu = next(node for node in model.graph if node.op_type == "BiasGelu").outputs[0]
     cut = ir.node("Min", [gelu, constant("bound", np.array(bounds["gelu"], np.float32))])
     cut.outputs[0].name, cut.outputs[0].dtype = "cut", FLOAT
@@ -124,9 +124,9 @@ def test_split_overflow_units_with_every_unit_cut_off(x):
 
 
 @given(st.integers(0, 1000), st.integers(0, 12))
-def test_staircase(seed, spare):
+def test_fit_bound(seed, spare):
     peaks = np.random.default_rng(seed).lognormal(0, 1.5, size=40).astype(np.float32)
-    bound, copies = split_overflow_units.staircase(peaks, spare)
+    bound, copies = split_overflow_units.fit_bound(peaks, spare)
     assert 0 <= copies.sum() <= spare
     assert (peaks <= bound * (copies + 1) * (1 + 1e-5)).all()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from crosstune_export.builder.pipeline import BuildConfig, build
-from crosstune_export.builder.report import labelled_answers, mcnemar
+from crosstune_export.builder.report import compare_labels, mcnemar
 from tests.fixtures.report_pages import read_page
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
@@ -26,9 +26,9 @@ def test_mcnemar_is_the_exact_binomial_test(lost, won):
 
 def test_labels_that_are_not_the_bundles():
     probs = np.eye(2, dtype=np.float32)
-    assert labelled_answers(("a", "b"), ("a", "c"), probs, probs) is None
-    assert labelled_answers(("a", "b"), None, probs, probs) is None
-    assert labelled_answers(("a", "b"), ("b", "a"), probs, probs).truth.tolist() == [1, 0]
+    assert compare_labels(("a", "b"), ("a", "c"), probs, probs) is None
+    assert compare_labels(("a", "b"), None, probs, probs) is None
+    assert compare_labels(("a", "b"), ("b", "a"), probs, probs).truth.tolist() == [1, 0]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from crosstune_export.bulk.windows import read_windows
 SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
 
 
-UNCLOSED = "not a row (unexpected end of data). Correct its quotes."
+UNCLOSED = "not a valid row (unexpected end of data). Correct its quotes."
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ BAD = [
     bad("A7", "too many columns", "t.csv", b"text\na, b\n", 2, "2 columns, expected 1 (text). Quote texts that hold the separator."),
     bad("A6", "open quote", "t.csv", b'text,n\na,1\n"b,2\nc,3\n', 3, UNCLOSED),
     bad("A6", "open quote before another", "t.csv", b'text,n\na,1\n"b,2\nc,3\n"d",4\n', 3, UNCLOSED),
-    bad("A6", "text after a quote", "t.csv", b'text\n"a" b\nc\n', 2, "not a row (',' expected after '\"'). Correct its quotes."),
+    bad("A6", "text after a quote", "t.csv", b'text\n"a" b\nc\n', 2, "not a valid row (',' expected after '\"'). Correct its quotes."),
     bad("A9", "cut", "t.jsonl", b'{"text": "a"}\n{"text"', 2, "not valid JSON (Expecting ':' delimiter). Correct the line."),
     bad("A9", "key twice", "t.jsonl", b'{"text": "a", "text": "b"}\n', 1, "not valid JSON (key 'text' twice). Correct the line."),
     bad("A9", "NaN", "t.jsonl", b'{"text": "a", "n": NaN}\n', 1, "not valid JSON (number NaN). Correct the line."),
@@ -160,7 +160,7 @@ def test_pairs_need_both(read):
 
 def test_every_row_needs_its_id(read):
     _, _, bad = read("t.jsonl", b'{"id": 0, "text": "a"}\n{"text": "b"}\n{"id": "", "text": "c"}\n', row_id="id")
-    reason = "no 'id', expected one in every row. Fill it in, or leave --id-column out."
+    reason = "no 'id', expected one in every row. Fill it in, or omit --id-column."
     assert bad == [(2, reason), (3, reason)]
 
 
@@ -182,5 +182,5 @@ def test_an_open_quote_does_not_swallow_more_than_a_row_may_hold(read, monkeypat
     monkeypatch.setattr(lines, "MAX_ROW_BYTES", 1000)
     rows = b"".join(b"row %d,x\n" % i for i in range(500))
     texts, _, bad = read("t.csv", b'text,n\n"open,1\n' + rows)
-    assert bad == [(2, "not a row (unexpected end of data). Correct its quotes.")]
+    assert bad == [(2, "not a valid row (unexpected end of data). Correct its quotes.")]
     assert len(texts) == 500

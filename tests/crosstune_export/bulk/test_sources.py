@@ -75,7 +75,7 @@ def test_sources_that_are_not_there(tmp_path, monkeypatch):
         (["a\0b"], "a\0b: cannot be read (embedded null byte), expected a file. Check the path."),
         (
             ["empty"],
-            f"empty: no file that ends in {endings} (or these with .gz), expected at least one. Check the folder.",
+            f"empty: no file ending in {endings} (or these with .gz), expected at least one. Check the folder.",
         ),
         (["*.csv"], "*.csv: no such file, expected at least one. Check the pattern."),
     ):
@@ -101,7 +101,7 @@ def test_sources_that_make_no_sense(tmp_path):
         (["-", "-"], "-: found twice, expected standard input once."),
         (
             [str(tmp_path / "a.parquet.gz")],
-            f"{tmp_path}/a.parquet.gz: a Parquet file in gzip, expected it plain. Run: gunzip {tmp_path}/a.parquet.gz",
+            f"{tmp_path}/a.parquet.gz: a Parquet file in gzip, expected it uncompressed. Run: gunzip {tmp_path}/a.parquet.gz",
         ),
     ):
         with pytest.raises(ConfigError) as caught:
@@ -127,8 +127,8 @@ def test_lines_are_those_of_universal_newlines(pieces, sizes):
     ("data", "message"),
     [
         (b"words,n\n", "columns words, n, expected text. Give the name of the column with --text-column."),
-        (b"text,text\n", ":1: column 'text' stands there more than once. Name each column differently."),
-        (b'"text\n', ":1: not a header (unexpected end of data). Name the columns in the first line."),
+        (b"text,text\n", ":1: column 'text' appears more than once. Name each column differently."),
+        (b'"text\n', ":1: not a valid header (unexpected end of data). Name the columns in the first line."),
     ],
 )
 @pytest.mark.fault("A7")
@@ -148,7 +148,7 @@ def test_broken_gzip(tmp_path, damage):
     path.write_bytes(damage(gzip.compress(os.urandom(3000).hex().encode(), mtime=0)))
     with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(path), "text", True), "text"))
-    assert re.fullmatch(rf"{path}: not a whole gzip file \(.+\)\. Copy or compress it again\.", str(caught.value))
+    assert re.fullmatch(rf"{path}: not a complete gzip file \(.+\)\. Copy or compress it again\.", str(caught.value))
 
 
 @pytest.mark.fault("A15")
@@ -238,4 +238,4 @@ def test_a_column_of_parquet_twice(tmp_path):
     parquet.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "n", "n"]), path)
     with pytest.raises(DataError) as caught:
         list(read_windows(Source(str(path), "parquet"), "text"))
-    assert str(caught.value) == f"{path}: column 'n' stands there more than once. Name each column differently."
+    assert str(caught.value) == f"{path}: column 'n' appears more than once. Name each column differently."

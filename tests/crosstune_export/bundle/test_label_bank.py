@@ -275,7 +275,10 @@ def test_two_labels_must_stay(bundle):
     remove_label(bundle, "praise")
     with pytest.raises(DataError) as caught:
         remove_label(bundle, "billing")
-    assert str(caught.value) == "label: 'billing' is one of two, expected at least 2 to stay. Add another one first."
+    assert (
+        str(caught.value)
+        == "label: 'billing' is one of only two labels, expected at least 2 to remain. Add another label first."
+    )
 
 
 def test_a_head_without_a_prior(tmp_path, paper_bundle_dir):
@@ -283,7 +286,7 @@ def test_a_head_without_a_prior(tmp_path, paper_bundle_dir):
     with pytest.raises(DataError) as caught:
         add_label(bundle, "weather", ["rain"])
     assert str(caught.value) == (
-        f"{bundle}: its head cannot take a label from a description, expected the default head. "
+        f"{bundle}: its head cannot add labels from descriptions, expected the default head. "
         "Train with --head default and build again."
     )
     assert remove_label(bundle, "praise").label_names == ("shipping", "billing")

@@ -53,7 +53,7 @@ def parse(model):
     [
         pytest.param(IN_A_BUNDLE, f"key '{KEYS - 1}' twice", id="a key twice in a bundle"),
         pytest.param(IN_TRAINING_DATA, f"key '{KEYS - 1}' twice", id="a key twice in training data"),
-        pytest.param(HEADER, f"t.csv:1: column '{KEYS - 1}' stands there more than once", id="a column twice"),
+        pytest.param(HEADER, f"t.csv:1: column '{KEYS - 1}' appears more than once", id="a column twice"),
         pytest.param(SHAPE, "0 bytes for the constant 'x' of shape (34359738367, ", id="a shape of many axes"),
     ],
 )

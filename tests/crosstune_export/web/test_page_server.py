@@ -97,7 +97,7 @@ def test_a_page_that_is_not_built(tiny_bundle_dir, tmp_path):
     with pytest.raises(MissingExtraError) as caught:
         served_files(tiny_bundle_dir, tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: no page there, expected the built one. In a checkout run: make web (it gets Node and onnxruntime-web)."
+        f"{tmp_path}: no page, expected a built one. In a checkout run: make web (it downloads Node and onnxruntime-web)."
     )
 
 
@@ -115,7 +115,8 @@ def test_a_port_that_is_taken():
         with pytest.raises(ConfigError) as caught:
             make_server({}, "127.0.0.1", port)
     assert str(caught.value) == (
-        f"127.0.0.1:{port}: cannot listen there (Address already in use). Give another --host or --port; 0 takes a free port."
+        f"127.0.0.1:{port}: cannot listen (Address already in use), expected a free address. "
+        "Give another --host or --port; 0 picks a free one."
     )
 
 
