@@ -105,8 +105,7 @@ SIGNATURES = {
         "Evaluation": "n accuracy macro_f1 ece per_label confusion",
         "Evaluation.to_json": "self",
         "Example": "text label text_pair line",
-        "FilterResult": "judged gates noise threshold teacher_accuracy accuracy_without "
-        "accuracy_with evidence",
+        "FilterResult": "judged gates noise threshold teacher_accuracy accuracy_without accuracy_with evidence",
         "FilterResult.to_json": "self",
         "Label": "name descriptions",
         "LabelSet": "labels",
@@ -115,18 +114,15 @@ SIGNATURES = {
         "LabelSet.indices": "self examples",
         "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature "
         "template heads epochs learning_rate",
-        "augment": "examples labels * base_url model per_label max_cost prices key_env seed "
-        "cache_path progress",
+        "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
         "draw_shots": "pool shots_per_label seed",
         "evaluate": "probs gold labels",
-        "filter_generated": "generated shots labels config * backbone device cache_path teacher gate "
-        "progress where",
+        "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
         "load_checkpoint": "path",
         "load_config": "path overrides",
         "read_examples": "path",
         "read_labels": "path",
-        "train": "examples labels config * generated backbone device cache_path progress "
-        "where",
+        "train": "examples labels config * generated backbone device cache_path progress where",
     },
     "crosstune_export": {
         "BuildConfig": "precision target calibration max_flips_percent max_size_mb max_latency_ms "
