@@ -42,7 +42,7 @@ class AnswerDifference:
         )
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         return {
             "texts": self.texts,
             "batch_sizes": list(self.batch_sizes),
@@ -95,7 +95,7 @@ class QualityFacts:
         return tuple((title, difference) for title, difference in rows if difference is not None)
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         rows = (
             ("fp32_to_torch", self.fp32_to_torch),
             (f"{self.precision}_to_fp32", self.to_fp32),
@@ -107,7 +107,7 @@ class QualityFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json], precision: str) -> QualityFacts:
-        """Read what is there; a field that is missing or of another type becomes None."""
+        """Read the record; a field that is missing or of another type becomes None."""
         rewrites = {}
         for item in str(table.get("rewrites") or "").split(", "):
             name, _, count = item.rpartition(" ")
@@ -157,7 +157,7 @@ class TrainingFacts:
     all_layers: AllLayers | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         body: dict[str, Json] = {
             "examples": self.examples,
             "examples_sha256": self.examples_sha256,
@@ -171,7 +171,7 @@ class TrainingFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> TrainingFacts:
-        """Read what is there; a field that is missing or of another type becomes None."""
+        """Read the record; a field that is missing or of another type becomes None."""
         full, digest = table.get("all_layers"), table.get("examples_sha256")
         layers = _integer(full, "layers") if isinstance(full, dict) else None
         return cls(
@@ -205,7 +205,7 @@ class BackboneFacts:
     layers_used: int | None
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         return {
             "name": self.name,
             "digest": self.digest,
@@ -216,7 +216,7 @@ class BackboneFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> BackboneFacts:
-        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        """Read the record; a missing string becomes "unknown", a missing number None."""
         return cls(
             str(table.get("name") or "unknown"),
             str(table.get("digest") or "unknown"),
@@ -247,7 +247,7 @@ class HeadFacts:
     edits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         body: dict[str, Json] = {
             "kind": self.kind,
             "heads": self.heads,
@@ -260,7 +260,7 @@ class HeadFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> HeadFacts:
-        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        """Read the record; a missing string becomes "unknown", a missing number None."""
         merge, atoms, layers, edits = (table.get(name) for name in ("merge", "atoms", "attention_layers", "edits"))
         return cls(
             kind=str(table.get("kind") or "unknown"),

@@ -1,4 +1,4 @@
-"""Which graph ships under a budget: figures are given, nothing is built."""
+"""The graph that ships under a budget; measurements are given and nothing is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who wins among graphs whose figures are given, and what is said when nobody fits."""
+"""The choice among graphs with given measurements, and the message if none keeps within the budgets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_fastest_that_answers_the_same(run):
         "wild": "18 of 200 labels differ from fp32, at most 2% allowed",
         "slow": "1.50 times as slow as plain",
     }
-    assert found["wild"].latency_ms is None  # who is out is not timed
+    assert found["wild"].latency_ms is None  # graphs over a budget are not timed
 
 
 def test_of_equally_fast_ones_the_one_with_fewer_flips(run):
