@@ -46,8 +46,8 @@ def evaluate(
 
     loaded = trained.load_backbone(device=device, name=backbone)
     texts = [row.content for row in rows]
-    with progress_bars() as report:
-        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, progress=report)
+    with progress_bars() as progress:
+        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, progress=progress)
     result = score(probs, trained.labels.indices(rows), trained.labels.names)
     from crosstune.core.token_layout import replace_surrogates
     from crosstune.evaluation.answers import Answers

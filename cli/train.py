@@ -105,9 +105,9 @@ def train(
 
     check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
-    with progress_bars() as report:
+    with progress_bars() as progress:
         checkpoint = train_head(
-            examples, label_set, settings, generated=further, backbone=loaded, progress=report, where=str(train_file)
+            examples, label_set, settings, generated=further, backbone=loaded, progress=progress, where=str(train_file)
         )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.summary.get("cv_accuracy")
