@@ -13,7 +13,7 @@ from crosstune.core.strict_text import Json
 
 
 @dataclass(frozen=True)
-class AnswerDifference:
+class PredictionDifference:
     """Difference between two sets of probabilities for the same N texts.
 
     Attributes:
@@ -33,7 +33,7 @@ class AnswerDifference:
         """Number of label changes and largest probability difference, in one line.
 
         Example:
-            >>> AnswerDifference(153, (1, 8, 32), 1e-6, 0).summary
+            >>> PredictionDifference(153, (1, 8, 32), 1e-6, 0).summary
             '0 of 153 labels differ, largest probability difference 1.0e-06'
         """
         return (
@@ -51,7 +51,7 @@ class AnswerDifference:
         }
 
     @classmethod
-    def from_json(cls, value: Json) -> AnswerDifference | None:
+    def from_json(cls, value: Json) -> PredictionDifference | None:
         """Read a record; None if the value is not one."""
         if not isinstance(value, dict):
             return None
@@ -77,14 +77,14 @@ class QualityFacts:
     """
 
     precision: str
-    fp32_to_torch: AnswerDifference | None
-    to_fp32: AnswerDifference | None
-    to_fp32_truncated: AnswerDifference | None
-    batch_invariance: AnswerDifference | None
+    fp32_to_torch: PredictionDifference | None
+    to_fp32: PredictionDifference | None
+    to_fp32_truncated: PredictionDifference | None
+    batch_invariance: PredictionDifference | None
     rewrites: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def comparisons(self) -> tuple[tuple[str, AnswerDifference], ...]:
+    def comparisons(self) -> tuple[tuple[str, PredictionDifference], ...]:
         """All comparisons that were measured, each with a title."""
         rows = (
             ("fp32 graph vs torch", self.fp32_to_torch),
@@ -115,10 +115,10 @@ class QualityFacts:
                 rewrites[name] = int(count)
         return cls(
             precision,
-            AnswerDifference.from_json(table.get("fp32_to_torch")),
-            AnswerDifference.from_json(table.get(f"{precision}_to_fp32")),
-            AnswerDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
-            AnswerDifference.from_json(table.get("together_to_alone")),
+            PredictionDifference.from_json(table.get("fp32_to_torch")),
+            PredictionDifference.from_json(table.get(f"{precision}_to_fp32")),
+            PredictionDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
+            PredictionDifference.from_json(table.get("together_to_alone")),
             rewrites,
         )
 

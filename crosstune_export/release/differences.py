@@ -37,7 +37,7 @@ def differences(old: BundleFiles, new: BundleFiles) -> list[str]:
     ]
 
 
-def changed_answers(old: Classifier, new: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
+def changed_labels(old: Classifier, new: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
     """Compare the predictions of two bundles.
 
     Args:
