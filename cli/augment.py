@@ -64,9 +64,10 @@ def augment(
     from crosstune.augmentation.job import prepare
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
-    from crosstune.data.examples import example_line, read_examples
+    from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
-    from crosstune.data.sampling import few_shot_split
+    from crosstune.data.readers import read_examples
+    from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
         raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
@@ -81,7 +82,7 @@ def augment(
     examples = read_examples(train_file)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     if shots is not None:
-        examples = few_shot_split(examples, shots, seed).train
+        examples = draw_shots(examples, shots, seed)
     config = AugmentConfig(model, temperature, concurrency, timeout, max_wait)
     job = prepare(
         examples, label_set, config, base_url=base_url, per_label=per_label, max_cost=max_cost, prices=prices,

@@ -34,27 +34,17 @@ def evaluate(
         check_output(report_file, force=force, what="report")
         check_places({"--report": report_file}, [checkpoint, data])
     from crosstune import load_checkpoint, read_examples
-    from crosstune.data.examples import check_held_out
-    from crosstune.data.labels import check_labels
 
     trained = load_checkpoint(checkpoint)
     rows = read_examples(data)
-    check_labels(rows, trained.labels, str(data))
-    check_held_out(trained.examples, rows, str(data))
-    from crosstune.evaluation.metrics import evaluate as score
-    from crosstune.training import predict_with_scope
-
+    trained.check_examples(rows, str(data))
     loaded = trained.load_backbone(device=device, name=backbone)
-    texts = [row.content for row in rows]
     with progress_bars() as progress:
-        probs, scope = predict_with_scope(trained, loaded, texts, batch_size=batch_size, progress=progress)
-    result = score(probs, trained.labels.indices(rows), trained.labels.names)
+        answers = trained.answers(rows, backbone=loaded, batch_size=batch_size, progress=progress, where=str(data))
     from crosstune.core.token_layout import replace_surrogates
-    from crosstune.evaluation.answers import Answers
     from crosstune.evaluation.report import report_page
 
-    answers = Answers(rows, trained.labels.names, probs, trained.threshold, scope, trained.scope_threshold)
-    coverage, right = answers.coverage, answers.accuracy_answered
+    result, coverage, right = answers.evaluation, answers.coverage, answers.accuracy_answered
     if report_file is not None:
         page = report_page(
             answers,

@@ -39,21 +39,27 @@ def filter_texts(
         ),
     ] = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id.")
-    ] = "minilm",
+        str | None,
+        typer.Option(
+            "--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id; default: minilm."
+        ),
+    ] = None,
     shots: Annotated[
         int | None, typer.Option("--shots", help="Examples to draw per label, as train does; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Random seed for drawing examples and assigning folds.")] = 13,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random seed for drawing examples and assigning folds; default: 13.")
+    ] = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Keep generated texts whose label a teacher agrees with and that do not lower the accuracy on real examples."""
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
-    from crosstune.data.examples import example_line, read_examples, read_rows
+    from crosstune.data.examples import example_line
     from crosstune.data.labels import check_labels, read_labels
-    from crosstune.data.sampling import few_shot_split
+    from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
         raise ConfigError(f"{output}: ending {output.suffix!r}, expected .jsonl. Rename the output.")
@@ -72,7 +78,7 @@ def filter_texts(
     texts = read_rows(generated)
     check_labels(texts, label_set, str(generated))
     if shots is not None:
-        examples = few_shot_split(examples, shots, seed).train
+        examples = draw_shots(examples, shots, config.seed)
 
     from crosstune.core.token_layout import replace_surrogates
     from crosstune.filter.noise_filter import filter_generated
@@ -83,7 +89,7 @@ def filter_texts(
         from crosstune.backbone.frozen import FrozenBackbone
         from crosstune.filter.fine_tuned_teacher import FineTunedFit
 
-        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), seed)
+        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), config.seed)
     with progress_bars() as bars:
         result = filter_generated(
             texts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,29 +12,54 @@ from crosstune_cli.options import not_nan
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 listens on all interfaces.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one, which the log names.")
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one and logs it.")
     ] = 8080,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Texts at the same time; the processors when left out.")
+        int | None,
+        typer.Option("--threads", min=1, help="Requests to classify at the same time; default: number of processors."),
     ] = None,
-    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Texts in one request.")] = 32,
-    max_characters: Annotated[int, typer.Option("--max-characters", min=1, help="Characters of one text.")] = 16_384,
-    max_body_bytes: Annotated[int, typer.Option("--max-body-bytes", min=1, help="Bytes of one request.")] = 2 << 20,
+    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Maximum texts in one request.")] = 32,
+    max_characters: Annotated[
+        int, typer.Option("--max-characters", min=1, help="Maximum characters of one text.")
+    ] = 16_384,
+    max_body_bytes: Annotated[
+        int, typer.Option("--max-body-bytes", min=1, help="Maximum size of one request body.")
+    ] = 2 << 20,
     max_pending_texts: Annotated[
-        int, typer.Option("--max-pending-texts", min=1, help="Texts waiting or running; beyond, 503.")
+        int,
+        typer.Option(
+            "--max-pending-texts", min=1, help="Maximum texts queued or running before the server answers 503."
+        ),
     ] = 128,
     receive_timeout: Annotated[
         float,
-        typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request to arrive whole."),
+        typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request body to arrive."),
     ] = 10.0,
+    drain_delay: Annotated[
+        float,
+        typer.Option(
+            "--drain-delay",
+            min=0,
+            callback=not_nan,
+            help="Seconds after SIGTERM in which connections are still accepted while /ready answers 503. In Kubernetes, for "
+            "example, 5.",
+        ),
+    ] = 1.0,
     drain_timeout: Annotated[
         float,
-        typer.Option("--drain-timeout", min=1, callback=not_nan, help="Seconds after SIGTERM for accepted requests."),
+        typer.Option(
+            "--drain-timeout",
+            min=1,
+            callback=not_nan,
+            help="Seconds after SIGTERM until the process ends, even if requests are unanswered.",
+        ),
     ] = 30.0,
 ) -> None:
-    """Serve a bundle over HTTP: POST /v1/classify. SIGTERM answers what is accepted and ends, SIGHUP reads the bundle again."""
+    """Serve a bundle over HTTP: POST /v1/classify. SIGTERM finishes open requests and ends, SIGHUP reloads the bundle."""
     from crosstune_export import MissingExtraError
     from crosstune_export.runtime.session import default_threads
 
@@ -50,8 +76,9 @@ def serve(
         max_body_bytes=max_body_bytes,
         max_pending_texts=max_pending_texts,
         receive_timeout_s=receive_timeout,
+        drain_delay_s=drain_delay,
         drain_timeout_s=drain_timeout,
     )
     code = run_server(bundle, host=host, port=port, threads=threads or default_threads(), limits=limits)
     if code:
-        raise typer.Exit(code)
+        os._exit(code)  # a normal exit would wait for worker threads that still classify

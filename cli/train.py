@@ -67,8 +67,9 @@ def train(
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.core.outputs import check_output, check_places
-    from crosstune.data.examples import check_held_out, read_examples, read_rows
+    from crosstune.data.checks import check_held_out
     from crosstune.data.labels import check_labels, read_labels
+    from crosstune.data.readers import read_examples, read_rows
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
     label_set = read_labels(labels)
@@ -101,7 +102,6 @@ def train(
         },
     )
     from crosstune.backbone.frozen import FrozenBackbone
-    from crosstune.training import predict_proba
 
     check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
     loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
@@ -110,26 +110,23 @@ def train(
             examples, label_set, settings, generated=further, backbone=loaded, progress=progress, where=str(train_file)
         )
     checkpoint.save(output, force=force)
-    accuracy = checkpoint.summary.get("cv_accuracy")
-    measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if isinstance(accuracy, float) else ""
-    layers_used = f", first {checkpoint.summary['layers']} layers" if settings.layers is not None else ""
+    accuracy = checkpoint.quality.cv_accuracy
+    measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
+    layers_used = f", first {checkpoint.facts.head.layers} layers" if settings.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "scope": checkpoint.scope_threshold}
     unsure = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
         f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{unsure}"
     )
-    filtered = checkpoint.summary.get("generated")
-    if isinstance(filtered, dict):
+    filtered = checkpoint.facts.generated
+    if filtered is not None and filtered.accuracy_with is not None:
         typer.echo(
-            f"{generated}: {filtered['kept']} of {filtered['offered']} texts kept; accuracy on held-out real examples "
-            f"{100 * filtered['accuracy_without']:.1f}% without them, {100 * filtered['accuracy_with']:.1f}% with them"
+            f"{generated}: {filtered.kept} of {filtered.offered} texts kept; accuracy on held-out real examples "
+            f"{100 * filtered.accuracy_without:.1f}% without them, {100 * filtered.accuracy_with:.1f}% with them"
         )
-    from crosstune.evaluation.metrics import evaluate as score
-
     for path, rows in held_out.items():
-        probs = predict_proba(checkpoint, loaded, [example.content for example in rows])
-        result = score(probs, label_set.indices(rows), label_set.names)
+        result = checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation
         typer.echo(
             f"{path}: accuracy {100 * result.accuracy:.1f}%, macro-F1 {100 * result.macro_f1:.1f}%, n {result.n}"
         )

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from crosstune.core.labels import Label, LabelSet
-    from crosstune.data.examples import Example, read_examples
+    from crosstune.data.examples import Example
     from crosstune.data.labels import read_labels
-    from crosstune.data.sampling import FewShotSplit, few_shot_split
+    from crosstune.data.readers import read_examples
+    from crosstune.data.sampling import draw_shots
     from crosstune.estimator import CrossTuneClassifier
     from crosstune.evaluation.metrics import Evaluation, evaluate
-    from crosstune.filter.noise_filter import FilterResult, filter_generated
+    from crosstune.filter.noise_filter import filter_generated
+    from crosstune.filter.result import FilterResult
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -61,12 +63,14 @@ _HOMES = {
         "TrainingError",
     ),
     "crosstune.core.labels": ("Label", "LabelSet"),
-    "crosstune.data.examples": ("Example", "read_examples"),
+    "crosstune.data.examples": ("Example",),
     "crosstune.data.labels": ("read_labels",),
-    "crosstune.data.sampling": ("FewShotSplit", "few_shot_split"),
+    "crosstune.data.readers": ("read_examples",),
+    "crosstune.data.sampling": ("draw_shots",),
     "crosstune.estimator": ("CrossTuneClassifier",),
     "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
-    "crosstune.filter.noise_filter": ("FilterResult", "filter_generated"),
+    "crosstune.filter.noise_filter": ("filter_generated",),
+    "crosstune.filter.result": ("FilterResult",),
     "crosstune.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -85,7 +89,6 @@ __all__ = [
     "DataError",
     "Evaluation",
     "Example",
-    "FewShotSplit",
     "FilterResult",
     "GenerationError",
     "Label",
@@ -98,8 +101,8 @@ __all__ = [
     "TrainingError",
     "__version__",
     "augment",
+    "draw_shots",
     "evaluate",
-    "few_shot_split",
     "filter_generated",
     "load_checkpoint",
     "load_config",

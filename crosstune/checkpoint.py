@@ -1,46 +1,43 @@
-"""What training leaves behind: a folder of safetensors and JSON that a build starts from. Never a pickle."""
+"""What training leaves behind: a head with all that is needed to use it, saved as a folder that a build starts from."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from crosstune.backbone.frozen import FrozenBackbone, PoolPositions
 from crosstune.config import TrainConfig
+from crosstune.core.checkpoint_folder import EXAMPLES_NAME, HEAD_NAME, STATE_NAME, read_files, write_files
 from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
 from crosstune.core.labels import Label, LabelSet
-from crosstune.core.outputs import check_output, new_folder
+from crosstune.core.progress import Progress, no_progress
 from crosstune.core.strict_text import Json, parse_json
-from crosstune.core.token_layout import TokenLayout
-from crosstune.data.examples import Example, example_line
-from crosstune.features.pooling import MERGES, POOLS, Atom, FeatureSpec
-from crosstune.heads.label_attention import LabelAttentionHead, head_from_tensors
+from crosstune.core.token_layout import Text, TokenLayout
+from crosstune.core.training_facts import BackboneFacts, Quality, TrainingFacts
+from crosstune.data.checks import check_held_out
+from crosstune.data.examples import Example, example_line, examples_digest
+from crosstune.data.labels import check_labels
+from crosstune.evaluation.answers import Answers
+from crosstune.features.spec import MERGES, POOLS, Atom, FeatureSpec
+from crosstune.heads.default.head import PriorHead
+from crosstune.heads.from_tensors import head_from_tensors
+from crosstune.heads.label_attention import LabelAttentionHead
 
 FORMAT_VERSION = 2
-STATE_NAME = "checkpoint.json"
-HEAD_NAME = "head.safetensors"
-EXAMPLES_NAME = "examples.jsonl"
-SUMS_NAME = "SHA256SUMS"
-_FILES = (EXAMPLES_NAME, HEAD_NAME, STATE_NAME)
-
-
-@dataclass(frozen=True)
-class BackboneFacts:
-    """Which backbone a checkpoint belongs to."""
-
-    name: str
-    digest: str
-    hidden_size: int
-    layer_count: int
+#: Texts encoded at once; changes time and memory, and last bits of the probabilities.
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ class Checkpoint:
     Attributes:
         head: The head, on the CPU.
         labels: The classes, in order.
-        backbone: Which backbone its features come from.
+        backbone: The backbone that its features come from.
         tokens: How ids are laid out around a text, template included.
         config: The settings, resolved.
         examples: The texts it was trained on.
-        summary: What training reports of itself: held-out accuracy, choices.
+        facts: Held-out accuracy, and what was chosen.
     """
 
     head: LabelAttentionHead = field(repr=False)
@@ -63,7 +60,7 @@ class Checkpoint:
     tokens: TokenLayout
     config: TrainConfig
     examples: tuple[Example, ...] = field(repr=False)
-    summary: Mapping[str, Json]
+    facts: TrainingFacts
 
     @property
     def text_pair(self) -> bool:
@@ -71,20 +68,97 @@ class Checkpoint:
         return any(example.text_pair is not None for example in self.examples)
 
     @property
-    def shots(self) -> int:
-        """How many of the examples are shots: the first ones. Those behind them are generated texts that the filter kept."""
-        found = self.summary.get("shots")
-        return found if isinstance(found, int) and 0 <= found <= len(self.examples) else len(self.examples)
+    def examples_sha256(self) -> str:
+        """SHA-256 (hex) of the examples."""
+        return examples_digest(self.examples)
+
+    @property
+    def quality(self) -> Quality:
+        """How good the head is on held-out folds of the shots."""
+        return self.facts.head.quality
 
     @property
     def threshold(self) -> float | None:
         """Probability below which no label is given, None where every text gets one."""
-        return _number(self.summary.get("threshold"))
+        return self.facts.head.threshold
 
     @property
     def scope_threshold(self) -> float | None:
         """Scope (cosine to the nearest label) below which no label is given, None where every text gets one."""
-        return _number(self.summary.get("scope_threshold"))
+        return self.facts.head.scope_threshold
+
+    def predict_proba(
+        self,
+        texts: Sequence[Text],
+        *,
+        backbone: FrozenBackbone | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress = no_progress,
+    ) -> npt.NDArray[np.float32]:
+        """Class probabilities by torch: the reference that a build is measured against.
+
+        Args:
+            texts: N texts or pairs.
+            backbone: The backbone that the head was trained with; loaded when None.
+            batch_size: Texts encoded at once.
+            progress: Called with the stage, the steps done and their total.
+
+        Returns:
+            float32 (N, L), columns in the order of ``labels``.
+
+        Raises:
+            BackboneError: The backbone cannot be loaded, or its digest differs.
+        """
+        return predict_proba(self, backbone or self.load_backbone(), texts, batch_size=batch_size, progress=progress)
+
+    def check_examples(self, examples: Sequence[Example], where: str = "examples") -> None:
+        """Refuse examples that this checkpoint cannot be evaluated on.
+
+        Args:
+            examples: Labelled texts.
+            where: What to call them in messages, usually a path.
+
+        Raises:
+            DataError: A label is unknown, or a text was trained on.
+        """
+        check_labels(examples, self.labels, where)
+        check_held_out(self.examples, examples, where)
+
+    def answers(
+        self,
+        examples: Sequence[Example],
+        *,
+        backbone: FrozenBackbone | None = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress = no_progress,
+        where: str = "examples",
+    ) -> Answers:
+        """Classify labelled texts; the result has the metrics, and ``evaluation.report.report_page`` shows it.
+
+        Args:
+            examples: N labelled texts that were not trained on.
+            backbone: The backbone that the head was trained with; loaded when None.
+            batch_size: Texts encoded at once.
+            progress: Called with the stage, the steps done and their total.
+            where: What to call the examples in messages, usually a path.
+
+        Raises:
+            DataError: A label is unknown, or a text was trained on.
+            BackboneError: The backbone cannot be loaded, or its digest differs.
+        """
+        self.check_examples(examples, where)
+        loaded, texts = backbone or self.load_backbone(), [example.content for example in examples]
+        probs, scope = predict_with_scope(self, loaded, texts, batch_size=batch_size, progress=progress)
+        return Answers(examples, self.labels.names, probs, self.threshold, scope, self.scope_threshold)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read a checkpoint folder, every byte checked against its sums.
+
+        Raises:
+            CheckpointError: A file is missing, foreign, changed, or does not fit the others.
+        """
+        return load_checkpoint(path)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the checkpoint folder, whole or not at all.
@@ -93,8 +167,7 @@ class Checkpoint:
             OutputExistsError: ``path`` is there and ``force`` is off, or it is not a checkpoint.
             ResourceError: The disk refuses a write.
         """
-        target = Path(path)
-        check_output(target, force=force, what="checkpoint", owned_marker=STATE_NAME)
+        generated = self.facts.generated
         state: dict[str, Json] = {
             "format": "crosstune-checkpoint",
             "format_version": FORMAT_VERSION,
@@ -104,22 +177,25 @@ class Checkpoint:
                 "merge": self.head.spec.merge,
                 "attention": list(self.head.spec.attention),
             },
-            "positions": cast(Json, dataclasses.asdict(self.head.positions)),
+            "positions": dataclasses.asdict(self.head.positions),
             "labels": {label.name: list(label.descriptions) for label in self.labels},
-            "backbone": cast(Json, dataclasses.asdict(self.backbone)),
-            "tokens": cast(Json, {key: _list(value) for key, value in dataclasses.asdict(self.tokens).items()}),
-            "config": cast(Json, self.config.model_dump()),
-            "summary": dict(self.summary),
+            "backbone": dataclasses.asdict(self.backbone),
+            "tokens": dataclasses.asdict(self.tokens),
+            "config": self.config.model_dump(),
+            "summary": {
+                **self.facts.head.to_json(),
+                "examples": len(self.examples),
+                "shots": self.facts.shots,
+                "examples_sha256": self.examples_sha256,
+                **({} if generated is None else {"generated": generated.to_json()}),
+            },
         }
         files = {
             EXAMPLES_NAME: "".join(example_line(example) for example in self.examples).encode("utf-8"),
             HEAD_NAME: safetensors.torch.save(self.head.tensors()),
             STATE_NAME: (json.dumps(state, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"),
         }
-        with new_folder(target) as folder:
-            for name, data in files.items():
-                (folder / name).write_bytes(data)
-            (folder / SUMS_NAME).write_text(_sums(files), "ascii")
+        write_files(Path(path), files, force=force)
 
     def load_backbone(self, *, device: str = "auto", name: str | None = None) -> FrozenBackbone:
         """Load the backbone and check that it is the one that was trained with.
@@ -142,14 +218,50 @@ class Checkpoint:
         return backbone
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint folder, every byte checked against its sums.
+def predict_proba(
+    checkpoint: Checkpoint,
+    backbone: FrozenBackbone,
+    texts: Sequence[Text],
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = no_progress,
+) -> npt.NDArray[np.float32]:
+    """As ``Checkpoint.predict_proba``."""
+    return predict_with_scope(checkpoint, backbone, texts, batch_size=batch_size, progress=progress)[0]
 
-    Raises:
-        CheckpointError: A file is missing, foreign, changed, or does not fit the others.
+
+def predict_with_scope(
+    checkpoint: Checkpoint,
+    backbone: FrozenBackbone,
+    texts: Sequence[Text],
+    *,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = no_progress,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Class probabilities, and how near each text is to the nearest label; arguments as of ``Checkpoint.predict_proba``.
+
+    Returns:
+        float32 (N, L), and float32 (N,), which is None for a head without a scope.
     """
+    probs = np.empty((len(texts), len(checkpoint.labels)), np.float32)
+    head = checkpoint.head.to(backbone.device)
+    scope = np.empty(len(texts), np.float32) if isinstance(head, PriorHead) else None
+    done = 0
+    with torch.inference_mode():
+        for chunk, hidden in backbone.batches(texts, batch_size, checkpoint.tokens):
+            batch_probs, vectors = head(hidden.states, hidden.mask)
+            probs[chunk] = batch_probs.cpu().numpy()
+            if scope is not None and isinstance(head, PriorHead):
+                scope[chunk] = head.scope(vectors).cpu().numpy()
+            done += len(chunk)
+            progress("classify", done, len(texts))
+    return probs, scope
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """As ``Checkpoint.load``."""
     folder = Path(path)
-    files = _read_files(folder)
+    files = read_files(folder)
     where = str(folder / STATE_NAME)
     try:
         state = cast("dict[str, Json]", parse_json(files[STATE_NAME].decode("utf-8"), where))
@@ -169,13 +281,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: Path) -> Checkpoint:
-    spec_state = cast("dict[str, Json]", state["spec"])
-    spec = FeatureSpec(
-        tuple(Atom(str(pool), int(layer)) for pool, layer in cast("list[tuple[str, int]]", spec_state["atoms"])),
-        cast(str, spec_state["merge"]),
-        tuple(int(layer) for layer in cast("list[int]", spec_state["attention"])),
-    )
-    positions = PoolPositions(**cast("dict[str, int]", state["positions"]))
     labels = LabelSet(
         tuple(
             Label(name, tuple(descriptions))
@@ -183,21 +288,20 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
         )
     )
     backbone = BackboneFacts(**cast("dict[str, object]", state["backbone"]))  # type: ignore[arg-type]
-    for atom in (*spec.atoms, *(Atom("mean", layer) for layer in spec.attention)):
-        if atom.pool not in POOLS or not 0 <= atom.layer <= backbone.layer_count or spec.merge not in MERGES:
-            raise CheckpointError(
-                f"{folder / STATE_NAME}: feature {atom.pool}:{atom.layer} ({spec.merge}), expected one of {', '.join(POOLS)} "
-                f"of layers 0 to {backbone.layer_count}, merged by {' or '.join(MERGES)}. Train again."
-            )
     tokens = TokenLayout(
         **{
             key: tuple(value) if isinstance(value, list) else value
             for key, value in cast("dict[str, Json]", state["tokens"]).items()
         }  # type: ignore[arg-type]
     )
-    tensors = _read_tensors(files[HEAD_NAME], str(folder / HEAD_NAME))
     head = head_from_tensors(
-        cast(str, state["head"]), spec, positions, tensors, len(labels), backbone.hidden_size, str(folder / HEAD_NAME)
+        cast(str, state["head"]),
+        _spec(cast("dict[str, Json]", state["spec"]), backbone.layer_count, str(folder / STATE_NAME)),
+        PoolPositions(**cast("dict[str, int]", state["positions"])),
+        _read_tensors(files[HEAD_NAME], str(folder / HEAD_NAME)),
+        len(labels),
+        backbone.hidden_size,
+        str(folder / HEAD_NAME),
     )
     examples = []
     for line, text in enumerate(files[EXAMPLES_NAME].decode("utf-8").split("\n")[:-1], 1):
@@ -210,55 +314,32 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
         tokens=tokens,
         config=TrainConfig.model_validate(state["config"]),
         examples=tuple(examples),
-        summary=cast("dict[str, Json]", state["summary"]),
+        facts=TrainingFacts.from_json(cast("dict[str, Json]", state["summary"]), len(examples)),
     )
 
 
-def _read_files(folder: Path) -> dict[str, bytes]:
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "nothing"
-        raise CheckpointError(f"{folder}: found {what}, expected a checkpoint folder. Make one with crosstune train.")
-    try:
-        found = {item.name for item in folder.iterdir()}
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be read ({error.strerror}). Check its rights.") from error
-    expected = {*_FILES, SUMS_NAME}
-    for name in sorted(expected - found):
-        raise CheckpointError(f"{folder / name}: missing, expected in every checkpoint. Copy it again, or train again.")
-    for name in sorted(found - expected):
-        raise CheckpointError(
-            f"{folder / name}: a foreign file, expected only {', '.join(sorted(expected))}. Remove it, or train again."
-        )
-    try:
-        files = {name: (folder / name).read_bytes() for name in _FILES}
-        sums = (folder / SUMS_NAME).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be read ({error.strerror}). Check its files.") from error
-    if sums == _sums(files).encode("ascii"):
-        return files
-    for line in sums.decode("ascii", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if name in files and hashlib.sha256(files[name]).hexdigest() != digest:
+def _spec(state: Mapping[str, Json], layer_count: int, where: str) -> FeatureSpec:
+    """The feature spec of a head.
+
+    Raises:
+        CheckpointError: It names a pool, a layer or a merge that there is not.
+    """
+    spec = FeatureSpec(
+        tuple(Atom(str(pool), int(layer)) for pool, layer in cast("list[tuple[str, int]]", state["atoms"])),
+        cast(str, state["merge"]),
+        tuple(int(layer) for layer in cast("list[int]", state["attention"])),
+    )
+    for atom in (*spec.atoms, *(Atom("mean", layer) for layer in spec.attention)):
+        if atom.pool not in POOLS or not 0 <= atom.layer <= layer_count or spec.merge not in MERGES:
             raise CheckpointError(
-                f"{folder / name}: changed since it was written (sha256). Copy it again, or train again."
+                f"{where}: feature {atom.pool}:{atom.layer} ({spec.merge}), expected one of {', '.join(POOLS)} "
+                f"of layers 0 to {layer_count}, merged by {' or '.join(MERGES)}. Train again."
             )
-    raise CheckpointError(f"{folder / SUMS_NAME}: changed since it was written. Copy it again, or train again.")
+    return spec
 
 
-def _read_tensors(data: bytes, where: str) -> dict[str, safetensors.torch.torch.Tensor]:
+def _read_tensors(data: bytes, where: str) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load(data))
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{where}: not safetensors ({error}). Train again.") from error
-
-
-def _sums(files: Mapping[str, bytes]) -> str:
-    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-
-
-def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _list(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

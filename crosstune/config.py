@@ -14,11 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.strict_text import parse_toml, read_text
 
+DEFAULT_BACKBONE = "minilm"
+DEFAULT_HEAD: Literal["default", "paper"] = "default"
+#: The first seed of the few-shot literature (13, 21, 42, 87, 100).
+DEFAULT_SEED = 13
 DEFAULT_TEMPLATE = "{text} This is about {mask}."
 
 
 class TrainConfig(BaseModel):
-    """Everything that decides a training run beside its data.
+    """The settings of a training run.
+
+    The paper's head has 8 attention heads and is trained for 200 epochs: chosen by hand, since the full text of the paper could
+    not be read; not ablated.
 
     Example:
         >>> TrainConfig(head="paper", seed=21).heads
@@ -28,31 +35,35 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     backbone: str = Field(
-        "minilm", min_length=1, description="minilm, a folder in the transformers layout, or a hub id"
+        DEFAULT_BACKBONE, min_length=1, description="minilm, a folder in the transformers layout, or a hub id"
     )
     head: Literal["default", "paper"] = Field(
-        "default", description="label attention from the label prior, or the paper's"
+        DEFAULT_HEAD, description="the default head, which starts at the descriptions, or the paper's"
     )
-    shots: int | None = Field(None, ge=1, description="examples a label to draw from the training file; all when none")
-    seed: int = Field(13, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
+    shots: int | None = Field(
+        None, ge=1, description="examples per label to draw from the training file; all when none"
+    )
+    seed: int = Field(DEFAULT_SEED, ge=0, lt=1 << 32, description="decides draws, folds and random starts")
     layers: int | Literal["auto"] | None = Field(
         None,
-        description="of the default head: use the first layers only; auto leaves out what held-out shots do not miss",
+        description='default head: use only the first N backbone layers, or "auto" to choose by cross-validation',
     )
-    max_length_tokens: int | None = Field(None, ge=8, description="longer texts are cut; the backbone's own when none")
+    max_length_tokens: int | None = Field(
+        None, ge=8, description="longer texts are truncated; the backbone's own limit when none"
+    )
     abstain_at: str | None = Field(
         None,
-        description="of the default head, when to give no label: coverage=0.95 keeps that share of texts like the shots and "
-        "leaves out what is far from all labels; precision=0.9 leaves out unsure texts, so that so many answers are right",
+        description="default head, when to give no label: coverage=0.95 answers that share of texts like the shots and "
+        "abstains on texts far from all labels; precision=0.9 abstains on unsure texts so that 90% of the answers are right",
     )
     feature: Literal["mean", "max", "mask"] = Field(
         "mean",
-        description="of the paper head: mean or maximum over tokens of the last layer, or the mask of the template",
+        description="paper head: mean or maximum over tokens of the last layer, or the state at the mask of the template",
     )
-    template: str = Field(DEFAULT_TEMPLATE, description="of the mask feature: holds {text}, then {mask}")
+    template: str = Field(DEFAULT_TEMPLATE, description="mask feature: the text around {text} and, after it, {mask}")
     heads: int = Field(8, ge=1, le=64, description="attention heads of the paper head")
     epochs: int = Field(200, ge=1, le=100_000, description="passes over the shots of the paper head")
-    learning_rate: float = Field(1e-2, gt=0, lt=1, allow_inf_nan=False, description="of the paper head")
+    learning_rate: float = Field(1e-2, gt=0, lt=1, allow_inf_nan=False, description="of the paper head's Adam")
 
     @field_validator("layers", mode="before")
     @classmethod

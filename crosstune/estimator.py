@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.config import validated
+from crosstune.config import DEFAULT_BACKBONE, DEFAULT_HEAD, DEFAULT_SEED, validated
 from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
 from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
-from crosstune.training import predict_proba, train
+from crosstune.training import train
 
 Label = str | int
 
@@ -45,9 +45,9 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = "minilm",
-        head: str = "default",
-        seed: int = 13,
+        backbone: str = DEFAULT_BACKBONE,
+        head: str = DEFAULT_HEAD,
+        seed: int = DEFAULT_SEED,
         max_length_tokens: int | None = None,
         device: str = "auto",
         cache_path: str | None = None,
@@ -140,7 +140,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
         if self._backbone is None:
             self._backbone = self.checkpoint_.load_backbone(device=self.device)
-        return predict_proba(self.checkpoint_, self._backbone, texts)[:, self._columns]
+        return self.checkpoint_.predict_proba(texts, backbone=self._backbone)[:, self._columns]
 
     def predict(self, X: Iterable[Text]) -> npt.NDArray[np.str_ | np.int64]:
         """The most probable label of each of N texts, (N,)."""

@@ -168,8 +168,8 @@ def _compare(
     data: str | os.PathLike[str],
     progress: Progress,
 ) -> PredictionDifference:
-    from crosstune import load_checkpoint, read_examples
-    from crosstune.training import predict_proba
+    from crosstune.checkpoint import load_checkpoint, predict_proba
+    from crosstune.data.readers import read_examples
 
     trained = load_checkpoint(checkpoint)
     text_pair = classifier.manifest.text_pair

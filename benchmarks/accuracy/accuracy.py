@@ -1,11 +1,11 @@
-"""Few-shot accuracy: our heads, their controls and SetFit, on the same splits, from the same frozen backbone.
+"""Few-shot accuracy of the heads, baselines and SetFit, on the same splits with the same frozen backbone.
 
-    python -m benchmarks.accuracy.accuracy --data-root ../shared/data --sets sst2,trec --shots 8,16 --seeds 13,42
-    python -m benchmarks.accuracy.accuracy ... --methods setfit --setfit-python /path/to/an/env/with/setfit/bin/python
+    python -m benchmarks.accuracy.accuracy --data-root DATA --sets sst2,trec --shots 8,16 --seeds 13,42
+    python -m benchmarks.accuracy.accuracy --data-root DATA --methods setfit --setfit-python SETFIT/bin/python
 
-A data root holds folders with train.jsonl (the pool that shots are drawn from), test.jsonl and labels.json. Results are kept
-in a JSON file, one row a run, with versions and machine; a run that is there already is not repeated. Table and plot are made
-from it. Nothing is chosen on test texts: every choice of a head is made on its shots.
+DATA has a folder for each dataset with train.jsonl (the pool that shots are drawn from), test.jsonl and labels.json.
+The results are a JSON file with one row per run; existing runs are not repeated. Tables and plots are made from it. No
+choice is made on test texts.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from rich.console import Console
 from rich.progress import Progress
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Task, encode
+from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Split, cached_states
 from benchmarks.accuracy.accuracy_tables import below_controls, markdown, paired, plot, plot_shots, table
-from crosstune import LabelSet, evaluate, few_shot_split, read_examples, read_labels
+from crosstune import LabelSet, draw_shots, evaluate, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
 
 SETS = (
     "sst2,mr,cr,subj,trec,ag_news,dbpedia14,yelp_polarity,sst5,emotion,snips,sms_spam,banking77,clinc150_plus,mrpc,rte"
 )
-#: A label of this name is left out of training; its test texts are out of scope.
+#: A label of this name is not used in training; its test texts are out of scope.
 OUT_OF_SCOPE = "oos"
 
 
 def figures(outcome: Outcome, test: Sequence[Example], labels: LabelSet) -> dict[str, float | int]:
-    """Scores over the texts that are in scope, and how well the scope tells those from the others."""
+    """Scores over the in-scope texts, and how well the similarity to the training texts detects the others."""
     inside = np.array([example.label in labels.names for example in test])
     known = [example for example in test if example.label in labels.names]
     result = evaluate(outcome.probs[inside], labels.indices(known), labels.names)
@@ -56,7 +56,7 @@ def figures(outcome: Outcome, test: Sequence[Example], labels: LabelSet) -> dict
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
-    """Do what is not done yet, writing after every run."""
+    """Do the missing runs, and write the results after each."""
     output = Path(arguments.output)
     state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
     state["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "cores": os.cpu_count()}
@@ -84,9 +84,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                         if not test:
                             rows = [e for e in read_examples(folder / "test.jsonl") if e.label in named.names]
                             test = tuple(rows[: arguments.max_test])
-                            states = encode(backbone, test)
-                        drawn = few_shot_split(pool, shots, seed).train
-                        task = Task(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
+                            states = cached_states(backbone, test)
+                        drawn = draw_shots(pool, shots, seed)
+                        task = Split(backbone, labels, drawn, test, states, seed, arguments.setfit_python)
                         outcome = (METHODS | ABLATIONS)[method](task)
                         if outcome is None:
                             continue
@@ -118,21 +118,35 @@ def methods(text: str) -> list[str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True)
-    parser.add_argument("--sets", default=SETS.split(","), type=lambda text: text.split(","))
-    parser.add_argument("--shots", default=[8, 16], type=lambda text: [int(part) for part in text.split(",")])
+    parser.add_argument("--data-root", required=True, help="folder with a folder for each dataset")
     parser.add_argument(
-        "--seeds", default=[13, 21, 42, 87, 100], type=lambda text: [int(part) for part in text.split(",")]
+        "--sets", default=SETS.split(","), type=lambda text: text.split(","), help="datasets, separated by commas"
     )
-    parser.add_argument("--methods", default=list(METHODS), type=methods)
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
-    parser.add_argument("--setfit-python", default=None, help="the interpreter of an environment that has setfit")
-    parser.add_argument("--output", default="out/accuracy.json")
-    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
     parser.add_argument(
-        "--plot", default=None, help="also draw accuracy by set (or, with 4 numbers of shots, by shots)"
+        "--shots",
+        default=[8, 16],
+        type=lambda text: [int(part) for part in text.split(",")],
+        help="examples per label; default: 8,16",
+    )
+    parser.add_argument(
+        "--seeds",
+        default=[13, 21, 42, 87, 100],
+        type=lambda text: [int(part) for part in text.split(",")],
+        help="seeds of the random splits; default: 13,21,42,87,100",
+    )
+    parser.add_argument(
+        "--methods", default=list(METHODS), type=methods, help="methods and ablations; default: all methods"
+    )
+    parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
+    parser.add_argument("--setfit-python", default=None, help="Python of an environment with setfit==1.2.0")
+    parser.add_argument("--output", default="out/accuracy.json", help="JSON file of results, continued if it exists")
+    parser.add_argument("--markdown", default=None, help="Markdown file to write the tables to")
+    parser.add_argument(
+        "--plot",
+        default=None,
+        help="plot to write: accuracy by dataset, or by shots if there are more than three values",
     )
     arguments = parser.parse_args()
     state = run(arguments)
@@ -146,7 +160,7 @@ def main() -> None:
     tables = []
     for shots in arguments.shots:
         rows = [row for row in asked if row["shots"] == shots]
-        made = [part(rows, f"{shots} shots a label") for part in (table, paired, below_controls)]
+        made = [part(rows, f"{shots} shots per label") for part in (table, paired, below_controls)]
         tables += [part for part in made if part.row_count]
     if arguments.markdown is not None:
         Path(arguments.markdown).write_text("\n".join(map(markdown, tables)), "utf-8")

@@ -1,4 +1,4 @@
-"""What ``accuracy.py`` compares: our heads, parts of them, controls, and SetFit, each on one draw of one set."""
+"""The methods that ``accuracy.py`` compares: heads, ablations, baselines and SetFit, each on one split of one dataset."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from crosstune import Checkpoint, LabelSet, TrainConfig, train
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example, example_line
+from crosstune.data.task import Task
 from crosstune.features.cache import FeatureCache, TextStates, default_cache_path
-from crosstune.features.encoding import cached_features
-from crosstune.features.pooling import POOLS, Atom, FeatureSpec
+from crosstune.features.encoding import cached_features, encode
+from crosstune.features.spec import POOLS, Atom, FeatureSpec
 from crosstune.heads.default import queries
-from crosstune.heads.default.fit import EncodedTask, task_features
-from crosstune.heads.default.mixing import attention_layers, default_views, select, spec_of
-from crosstune.heads.label_attention import PriorHead
+from crosstune.heads.default.head import PriorHead
+from crosstune.heads.default.mixing import select
+from crosstune.heads.default.task import task_features
+from crosstune.heads.feature_plan import attention_layers, default_views, encoding_plan, spec_of
 
 CACHED_POOLS = tuple(pool for pool in POOLS if pool != "mask")
-#: SetFit trains on all pairs of shots, twice the more frequent kind; runs of more steps than this are left out.
+#: SetFit trains on all pairs of shots, with the rarer kind oversampled; runs with more steps than this are skipped.
 SETFIT_STEPS = 1000
 SETFIT_BATCH = 16
 
@@ -40,8 +42,8 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One draw of one set; ``test`` are its texts, ``states`` what the cache keeps of them."""
+class Split:
+    """One split of one dataset; ``states`` are the cached states of the texts in ``test``."""
 
     backbone: FrozenBackbone
     labels: LabelSet
@@ -54,12 +56,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method says of the test texts.
+    """Predictions for the test texts.
 
     Attributes:
         probs: float32 (N, L).
         seconds: Of training, on cached features where there is a cache.
-        scope: float32 (N,), low where a text belongs to no label; the top probability where a method has nothing better.
+        scope: float32 (N,), similarity to the training texts; the top probability for methods that have none.
     """
 
     probs: Floats
@@ -67,7 +69,7 @@ class Outcome:
     scope: Floats
 
 
-Method = Callable[[Task], "Outcome | None"]
+Method = Callable[[Split], "Outcome | None"]
 
 
 def unsure(probs: Floats, seconds: float) -> Outcome:
@@ -75,22 +77,19 @@ def unsure(probs: Floats, seconds: float) -> Outcome:
     return Outcome(probs, seconds, probs.max(1))
 
 
-def head(task: Task, labels: LabelSet, shots: Sequence[Example], config: TrainConfig) -> Outcome:
+def head(task: Split, labels: LabelSet, shots: Sequence[Example], config: TrainConfig) -> Outcome:
     """Train one of our heads; seconds are those on cached states."""
-    sentences = [Example(sentence, label.name) for label in labels for sentence in label.descriptions]
-    depth = config.layers if isinstance(config.layers, int) else task.backbone.layer_count
-    for texts in (sentences, shots):
-        encode(task.backbone, texts, () if config.head == "paper" else attention_layers(depth))
+    encode(Task(labels, shots), task.backbone, encoding_plan(config, task.backbone))
     started = time.perf_counter()
     checkpoint = train(shots, labels, config, backbone=task.backbone)
     return answers(task, checkpoint, time.perf_counter() - started)
 
 
-def answers(task: Task, checkpoint: Checkpoint, seconds: float) -> Outcome:
-    """What a trained head says."""
+def answers(task: Split, checkpoint: Checkpoint, seconds: float) -> Outcome:
+    """Predictions of a trained head."""
     trained = checkpoint.head
     there = set(trained.spec.attention) <= set(task.states.layers)
-    states = task.states if there else encode(task.backbone, task.test, trained.spec.attention)
+    states = task.states if there else cached_states(task.backbone, task.test, trained.spec.attention)
     features = cached_features(states, trained.spec, trained.queries)
     probs = trained.probs(features).numpy()
     if isinstance(trained, PriorHead):
@@ -98,13 +97,13 @@ def answers(task: Task, checkpoint: Checkpoint, seconds: float) -> Outcome:
     return unsure(probs, seconds)
 
 
-def default(**settings: object) -> Callable[[Task], TrainConfig]:
+def default(**settings: object) -> Callable[[Split], TrainConfig]:
     """Settings of our head on a task."""
     return lambda task: TrainConfig.model_validate({"seed": task.seed, **settings})
 
 
 def shuffled(labels: LabelSet, seed: int) -> LabelSet:
-    """The same labels with each other's descriptions: what the descriptions are worth as mere extra parameters."""
+    """The same labels with each other's descriptions."""
     order = np.random.RandomState(seed).permutation(len(labels))
     turned = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
     return LabelSet.from_mapping({label.name: labels.labels[turned[i]].descriptions for i, label in enumerate(labels)})
@@ -115,33 +114,40 @@ def names_only(labels: LabelSet) -> LabelSet:
     return LabelSet.from_mapping({label.name: label.name.replace("_", " ") for label in labels})
 
 
-def without(task: Task, *, prior: bool = True, with_queries: bool = True) -> Outcome:
-    """The default head with a part of it taken out: what the descriptions say, or the attention to tokens."""
+def without(task: Split, *, prior: bool = True, with_queries: bool = True) -> Outcome:
+    """The default head without a part: the prior from the descriptions, or the label queries."""
     depth = task.backbone.layer_count
     views = default_views(depth)
     spec = spec_of(views, depth)
-    sentences = [Example(sentence, label.name) for label in task.labels for sentence in label.descriptions]
-    targets = torch.tensor(task.labels.indices(task.shots), dtype=torch.int64)
-    encoded = EncodedTask(task.labels, targets, encode(task.backbone, sentences), encode(task.backbone, task.shots))
-    seen = task_features(encoded, task.backbone, spec)
+    encoded = encode(Task(task.labels, task.shots), task.backbone, encoding_plan(TrainConfig(), task.backbone))
+    seen = task_features(encoded, spec)
     used = tuple(view for view in views if with_queries or view.atoms)
     started = time.perf_counter()
     own = seen.labels if prior else torch.zeros_like(seen.labels)
-    chosen = select(used, spec, seen.texts, targets, own, task.backbone.hidden_size, task.seed, found=seen.found)
+    chosen = select(
+        used,
+        spec,
+        seen.texts,
+        encoded.targets,
+        own,
+        task.backbone.hidden_size,
+        task.seed,
+        taught_features=seen.taught_features,
+    )
     seconds = time.perf_counter() - started
     features = cached_features(task.states, spec, seen.queries)
     return unsure((features @ chosen.label_keys.t() + chosen.label_bias).softmax(1).numpy(), seconds)
 
 
-def untaught(task: Task) -> Outcome:
+def untaught(task: Split) -> Outcome:
     """The default head whose label queries stay as the descriptions have them."""
     with patch.object(queries, "WORK_BUDGET", 0):
         return without(task)
 
 
-def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
-    """Fit a scikit-learn classifier on cached features of the shots; without probabilities answers count as sure."""
-    states = encode(task.backbone, task.shots)
+def control(task: Split, model: object, spec: FeatureSpec) -> Outcome:
+    """Fit a scikit-learn classifier on cached features of the shots; a label without a probability counts as 1."""
+    states = cached_states(task.backbone, task.shots)
     x, y = cached_features(states, spec).numpy(), np.array(task.labels.indices(task.shots))
     started = time.perf_counter()
     model.fit(x, y)  # type: ignore[attr-defined]
@@ -153,8 +159,8 @@ def control(task: Task, model: object, spec: FeatureSpec) -> Outcome:
     return unsure(sure, seconds)
 
 
-def setfit(task: Task) -> Outcome | None:
-    """SetFit fine-tunes the same backbone, in its own environment; None where it is not to be had or takes too long."""
+def setfit(task: Split) -> Outcome | None:
+    """SetFit fine-tunes the same backbone, in its own environment; None if it is not available or takes too long."""
     counts = Counter(shot.label for shot in task.shots).values()
     same = sum(math.comb(count + 1, 2) for count in counts)
     other = math.comb(len(task.shots), 2) - sum(math.comb(count, 2) for count in counts)
@@ -169,16 +175,16 @@ def setfit(task: Task) -> Outcome | None:
         command += ["--model", str(task.backbone.model.config._name_or_path), "--seed", str(task.seed)]
         command += [part for name, path in paths.items() for part in (f"--{name}", str(path))]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-        report = json.loads(done.stdout.splitlines()[-1])  # above it stands what its trainer says
+        report = json.loads(done.stdout.splitlines()[-1])  # the lines above it are output of its trainer
         return unsure(np.load(paths["output"].with_suffix(".npy")), report["train_seconds"])
 
 
-def last_layer(task: Task) -> FeatureSpec:
-    """What sentence-transformers would use: the mean of the last layer."""
+def last_layer(task: Split) -> FeatureSpec:
+    """The features of sentence-transformers: the mean of the last layer."""
     return FeatureSpec((Atom("mean", task.backbone.layer_count),))
 
 
-def our_features(task: Task) -> FeatureSpec:
+def our_features(task: Split) -> FeatureSpec:
     """Pooled states as the default head sees them."""
     depth = task.backbone.layer_count
     return FeatureSpec(spec_of(default_views(depth), depth).atoms)
@@ -199,7 +205,7 @@ METHODS: dict[str, Method] = {
     "setfit": setfit,
 }
 
-#: Parts taken out or numbers changed, one at a time.
+#: Ablations: one part removed or one setting changed.
 ABLATIONS: dict[str, Method] = {
     "no prior": lambda task: without(task, prior=False),
     "queries not taught": untaught,
@@ -216,7 +222,9 @@ ABLATIONS: dict[str, Method] = {
 }
 
 
-def encode(backbone: FrozenBackbone, examples: Sequence[Example], layers: Sequence[int] | None = None) -> TextStates:
+def cached_states(
+    backbone: FrozenBackbone, examples: Sequence[Example], layers: Sequence[int] | None = None
+) -> TextStates:
     """States of all texts, by way of the user's cache; tokens of the layers that the default head looks at, or of others."""
     layers = attention_layers(backbone.layer_count) if layers is None else layers
     with FeatureCache(default_cache_path()) as cache:

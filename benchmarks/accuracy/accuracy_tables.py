@@ -1,4 +1,4 @@
-"""Tables and pictures of the rows that ``accuracy.py`` writes."""
+"""Tables and plots of the rows that ``accuracy.py`` writes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ import numpy as np
 from rich.table import Table
 
 Row = Mapping[str, str | float]
-#: Figures below the accuracies, and their digits.
-FIGURES = {"macro_f1": 3, "ece": 3, "scope_auroc": 3, "train_seconds": 2}
-#: What the picture shows, and how.
+#: Rows below the accuracies: key in the results, title, digits.
+FIGURES = (
+    ("macro_f1", "macro-F1", 3),
+    ("ece", "ECE", 3),
+    ("scope_auroc", "out-of-scope AUROC", 3),
+    ("train_seconds", "training s", 2),
+)
+#: Methods in the plot, and their marks.
 SHOWN = {
     "default": "o",
     "setfit": "D",
@@ -33,7 +38,7 @@ def cells_of(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, Row]]:
 
 
 def names(rows: Sequence[Row], key: str) -> list[str]:
-    """What stands under a key, in the order of appearance."""
+    """Distinct values of a key, in the order of appearance."""
     return list(dict.fromkeys(str(row[key]) for row in rows))
 
 
@@ -52,11 +57,12 @@ def table(rows: Sequence[Row], title: str) -> Table:
     whole = [method for method in methods if all((name, method) in cells for name in sets)]
     means = {method: np.mean([np.mean(accuracies(cells[name, method])) for name in sets]) for method in whole}
     shown.add_row("mean", *(f"{means[method]:.1f}" if method in means else "" for method in methods))
-    for figure, digits in FIGURES.items():
+    for figure, title_of_figure, digits in FIGURES:
         known = [name for name in sets if any(row["set"] == name and figure in row for row in rows)]
         if known:
             shown.add_row(
-                f"{figure}, mean", *(mean_over_sets(cells, known, method, figure, digits) for method in methods)
+                f"{title_of_figure}, mean",
+                *(mean_over_sets(cells, known, method, figure, digits) for method in methods),
             )
     return shown
 
@@ -64,18 +70,18 @@ def table(rows: Sequence[Row], title: str) -> Table:
 def mean_over_sets(
     cells: Mapping[tuple[str, str], Mapping[int, Row]], sets: Sequence[str], method: str, figure: str, digits: int
 ) -> str:
-    """A figure's mean over sets, of each its mean over seeds; nothing where the method has not run on all of them."""
+    """Mean of a figure over datasets (of the means over seeds); empty if the method has not run on all of them."""
     found = [[float(row[figure]) for row in cells.get((name, method), {}).values() if figure in row] for name in sets]
     return f"{np.mean([np.mean(values) for values in found]):.{digits}f}" if all(found) else ""
 
 
-def paired(rows: Sequence[Row], title: str, ours: str = "default", theirs: str = "setfit") -> Table:
-    """Our head and SetFit on the very same draws, set by set."""
+def paired(rows: Sequence[Row], title: str) -> Table:
+    """The default head compared with SetFit on the same splits, by dataset."""
     cells = cells_of(rows)
-    shown = Table(title, "seeds", ours, theirs, "difference", f"{ours}, s", f"{theirs}, s", box=None)
+    shown = Table(title, "seeds", "default", "SetFit", "difference", "default, s", "SetFit, s", box=None)
     sums: list[tuple[float, ...]] = []
     for name in names(rows, "set"):
-        a, b = cells.get((name, ours), {}), cells.get((name, theirs), {})
+        a, b = cells.get((name, "default"), {}), cells.get((name, "setfit"), {})
         seeds = sorted(a.keys() & b.keys())
         if not seeds:
             continue
@@ -99,10 +105,10 @@ def paired(rows: Sequence[Row], title: str, ours: str = "default", theirs: str =
 
 
 def below_controls(rows: Sequence[Row], title: str) -> Table:
-    """The default head beside the best of zero-shot, logistic regression and the paper's head, means of the seeds they share."""
+    """The default head compared with the best of zero-shot, logistic regression and the paper head, means over seeds."""
     cells = cells_of(rows)
     rivals = ("zero-shot", "logistic regression", "paper")
-    shown = Table(title, "default", "best of the three", "which", "difference", box=None)
+    shown = Table(title, "default", "best baseline", "which", "difference", box=None)
     for name in names(rows, "set"):
         if not all((name, method) in cells for method in ("default", *rivals)):
             continue
@@ -114,7 +120,7 @@ def below_controls(rows: Sequence[Row], title: str) -> Table:
 
 
 def markdown(shown: Table) -> str:
-    """A table for a page."""
+    """A table as Markdown."""
     columns = [[str(column.header), *column.cells] for column in shown.columns]
     rows = list(zip(*columns, strict=True))
     lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
@@ -122,7 +128,7 @@ def markdown(shown: Table) -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy by set, one mark a method, one panel for each number of shots."""
+    """Plot accuracy by dataset: one mark per method, one panel per number of shots."""
     shots = sorted({int(row["shots"]) for row in rows})
     mpl.rcParams.update({"svg.hashsalt": "accuracy", "font.family": "sans-serif", "font.size": 9})
     figure, panels = plt.subplots(1, len(shots), figsize=(5.2 * len(shots), 5), sharey=True, squeeze=False)
@@ -138,7 +144,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
                     x, y, s=60 if front else 30, marker=mark, label=method, zorder=3 if front else 2, alpha=0.85
                 )
         panel.set_yticks(range(len(sets)), sets)
-        panel.set_title(f"{count} shots a label")
+        panel.set_title(f"{count} shots per label")
         panel.set_xlabel("accuracy, %")
         panel.grid(alpha=0.3)
     panels[0][0].invert_yaxis()  # the axis is shared
@@ -147,7 +153,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def plot_shots(rows: Sequence[Row], path: Path) -> None:
-    """Mean accuracy by number of shots, one line a method, over the sets that have every number."""
+    """Plot mean accuracy by number of shots: one line per method, over the datasets that have every number."""
     shots = sorted({int(row["shots"]) for row in rows})
     mpl.rcParams.update({"svg.hashsalt": "accuracy", "font.family": "sans-serif", "font.size": 9})
     figure, panel = plt.subplots(figsize=(5.2, 3.4))
@@ -161,7 +167,7 @@ def plot_shots(rows: Sequence[Row], path: Path) -> None:
             panel.plot(shots, [np.mean([line[name] for name in shared]) for line in lines], marker="o", label=method)
     panel.set_xscale("log", base=2)
     panel.set_xticks(shots, [str(count) for count in shots])
-    panel.set_xlabel("shots a label")
+    panel.set_xlabel("shots per label")
     panel.set_ylabel("mean accuracy, %")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
@@ -169,7 +175,7 @@ def plot_shots(rows: Sequence[Row], path: Path) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write a picture without a date, so that equal rows give equal bytes."""
+    """Write a plot without a date, so that equal rows give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
     plt.close(figure)

@@ -1,11 +1,11 @@
-"""Adds a label to a finished bundle by its description alone: are its texts recognised, and what do the others say then?
+"""Add a label to a bundle by its description alone: are its texts recognised, and what happens to the other labels?
 
-    python -m benchmarks.accuracy.add_label --bundle out/news.bundle --data ../shared/data/ag_news --others ../shared/data/dbpedia14 \
+    python -m benchmarks.accuracy.add_label --bundle out/news.bundle --data DATA/ag_news --others DATA/dbpedia14 \
         --labels Plant,Film,Village
 
-Each of the labels of the other set is added to a copy of the bundle by ``crosstune-export labels add`` in a process that may not
-import torch or onnx, classified, and removed with the copy. Its own test texts should get the new label; the texts of the
-bundle's own set should keep theirs, and the logits of the old labels must stay what they were.
+Each label of the other dataset is added to a copy of the bundle with ``crosstune-export labels add``, in a process that
+cannot import torch or onnx. Its own test texts should get the new label. The texts of the bundle's dataset should keep
+their labels, and the logits of the old labels must not change.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def logits(probs: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="the set that the bundle was trained on")
-    parser.add_argument("--others", type=Path, required=True, help="the set that the new labels come from")
-    parser.add_argument("--labels", required=True)
-    parser.add_argument("--output", type=Path, default=Path("out/add_label.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--data", type=Path, required=True, help="dataset that the bundle was trained on")
+    parser.add_argument("--others", type=Path, required=True, help="dataset that the new labels come from")
+    parser.add_argument("--labels", required=True, help="labels to add, separated by commas")
+    parser.add_argument("--output", type=Path, default=Path("out/add_label.json"), help="JSON file to write")
     arguments = parser.parse_args()
     descriptions = json.loads((arguments.others / "labels.json").read_text("utf-8"))
     old = Classifier.load(arguments.bundle)
@@ -56,9 +56,9 @@ def main() -> None:
     right = np.array([old.labels[index] for index in before.argmax(1)]) == gold
     report = {"accuracy_before": float(right.mean()), "texts": len(texts), "labels": {}}
     print(
-        "| label added | its texts recognised | accuracy on the old texts, before and after | logits moved | seconds |"
+        "| new label | its texts recognised | accuracy on the old texts before | after | largest logit change | seconds |"
     )
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for name in arguments.labels.split(","):
         with tempfile.TemporaryDirectory() as temporary:
             bundle = Path(shutil.copytree(arguments.bundle, Path(temporary) / "x.bundle"))
@@ -83,7 +83,7 @@ def main() -> None:
             "edit_s": seconds,
         }
         print(
-            f"| {name} | {100 * recognised.mean():.1f}% of {len(mine)} | {100 * right.mean():.1f}%, "
+            f"| {name} | {100 * recognised.mean():.1f}% of {len(mine)} | {100 * right.mean():.1f}% | "
             f"{100 * still.mean():.1f}% | {moved:.1e} | {seconds:.2f} |",
             flush=True,
         )

@@ -1,18 +1,20 @@
-"""Is generated data worth having, and does the noise filter find what is not?
+"""Accuracy with generated texts, and how well the noise filter detects bad ones.
 
-    python -m benchmarks.accuracy.augmentation --data-root ../shared/data --sets sst2,subj --seeds 13,42,87
+    python -m benchmarks.accuracy.augmentation --data-root DATA --sets sst2,subj --seeds 13,42,87
 
-Three sources of further texts:
+Sources of generated texts:
 
-    flipped   real texts of the pool that pose as generated, 64 a label, 30% of them under another label
-    foreign   the same with 30% texts of another task
-    written   by a language model: give its server with --base-url and --model; answers are kept in --answers
+    flipped   64 real texts per label from the pool, 30% of them with a wrong label
+    foreign   64 real texts per label from the pool, 30% of them from another task
+    written   texts by a language model at --base-url and --model; its answers are saved in --answers
 
-and four ways to use them: none, all of them, those that the filter keeps text by text, and those that pass the gate too. Where it
-is known which texts are good, those alone say how much there is to win.
-Test texts are only ever measured on; --measure pool measures on what is left of the pool, to choose settings by.
-Results are kept in a JSON file, a run that is there already is not repeated.
-A data root holds folders with train.jsonl (the pool), test.jsonl and labels.json.
+Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those
+that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
+Accuracy is measured on test texts, which are used for nothing else; --measure pool measures on unused texts of the pool
+instead, to choose settings.
+
+DATA has a folder for each dataset with train.jsonl (the pool), test.jsonl and labels.json. The results are a JSON file;
+existing runs are not repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -32,19 +34,25 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from crosstune import CrossTuneWarning, LabelSet, TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune import CrossTuneWarning, LabelSet, TrainConfig, draw_shots, read_examples, read_labels
 from crosstune.augmentation import AugmentConfig, carry_out, plan_requests
 from crosstune.augmentation.endpoint import Endpoint
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.data.examples import Example
-from crosstune.filter.noise_filter import GATED, FilterResult, filter_generated
-from crosstune.filter.teacher import HeadFit
+from crosstune.data.task import Task
+from crosstune.features.encoding import encode
+from crosstune.filter.noise_filter import filter_generated
+from crosstune.filter.result import GATED, FilterResult
+from crosstune.heads.feature_plan import encoding_plan
+from crosstune.heads.fit import fit_head
 
 SHOTS = 16
 PLANTED = 64
 NOISE = 0.3
 USES = ("none", "all", "filtered", "filtered + gate")
 GOOD = "good alone"
+#: Sources as the tables name them.
+SOURCE_TITLES = {"flipped": "wrong labels", "foreign": "another task", "written": "written by a model"}
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -56,11 +64,11 @@ def planted(
     foreign: Sequence[Example],
     seed: int,
 ) -> tuple[list[Example], list[bool]]:
-    """Pool texts under labels, and whether each is good: in its place and under its own label."""
+    """Pool texts with labels, and whether each is good: of this task, with its own label."""
     draw = np.random.RandomState(seed + 1)
     seen = {shot.content for shot in shots}
     rest = [example for example in pool if example.content not in seen]
-    chosen = few_shot_split(rest, PLANTED, seed).train
+    chosen = draw_shots(rest, PLANTED, seed)
     texts, good = [], []
     for example in chosen:
         spoilt = bool(draw.rand() < NOISE)
@@ -81,14 +89,14 @@ def measured_on(
     if arguments.measure == "test":
         test = read_examples(Path(arguments.data_root) / name / "test.jsonl")
         return [row for row in test if row.label in labels.names][: arguments.max_test]
-    shots = {shot.content for shot in few_shot_split(pool, SHOTS, seed).train}
+    shots = {shot.content for shot in draw_shots(pool, SHOTS, seed)}
     rest = [example for example in pool if example.content not in shots]
-    planted_too = {example.content for example in few_shot_split(rest, PLANTED, seed).train}
+    planted_too = {example.content for example in draw_shots(rest, PLANTED, seed)}
     return [example for example in rest if example.content not in planted_too][: arguments.max_test]
 
 
 def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: LabelSet, seed: int) -> list[Example]:
-    """Texts by the language model, out of the cache where they were bought before."""
+    """Texts by the language model; saved answers are reused."""
     plan = plan_requests(shots, labels, per_label=arguments.per_label, seed=seed)
     endpoint = Endpoint.resolve(arguments.base_url, "OPENAI_API_KEY")
     config = AugmentConfig(arguments.model, concurrency=2, timeout_s=900)
@@ -96,7 +104,7 @@ def written(arguments: argparse.Namespace, shots: Sequence[Example], labels: Lab
 
 
 def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
-    """What the filter did text by text, the gate aside, and the curve over thresholds in its place."""
+    """Decisions of the filter text by text, without the gate, and the same for fixed thresholds."""
     kept = np.array([item.reason in (None, GATED) for item in result.judged])
     agrees = np.array([item.teacher_label == item.example.label for item in result.judged])
     prob = np.array([item.label_prob for item in result.judged])
@@ -112,41 +120,54 @@ def shares(result: FilterResult, good: Sequence[bool]) -> dict[str, object]:
     return {"good_kept": float(kept[is_good].mean()), "bad_dropped": float((~kept)[~is_good].mean()), "curve": curve}
 
 
-def measure(fit: HeadFit, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
+@dataclass(frozen=True)
+class Setting:
+    """What a head is fitted with."""
+
+    labels: LabelSet
+    config: TrainConfig
+    backbone: FrozenBackbone
+
+
+def measure(setting: Setting, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
     """Accuracy on the test texts of a head trained on shots and further texts, which are not filtered here."""
-    seen = {shot.content for shot in shots}  # a shot's own label wins
-    unique = {example.content: example for example in further if example.content not in seen}
-    answers = replace(fit, generated=tuple(unique.values()))(shots, [example.content for example in test]).argmax(1)
-    return float((answers == np.array(fit.labels.indices(test))).mean())
+    known = {shot.content for shot in shots}  # a shot's own label wins
+    unique = {example.content: example for example in further if example.content not in known}
+    task = Task(setting.labels, shots, (*unique.values(), *test))
+    encoded = encode(task, setting.backbone, encoding_plan(setting.config, setting.backbone))
+    learned = len(encoded.examples) - len(test)
+    fitted = fit_head(encoded, np.arange(learned), setting.config)
+    answers = fitted.probs(encoded.texts.select(np.arange(learned, len(encoded.examples)))).argmax(1)
+    return float((answers == np.array(setting.labels.indices(test))).mean())
 
 
 def run_one(
-    fit: HeadFit,
+    setting: Setting,
     shots: Sequence[Example],
     texts: Sequence[Example],
     good: Sequence[bool] | None,
     test: Sequence[Example],
     none: float,
 ) -> dict[str, object]:
-    """One source on one draw."""
+    """One source on one split."""
     started = time.perf_counter()
-    result = filter_generated(texts, shots, fit.labels, fit.config, backbone=fit.backbone)
+    result = filter_generated(texts, shots, setting.labels, setting.config, backbone=setting.backbone)
     seconds = time.perf_counter() - started
     filtered = [item.example for item in result.judged if item.reason in (None, GATED)]
-    by_texts = measure(fit, shots, filtered, test) if filtered else none
+    by_texts = measure(setting, shots, filtered, test) if filtered else none
     gated = result.kept
     return {
         "accuracy": {
             "none": none,
-            "all": measure(fit, shots, texts, test),
+            "all": measure(setting, shots, texts, test),
             "filtered": by_texts,
             "filtered + gate": none
             if not gated
             else by_texts
             if len(gated) == len(filtered)
-            else measure(fit, shots, gated, test),
+            else measure(setting, shots, gated, test),
         }
-        | ({} if good is None else {GOOD: measure(fit, shots, list(compress(texts, good)), test)}),
+        | ({} if good is None else {GOOD: measure(setting, shots, list(compress(texts, good)), test)}),
         "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
         "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
         "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
@@ -157,7 +178,7 @@ def run_one(
 
 
 def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
-    """Do what is not done yet, writing after every run."""
+    """Do the missing runs, and write the results after each."""
     output = Path(arguments.output)
     state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
     state |= {"machine": platform.platform(), "shots": SHOTS, "noise": NOISE, "model": arguments.model}
@@ -172,10 +193,10 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
                 continue
             labels, pool = read_labels(root / name / "labels.json"), read_examples(root / name / "train.jsonl")
             test = measured_on(arguments, name, labels, pool, seed)
-            shots = few_shot_split(pool, SHOTS, seed).train
-            fit = HeadFit(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
+            shots = draw_shots(pool, SHOTS, seed)
+            setting = Setting(labels, TrainConfig(backbone=arguments.backbone, seed=seed), backbone)
             if (name, seed) not in nones:
-                nones[name, seed] = measure(fit, shots, (), test)
+                nones[name, seed] = measure(setting, shots, (), test)
             good = None
             if source == "written":
                 texts = written(arguments, shots, labels, seed)
@@ -184,7 +205,7 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
                 texts, good = planted(source, pool, shots, labels, read_examples(root / other / "train.jsonl"), seed)
             if not texts:
                 continue
-            row = run_one(fit, shots, texts, good, test, nones[name, seed])
+            row = run_one(setting, shots, texts, good, test, nones[name, seed])
             state["rows"].append({"set": name, "seed": seed, "source": source} | row)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(state, indent=1) + "\n", "utf-8")
@@ -197,7 +218,8 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
     shown = []
     for source in dict.fromkeys(row["source"] for row in rows):
         uses = USES if source == "written" else (*USES, GOOD)
-        table = Table(f"{source}: accuracy, %", *uses, "lift by filter + gate", "texts kept", box=None)
+        titles = ["good texts only" if use == GOOD else use for use in uses]
+        table = Table(f"{SOURCE_TITLES[source]}: accuracy, %", *titles, "gain of filter + gate", "texts kept", box=None)
         means = []
         for name in dict.fromkeys(row["set"] for row in rows if row["source"] == source):
             those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
@@ -206,19 +228,25 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
             table.add_row(f"{name} ({len(those)})", *_cells(means[-1]), f"{kept} of {offered}")
         table.add_row("mean", *_cells(np.mean(means, 0)), "")
         shown.append(table)
-    columns = ("source", "head alone", "good kept", "bad dropped", "at least 0.5, 0.6, 0.7, 0.8, 0.9")
-    table = Table("text by text, %", *columns, box=None)
+    columns = (
+        "source",
+        "accuracy without generated texts",
+        "good kept",
+        "bad dropped",
+        "teacher probability at least 0.5, 0.6, 0.7, 0.8, 0.9",
+    )
+    table = Table("per text, %", *columns, box=None)
     for name, source in dict.fromkeys((row["set"], row["source"]) for row in rows if "curve" in row):
         those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
         figures = [[row["accuracy"]["none"], row["good_kept"], row["bad_dropped"]] for row in those]
         curve = 100 * np.mean([row["curve"] for row in those], 0)
         points = "  ".join(f"{kept:.0f}/{dropped:.0f}" for _, kept, dropped in curve[4:])
-        table.add_row(name, source, *(f"{100 * value:.1f}" for value in np.mean(figures, 0)), points)
+        table.add_row(name, SOURCE_TITLES[source], *(f"{100 * value:.1f}" for value in np.mean(figures, 0)), points)
     return [*shown, table]
 
 
 def markdown(table: Table) -> str:
-    """The same table for a page of the documentation."""
+    """The same table as Markdown."""
     rows = zip(*(column.cells for column in table.columns), strict=True)
     lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
@@ -231,24 +259,34 @@ def _cells(accuracy: Sequence[float]) -> list[str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--data-root", required=True, help="folder with a folder for each dataset")
     parser.add_argument(
-        "--sets", default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion", type=lambda text: text.split(",")
+        "--sets",
+        default="sst2,cr,subj,mr,sms_spam,ag_news,trec,emotion",
+        type=lambda text: text.split(","),
+        help="datasets, separated by commas",
     )
-    parser.add_argument("--seeds", default="13,42,87", type=lambda text: [int(part) for part in text.split(",")])
-    parser.add_argument("--sources", default="flipped,foreign", type=lambda text: text.split(","))
-    parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="of the source written")
-    parser.add_argument("--model", default="smollm2-135m", help="of the source written")
-    parser.add_argument("--per-label", default=10, type=int, help="texts that are asked for, for each label")
-    parser.add_argument("--answers", default="out/answers.sqlite", help="cache of the source written")
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--measure", default="test", choices=("test", "pool"), help="which texts accuracy is measured on"
+        "--seeds",
+        default="13,42,87",
+        type=lambda text: [int(part) for part in text.split(",")],
+        help="seeds of the random splits",
     )
-    parser.add_argument("--max-test", default=None, type=int, help="only so many test texts of each set")
-    parser.add_argument("--output", default="out/augmentation.json")
-    parser.add_argument("--markdown", default=None, help="also write the tables to this file")
+    parser.add_argument(
+        "--sources", default="flipped,foreign", type=lambda text: text.split(","), help="flipped, foreign, written"
+    )
+    parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="LLM server, for written")
+    parser.add_argument("--model", default="smollm2-135m", help="model name, for written")
+    parser.add_argument("--per-label", default=10, type=int, help="texts to request per label, for written")
+    parser.add_argument("--answers", default="out/answers.sqlite", help="file of saved answers, for written")
+    parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--measure", default="test", choices=("test", "pool"), help="texts to measure accuracy on")
+    parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
+    parser.add_argument(
+        "--output", default="out/augmentation.json", help="JSON file of results, continued if it exists"
+    )
+    parser.add_argument("--markdown", default=None, help="Markdown file to write the tables to")
     arguments = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CrossTuneWarning)

@@ -1,18 +1,18 @@
-"""Does an explanation name the words that matter? A deletion test on the test texts of several sets.
+"""Deletion test of explanations: do the words that an explanation ranks first matter most?
 
-    python -m benchmarks.accuracy.explain --data-root ROOT --sets sst2,trec,ag_news
+    python -m benchmarks.accuracy.explain --data-root DATA --sets sst2,trec,ag_news
 
-For each text the words are ordered by how much they speak for the answer. Then, in the text itself and by way of the public
-``classify``, the first fifth of the words (at least one) is taken out, and in a second test everything but that fifth. Printed
-is the mean fall of the answer's probability. Orders compared:
+The words of each test text are ordered by their importance for the predicted label. One test removes the first fifth of
+the words (at least one) from the text; a second test keeps only that fifth. The texts are classified with the public
+``classify``, and the mean decrease of the label's probability is printed. Orders:
 
-- ``left out``: ``Classifier.explain``, which leaves out one word at a time.
-- ``attention``: what the answer's own label queries find in the tokens of a word, ``Σ softmax(8 · cos) · cos``, in torch.
-- ``contribution``: the whole head taken apart in torch. Its features are sums over tokens (a maximum belongs to one token), so the
-  slope of the log-odds gives each token its share; nothing is left over but a constant.
+- ``left out``: ``Classifier.explain``, which removes one word at a time.
+- ``attention``: attention of the label's own queries to the tokens of a word, ``Σ softmax(8 · cos) · cos``, in torch.
+- ``contribution``: the contribution of each token to the log-odds, in torch. All features are sums over tokens (a
+  maximum belongs to one token), so the contributions add up to the log-odds, except for a constant.
 - ``random``: mean of several random orders.
 
-A set's head is trained on 16 shots a label and built as int8 where OUT has no bundle of it yet.
+The head of a dataset is trained on 16 shots per label and built as int8, unless OUT already has its bundle.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crosstune import few_shot_split, load_checkpoint, read_examples, read_labels, train
+from crosstune import draw_shots, load_checkpoint, read_examples, read_labels, train
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import TrainConfig
 from crosstune.features.attention import SHARPNESS
-from crosstune.heads.label_attention import PriorHead
+from crosstune.heads.default.head import PriorHead
 from crosstune_export import Classifier
 
 SHARE, DRAWS, SHOTS, SEED = 0.2, 5, 16, 13
 
 
 def bundle_of(root: Path, out: Path, name: str) -> tuple[Checkpoint, Classifier]:
-    """Train and build, or read what is there."""
+    """Train and build, or read existing files."""
     checkpoint, bundle = out / f"{name}.ckpt", out / f"{name}.bundle"
     if not checkpoint.exists():
         labels = read_labels(root / name / "labels.json")
-        shots = few_shot_split(read_examples(root / name / "train.jsonl"), SHOTS, SEED).train
+        shots = draw_shots(read_examples(root / name / "train.jsonl"), SHOTS, SEED)
         train(shots, labels, TrainConfig(seed=SEED)).save(checkpoint)
     if not bundle.exists():
         from crosstune_export.builder.pipeline import BuildConfig, build
@@ -50,7 +50,7 @@ def bundle_of(root: Path, out: Path, name: str) -> tuple[Checkpoint, Classifier]
 
 
 class Inside:
-    """The head of a checkpoint, taken apart by tokens."""
+    """Splits the output of a head into contributions of tokens."""
 
     def __init__(self, trained: Checkpoint) -> None:
         assert isinstance(trained.head, PriorHead)
@@ -101,7 +101,7 @@ def cut(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def measure(trained: Checkpoint, classifier: Classifier, texts: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    """The fall of the answer's probability, by order and test, (N,)."""
+    """Decrease of the label's probability, by order and test, (N,)."""
     inside, dice = Inside(trained), np.random.RandomState(SEED)
     orders: dict[str, list[list[np.ndarray]]] = {
         name: [] for name in ("left out", "attention", "contribution", "random")
@@ -145,14 +145,16 @@ def measure(trained: Checkpoint, classifier: Classifier, texts: list[str]) -> di
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--sets", default="sst2,trec,ag_news")
-    parser.add_argument("--texts", type=int, default=150)
-    parser.add_argument("--out", type=Path, default=Path("out/explain"))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/explain.json"))
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
+    parser.add_argument("--sets", default="sst2,trec,ag_news", help="datasets, separated by commas")
+    parser.add_argument("--texts", type=int, default=150, help="test texts per dataset")
+    parser.add_argument("--out", type=Path, default=Path("out/explain"), help="folder for checkpoints and bundles")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results/explain.json"), help="JSON file to write"
+    )
     arguments = parser.parse_args()
     report = {}
-    print("| set | order | a fifth taken out | a fifth kept alone |\n|---|---|---|---|")
+    print("| dataset | order | first fifth removed | only the first fifth kept |\n|---|---|---|---|")
     for name in arguments.sets.split(","):
         trained, classifier = bundle_of(arguments.data_root, arguments.out, name)
         pool = [

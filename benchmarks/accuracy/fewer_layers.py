@@ -1,9 +1,9 @@
-"""How many layers ``--layers auto`` keeps, and what that costs, on held-out shots and on test texts.
+"""How many layers ``--layers auto`` keeps, and the accuracy on held-out shots and test texts.
 
     python -m benchmarks.accuracy.fewer_layers --data-root DATA --sets sms_spam,subj --seeds 13,21,42
 
-Shots choose the layers, as they do for users; test texts only measure. Rows go to ``--output`` as JSON. What the layers left out
-bring in time is measured by ``latency.py``, with a bundle of each depth.
+The shots choose the layers, as for users; test texts only measure. The latency with fewer layers is measured by
+``benchmarks.latency.latency``, with a bundle of each depth.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosstune import TrainConfig, few_shot_split, read_examples, read_labels
+from crosstune import TrainConfig, draw_shots, read_examples, read_labels
 from crosstune.backbone.frozen import FrozenBackbone
-from crosstune.checkpoint import Checkpoint
+from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.data.examples import Example
-from crosstune.training import predict_proba, train
+from crosstune.training import train
 
 
 def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Example]) -> float:
@@ -30,25 +30,32 @@ def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Ex
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
     parser.add_argument(
-        "--sets", default="sst2,mr,cr,subj,trec,emotion,ag_news,sms_spam,sst5,snips,yelp_polarity,dbpedia14"
+        "--sets",
+        default="sst2,mr,cr,subj,trec,emotion,ag_news,sms_spam,sst5,snips,yelp_polarity,dbpedia14",
+        help="datasets, separated by commas",
     )
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--seeds", default="13,21,42")
-    parser.add_argument("--max-test", type=int, default=1000)
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/exit_layers.json"))
+    parser.add_argument("--shots", type=int, default=16, help="examples per label")
+    parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits")
+    parser.add_argument("--max-test", type=int, default=1000, help="maximum number of test texts per dataset")
+    parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results/exit_layers.json"), help="JSON file to write"
+    )
     arguments = parser.parse_args()
     backbone = FrozenBackbone.load(arguments.backbone)
     rows = []
-    print("| set | draw | layers | held out, all | held out, these | test, all | test, these |\n|" + "---|" * 7)
+    print(
+        "| dataset | seed | layers chosen | held-out accuracy, all layers | chosen | test accuracy, all layers | chosen |\n|"
+        + "---|" * 7
+    )
     for name in arguments.sets.split(","):
         folder = arguments.data_root / name
         labels = read_labels(folder / "labels.json")
         pool, test = read_examples(folder / "train.jsonl"), read_examples(folder / "test.jsonl")[: arguments.max_test]
         for seed in map(int, arguments.seeds.split(",")):
-            shots = few_shot_split(pool, arguments.shots, seed).train
+            shots = draw_shots(pool, arguments.shots, seed)
             whole, chosen = (
                 train(shots, labels, TrainConfig(seed=seed, layers=layers), backbone=backbone)
                 for layers in (None, "auto")
@@ -57,8 +64,8 @@ def main() -> None:
                 "set": name,
                 "seed": seed,
                 "layers": chosen.head.spec.last_layer,
-                "held_out_all": whole.summary["cv_accuracy"],
-                "held_out": chosen.summary["cv_accuracy"],
+                "held_out_all": whole.quality.cv_accuracy,
+                "held_out": chosen.quality.cv_accuracy,
                 "test_all": accuracy(whole, backbone, test),
                 "test": accuracy(chosen, backbone, test),
             }

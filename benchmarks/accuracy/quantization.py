@@ -1,10 +1,10 @@
-"""Does int8 answer as fp32 does?
+"""Labels and accuracy of int8 bundles compared with fp32.
 
-    python -m benchmarks.accuracy.quantization --data-root ../shared/data --sets ag_news,sst2,trec,emotion,subj,cr
+    python -m benchmarks.accuracy.quantization --data-root DATA --sets ag_news,sst2,trec,emotion,subj,cr
 
-Each set is a folder with train.jsonl, test.jsonl and labels.json. For each a head is trained on 16 shots a label, both
-bundles are built with their defaults, and every test text is classified by both. Whether an answer depends on anything but
-its text is for ``benchmarks/parity/invariance.py``.
+For each dataset a head is trained on 16 shots per label and built in both precisions with default settings. Both
+bundles classify every test text. ``benchmarks.parity.invariance`` measures whether an answer depends on anything but
+its text.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def measure(folder: Path, backbone: FrozenBackbone, shots: int, seed: int) -> di
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True, type=Path)
-    parser.add_argument("--sets", default="ag_news,sst2,trec,emotion,subj,cr")
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--output", default="out/quantization.json", type=Path)
+    parser.add_argument("--data-root", required=True, type=Path, help="folder with a folder for each dataset")
+    parser.add_argument("--sets", default="ag_news,sst2,trec,emotion,subj,cr", help="datasets, separated by commas")
+    parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument("--shots", type=int, default=16, help="examples per label")
+    parser.add_argument("--seed", type=int, default=13, help="seed of the random split")
+    parser.add_argument("--output", default="out/quantization.json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     backbone = FrozenBackbone.load(arguments.backbone, device="cpu")
     report = {}
-    print("| set | texts | labels unlike fp32 | accuracy fp32 | int8 | McNemar p |\n|---|---|---|---|---|---|")
+    print("| dataset | texts | label changes | accuracy fp32 | accuracy int8 | McNemar p |\n|---|---|---|---|---|---|")
     for name in arguments.sets.split(","):
         row = measure(arguments.data_root / name, backbone, arguments.shots, arguments.seed)
         report[name] = row

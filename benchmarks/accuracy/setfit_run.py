@@ -1,9 +1,10 @@
-"""One SetFit run on given shots, in an environment of its own; ``accuracy.py`` calls it.
+"""One SetFit run on given shots, in an environment of its own. ``accuracy.py`` calls it by path.
 
-    python setfit_run.py --model DIR --train shots.jsonl --test test.jsonl --labels labels.json --seed 13 --output probs.npy
+    SETFIT/bin/python benchmarks/accuracy/setfit_run.py --model DIR --train shots.jsonl --test test.jsonl --labels labels.json \
+        --seed 13 --output probs.npy
 
-Prints one JSON object: seconds of training, steps, versions. Writes float32 (N, L) probabilities of the test texts, columns
-in the order of the label file. SetFit's own defaults are used: one epoch over all oversampled pairs, batches of 16.
+Prints one JSON object: training time and versions. Writes float32 (N, L) probabilities of the test texts, with columns
+in the order of the label file. Uses SetFit's default settings: one epoch over all oversampled pairs, batches of 16.
 """
 
 from __future__ import annotations

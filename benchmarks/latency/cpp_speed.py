@@ -1,10 +1,9 @@
-"""How fast is the C++ runtime beside onnxruntime alone, and how large beside the Python runtime?
+"""Latency, memory and size of the C++ runtime, compared with onnxruntime alone and with the Python runtime.
 
     make cpp && python -m benchmarks.latency.cpp_speed out/support.bundle --data DATA/ag_news/test.jsonl
 
-Text in to label out and the bare onnxruntime call alternate in one process, on the same ids; times are processor time of the
-one thread that works, so that other programs on the machine count for little. Loading and memory are those of fresh
-processes.
+Calls from text to label and calls of onnxruntime alone alternate in one process, on the same ids. Times are processor
+time of the working thread, which other programs change little. Load time and memory are measured in new processes.
 """
 
 from __future__ import annotations
@@ -70,11 +69,11 @@ def stripped_bytes(binary: Path) -> int:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="JSON Lines with texts")
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--loads", type=int, default=15)
-    parser.add_argument("--output", type=Path, default=Path("out/cpp_speed.json"))
+    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument("--data", type=Path, required=True, help="JSON Lines file with texts")
+    parser.add_argument("--rounds", type=int, default=300, help="timed calls per length")
+    parser.add_argument("--loads", type=int, default=15, help="processes to measure loading in")
+    parser.add_argument("--output", type=Path, default=Path("out/cpp_speed.json"), help="JSON file to write")
     arguments = parser.parse_args()
     subprocess.run(
         [Path(sys.executable).parent / "cmake", "-S", "runtime_cpp", "-B", BUILD, "-DCROSSTUNE_BENCH=ON"],

@@ -1,12 +1,12 @@
-"""Latency of a bundle beside its peers on the same weights, all in one interleaved run.
+"""Latency of bundles compared with other tools on the same weights, in one interleaved run.
 
     python -m benchmarks.latency.latency --bundle out/support.bundle --peers PEERS --weights WEIGHTS --openvino-python PATH
 
-PEERS is the folder that ``benchmarks/latency/latency_peers.py`` fills. Every engine is a process of its own. In every round each
-engine in turn gets one warming call and a few timed ones, so that a noisy moment hits all and caches are warm. Beside the time
-that passed stands the processor time, which a busy machine changes little: with one thread compare that. Times are of the
-graph alone; ours holds features, label attention and softmax besides, the peers' end at the hidden states. Figures go to
-``--output`` as JSON, and beside it as a drawing (``benchmarks/latency/latency_plot.py``).
+``benchmarks/latency/latency_peers.py`` creates the graphs in PEERS. Every engine has a process of its own. In every
+round each engine gets one warm-up call and a few timed calls in turn, so that load from other programs affects all
+alike. The table shows elapsed time and processor time; on a busy machine compare processor time on one thread. Only the
+graph is timed. A CrossTune graph includes features, label attention and softmax; the other graphs end at the hidden
+states. Writes JSON to ``--output`` and a plot next to it.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def cases(lengths: list[int], threads: list[int], batch: int) -> dict[str, tuple
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", required=True)
-    parser.add_argument("--peers", type=Path, required=True)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--openvino-python")
-    parser.add_argument("--lengths", default="8,16,32,64,128,256")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--calls", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path("out/latency.json"))
+    parser.add_argument("--bundle", type=Path, action="append", required=True, help="bundle folder; repeat for more")
+    parser.add_argument("--peers", type=Path, required=True, help="folder that latency_peers.py wrote")
+    parser.add_argument("--weights", type=Path, help="folder of the backbone, for torch; default: without torch")
+    parser.add_argument("--openvino-python", help="Python of an environment with openvino; default: without OpenVINO")
+    parser.add_argument("--lengths", default="8,16,32,64,128,256", help="tokens per text, separated by commas")
+    parser.add_argument("--threads", default="1,2", help="threads, separated by commas")
+    parser.add_argument("--batch", type=int, default=32, help="texts in the batch of mixed lengths; 0 for none")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds over all cases")
+    parser.add_argument("--calls", type=int, default=5, help="timed calls per turn")
+    parser.add_argument("--output", type=Path, default=Path("out/latency.json"), help="JSON file to write")
     arguments = parser.parse_args()
     numbers = {name: [int(part) for part in getattr(arguments, name).split(",")] for name in ("lengths", "threads")}
     engines = engines_of(arguments)

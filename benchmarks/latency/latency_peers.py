@@ -1,16 +1,18 @@
-"""Writes the graphs of our peers, each from the same folder of weights; run with the Python of the peer's environment.
+"""Create the graphs of other tools from a folder of weights. Run it by path, with the Python of the tool's environment.
 
-    OPTIMUM/bin/python benchmarks/latency/latency_peers.py optimum WEIGHTS OUTPUT
-    OPENVINO/bin/python benchmarks/latency/latency_peers.py openvino OUTPUT/fp32.onnx TEXTS.jsonl OUTPUT
+    OPTIMUM/bin/python benchmarks/latency/latency_peers.py optimum WEIGHTS PEERS
+    OPENVINO/bin/python benchmarks/latency/latency_peers.py openvino PEERS/fp32.onnx TEXTS.jsonl PEERS
 
-``optimum`` needs optimum-onnx, onnxruntime and sentence-transformers: it writes fp32.onnx, o2_int8.onnx and o3_int8.onnx
-(``optimum-cli export onnx --optimize``, then onnxruntime's dynamic int8, since optimum 2.1's own quantizer stops at graphs
-with fused attention) and sentence_transformers_int8.onnx (its ``export_dynamic_quantized_onnx_model``). ``openvino`` needs
-openvino and nncf: it calibrates static int8 on the texts.
+``optimum`` needs optimum-onnx, onnxruntime and sentence-transformers. It writes fp32.onnx; o2_int8.onnx and
+o3_int8.onnx (``optimum-cli export onnx --optimize``, then dynamic int8 of onnxruntime, because the quantizer of optimum
+2.1 fails on graphs with fused attention); and sentence_transformers_int8.onnx
+(``export_dynamic_quantized_onnx_model``). ``openvino`` needs openvino and nncf. It calibrates static int8 on the texts
+and writes openvino_int8.xml.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ def optimum(weights: Path, output: Path) -> None:
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     output.mkdir(parents=True, exist_ok=True)
+    shutil.copy(weights / "tokenizer.json", output)
     with tempfile.TemporaryDirectory() as temporary:
         for level in (None, "O2", "O3"):
             folder = Path(temporary) / (level or "plain")
@@ -70,6 +73,23 @@ def openvino(fp32: Path, texts: Path, output: Path) -> None:
     ov.save_model(quantized, output / "openvino_int8.xml", compress_to_fp16=False)
 
 
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    by_optimum = kinds.add_parser("optimum", help="graphs by optimum and sentence-transformers")
+    by_optimum.add_argument("weights", type=Path, help="folder of the backbone")
+    by_optimum.add_argument("output", type=Path, help="folder to write")
+    by_openvino = kinds.add_parser("openvino", help="static int8 by OpenVINO")
+    by_openvino.add_argument("fp32", type=Path, help="fp32.onnx that optimum wrote")
+    by_openvino.add_argument("texts", type=Path, help="JSON Lines file with texts")
+    by_openvino.add_argument("output", type=Path, help="folder that optimum wrote")
+    arguments = parser.parse_args()
+    if arguments.kind == "optimum":
+        optimum(arguments.weights, arguments.output)
+    else:
+        openvino(arguments.fp32, arguments.texts, arguments.output)
+
+
 if __name__ == "__main__":
-    kind, *paths = sys.argv[1:]
-    {"optimum": optimum, "openvino": openvino}[kind](*map(Path, paths))
+    main()

@@ -1,15 +1,15 @@
-"""Draws what ``benchmarks/latency/latency.py`` measured: milliseconds against tokens, one line an engine, both axes logarithmic.
+"""Plot the results of ``benchmarks.latency.latency``: milliseconds against tokens, one line per engine, on logarithmic axes.
 
 python -m benchmarks.latency.latency_plot out/latency.json out/latency.svg
 """
 
 from __future__ import annotations
 
+import argparse
 import html
 import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def svg(report: Mapping[str, Any], threads: int = 1) -> str:
         parts.append(f'<text x="{x(length):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{length}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">tokens</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 12}">median milliseconds a text, {threads} thread(s)</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 12}">median milliseconds per text, {threads} thread(s)</text>')
     ends = sorted((y(points[-1][1]), engine) for engine, points in lines.items())
     labels: dict[str, float] = {}
     for at, engine in ends:  # lines that end close together still get labels apart
@@ -66,6 +66,14 @@ def svg(report: Mapping[str, Any], threads: int = 1) -> str:
     )
 
 
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="JSON file of benchmarks.latency.latency")
+    parser.add_argument("target", type=Path, help="SVG file to write")
+    arguments = parser.parse_args()
+    arguments.target.write_text(svg(json.loads(arguments.source.read_text("utf-8"))), "utf-8")
+
+
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
-    target.write_text(svg(json.loads(source.read_text("utf-8"))), "utf-8")
+    main()

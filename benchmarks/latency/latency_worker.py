@@ -1,9 +1,10 @@
-"""One engine in a process of its own: reads a request a line, answers with seconds (passed, and of processor time).
+"""One engine in a process of its own; ``latency.py`` runs it by path.
 
     python benchmarks/latency/latency_worker.py KIND PATH
 
-KIND is bundle, onnx, torch or openvino. A request is ``{"ids": [[...], ...], "threads": n, "calls": n}``; rows shorter than
-the longest are padded. A bundle runs its rows as its runtime does: those of equal length together, none padded.
+KIND is bundle, onnx, torch or openvino. The worker reads one request per line, ``{"ids": [[...], ...], "threads": n,
+"calls": n}``, and prints elapsed and processor seconds. Rows shorter than the longest are padded. A bundle runs its
+rows as its runtime does: rows of equal length together, without padding.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which operators a text's time goes to, in a bundle's graph and in others beside it, by onnxruntime's own profile.
+"""Time per operator in the graph of a bundle and in other graphs, from the profiler of onnxruntime.
 
     python -m benchmarks.latency.node_times out/support.bundle PEERS/o3_int8.onnx --tokens 32 --json benchmarks/results/node_times.json
 
-The first is a bundle; the others are graphs of the same backbone (``benchmarks/latency/latency_peers.py`` makes some). Each runs on one
-thread, in turns with the others. Of every operator the mean microseconds a text are printed, and last what would be left of the
-first graph's time if its integer products alone took any: a bound for what may be won around them.
+The first graph is that of a bundle. The others are graphs of the same backbone (``benchmarks/latency/latency_peers.py``
+creates some). All run on one thread, in turns. Prints the mean microseconds per text of each operator. The last lines
+give an upper bound: how fast the first graph would be if its integer products alone took time.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def profile(paths: list[Path], tokens: int, calls: int) -> dict[str, dict[str, f
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graphs", type=Path, nargs="+")
-    parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--calls", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("graphs", type=Path, nargs="+", help="a bundle folder, then .onnx files")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens per text")
+    parser.add_argument("--calls", type=int, default=2000, help="calls of each graph")
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     found = profile(arguments.graphs, arguments.tokens, arguments.calls)
     totals = {name: sum(spent.values()) for name, spent in found.items()}
-    table = Table("operator", *found, box=None, title=f"microseconds a text of {arguments.tokens} tokens")
+    table = Table("operator", *found, box=None, title=f"microseconds per text of {arguments.tokens} tokens")
     operators = dict.fromkeys(operator for spent in found.values() for operator in list(spent)[:SHOWN])
     for operator in operators:
         table.add_row(operator, *(f"{spent.get(operator, 0.0):.0f}" for spent in found.values()))
@@ -90,7 +90,7 @@ def main() -> None:
     console.print(f"integer products of {first}: {products:.0f}, {100 * products / totals[first]:.0f}% of its time")
     for other in others:
         now, most = totals[other] / totals[first], totals[other] / products
-        console.print(f"{other}: takes {now:.2f} times as long; {most:.2f} times, were all else in {first} free")
+        console.print(f"{other}: {now:.2f} times as long; {most:.2f} times if everything else in {first} took no time")
     if arguments.json:
         body = {"tokens": arguments.tokens, "onnxruntime": onnxruntime.__version__, "microseconds": found}
         arguments.json.write_text(json.dumps(body, indent=1) + "\n", "utf-8")

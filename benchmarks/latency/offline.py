@@ -1,15 +1,20 @@
-"""Speed and memory of ``crosstune-export classify`` over many rows, and beside a plain loop of sentence-transformers.
+"""Speed and memory of ``crosstune-export classify`` on many rows, also compared with sentence-transformers.
 
-    python -m benchmarks.latency.offline memory BUNDLE --data-root ROOT --rows 1000000
-    python -m benchmarks.latency.offline ray BUNDLE --data-root ROOT --rows 100000
-    python -m benchmarks.latency.offline compare BUNDLE --data-root ROOT --rows 50000 --peer-python PATH --weights FOLDER
+    python -m benchmarks.latency.offline memory BUNDLE --data-root DATA --rows 1000000
+    python -m benchmarks.latency.offline ray BUNDLE --data-root DATA --rows 100000
+    python -m benchmarks.latency.offline compare BUNDLE --data-root DATA --rows 50000 --peer-python PATH --weights FOLDER
 
-ROOT has train.jsonl (``text``, ``label``): its texts, over and over, with ids, are the rows. ``memory`` samples the resident
-memory of the command and its workers until the first tenth of the rows is safe, and from then on. ``ray`` (with the Python of
-an environment that has Ray) runs both engines in turns, compares their bytes and prints what Ray costs. ``compare`` runs the command
-and ``benchmarks/latency/offline_peer.py`` (with the Python of an environment that has sentence-transformers[onnx], optimum-onnx and
-scikit-learn) in turns over the same rows. Of the command everything counts, its start included; of the peer the loop alone.
-Beside the time that passed stands the processor time, which a busy machine changes little.
+DATA contains train.jsonl (``text``, ``label``). Its texts are repeated to get the number of rows.
+
+- ``memory`` measures the resident memory of the command and its workers, before and after a tenth of the rows is
+  saved.
+- ``ray`` runs both engines in turns, compares their output and prints the difference in time. Run it with the Python
+  of an environment with Ray.
+- ``compare`` runs the command and ``benchmarks/latency/offline_peer.py`` in turns on the same rows. The peer needs
+  sentence-transformers[onnx], optimum-onnx and scikit-learn. The time of the command includes its start; the time of
+  the peer is that of its loop alone.
+
+On a busy machine compare processor time.
 """
 
 from __future__ import annotations
@@ -134,15 +139,15 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("memory", "ray", "compare"))
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer-python", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("what", choices=("memory", "ray", "compare"), help="what to measure")
+    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with train.jsonl")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows to classify")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turns")
+    parser.add_argument("--peer-python", type=Path, help="Python of the peer, for compare")
+    parser.add_argument("--weights", type=Path, help="folder of the backbone, for compare")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         run = {"memory": memory, "ray": ray, "compare": compare}[arguments.what]

@@ -1,4 +1,4 @@
-"""The plain loop that people write: sentence-transformers' ONNX int8 backend and logistic regression. See ``offline.py``.
+"""A plain loop over sentence-transformers' ONNX int8 backend, with logistic regression. ``offline.py compare`` runs it by path.
 
 PEER/bin/python benchmarks/latency/offline_peer.py WEIGHTS TRAIN.jsonl ROWS.jsonl OUTPUT.jsonl
 """

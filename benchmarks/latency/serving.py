@@ -1,10 +1,10 @@
-"""The server under load: throughput, overload, slow clients, SIGTERM, memory.
+"""The HTTP server under load: throughput, overload, slow clients, SIGTERM, memory.
 
     apt-get install wrk
     python -m benchmarks.latency.serving --bundle out/tiny.bundle --bundle out/support.bundle --output benchmarks/results/serving.json
 
-Every request is one text of the example data. wrk and the server share the machine's cores, so these are figures of a loaded
-machine. Where two situations are compared, they take turns, and the ratio of their medians counts.
+Every request is one text of the example data. wrk and the server share the processor cores. Situations that are compared
+take turns, and the ratio of their medians is reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "support_desk" / "test.jsonl
 TEXTS = [json.loads(line)["text"] for line in EXAMPLES.read_text("utf-8").splitlines()][:50]
 BODIES = [json.dumps({"texts": [text], "top_k": 1}).encode() for text in TEXTS]
 MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+PROGRAM = Path(sys.executable).with_name("crosstune-export")
 
 
 class Server:
@@ -39,8 +40,7 @@ class Server:
 
     def __init__(self, bundle: Path, *arguments: object) -> None:
         self._log = tempfile.NamedTemporaryFile(suffix=".log")  # noqa: SIM115
-        script = Path(sys.executable).with_name("crosstune-export")
-        command = [script, "serve", bundle, "--port", "0", *arguments]
+        command = [PROGRAM, "serve", bundle, "--port", "0", *arguments]
         self.process = subprocess.Popen([*map(str, command)], stderr=self._log)
         while not (lines := self.log()):
             assert self.process.poll() is None, "the server did not start"
@@ -75,12 +75,12 @@ def serving(bundle: Path, *arguments: object) -> Iterator[Server]:
 
 
 def wrk(url: str, connections: int, seconds: float, pause_ms: int = 0) -> dict[str, float]:
-    """One run of wrk: requests a second, milliseconds at percentiles, answers that were no success.
+    """One run of wrk: requests per second, latency percentiles, responses other than 2xx.
 
-    With ``pause_ms`` a client waits so long after a 503 before it asks again.
+    With ``pause_ms`` a client waits so long after a 503 before its next request.
     """
     bodies = ",\n".join(f"[==[{body.decode('ascii')}]==]" for body in BODIES)
-    patience = f"""
+    pause = f"""
 local refused = 0
 response = function(status) if status == 503 then refused = refused + 1 end end
 delay = function() if refused > 0 then refused = refused - 1; return {pause_ms} end return 0 end
@@ -90,7 +90,7 @@ local bodies = {{ {bodies} }}
 local i = 0
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
-{patience if pause_ms else ""}
+{pause if pause_ms else ""}
 request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodies[i]) end
 """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
@@ -108,26 +108,26 @@ request = function() i = i % #bodies + 1; return wrk.format(nil, nil, nil, bodie
             script.name,
         ]
         out = subprocess.run([*command, f"{url}/v1/classify"], capture_output=True, text=True, check=True).stdout
-    found = {"requests_per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}
+    result = {"requests_per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}
     for percent, value, unit in re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE):
-        found[f"p{percent}_ms"] = float(value) * MILLISECONDS[unit]
+        result[f"p{percent}_ms"] = float(value) * MILLISECONDS[unit]
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    found["refused"] = int(errors[1]) if errors else 0
-    found["requests"] = int(re.search(r"(\d+) requests in", out)[1])
-    broken = re.search(r"Socket errors: (.*)", out)
-    assert broken is None, broken
-    return found
+    result["refused"] = int(errors[1]) if errors else 0
+    result["requests"] = int(re.search(r"(\d+) requests in", out)[1])
+    socket_errors = re.search(r"Socket errors: (.*)", out)
+    assert socket_errors is None, socket_errors
+    return result
 
 
 def throughput(bundle: Path, rounds: int, seconds: float) -> dict[str, object]:
     """Medians at 1, 8 and 64 connections, which take turns."""
-    found: dict[int, list[dict[str, float]]] = {1: [], 8: [], 64: []}
+    runs: dict[int, list[dict[str, float]]] = {1: [], 8: [], 64: []}
     with serving(bundle) as server:
         wrk(server.url, 8, 1)
         for _ in range(rounds):
-            for connections, sink in found.items():
-                sink.append(wrk(server.url, connections, seconds))
-    return {str(connections): medians(sink) for connections, sink in found.items()}
+            for connections, results in runs.items():
+                results.append(wrk(server.url, connections, seconds))
+    return {str(connections): medians(results) for connections, results in runs.items()}
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
@@ -136,10 +136,10 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def overload(bundle: Path, rounds: int, seconds: float, limit: int = 8, connections: int = 64) -> dict[str, object]:
-    """As many connections as texts are accepted, and in turn eight times as many: patient ones, and ones that hammer.
+    """As many connections as pending texts are allowed, and in turn eight times as many, with and without a pause after a 503.
 
-    The patient ones come again 100 ms after a 503, ten times sooner than it asks for. Milliseconds are those of the server's
-    log, from the head of a request to the end of its answer.
+    The pause is 100 ms, a tenth of what ``Retry-After`` says. Latencies are those of the server's log, from the head of a
+    request to the end of its response.
     """
     situations = {"at_the_limit": (limit, 0), "over_it": (connections, 100), "hammered": (connections, 0)}
     runs: dict[str, list[dict[int, list[float]]]] = {name: [] for name in situations}
@@ -154,12 +154,12 @@ def overload(bundle: Path, rounds: int, seconds: float, limit: int = 8, connecti
                     code: [float(line["ms"]) for line in lines if line["status"] == code] for code in (200, 503)
                 }
                 runs[name].append(by_status)
-    found: dict[str, object] = {"limit_texts": limit, "connections": connections}
+    report: dict[str, object] = {"limit_texts": limit, "connections": connections}
     base = statistics.median(percentile(run[200], 99) for run in runs["at_the_limit"])
     for name, parts in runs.items():
         accepted = statistics.median(percentile(run[200], 99) for run in parts)
-        refusals = [took for run in parts for took in run[503]]
-        found[name] = {
+        refusals = [ms for run in parts for ms in run[503]]
+        report[name] = {
             "accepted": sum(len(run[200]) for run in parts),
             "accepted_p99_ms": accepted,
             "accepted_p99_ratio": round(accepted / base, 2),
@@ -168,11 +168,11 @@ def overload(bundle: Path, rounds: int, seconds: float, limit: int = 8, connecti
             "refusal_p99_ms": percentile(refusals, 99) if refusals else None,
             "refusal_worst_ms": max(refusals, default=None),
         }
-    return found
+    return report
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """NaN of nothing."""
+    """A percentile; NaN if there are no values."""
     return round(float(np.percentile(values, percent)), 2) if values else float("nan")
 
 
@@ -200,70 +200,82 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def slow_clients(bundle: Path, rounds: int, seconds: float, count: int = 500) -> dict[str, object]:
-    """Eight ordinary connections, alone and in turn beside clients that send a byte a second and come again when cut off."""
-    alone, beside = [], []
+    """Eight ordinary connections, in turn without and with clients that send one byte per second and reconnect when cut off."""
+    without, with_slow = [], []
     with serving(bundle) as server:
         wrk(server.url, 8, 1)
         for _ in range(rounds):
-            alone.append(wrk(server.url, 8, seconds))
+            without.append(wrk(server.url, 8, seconds))
             slow = subprocess.Popen([sys.executable, "-c", SLOW, *map(str, server.address), str(count)])
             while len(psutil.Process(server.process.pid).net_connections()) < count:
                 time.sleep(0.1)
-            beside.append(wrk(server.url, 8, seconds))
+            with_slow.append(wrk(server.url, 8, seconds))
             slow.kill()
             slow.wait()
-    first, second = medians(alone), medians(beside)
+    first, second = medians(without), medians(with_slow)
     return {
         "slow_clients": count,
-        "p99_ms_alone": first["p99_ms"],
-        "p99_ms_beside": second["p99_ms"],
+        "p99_ms_without": first["p99_ms"],
+        "p99_ms_with": second["p99_ms"],
         "p99_ratio": round(second["p99_ms"] / first["p99_ms"], 2),
-        "requests_per_s_alone": first["requests_per_s"],
-        "requests_per_s_beside": second["requests_per_s"],
+        "requests_per_s_without": first["requests_per_s"],
+        "requests_per_s_with": second["requests_per_s"],
     }
 
 
 def sigterm(bundle: Path, trials: int, connections: int = 32) -> dict[str, object]:
-    """Stop under load; of what a client sent whole on an open connection, everything must be answered."""
+    """Stop under load. Count the requests that clients sent whole on an open connection, and those that were answered.
+
+    In half of the trials clients stop at the first response that closes its connection, as those of a load balancer do that
+    reads ``/ready``. In the other half they reconnect until the server refuses connections.
+    """
+    return {
+        "connections": connections,
+        "stopping_clients": _sigterm(bundle, trials, connections, reconnect=False),
+        "reconnecting_clients": _sigterm(bundle, trials, connections, reconnect=True),
+    }
+
+
+def _sigterm(bundle: Path, trials: int, connections: int, *, reconnect: bool) -> dict[str, object]:
     sent = answered = 0
-    codes = []
+    codes, seconds = set(), []
     for trial in range(trials):
         server = Server(bundle)
 
-        async def stop(server: Server = server, trial: int = trial) -> None:
+        async def stop(server: Server = server, trial: int = trial) -> float:
             await asyncio.sleep(0.5 + 0.037 * trial)
             server.process.send_signal(signal.SIGTERM)
+            return time.monotonic()
 
-        async def load(server: Server = server, stop: object = stop) -> list[tuple[int, int]]:
-            counts, _ = await asyncio.gather(
-                asyncio.gather(*(client(server.address) for _ in range(connections))), stop()
-            )
-            return counts
+        async def load(server: Server = server, stop: Callable[[], Awaitable[float]] = stop) -> tuple[object, float]:
+            clients = (client(server.address, reconnect) for _ in range(connections))
+            return await asyncio.gather(asyncio.gather(*clients), stop())
 
-        counts = asyncio.run(load())
-        codes.append(server.process.wait(60))
+        counts, stopped = asyncio.run(load())
+        codes.add(server.process.wait(60))
+        seconds.append(time.monotonic() - stopped)
         sent += sum(count for count, _ in counts)
         answered += sum(count for _, count in counts)
     return {
         "trials": trials,
-        "connections": connections,
         "sent": sent,
         "answered_200": answered,
         "dropped": sent - answered,
-        "exit_codes": sorted(set(codes)),
+        "exit_codes": sorted(codes),
+        "median_seconds_to_exit": round(statistics.median(seconds), 2),
     }
 
 
-async def client(address: tuple[str, int]) -> tuple[int, int]:
-    """Ask without a pause until the door is closed: requests sent whole, and answered with 200."""
+async def client(address: tuple[str, int], reconnect: bool) -> tuple[int, int]:
+    """Send requests without a pause: the number of requests sent whole, and the number answered with 200."""
     sent = answered = 0
     while True:
         try:
             reader, writer = await asyncio.open_connection(*address)
         except OSError:
             return sent, answered
-        last = False
-        while not last:
+        closing = False
+        while not closing:
             body = BODIES[sent % len(BODIES)]
             writer.write(
                 b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: "
@@ -274,10 +286,12 @@ async def client(address: tuple[str, int]) -> tuple[int, int]:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
             except (asyncio.IncompleteReadError, ConnectionError):
-                break  # dropped: it was sent and not answered
+                break  # dropped: sent and not answered
             answered += head.startswith(b"HTTP/1.1 200 ")
-            last = b"connection: close" in head
+            closing = b"connection: close" in head
         writer.close()
+        if not reconnect:
+            return sent, answered
 
 
 def memory(bundle: Path, requests: int, warm: int) -> dict[str, object]:
@@ -299,55 +313,57 @@ def memory(bundle: Path, requests: int, warm: int) -> dict[str, object]:
     }
 
 
-def table(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+def tables(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
     """The two tables of docs/serving.md."""
     rows = ["| bundle | connections | requests/s | p50 ms | p99 ms |", "|---|---|---|---|---|"]
     for bundle, parts in report.items():
         for connections, row in parts.get("throughput", {}).items():
             figures = f"{row['requests_per_s']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f}"
             rows.append(f"| {bundle} | {connections} | {figures} |")
-    rows += ["", "| what | " + " | ".join(report) + " |", "|---" * (len(report) + 1) + "|"]
+    rows += ["", "| measure | " + " | ".join(report) + " |", "|---" * (len(report) + 1) + "|"]
     cells: list[tuple[str, str, Callable[..., str]]] = [
-        (
-            "p99 of accepted, 64 clients where 8 are taken, again after 100 ms, to 8 clients",
-            "overload",
-            _over("over_it"),
-        ),
-        ("the same, again at once", "overload", _over("hammered")),
-        ("refusals of both: p50, p99, worst", "overload", _refusals),
-        (
-            "p99 beside 500 clients that send a byte a second, to p99 without",
-            "slow_clients",
-            "{p99_ratio:.2f}x".format_map,
-        ),
-        ("SIGTERM under load, 32 clients", "sigterm", "{sent} sent in {trials} trials, {dropped} dropped".format_map),
-        ("resident memory", "memory", "{growth_mb:+.1f} MB from {warming_requests} to {requests} requests".format_map),
+        ("overload, 100 ms pause after a 503: p99 of accepted requests", "overload", _accepted("over_it")),
+        ("overload, no pause: p99 of accepted requests", "overload", _accepted("hammered")),
+        ("503 responses, 100 ms pause: p50, p99, worst", "overload", _refused("over_it")),
+        ("503 responses, no pause: p50, p99, worst", "overload", _refused("hammered")),
+        ("p99 with 500 slow clients", "slow_clients", "{p99_ratio:.2f}x".format_map),
+        ("SIGTERM, clients that stop when told to", "sigterm", _dropped("stopping_clients")),
+        ("SIGTERM, clients that reconnect", "sigterm", _dropped("reconnecting_clients")),
+        ("growth of resident memory", "memory", "{growth_mb:+.1f} MB ({requests} requests)".format_map),
     ]
-    for what, part, cell in cells:
-        found = [cell(parts[part]) if part in parts else "" for parts in report.values()]
-        rows.append(f"| {what} | " + " | ".join(found) + " |")
+    for measure, part, cell in cells:
+        values = [cell(parts[part]) if part in parts else "" for parts in report.values()]
+        rows.append(f"| {measure} | " + " | ".join(values) + " |")
     return "\n".join(rows)
 
 
-def _over(name: str) -> Callable[..., str]:
-    return lambda row: f"{row[name]['accepted_p99_ratio']:.2f}x"
+def _accepted(situation: str) -> Callable[..., str]:
+    return lambda row: f"{row[situation]['accepted_p99_ratio']:.2f}x"
 
 
-def _refusals(row: dict[str, dict[str, float]]) -> str:
+def _refused(situation: str) -> Callable[..., str]:
     names = ("refusal_p50_ms", "refusal_p99_ms", "refusal_worst_ms")
-    return "; ".join(", ".join(f"{row[case][name]:.1f}" for name in names) + " ms" for case in ("over_it", "hammered"))
+    return lambda row: ", ".join(f"{row[situation][name]:.1f}" for name in names) + " ms"
+
+
+def _dropped(clients: str) -> Callable[..., str]:
+    return lambda row: "{dropped} of {sent} dropped, {trials} stops".format_map(row[clients])
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, action="append", default=[], help="none: only print the tables")
-    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--output", type=Path, default=Path("out/serving.json"))
+    parser.add_argument(
+        "--bundle", type=Path, action="append", default=[], help="bundle to measure; default: only print the tables"
+    )
+    parser.add_argument("--parts", default="throughput,overload,slow_clients,sigterm,memory", help="measurements")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each situation, in turns")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per run of wrk")
+    parser.add_argument("--trials", type=int, default=20, help="stops with SIGTERM")
+    parser.add_argument("--requests", type=int, default=100_000, help="requests of the memory test")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/serving.json"), help="JSON file of results, continued if it exists"
+    )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         parser.error("wrk: not installed. Run: apt-get install wrk")
@@ -361,12 +377,12 @@ def main() -> None:
     }
     for bundle in arguments.bundle:
         for part in arguments.parts.split(","):
-            found = jobs[part](bundle)
-            report.setdefault(bundle.stem, {})[part] = found
-            print(bundle.stem, part, json.dumps(found), file=sys.stderr, flush=True)
+            result = jobs[part](bundle)
+            report.setdefault(bundle.stem, {})[part] = result
+            print(bundle.stem, part, json.dumps(result), file=sys.stderr, flush=True)
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
             arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(table(report))
+    print(tables(report))
 
 
 if __name__ == "__main__":

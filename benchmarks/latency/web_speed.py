@@ -1,11 +1,14 @@
-"""How fast is a text in the browser, beside transformers.js on the same weights? And what does a first visit cost?
+"""Latency in the browser compared with transformers.js on the same weights, and the cost of a first visit.
 
     make web browser && python -m benchmarks.latency.web_speed --bundle out/support.bundle
 
-One page of headless Chromium, one wasm thread, text in to label out, in turns of five calls: crosstune-web with the bundle;
-transformers.js with the usual graph of the same backbone (exported, dynamic int8, a linear head); and transformers.js with the
-bundle's own graph, which tells what the graph is worth and what the rest. Then the page of ``crosstune-export web`` is visited
-twice: bytes on the wire by file, and the time until a person can type.
+One page in headless Chromium, one wasm thread, from text to label, in turns of five calls:
+
+- crosstune-web with the bundle;
+- transformers.js with its usual graph of the same backbone (exported, dynamic int8, a linear head);
+- transformers.js with the graph of the bundle, to separate the graph from the rest.
+
+Then the page of ``crosstune-export web`` is visited: bytes sent by file, and the time until a user can type.
 """
 
 from __future__ import annotations
@@ -207,7 +210,7 @@ def visits(bundle: Path) -> dict[str, object]:
 
 
 def browser_seconds() -> float:
-    """Processor time of the browser's processes so far; unlike the clock, it does not count what other programs take."""
+    """Processor time of the browser's processes so far, which other programs change little."""
     nanoseconds = 0
     for process in psutil.Process().children(recursive=True):
         for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
@@ -219,10 +222,12 @@ def browser_seconds() -> float:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--lengths", default="16,32,128")
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--lengths", default="16,32,128", help="tokens per text, separated by commas")
     parser.add_argument("--rounds", type=int, default=20, help="turns of 5 calls")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/web_speed.json"))
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results/web_speed.json"), help="JSON file to write"
+    )
     arguments = parser.parse_args()
     report: dict[str, object] = {"visits": visits(arguments.bundle)}
     with chromium() as browser:

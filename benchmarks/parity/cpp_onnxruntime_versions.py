@@ -1,9 +1,9 @@
-"""One build of the C++ runtime on several releases of onnxruntime, each beside the Python runtime on the same release.
+"""One build of the C++ runtime with several releases of onnxruntime, each compared with the Python runtime on the same release.
 
     make cpp && python -m benchmarks.parity.cpp_onnxruntime_versions out/support.bundle out/support-fp32.bundle
 
-The libraries come out of wheels that pip downloads. Prints a row for each release and bundle: the self-test, and labels and
-probabilities on the test texts of the example data against Python's.
+pip downloads the wheels that contain the libraries. Prints a row for each release and bundle: the self-test, and the
+differences in labels and probabilities from Python on the test texts of the example data.
 """
 
 from __future__ import annotations
@@ -65,8 +65,10 @@ def row(version: str, wheel: Path, bundle: Path) -> dict[str, object]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--versions", default="1.20.1,1.23.2,1.32.0")
+    parser.add_argument("bundles", type=Path, nargs="+", help="bundle folders")
+    parser.add_argument(
+        "--versions", default="1.20.1,1.23.2,1.32.0", help="releases of onnxruntime, separated by commas"
+    )
     arguments = parser.parse_args()
     for version in arguments.versions.split(","):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""Does the C++ runtime give the ids and the answers of Python? On real texts, random strings and every code point.
+"""Token ids and answers of the C++ runtime compared with Python, on real texts, random strings and every code point.
 
-    make cpp && python -m benchmarks.parity.cpp_parity --bundle out/support.bundle --data-root DATA [--random 1000000]
+    make cpp && python -m benchmarks.parity.cpp_parity --bundle out/support.bundle --data-root DATA --random 1000000
 
-Ids: the bundle's tokenizer against the reference, over all texts under the data root, every code point, and random strings
-of mixed scripts. Answers: for each data set named by --answers, a checkpoint is trained on eight shots a label with the
-packaged backbone and built in fp32 and int8; every text of its test.jsonl is classified by both runtimes, one a call.
+- Ids: the bundle's tokenizer compared with the reference, on every code point, on all texts of the data root, and on
+  random strings of mixed scripts.
+- Answers: for each dataset of --answers, a checkpoint is trained on eight shots per label with the packaged backbone
+  and built in fp32 and int8. Both runtimes classify every text of its test.jsonl, one per call.
 """
 
 from __future__ import annotations
@@ -124,11 +125,11 @@ def execute(command: list[object]) -> None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--random", type=int, default=1_000_000)
-    parser.add_argument("--answers", default="sst5,trec,snips,cr")
-    parser.add_argument("--output", type=Path, default=Path("out/cpp_parity.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
+    parser.add_argument("--random", type=int, default=1_000_000, help="number of random strings")
+    parser.add_argument("--answers", default="sst5,trec,snips,cr", help="datasets to train and classify")
+    parser.add_argument("--output", type=Path, default=Path("out/cpp_parity.json"), help="JSON file to write")
     arguments = parser.parse_args()
     python = Classifier.load(arguments.bundle)
     report: dict[str, object] = {"ids": {}, "answers": {}}

@@ -1,10 +1,10 @@
-"""Does a text's answer depend on anything but the text?
+"""Batch invariance: does the answer to a text depend on anything but the text?
 
-    python -m benchmarks.parity.invariance --bundle out/news.bundle --data-root ../shared/data --sets ag_news,sst2,trec,emotion
+    python -m benchmarks.parity.invariance --bundle out/news.bundle --data-root DATA --sets ag_news,sst2,trec,emotion
 
-Test texts of all sets go through one bundle: alone on one thread, which is the reference; alone on two threads; and in
-batches of 8 and 64, on one and two threads, once in runs of equal lengths as ``Classifier`` makes them and once padded, so that
-texts of unlike lengths stand side by side. Texts beyond ``--max-tokens`` are left out, so that a busy machine gets through.
+The reference is one text per call on one thread. It is compared with one text per call on two threads, and with batches
+of 8 and 64 on one and two threads, both sorted by length (as ``Classifier`` does) and padded. Texts longer than
+``--max-tokens`` are skipped to save time.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def texts_of(root: Path, sets: list[str], classifier: Classifier, count: int, ma
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--sets", default="ag_news,sst2,trec,emotion,subj,cr,mr,snips,banking77")
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--max-tokens", type=int, default=32)
-    parser.add_argument("--output", type=Path, default=Path("out/invariance.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
+    parser.add_argument("--sets", default="ag_news,sst2,trec,emotion,subj,cr,mr,snips,banking77", help="datasets")
+    parser.add_argument("--count", type=int, default=10_000, help="number of texts")
+    parser.add_argument("--max-tokens", type=int, default=32, help="maximum tokens per text")
+    parser.add_argument("--output", type=Path, default=Path("out/invariance.json"), help="JSON file to write")
     arguments = parser.parse_args()
     files = read_bundle(arguments.bundle)
     manifest = files.manifest
@@ -54,7 +54,7 @@ def main() -> None:
     rows = tokenizer.rows(texts)
     alone = classifiers[1].predict_proba(texts, batch_size=1)
     ways = {}
-    print("| | labels that change | largest probability difference |\n|---|---|---|")
+    print("| | label changes | largest probability difference |\n|---|---|---|")
     for threads, classifier in classifiers.items():
         session = open_session(files.model, manifest.graph, "graph", threads=threads)
         runs = {

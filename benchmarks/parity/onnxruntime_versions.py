@@ -1,11 +1,11 @@
-"""The same bundles on several Pythons and releases of onnxruntime, each in a fresh environment with the base install.
+"""The same bundles on several versions of Python and onnxruntime, each in a new environment with the base install.
 
     python -m benchmarks.parity.onnxruntime_versions out/support.bundle out/support-fp32.bundle --python python3.10 --python python3.13
 
-A wheel of this tree is installed for each Python beside each release of onnxruntime, and once with every dependency at its
-floor in pyproject.toml. There ``crosstune-export verify`` runs the self-test of each bundle, the golden ones included, and
-``classify`` labels the test texts of the example data, one at a time; labels and probabilities are compared with those of the
-environment that runs this script. What pip finds no wheel for is said in its place.
+Installs a wheel of this tree for each Python with each release of onnxruntime, and once with the oldest supported
+version of every dependency. ``crosstune-export verify`` runs the self-test of each bundle and of the golden bundles.
+``classify`` labels the test texts of the example data, one at a time. Labels and probabilities are compared with those
+of the environment that runs this script. Combinations without a wheel are reported as such.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def environment(python: str, requirements: tuple[str, ...], wheel: Path, folder:
 
 
 def versions(python: Path, folder: Path) -> dict[str, str]:
-    """What is installed beside an interpreter."""
+    """Versions of the packages of an interpreter."""
     code = f"import json, importlib.metadata as m\nprint(json.dumps({{name: m.version(name) for name in {PACKAGES}}}))"
     return json.loads(run(python, "-c", code, cwd=folder).stdout)
 
@@ -102,10 +102,12 @@ def versions(python: Path, folder: Path) -> dict[str, str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--python", action="append", help="an interpreter, more than once for several")
-    parser.add_argument("--versions", default="1.20.0,1.23.2,newest", help="of onnxruntime")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("bundles", type=Path, nargs="+", help="bundle folders")
+    parser.add_argument("--python", action="append", help="interpreter; repeat for more; default: this one")
+    parser.add_argument(
+        "--versions", default="1.20.0,1.23.2,newest", help="releases of onnxruntime, separated by commas"
+    )
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     bundles = [path.resolve() for path in (*arguments.bundles, *GOLDEN)]
     wanted = [() if version == "newest" else (f"onnxruntime=={version}",) for version in arguments.versions.split(",")]

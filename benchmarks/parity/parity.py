@@ -1,8 +1,8 @@
-"""Does a bundle answer as the checkpoint does? torch against the fp32 graph, and int8 against fp32, on labelled texts.
+"""Answers of a bundle compared with the checkpoint: torch with the fp32 graph and with the int8 graph, on labelled texts.
 
-    python -m benchmarks.parity.parity CKPT --data ../shared/data/ag_news/test.jsonl
+    python -m benchmarks.parity.parity CKPT --data DATA/ag_news/test.jsonl
 
-The texts are the file's, cut and joined so that lengths run from no token to the maximum.
+Besides the texts of the file, texts are cut and joined so that lengths range from no token to the maximum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from crosstune import load_checkpoint, read_examples
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.builder.pipeline import BuildConfig, build
 
@@ -25,9 +25,9 @@ LONG = 120
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--output", default="out/parity.json")
+    parser.add_argument("checkpoint", help="checkpoint folder")
+    parser.add_argument("--data", required=True, help="labelled examples")
+    parser.add_argument("--output", default="out/parity.json", help="JSON file to write")
     arguments = parser.parse_args()
     trained = load_checkpoint(arguments.checkpoint)
     backbone = trained.load_backbone(device="cpu")

@@ -1,4 +1,4 @@
-"""Builds a checkpoint ten times, each in another folder, language, time zone and hash seed: one sha256 must come out.
+"""Reproducibility: builds of a checkpoint in different folders, languages, time zones and hash seeds must give one SHA-256.
 
 python -m benchmarks.parity.same_bytes CHECKPOINT --builds 10 --precision int8
 """
@@ -23,10 +23,10 @@ ZONES = ("UTC", "Asia/Tokyo", "America/St_Johns", "Pacific/Kiritimati")
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--builds", type=int, default=10)
-    parser.add_argument("--precision", default="int8")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="checkpoint folder")
+    parser.add_argument("--builds", type=int, default=10, help="number of builds")
+    parser.add_argument("--precision", default="int8", help="fp32 or int8")
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     digests: Counter[str] = Counter()
     code = "from crosstune_cli.export_app import main; main()"

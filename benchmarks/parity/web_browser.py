@@ -1,6 +1,6 @@
-"""A page in headless Chromium with npm packages and bundles at hand; for the web benchmarks.
+"""A page in headless Chromium with npm packages and bundles, for the web benchmarks.
 
-Needs ``make web`` and a Chromium: that of CHROMIUM, of the PATH, or of ``make browser``.
+Needs ``make web`` and a Chromium: from the variable CHROMIUM, the PATH, or ``make browser``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Does the browser give the ids and the answers of Python? In headless Chromium, on real texts and random strings.
+"""Token ids and answers of the browser compared with Python, in headless Chromium, on real texts and random strings.
 
     make web browser && python -m benchmarks.parity.web_parity --bundle out/support.bundle --data-root DATA
 
-Ids: the bundle's tokenizer against the reference, over every code point, texts of the data root, and random strings of mixed
-scripts. Answers: for each data set named by --answers, a checkpoint is trained on eight shots a label with the packaged backbone
-and built in fp32 and int8; both runtimes classify texts of its test.jsonl, one a call. A control tells what int8 makes of a
-difference that rounding can explain: Python against Python with the first layer norm moved by some 1e-7.
+- Ids: the bundle's tokenizer compared with the reference, on every code point, texts of the data root, and random
+  strings of mixed scripts.
+- Answers: for each dataset of --answers, a checkpoint is trained on eight shots per label with the packaged backbone
+  and built in fp32 and int8. Both runtimes classify texts of its test.jsonl, one per call.
+- Control: Python compared with Python whose first layer norm is changed by about 1e-7. It shows the effect of
+  rounding differences on int8.
 """
 
 from __future__ import annotations
@@ -97,12 +99,14 @@ def nudged(python: Classifier, bundle: Path, texts: list[str]) -> npt.NDArray[np
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--random", type=int, default=100_000)
-    parser.add_argument("--answers", default="trec,snips,cr")
-    parser.add_argument("--texts", type=int, default=334, help="of each set of --answers")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/web_parity.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
+    parser.add_argument("--random", type=int, default=100_000, help="number of random strings")
+    parser.add_argument("--answers", default="trec,snips,cr", help="datasets to train and classify")
+    parser.add_argument("--texts", type=int, default=334, help="texts per dataset of --answers")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results/web_parity.json"), help="JSON file to write"
+    )
     arguments = parser.parse_args()
     report: dict[str, dict[str, object]] = {"ids": {}, "answers": {}}
     with tempfile.TemporaryDirectory() as temporary, chromium() as browser:

@@ -1,4 +1,4 @@
-"""The three runtimes as ``mutate_bundles.py`` gives bundles to them: each says what became of one, and what reached onnxruntime."""
+"""The three runtimes for ``mutate_bundles.py``: each reports the result of loading a bundle and the graph that reached onnxruntime."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TEXT = "where is my parcel"
 #: Where the kernel says how much memory and how many processors there are.
 CONTROL_GROUPS = ("/proc/self/cgroup", "/sys/fs/cgroup/")
 REFUSED, BY_ONNXRUNTIME, ACCEPTED = "refused", "onnxruntime refused or failed", "accepted"
-#: All else that may become of a bundle is wrong: a crash, an error that is not promised. A text may meet numbers that are not finite.
+#: Every other result is wrong: a crash, an undocumented error. DataError: a text can lead to numbers that are not finite.
 PROMISED = frozenset({REFUSED, BY_ONNXRUNTIME, ACCEPTED, "DataError"})
 
 
 @dataclass
 class Outcome:
-    """What became of a bundle.
+    """The result of loading a bundle.
 
     Attributes:
         result: ``REFUSED``, ``BY_ONNXRUNTIME``, ``ACCEPTED``, or the class of another error.
@@ -50,7 +50,7 @@ class Loader(Protocol):
 
 
 class PythonLoader:
-    """The Python runtime, with an ear for files that are opened and a look at graphs that reach onnxruntime."""
+    """The Python runtime; records files that are opened and graphs that reach onnxruntime."""
 
     def __init__(self, place: Path) -> None:
         self._place, self._on = os.fspath(place), False
@@ -105,7 +105,7 @@ class PythonLoader:
 
 
 class CppLoader:
-    """libcrosstune by its C ABI. What it says tells whether onnxruntime was asked."""
+    """libcrosstune by its C ABI. The message shows whether onnxruntime was called."""
 
     def __init__(self, path: str) -> None:
         self._path = path

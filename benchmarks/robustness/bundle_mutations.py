@@ -1,4 +1,4 @@
-"""The ways in which ``mutate_bundles.py`` damages and forges bundles; every one is decided by the generator that it is given."""
+"""How ``mutate_bundles.py`` damages and forges bundles. The given random generator decides everything."""
 
 from __future__ import annotations
 

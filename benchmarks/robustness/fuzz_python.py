@@ -1,8 +1,9 @@
-"""Fuzzes a reader with atheris: nothing but the errors that it promises may come out.
+"""Fuzz a reader with atheris: only its documented errors may be raised.
 
     python -m benchmarks.robustness.fuzz_python manifest -max_total_time=60
 
-Targets: manifest, graph, tokenizer, archive (bundles); rows, examples (data); answers (of an LLM). Further arguments are libFuzzer's.
+Targets: manifest, graph, tokenizer, archive (bundles); rows, examples (data); answers (of an LLM). Further arguments
+are passed to libFuzzer. ``make fuzz-python`` installs atheris and runs all targets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import atheris
 with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune.augmentation.answers import answer_from_body, texts_in
     from crosstune.core.errors import CrossTuneError
-    from crosstune.data.examples import read_examples
+    from crosstune.data.readers import read_examples
     from crosstune_export.bulk.decode import Columns
     from crosstune_export.bulk.sources import FORMATS, Source
     from crosstune_export.bulk.texts import read_texts

@@ -1,16 +1,24 @@
-"""Kills, interrupts and starves every command that writes, and looks at what it leaves.
+"""Interrupt the commands that write, and check what they leave.
 
     python -m benchmarks.robustness.kill_anything --kills 1000 --signals 100 --every 1 --json benchmarks/results/kill_anything.json
 
-Every command replaces outputs that are there. Afterwards each output must be the old one or the new one, whole; the exit code
-must be the promised one; after a signal that can be caught and after a full disk nothing temporary may stand beside it; and
-when the same command has run again, outputs and files must be those of a run that nobody disturbed: byte for byte, nothing
-more. No answer that ``augment`` has paid for and put on disk may be lost, and none be bought again but those under way.
+Every command replaces existing outputs. After each interruption the script checks that:
 
-``--kills`` times SIGKILL and ``--signals`` times SIGINT, SIGINT twice, SIGTERM and SIGHUP, each at a random instant; with
-``--cold``, so many of each in processes that import everything themselves; with ``--every N``, at every N-th system call that
-changes the disk (by strace): SIGKILL, SIGINT, SIGTERM, EIO once, and a disk that is full from then on. Folders in the same state,
-names of temporaries apart, are run again once.
+- each output is the old or the new one, complete;
+- the exit code is the documented one;
+- no temporary file remains next to the output, after a signal that can be handled and after a full disk;
+- the same command, run again, gives the outputs and files of an undisturbed run, byte for byte;
+- no saved answer of ``augment`` is lost, and at most the requests under way are bought again.
+
+Interruptions:
+
+- ``--kills``: SIGKILL at random times;
+- ``--signals``: SIGINT, SIGINT twice, SIGTERM and SIGHUP at random times, this many of each;
+- ``--cold``: the same signals, in processes that import everything themselves;
+- ``--every N``: faults at every N-th system call that changes the disk (with strace): SIGKILL, SIGINT, SIGTERM, EIO
+  once, and a disk that stays full.
+
+Folders in the same state (except for names of temporary files) are run again only once.
 """
 
 from __future__ import annotations
@@ -33,8 +41,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.latency.warm_commands import SAID, WarmCommands
 from benchmarks.robustness.kill_jobs import Job, PaidAnswers, Trial, jobs, prepare
+from benchmarks.robustness.warm_commands import SAID, WarmCommands
 from tests.conftest import make_tiny_backbone
 
 #: System calls that change what is on the disk, and those of them that a full disk does not mind.
@@ -47,7 +55,7 @@ SIGNALS = {
     "SIGTERM": (signal.SIGTERM,),
     "SIGHUP": (signal.SIGHUP,),
 }
-#: By what they do to a call: what strace injects, the exit codes, and whether the command can tidy up.
+#: Faults by name: the injection for strace, the exit codes, and whether the command can clean up.
 FAULTS = {
     "SIGKILL at a call": ("signal=SIGKILL:when={}", {137}, False),
     "SIGINT at a call": ("signal=SIGINT:when={}", {130}, True),
@@ -58,7 +66,7 @@ FAULTS = {
 
 
 class Disturber:
-    """Makes trials of prepared jobs, and disturbs them."""
+    """Makes trials of prepared jobs and interrupts them."""
 
     def __init__(self, ready: Path, warm: WarmCommands, paid: PaidAnswers, draw: random.Random) -> None:
         self._ready, self._warm, self._paid, self._draw = ready, warm, paid, draw
@@ -91,7 +99,7 @@ class Disturber:
         trial.judge(f"{name}, cold", code if code >= 0 else 128 - code, _codes(name), polite=name != "SIGKILL")
 
     def at_a_call(self, job: Job, call: str, number: int, how: str) -> None:
-        """A fault at a system call, given how manieth of its name it is."""
+        """A fault at a system call, given its number among the calls of this name."""
         what, codes, polite = FAULTS[how]
         trial = self.trial(job)
         inject = f"inject={call}:{what.format(number)}"
@@ -99,7 +107,7 @@ class Disturber:
         trial.judge(how, code, codes, polite=polite)
 
     def calls_of(self, job: Job) -> list[tuple[str, int]]:
-        """The calls of an undisturbed run's main thread: name, and how manieth of its name."""
+        """The calls of an undisturbed run's main thread: its name, and its number among the calls of this name."""
         trial = self.trial(job)
         log = trial.folder / "calls.log"
         self._under_strace(trial, "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(log))
@@ -160,17 +168,19 @@ def disturbances(
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", type=Path, help="a folder in the transformers layout; a tiny one when left out")
-    parser.add_argument("--bundle", type=Path, help="for pack, classify and labels; built when left out")
-    parser.add_argument("--jobs", default="train,augment,filter,evaluate,build,pack,classify,labels")
-    parser.add_argument("--kills", type=int, default=20, help="random instants of SIGKILL for each job")
-    parser.add_argument("--signals", type=int, default=5, help="random instants of each other signal for each job")
+    parser.add_argument("--backbone", type=Path, help="folder in the transformers layout; default: a tiny one")
+    parser.add_argument("--bundle", type=Path, help="bundle for pack, classify and labels; default: built")
     parser.add_argument(
-        "--cold", type=int, default=0, help="random instants of each signal, each in a process of its own"
+        "--jobs",
+        default="train,augment,filter,evaluate,build,pack,classify,labels",
+        help="commands, separated by commas",
     )
-    parser.add_argument("--every", type=int, default=0, help="every so many calls; 0 leaves strace out")
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--json", type=Path, help="adds to the figures that are there")
+    parser.add_argument("--kills", type=int, default=20, help="SIGKILLs at random times per command")
+    parser.add_argument("--signals", type=int, default=5, help="other signals at random times per command, of each")
+    parser.add_argument("--cold", type=int, default=0, help="signals of each kind to new processes per command")
+    parser.add_argument("--every", type=int, default=0, help="inject faults at every N-th system call; 0 for none")
+    parser.add_argument("--seed", type=int, default=13, help="seed of the random times")
+    parser.add_argument("--json", type=Path, help="JSON file of results, continued if it exists")
     arguments = parser.parse_args()
     os.environ |= {"OPENAI_API_KEY": "sk-nothing-to-see-here", "OMP_NUM_THREADS": "1"}
     names = arguments.jobs.split(",")

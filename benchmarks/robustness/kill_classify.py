@@ -1,10 +1,11 @@
-"""Kills ``crosstune-export classify`` at random instants and takes it up again: the output must be that of a whole run.
+"""Kill ``crosstune-export classify`` at random times and resume it: the output must equal that of an uninterrupted run.
 
     python -m benchmarks.robustness.kill_classify BUNDLE --kills 50
 
-Each run over the same file is killed (SIGKILL, workers and all left to themselves) after a random time, and resumed, until it
-ends by itself; then both its files are compared, byte for byte, with those of a run that nothing interrupted. Prints how many
-kills hit, how many hit after something was kept, and how many processes outlived their parent by more than a minute.
+Each run over the same file gets SIGKILL after a random time (its workers get nothing) and is resumed, until it
+completes. Then the output and the file of bad rows are compared, byte for byte, with those of an uninterrupted run.
+Prints how many kills hit, how many hit after some output had been saved, and how many processes outlived their parent
+by more than a minute.
 """
 
 from __future__ import annotations
@@ -99,13 +100,13 @@ def run_to_the_end(line: list[str], draw: random.Random, longest_s: float, kills
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--ending", default="jsonl", help="jsonl, csv or parquet")
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
+    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
+    parser.add_argument("--rows", type=int, default=60_000, help="rows per run")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--ending", default="jsonl", help="output format: jsonl, csv or parquet")
+    parser.add_argument("--seed", type=int, default=13, help="seed of rows and times")
+    parser.add_argument("--output", type=Path, default=None, help="JSON file to write")
     arguments = parser.parse_args()
     draw, figures = random.Random(arguments.seed), Figures()
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as progress:

@@ -1,4 +1,4 @@
-"""The commands that ``kill_anything.py`` disturbs, the folder they start from, and the verdict on what a disturbed run leaves."""
+"""The commands that ``kill_anything.py`` interrupts, the folder they start from, and the checks of what an interrupted run leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.latency.warm_commands import SAID, WarmCommands
+from benchmarks.robustness.warm_commands import SAID, WarmCommands
 from tests.conftest import TINY_LABELS, TINY_TEXTS
 from tests.fixtures.llm_server import LlmServer, Reply, Request, good
 

@@ -1,15 +1,16 @@
-"""Damages bundles in many ways and looks at what becomes of them.
+"""Damage and forge bundles, and check how a runtime reacts.
 
     python -m benchmarks.robustness.mutate_bundles BUNDLE OTHER_BUNDLE --mutations 100000 --structural 5000 --json FILE
 
-First without right hashes: bits flipped, members cut at every length, spliced, swapped, exchanged with those of another bundle,
-removed, added, and the same to the packed form. None may be accepted. Then as an attacker who makes the hashes right: fields of
-the graph removed, doubled, renamed, and so on. Those may be accepted where they stay within the lists of the format; what
-reaches onnxruntime is read with the onnx package, which must find no operator beyond the lists and nothing outside the file, and
-once more by the check of the Python runtime, so that no other runtime is laxer.
+- Damaged bundles, with wrong hashes: bits flipped, members cut at every length, spliced, swapped, exchanged with
+  those of another bundle, removed, added; the same for the packed form. All must be refused.
+- Forged bundles, with correct hashes: fields of the graph removed, doubled, renamed, and so on. These may be accepted
+  if they stay within the lists of the format. Every graph that reaches onnxruntime is checked with the onnx package,
+  which must find no operator beyond the lists and no external data, and with the Python runtime, so that no other
+  runtime is less strict.
 
-Runs are in forks, so that a crash is seen and counted; processor time is what counts for a hang. ``--libcrosstune FILE`` gives
-the same to the C++ runtime, ``--node`` to the web runtime in one Node process.
+Bundles are loaded in forks, so that crashes are counted. Hangs are detected by processor time. ``--libcrosstune FILE``
+tests the C++ runtime, ``--node`` the web runtime in one Node process.
 """
 
 from __future__ import annotations
@@ -147,14 +148,14 @@ def run(
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("other", type=Path)
-    parser.add_argument("--mutations", type=int, default=10_000, help="without right hashes, shared among the kinds")
-    parser.add_argument("--structural", type=int, default=1_000, help="with right hashes")
+    parser.add_argument("bundle", type=Path, help="bundle to damage and forge")
+    parser.add_argument("other", type=Path, help="bundle to take other members from")
+    parser.add_argument("--mutations", type=int, default=10_000, help="damaged bundles, over all kinds")
+    parser.add_argument("--structural", type=int, default=1_000, help="forged bundles")
     place_of_python = parser.add_mutually_exclusive_group()
-    place_of_python.add_argument("--libcrosstune", help="libcrosstune to give them to, in the place of Python")
-    place_of_python.add_argument("--node", action="store_true", help="give them to crosstune-web in Node")
-    parser.add_argument("--json", type=Path)
+    place_of_python.add_argument("--libcrosstune", help="test the C++ runtime: path of libcrosstune")
+    place_of_python.add_argument("--node", action="store_true", help="test the web runtime in Node")
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     good, other = (dict(read_bundle(path).contents) for path in (arguments.bundle, arguments.other))
     cuts = min(sum(len(good[name]) for name in MEMBERS[:-1]), arguments.mutations // 2)

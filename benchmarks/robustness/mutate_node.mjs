@@ -1,5 +1,5 @@
-// Loads the bundles that are named, one JSON object a line, with crosstune-web, and says what became of each. Whatever is given to
-// onnxruntime is written to the file that the argument names. Run from the folder of the package.
+// Loads bundles with crosstune-web, one JSON object per line of standard input, and prints the result of each. Every graph that reaches
+// onnxruntime is written to the file named by the argument. Run it in the folder of the package.
 
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";

@@ -1,8 +1,8 @@
-"""Schemathesis against a running server: requests made of its OpenAPI page, right and wrong ones, none answered with a 5xx.
+"""Schemathesis against a running server: valid and invalid requests of its OpenAPI page. None may get a 5xx.
 
     python -m benchmarks.robustness.serving_fuzz --bundle out/support.bundle --cases 5000
 
-Half of the cases fit the page (positive), half do not (negative). Seeded: the same cases in every run.
+Half of the cases are valid (positive), half are invalid (negative). They are seeded: every run has the same cases.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from schemathesis import GenerationMode
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--cases", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--output", type=Path, default=Path("out/serving_fuzz.json"))
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    parser.add_argument("--cases", type=int, default=5000, help="number of requests")
+    parser.add_argument("--seed", type=int, default=13, help="seed of the requests")
+    parser.add_argument("--output", type=Path, default=Path("out/serving_fuzz.json"), help="JSON file to write")
     arguments = parser.parse_args()
     server = subprocess.Popen(
         [str(Path(sys.executable).with_name("crosstune-export")), "serve", str(arguments.bundle), "--port", "0"],
@@ -34,13 +34,13 @@ def main() -> None:
     )  # fmt: skip
     assert server.stderr is not None
     url = json.loads(server.stderr.readline())["url"]
-    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+    log_reader = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
     try:
         report = attack(url, arguments.cases, arguments.seed)
     finally:
         server.terminate()
         code = server.wait(60)
-        drain.wait(60)
+        log_reader.wait(60)
     report["server_exit_code"] = code
     print(json.dumps(report, indent=1))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def attack(url: str, cases: int, seed: int) -> dict[str, object]:
-    """Statuses of so many cases."""
+    """Run so many cases and count the statuses."""
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
-    # The one that reads a body gets most of them.
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+    # Most cases go to the operation that reads a body.
     chosen = [operation for operation in operations for _ in range(12 if operation.method == "post" else 1)]
     statuses: Counter[str] = Counter()
     modes: Counter[str] = Counter()
@@ -67,11 +67,11 @@ def attack(url: str, cases: int, seed: int) -> dict[str, object]:
     def one(data: st.DataObject) -> None:
         operation = data.draw(st.sampled_from(chosen))
         mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
-        possible = mode if operation.method == "post" else GenerationMode.POSITIVE
-        case = data.draw(operation.as_strategy(generation_mode=possible))
+        supported_mode = mode if operation.method == "post" else GenerationMode.POSITIVE
+        case = data.draw(operation.as_strategy(generation_mode=supported_mode))
         response = case.call(base_url=url)
         statuses[f"{response.status_code}"] += 1
-        modes[possible.value] += 1
+        modes[supported_mode.value] += 1
         if response.status_code >= 500:
             failures.append(case.as_curl_command())
 

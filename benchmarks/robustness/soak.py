@@ -1,9 +1,10 @@
-"""Uses one classifier for long, from many threads, and after many forks.
+"""Use one classifier for a long time, from many threads, and after many forks.
 
     python -m benchmarks.robustness.soak BUNDLE --texts 1000000 --calls 10000 --forks 200 --json FILE
 
-Memory after the first hundredth of the texts, of 1 to 512 words, must not grow by 16 MB; 64 threads must answer as one does; a
-child that classifies with what it inherited must neither crash nor hang.
+- Memory: after the first hundredth of the texts (1 to 512 words each), it must not grow by 16 MiB.
+- Threads: 64 threads must give the answers of one.
+- Forks: a child that uses the inherited classifier must not crash or hang.
 """
 
 from __future__ import annotations
@@ -110,13 +111,13 @@ def many_forks(classifier: Classifier, count: int, progress: Progress) -> dict[s
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--texts", type=int, default=100_000)
-    parser.add_argument("--calls", type=int, default=100, help="of each thread")
-    parser.add_argument("--forks", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=1, help="of the session")
-    parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("bundle", type=Path, help="bundle folder")
+    parser.add_argument("--texts", type=int, default=100_000, help="texts of the memory test")
+    parser.add_argument("--calls", type=int, default=100, help="calls per thread")
+    parser.add_argument("--forks", type=int, default=200, help="number of forks")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the session")
+    parser.add_argument("--seed", type=int, default=13, help="seed of the texts")
+    parser.add_argument("--json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     classifier, draw = Classifier.load(arguments.bundle, threads=arguments.threads), random.Random(arguments.seed)
     with Progress(console=Console(stderr=True)) as progress:

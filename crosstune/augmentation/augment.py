@@ -20,7 +20,8 @@ from crosstune.augmentation.screening import Screen
 from crosstune.core.errors import GenerationError, RefusedLabelError
 from crosstune.core.labels import LabelSet
 from crosstune.core.progress import no_progress
-from crosstune.data.examples import FORBIDDEN, Example
+from crosstune.data.checks import FORBIDDEN
+from crosstune.data.examples import Example
 
 #: Reasons to drop all texts of an answer; reasons for single texts are in ``screening.REASONS``.
 NOT_BOUGHT, NO_ANSWER, CUT_OFF, UNREADABLE, MISSING = "over the cap", "empty answer", "cut off", "unreadable", "missing"

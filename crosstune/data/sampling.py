@@ -1,9 +1,9 @@
-"""Few-shot splits, K examples a class to train on and the next K to choose by; and folds of what was drawn."""
+"""Random draws: K examples of each class, and folds of what was drawn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +12,16 @@ from crosstune.core.errors import ConfigError
 from crosstune.data.examples import Example
 
 
-@dataclass(frozen=True)
-class FewShotSplit:
-    """A draw from a pool: disjoint, at most K of each class in each part."""
+def draw_shots(pool: Sequence[Example], shots_per_label: int, seed: int) -> tuple[Example, ...]:
+    """Draw K examples of each class.
 
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
-
-
-def few_shot_split(pool: Sequence[Example], shots_per_label: int, seed: int) -> FewShotSplit:
-    """Draw K examples of each class for training and the next K for development.
-
-    The protocol of the few-shot literature: permute the pool with ``RandomState(seed)``; the first K of each class are
-    the training set, the next K the development set. A class with fewer examples gives what it has.
+    The protocol of the few-shot literature: permute the pool with ``RandomState(seed)`` and take the first K of each class. A
+    class with fewer examples gives all of them.
 
     Example:
         >>> pool = [Example(f"text {i}", "ab"[i % 2]) for i in range(10)]
-        >>> split = few_shot_split(pool, 2, seed=13)
-        >>> len(split.train), len(split.dev)
-        (4, 4)
+        >>> len(draw_shots(pool, 2, seed=13))
+        4
 
     Args:
         pool: Examples to draw from.
@@ -44,24 +35,21 @@ def few_shot_split(pool: Sequence[Example], shots_per_label: int, seed: int) -> 
         raise ConfigError(f"shots: found {shots_per_label}, expected at least 1.")
     if not 0 <= seed < 1 << 32:
         raise ConfigError(f"seed: found {seed}, expected 0 to {(1 << 32) - 1}.")
-    taken: dict[str, int] = {}
-    train, dev = [], []
+    taken: Counter[str] = Counter()
+    shots = []
     for i in np.random.RandomState(seed).permutation(len(pool)):
         example = pool[i]
-        count = taken.get(example.label, 0)
-        taken[example.label] = count + 1
-        if count < shots_per_label:
-            train.append(example)
-        elif count < 2 * shots_per_label:
-            dev.append(example)
-    return FewShotSplit(tuple(train), tuple(dev))
+        if taken[example.label] < shots_per_label:
+            taken[example.label] += 1
+            shots.append(example)
+    return tuple(shots)
 
 
-def deal(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each of N texts: those of each class are dealt out in turn, in an order that the seed decides.
+def assign_folds(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Stratified folds of N texts: the texts of each class go to the folds in turn, in an order that the seed decides.
 
     Example:
-        >>> deal(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
+        >>> assign_folds(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
         [1, 0, 0, 0, 1, 1]
 
     Args:
@@ -75,9 +63,9 @@ def deal(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.i
     random = np.random.RandomState(seed % (1 << 32))
     names = np.asarray(classes)
     fold = np.zeros(len(classes), np.int64)
-    dealt = 0
+    assigned = 0
     for name in dict.fromkeys(classes):  # as they appear: the order of the label file must not matter
         members = random.permutation(np.flatnonzero(names == name))
-        fold[members] = (np.arange(len(members)) + dealt) % folds
-        dealt += len(members)
+        fold[members] = (np.arange(len(members)) + assigned) % folds
+        assigned += len(members)
     return fold

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.data.examples import Example
+from crosstune.evaluation.metrics import Evaluation, evaluate
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Answers:
         """The true labels, int64 (N,)."""
         index = {name: at for at, name in enumerate(self.labels)}
         return np.array([index[example.label] for example in self.examples], np.int64)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The metrics, without regard to the thresholds."""
+        return evaluate(self.probs, self.truth.tolist(), self.labels)
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import numpy as np
 from crosstune.core.reports.page import figure, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars, matrix
 from crosstune.evaluation.answers import Answers
-from crosstune.evaluation.metrics import ECE_BINS, Evaluation, evaluate, rate_interval, reliability, risk_coverage
+from crosstune.evaluation.metrics import ECE_BINS, Evaluation, rate_interval, reliability, risk_coverage
 
 #: Rows of the tables of mistakes, and characters of a text in them.
 SHOWN, CHARACTERS = 25, 500
@@ -21,7 +21,7 @@ def report_page(answers: Answers, name: str, model: str) -> str:
         name: Name of the file of texts.
         model: Human-readable name of the classifier.
     """
-    result = evaluate(answers.probs, answers.truth.tolist(), answers.labels)
+    result = answers.evaluation
     low, high = rate_interval(int(answers.right.sum()), result.n)
     return html_page(
         f"{name}: evaluation",

@@ -9,8 +9,8 @@ import math
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,10 +25,10 @@ from crosstune.features.pooling import POOLING_VERSION, pool_layers
 
 
 def default_cache_path() -> Path:
-    """Where features are kept: ``$CROSSTUNE_CACHE``, else the user's cache folder; an empty variable counts as none.
+    """Where features are kept: in ``$CROSSTUNE_CACHE``, else in the user's cache folder; an empty variable counts as none.
 
     Raises:
-        ResourceError: There is neither.
+        ResourceError: The variable is not set, and the user has no home.
     """
     if folder := os.environ.get("CROSSTUNE_CACHE"):
         return Path(folder) / "features.sqlite"
@@ -36,7 +36,7 @@ def default_cache_path() -> Path:
         return Path(folder) / "crosstune" / "features.sqlite"
     try:
         home = Path.home()
-    except RuntimeError as error:  # as for a user of a container that has only a number
+    except RuntimeError as error:  # a user of a container may have a number and no home
         raise ResourceError(
             "CROSSTUNE_CACHE: not set, and this user has no home for the feature cache. Set it to a folder."
         ) from error
@@ -45,12 +45,12 @@ def default_cache_path() -> Path:
 
 @dataclass(frozen=True)
 class TextStates:
-    """What is kept of N texts.
+    """States of N texts.
 
     Attributes:
-        pools: P names out of ``pooling.POOLS``.
+        pools: P names out of ``spec.POOLS``.
         pooled: float32 (N, P, layers + 1, D).
-        layers: K layers whose token states are here.
+        layers: K layers whose token states are kept.
         tokens: N arrays, float16 (K, T, D), special tokens included: half precision, so that a cold and a warm cache agree.
     """
 
@@ -59,17 +59,21 @@ class TextStates:
     layers: tuple[int, ...]
     tokens: list[npt.NDArray[np.float16]]
 
+    def select(self, rows: npt.NDArray[np.int64]) -> TextStates:
+        """The states of some of the texts, by their row."""
+        return replace(self, pooled=self.pooled[rows], tokens=[self.tokens[row] for row in rows])
+
 
 class FeatureCache:
-    """A table from (backbone, layout, pools, text) to pooled states.
+    """A table from (backbone, layout, pools, layers, text) to states.
 
-    Texts are encoded one a call: then a text's features do not depend, to the last bit, on the texts beside it, and a
-    cache that is warm, cold or half full gives the same training. A file that is not a usable cache is moved aside.
+    Texts are encoded one at a time. So the features of a text do not depend, to the last bit, on other texts, and the
+    training is the same whether the cache is warm, cold or half full. A file that is not a usable cache is moved aside.
 
     Example:
         >>> backbone = FrozenBackbone.load("minilm")
         >>> with FeatureCache(None) as cache:
-        ...     cache.pooled(backbone, ["where is it?", "thank you"], ("mean", "cls")).shape
+        ...     cache.states(backbone, ["where is it?", "thank you"], ("mean", "first"), (6,)).pooled.shape
         (2, 2, 7, 384)
     """
 
@@ -81,17 +85,6 @@ class FeatureCache:
         """
         self._path = path
         self._table = self._open()
-
-    def pooled(
-        self,
-        backbone: FrozenBackbone,
-        texts: Sequence[Text],
-        pools: Sequence[str],
-        tokens: TokenLayout | None = None,
-        progress: StepProgress | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Pooled states of every layer, float32 (N, P, layers + 1, D); see ``states``."""
-        return self.states(backbone, texts, pools, (), tokens, progress).pooled
 
     def states(
         self,
@@ -107,7 +100,7 @@ class FeatureCache:
         Args:
             backbone: What encodes.
             texts: N texts or pairs.
-            pools: P names out of ``pooling.POOLS``.
+            pools: P names out of ``spec.POOLS``.
             layers: Layers whose token states are wanted.
             tokens: The layout of ids, the backbone's own when None.
             progress: Called with texts done and N.
@@ -115,26 +108,26 @@ class FeatureCache:
         Raises:
             ResourceError: The cache cannot be written.
         """
-        spec = tokens or backbone.tokens
+        layout = tokens or backbone.tokens
         shape = (len(pools), backbone.layer_count + 1, backbone.hidden_size)
-        found = TextStates(tuple(pools), np.empty((len(texts), *shape), np.float32), tuple(layers), [])
-        head = json.dumps([POOLING_VERSION, backbone.digest, repr(spec), list(pools), list(layers)])
-        keys = [_key(head, text) for text in texts]
-        rows = backbone.tokenize(texts, spec)
+        states = TextStates(tuple(pools), np.empty((len(texts), *shape), np.float32), tuple(layers), [])
+        key_start = json.dumps([POOLING_VERSION, backbone.digest, repr(layout), list(pools), list(layers)])
+        keys = [_key(key_start, text) for text in texts]
+        rows = backbone.tokenize(texts, layout)
         for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
-            inside = (len(layers), len(row.ids), backbone.hidden_size)
+            tokens_shape = (len(layers), len(row.ids), backbone.hidden_size)
             data = self._stored(key)
-            if data is None or len(data) != found.pooled[i].nbytes + 2 * math.prod(inside):
+            if data is None or len(data) != states.pooled[i].nbytes + 2 * math.prod(tokens_shape):
                 hidden = backbone.forward([row])
-                pooled = pool_layers(hidden, pools, backbone.pool_positions(spec))[0].cpu().numpy()
+                pooled = pool_layers(hidden, pools, backbone.pool_positions(layout))[0].cpu().numpy()
                 kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
-                data = pooled.tobytes() + b"".join(states.tobytes() for states in kept)
+                data = pooled.tobytes() + b"".join(layer_states.tobytes() for layer_states in kept)
                 self._store(key, data)
-            found.pooled[i] = np.frombuffer(data, np.float32, found.pooled[i].size).reshape(shape)
-            found.tokens.append(np.frombuffer(data, np.float16, offset=found.pooled[i].nbytes).reshape(inside))
+            states.pooled[i] = np.frombuffer(data, np.float32, states.pooled[i].size).reshape(shape)
+            states.tokens.append(np.frombuffer(data, np.float16, offset=states.pooled[i].nbytes).reshape(tokens_shape))
             if progress is not None:
                 progress(i + 1, len(texts))
-        return found
+        return states
 
     def close(self) -> None:
         """Close the file."""
@@ -169,7 +162,7 @@ class FeatureCache:
     def _create(target: str) -> sqlite3.Connection:
         table = sqlite3.connect(
             target, timeout=60, isolation_level=None
-        )  # nobody waits for a lock while a text is encoded
+        )  # each statement commits, so that no lock is held while a text is encoded
         try:
             table.execute("PRAGMA journal_mode = WAL")
             table.execute("PRAGMA synchronous = NORMAL")  # features can always be computed again
@@ -203,7 +196,8 @@ class FeatureCache:
             self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
 
     @contextlib.contextmanager
-    def _guard(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _guard(self) -> Iterator[None]:
+        """Turns a refusal of the disk into an error, and damage of the file into an empty cache."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -212,12 +206,12 @@ class FeatureCache:
                 "or set CROSSTUNE_CACHE to another folder."
             ) from error
         except sqlite3.DatabaseError:
-            # Damage that opening did not meet. The texts are encoded again when they are next needed.
+            # Damage that opening did not notice. The texts are encoded again when they are next needed.
             if self._path is None:
                 raise
             self._table.close()
             self._table = self._create_anew(self._path)
 
 
-def _key(head: str, text: Text) -> bytes:
-    return hashlib.sha256(json.dumps([head, text]).encode("utf-8", "surrogatepass")).digest()
+def _key(start: str, text: Text) -> bytes:
+    return hashlib.sha256(json.dumps([start, text]).encode("utf-8", "surrogatepass")).digest()

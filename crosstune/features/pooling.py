@@ -1,63 +1,18 @@
-"""From the hidden states of all tokens to the features a head sees."""
+"""Pools the hidden states of all tokens to the features that a head reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from crosstune.backbone.frozen import HiddenStates, PoolPositions
 from crosstune.features.attention import attention_features
+from crosstune.features.spec import POOLS, FeatureSpec
 
 #: Changes when the meaning of a pool does, so that features cached under the old meaning are not used.
 POOLING_VERSION = 1
-
-#: Over tokens: their mean, their maximum, the first special token, the text's first token, the mask of a template.
-POOLS = ("mean", "max", "cls", "first", "mask")
-
-#: How the atoms of a spec become one vector.
-MERGES = ("concat", "max")
-
-
-@dataclass(frozen=True)
-class Atom:
-    """One vector of a text: one layer (0 is the embeddings), pooled over tokens."""
-
-    pool: str
-    layer: int
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Which vectors of a text a head sees, and how they become one.
-
-    Attributes:
-        atoms: A of them, distinct, those of one pool together, pools in the order of ``POOLS``.
-        merge: ``concat``: each vector scaled to length 1, side by side, A·D numbers. ``max``: the largest value over the
-            atoms, then scaled to length 1, D numbers.
-        attention: K layers whose tokens the label queries attend to; K·Q further numbers, behind the others.
-    """
-
-    atoms: tuple[Atom, ...]
-    merge: str = "concat"
-    attention: tuple[int, ...] = ()
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """The pools that the atoms need, in order."""
-        return tuple(dict.fromkeys(atom.pool for atom in self.atoms))
-
-    @property
-    def last_layer(self) -> int:
-        """The last layer that is looked at; the backbone's later ones are not needed."""
-        return max([*(atom.layer for atom in self.atoms), *self.attention])
-
-    def size(self, hidden_size: int, queries: int = 0) -> int:
-        """F, for so many label queries."""
-        pooled = hidden_size * len(self.atoms) if self.merge == "concat" else hidden_size
-        return pooled + len(self.attention) * queries
 
 
 def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPositions) -> Tensor:
@@ -80,13 +35,11 @@ def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPosition
         return (states * weight).sum(1) / weight.sum(1)
     if pool == "max":
         return (states + (weight - 1) * 1e4).amax(1)
-    if pool == "cls":
-        return states[:, 0]
     if pool == "first":
         return states[:, positions.first]
     if pool == "mask":
-        at = (mask.sum(1) - positions.mask_from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
-        return torch.gather(states, 1, at.expand(-1, 1, states.shape[2], states.shape[3])).squeeze(1)
+        place = (mask.sum(1) - positions.mask_from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
+        return torch.gather(states, 1, place.expand(-1, 1, states.shape[2], states.shape[3])).squeeze(1)
     raise ValueError(f"pool {pool!r}, expected one of {', '.join(POOLS)}")
 
 
@@ -102,13 +55,13 @@ def pooled_features(pooled: Tensor, pools: Sequence[str], spec: FeatureSpec) -> 
     Args:
         pooled: float32 (N, P, layers + 1, D).
         pools: The P names.
-        spec: What to take.
+        spec: Which features to compute.
 
     Returns:
         float32 (N, F).
     """
-    at = [list(pools).index(atom.pool) for atom in spec.atoms]
-    return merge_atoms(pooled[:, at, [atom.layer for atom in spec.atoms]], spec.merge)
+    places = [list(pools).index(atom.pool) for atom in spec.atoms]
+    return merge_atoms(pooled[:, places, [atom.layer for atom in spec.atoms]], spec.merge)
 
 
 def text_features(
@@ -118,13 +71,13 @@ def text_features(
     positions: PoolPositions,
     queries: Tensor | None = None,
 ) -> Tensor:
-    """Features straight from hidden states; what a built graph computes.
+    """Features from hidden states; a built graph computes the same.
 
     Args:
         states: layers + 1 tensors, float32 (B, T, D).
         mask: int64 (B, T).
-        spec: What to take.
-        positions: Where single tokens stand.
+        spec: Which features to compute.
+        positions: Where the first token of the text and the template's mask stand.
         queries: float32 (K, Q, D), where the spec has attention layers.
 
     Returns:

@@ -1,17 +1,17 @@
-"""The switch: which generated texts to believe, text by text, and then whether a label is better off with them.
+"""The noise filter (the "switch" of the paper): which generated texts to learn from.
 
-1. What can be seen without a model goes first: copies, echoes, refusals, placeholders (``screening``).
-2. A teacher fitted on the real shots only must leave the label that a text was asked for twice as likely right as wrong. How
-   many labels are wrong at all is estimated from what the teacher makes of all texts.
-3. A gate for each label: generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
-   only where held-out accuracy does not drop and the loss does not rise; what luck explains is no drop.
+1. Checks without a model drop copies, echoes, refusals and placeholders (``screening``).
+2. A teacher, fitted to the real shots only, must find the requested label of a text twice as likely right as wrong. The
+   share of wrong labels is estimated from the teacher's probabilities of all texts.
+3. A gate for each label lets generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
+   only where held-out accuracy does not drop and the loss does not rise, by more than luck explains.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,132 +20,24 @@ import numpy.typing as npt
 
 from crosstune.augmentation.endpoint import REMOVED
 from crosstune.augmentation.prompts import canary, instructions
-from crosstune.augmentation.screening import REASONS, Screen
+from crosstune.augmentation.screening import Screen
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
-from crosstune.core.progress import no_progress
-from crosstune.core.strict_text import Json
-from crosstune.data.examples import Example, example_row
-from crosstune.data.labels import check_labels
-from crosstune.filter.label_gate import GateResult, LabelGate, accuracy, open_gate
-from crosstune.filter.teacher import Fit, Folds, HeadFit
+from crosstune.core.progress import Progress, StepProgress, no_progress
+from crosstune.data.examples import Example
+from crosstune.data.task import Task
+from crosstune.features.encoding import EncodedTask, Rows, encode
+from crosstune.filter.label_gate import GateResult, Measure, accuracy, open_gate
+from crosstune.filter.result import DISAGREES, GATED, UNSURE, FilterResult, Judged
+from crosstune.filter.teacher import Fit, Folds, HeadFit, Probs, RowFit, fit_by_rows
+from crosstune.heads.feature_plan import encoding_plan
 
-DISAGREES, UNSURE, GATED = "teacher disagrees", "teacher unsure", "gate"
-#: All reasons and what they mean; the order is that in which they are looked for.
-FILTER_REASONS = {
-    **REASONS,
-    DISAGREES: "the teacher gives it another label, and surely enough",
-    UNSURE: "the teacher gives it its label, but not surely enough where so many are wrong",
-    GATED: "its label is held out better without generated texts",
-}
-#: How much likelier than wrong a kept label must be right.
+#: How much likelier right than wrong the label of a kept text must be. Chosen by hand; not ablated.
 ODDS = 2.0
-#: The share of wrong labels is never taken to be less than this, nor more than the rest.
+#: The estimated share of wrong labels is at least this, and at most the rest, so that no text can be believed blindly.
 LEAST_NOISE = 0.01
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A generated text and what became of it.
-
-    Attributes:
-        example: The text with the label it was asked for.
-        reason: Why it was dropped, one of ``FILTER_REASONS``; None when kept.
-        teacher_label: What the teacher says.
-        teacher_prob: The teacher's probability of that label, in [0, 1].
-        label_prob: The teacher's probability of the label it was asked for, in [0, 1].
-    """
-
-    example: Example
-    reason: str | None
-    teacher_label: str
-    teacher_prob: float
-    label_prob: float
-
-    def to_json(self) -> dict[str, Json]:
-        """One row of the result."""
-        return {
-            **example_row(self.example),
-            "reason": self.reason,
-            "teacher_label": self.teacher_label,
-            "teacher_prob": round(self.teacher_prob, 6),
-            "label_prob": round(self.label_prob, 6),
-        }
-
-
-@dataclass(frozen=True)
-class FilterResult:
-    """Every generated text, judged, in the order it came.
-
-    Attributes:
-        judged: All texts; ``kept`` and ``dropped`` are the two parts of it.
-        gates: One entry a label; empty when the gate was off or nothing had come to it.
-        noise: Share of the texts at the teacher's that seem to be under a wrong label, in [0, 1].
-        threshold: The least probability that the teacher had to give to a text's label, in [0, 1].
-        teacher_accuracy: Of the teacher on shots that it had not seen, in [0, 1].
-        accuracy_without: Held-out accuracy of the head on the real shots, without generated texts, in [0, 1].
-        accuracy_with: The same with those that entered; equal when none did, None when the gate was off and nobody looked.
-        evidence: By how many of its standard errors the held-out loss on real shots fell with the texts that knocked last.
-    """
-
-    judged: tuple[Judged, ...]
-    gates: tuple[LabelGate, ...]
-    noise: float
-    threshold: float
-    teacher_accuracy: float
-    accuracy_without: float
-    accuracy_with: float | None
-    evidence: float
-
-    @property
-    def kept(self) -> tuple[Example, ...]:
-        """Texts to train on."""
-        return tuple(item.example for item in self.judged if item.reason is None)
-
-    @property
-    def dropped(self) -> tuple[Judged, ...]:
-        """Texts not to train on, each with its reason."""
-        return tuple(item for item in self.judged if item.reason is not None)
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Dropped texts by reason."""
-        counts = {reason: sum(item.reason == reason for item in self.judged) for reason in FILTER_REASONS}
-        return {reason: n for reason, n in counts.items() if n}
-
-    @property
-    def summary(self) -> dict[str, Json]:
-        """The figures without the texts; a checkpoint keeps them."""
-        return {
-            "offered": len(self.judged),
-            "kept": len(self.kept),
-            "dropped": dict(self.reasons),
-            "noise": self.noise,
-            "threshold": self.threshold,
-            "teacher_accuracy": self.teacher_accuracy,
-            "accuracy_without": self.accuracy_without,
-            "accuracy_with": self.accuracy_with,
-            "evidence": self.evidence,
-        }
-
-    def to_json(self) -> dict[str, Json]:
-        """The whole result."""
-        return {
-            **self.summary,
-            "gates": [
-                {
-                    "label": gate.label,
-                    "texts": gate.texts,
-                    "f1_without": gate.f1_without,
-                    "f1_with": gate.f1_with,
-                    "enters": gate.enters,
-                }
-                for gate in self.gates
-            ],
-            "texts": [item.to_json() for item in self.judged],
-        }
 
 
 def filter_generated(
@@ -159,7 +51,7 @@ def filter_generated(
     cache_path: Path | None = None,
     teacher: Fit | None = None,
     gate: bool = True,
-    progress: Callable[[str, int, int], None] = no_progress,
+    progress: Progress = no_progress,
     where: str = "generated",
 ) -> FilterResult:
     """Judge generated texts against real shots.
@@ -174,89 +66,148 @@ def filter_generated(
         [None, 'teacher disagrees']
 
     Args:
-        generated: Texts with the labels they were asked for; a text may stand there more than once.
+        generated: Texts with the labels that were requested; texts may be repeated.
         shots: Real texts, at least two labels of them with two or more.
         labels: The labels.
         config: Settings of the head, also for the gate; the defaults when None.
         backbone: A loaded backbone; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
-        teacher: Fits on shots and answers texts; the head itself when None.
+        teacher: A function of shots and texts that gives probabilities; the head itself when None.
         gate: Whether labels have to pass the gate.
         progress: Called with the stage, the steps done and their total.
         where: What to call the generated texts in messages.
 
     Raises:
-        DataError: A label is unknown, there are too few shots, or pairs and single texts are mixed.
+        DataError: A label is unknown, a field cannot be used, a shot has two labels, there are too few shots, or pairs and
+            single texts are mixed.
         BackboneError: The backbone cannot be loaded.
     """
     config = config or TrainConfig()
-    check_labels(generated, labels, where)
-    check_labels(shots, labels, "shots")
-    _check_shots(shots, generated, where)
+    task = Task(labels, shots, generated, where="shots", generated_where=where)
+    check_enough_shots(task.shots, where)
     backbone = backbone or FrozenBackbone.load(
         config.backbone, device=device, max_length_tokens=config.max_length_tokens
     )
-    said = [*instructions(), *labels.names, *(text for label in labels for text in label.descriptions)]
-    screen = Screen([" ".join(shot.parts) for shot in shots], said, (canary(), REMOVED))
-    reasons = [screen.reason(" ".join(item.parts)) for item in generated]
+    encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
+    return judge_generated(encoded, config, teacher=teacher, gate=gate, progress=progress)
 
-    folds = Folds.deal(shots, config.seed)
-    head = HeadFit(labels, config, backbone, cache_path)
-    contents = [item.content for item in generated]
-    truth = np.array(labels.indices(shots))
-    by_teacher, by_fit = folds.held_out(shots, teacher or head, contents, partial(progress, "teacher"))
+
+def judge_generated(
+    task: EncodedTask,
+    config: TrainConfig,
+    *,
+    teacher: Fit | None = None,
+    gate: bool = True,
+    progress: Progress = no_progress,
+) -> FilterResult:
+    """Judge the generated texts of an encoded task; arguments as of ``filter_generated``."""
+    labels, generated = task.labels, task.examples[task.shots :]
+    targets = np.array(labels.indices(task.examples), np.int64)
+    truth, requested = targets[: task.shots], targets[task.shots :]
+    rows = np.arange(task.shots, len(task.examples))
+    folds = Folds.assign(task.examples[: task.shots], config.seed)
+    head = HeadFit(task, config)
+    fit: RowFit = head if teacher is None else fit_by_rows(teacher, task.examples)
+    teacher_of_shots, by_fit = folds.held_out(fit, rows, partial(progress, "teacher"))
     probs = by_fit.mean(0)  # (M, L)
-    asked = np.array(labels.indices(generated), dtype=np.int64)
-    label_probs = by_fit[:, np.arange(len(asked)), asked]  # (R * FOLDS, M)
-    at_gate = [i for i, reason in enumerate(reasons) if reason is None]
-    noise = share_of_wrong(label_probs.mean(0)[at_gate], len(labels))
-    threshold = least_probability(noise, len(labels))
-    for i in at_gate:
-        if probs[i][asked[i]] < threshold:
-            reasons[i] = UNSURE if probs[i].argmax() == asked[i] else DISAGREES
+    label_probs = by_fit[:, np.arange(len(requested)), requested]  # (R * FOLDS, M)
 
-    without = by_teacher if teacher is None else folds.held_out(shots, head)[0]
+    reasons = _screen(task)
+    screened = np.flatnonzero([reason is None for reason in reasons])
+    noise = share_of_wrong(label_probs.mean(0)[screened], len(labels))
+    threshold = least_probability(noise, len(labels))
+    for i in screened:
+        if probs[i][requested[i]] < threshold:
+            reasons[i] = UNSURE if probs[i].argmax() == requested[i] else DISAGREES
+
+    without = teacher_of_shots if teacher is None else folds.held_out(head)[0]
     opened = GateResult(frozenset(labels.names), (), without, 0.0)
-    if gate and any(reason is None for reason in reasons):
-        # A fold's own fit decides which texts go with it: that of all folds has seen the shots that the fold is measured on.
-        least = [least_probability(share_of_wrong(row[at_gate], len(labels)), len(labels)) for row in label_probs]
-        offered = [
-            [generated[i] for i in at_gate if row[i] >= own] for row, own in zip(label_probs, least, strict=True)
-        ]
-        counts = {
-            name: sum(r is None and item.label == name for item, r in zip(generated, reasons, strict=True))
-            for name in labels.names
-        }
-        opened = open_gate(offered, counts, shots, folds, head, without, truth, progress)
-        reasons = [
-            GATED if reason is None and item.label not in opened.entering else reason
-            for item, reason in zip(generated, reasons, strict=True)
-        ]
-    judged = tuple(
-        Judged(item, reason, labels.names[int(row.argmax())], float(row.max()), float(row[index]))
-        for item, reason, row, index in zip(generated, reasons, probs, asked, strict=True)
-    )
+    if gate and None in reasons:
+        offered = _offered(rows, label_probs, screened, len(labels))
+        counts = Counter(item.label for item, reason in zip(generated, reasons, strict=True) if reason is None)
+        opened = open_gate(_measure(head, folds, offered), labels.names, counts, without, truth, progress)
     return FilterResult(
-        judged=judged,
+        judged=tuple(
+            Judged(
+                item,
+                GATED if reason is None and item.label not in opened.entering else reason,
+                labels.names[int(row.argmax())],
+                float(row.max()),
+                float(row[index]),
+            )
+            for item, reason, row, index in zip(generated, reasons, probs, requested, strict=True)
+        ),
         gates=opened.gates,
         noise=noise,
         threshold=threshold,
-        teacher_accuracy=accuracy(by_teacher, truth),
+        teacher_accuracy=accuracy(teacher_of_shots, truth),
         accuracy_without=accuracy(without, truth),
         accuracy_with=accuracy(opened.held_out, truth) if gate else None,
         evidence=opened.evidence,
     )
 
 
-def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
-    """The share of texts under a wrong label that makes the teacher's probabilities of their labels likeliest.
+def check_enough_shots(shots: Sequence[Example], where: str) -> None:
+    """Refuse to filter with too few shots to fit a teacher and to hold some out.
 
-    A text of label y is taken to be asked for as y with probability 1 − ε, and as any other label with ε / (L − 1). Then
+    Raises:
+        DataError: Fewer than two labels have two shots.
+    """
+    counts = Counter(shot.label for shot in shots)
+    if sum(n >= 2 for n in counts.values()) < 2:
+        raise DataError(
+            f"{where}: the real examples have {len(counts)} labels with {len(shots)} texts, expected two labels with two texts "
+            "or more. Label a few more."
+        )
+
+
+def _screen(task: EncodedTask) -> list[str | None]:
+    """Why each generated text is dropped without a model, None where it is not."""
+    prompt_texts = [
+        *instructions(),
+        *task.labels.names,
+        *(text for label in task.labels for text in label.descriptions),
+    ]
+    shots, generated = (
+        [" ".join(item.parts) for item in part] for part in (task.examples[: task.shots], task.examples[task.shots :])
+    )
+    screen = Screen(shots, prompt_texts, (canary(), REMOVED))
+    return [screen.reason(text) for text in generated]
+
+
+def _measure(head: HeadFit, folds: Folds, offered: Sequence[Rows]) -> Measure:
+    """Held-out answers on the shots by heads that also learn the offered texts of some labels, one list of rows a fit."""
+    names = np.array([example.label for example in head.task.examples])
+
+    def measure(entering: frozenset[str], step: StepProgress) -> Probs:
+        enters = np.isin(names, list(entering))
+        fits = [replace(head, generated=rows[enters[rows]]) for rows in offered]
+        return folds.held_out(fits, progress=step)[0]
+
+    return measure
+
+
+def _offered(rows: Rows, label_probs: Probs, screened: Rows, labels: int) -> list[Rows]:
+    """For each fit the generated rows that the teacher of that fit believes.
+
+    The mean over all fits must not choose them: it was fitted to the shots that the fit is measured on, too.
+    """
+    offered = []
+    for of_fit in label_probs[:, screened]:
+        least = least_probability(share_of_wrong(of_fit, labels), labels)
+        offered.append(rows[screened[of_fit >= least]])
+    return offered
+
+
+def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
+    """The maximum-likelihood share of mislabelled texts, given the teacher's probabilities of the requested labels.
+
+    A text of label y is assumed to be requested as y with probability 1 − ε, and as any other label with ε / (L − 1). Then
     the likelihood of ε is ``Π_m (1 − ε) p_m + ε / (L − 1) · (1 − p_m)``. Its logarithm is concave: the slope is bisected.
 
     Args:
-        label_probs: float32 (M,), the teacher's probabilities of the labels that were asked for; M may be 0.
+        label_probs: float32 (M,), the teacher's probabilities of the requested labels; M may be 0.
         labels: L, at least 2.
 
     Returns:
@@ -275,7 +226,7 @@ def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
 
 
 def least_probability(noise: float, labels: int) -> float:
-    """What the teacher must give a text's label, so that the label is ``ODDS`` times as likely right as wrong.
+    """The probability from which on a text's label is ``ODDS`` times as likely right as wrong.
 
     Example:
         >>> round(least_probability(0.3, 2), 2), round(least_probability(0.3, 6), 2)
@@ -289,14 +240,3 @@ def least_probability(noise: float, labels: int) -> float:
         In (0, 1): ``o ε / (o ε + (1 − ε) (L − 1))`` with the odds o.
     """
     return ODDS * noise / (ODDS * noise + (1 - noise) * (labels - 1))
-
-
-def _check_shots(shots: Sequence[Example], generated: Sequence[Example], where: str) -> None:
-    counts = Counter(shot.label for shot in shots)
-    if sum(n >= 2 for n in counts.values()) < 2:
-        raise DataError(
-            f"{where}: the real examples have {len(counts)} labels with {len(shots)} texts, expected two labels with two texts "
-            "or more. Label a few more."
-        )
-    if len({item.text_pair is None for item in (*shots, *generated)}) > 1:
-        raise DataError(f"{where}: pairs and single texts are mixed with the real examples. Give both the same kind.")

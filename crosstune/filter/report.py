@@ -1,4 +1,4 @@
-"""The filter's verdicts as one HTML page."""
+"""The decisions of the noise filter as one HTML page."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from crosstune.core.reports.page import figure, folded, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars
 from crosstune.filter.label_gate import LabelGate
-from crosstune.filter.noise_filter import FILTER_REASONS, FilterResult, Judged
+from crosstune.filter.result import FILTER_REASONS, FilterResult, Judged
 
+#: Bars of the histogram.
 BINS = 20
-#: Of a text in the tables.
+#: Characters of a text that the tables show.
 CHARACTERS = 500
+#: Colours.
 KEPT, DROPPED = 0, 1
 
 
@@ -19,8 +21,8 @@ def report_page(result: FilterResult, name: str) -> str:
     """The page.
 
     Args:
-        result: What the filter found.
-        name: Of the file that was filtered.
+        result: The filter's decisions.
+        name: Name of the file that was filtered.
     """
     kept = [item for item in result.judged if item.reason is None]
     labels = list(dict.fromkeys(item.example.label for item in result.judged))
@@ -40,9 +42,9 @@ def report_page(result: FilterResult, name: str) -> str:
             "<h2>By label</h2>",
             bars("kept and dropped of each label", by_label),
             "<h2>Why texts were dropped</h2>",
-            bars("texts dropped for each reason", reasons) if reasons else "<p>None was.</p>",
+            bars("texts dropped for each reason", reasons) if reasons else "<p>No text was dropped.</p>",
             *(f'<p class="faint">{plain(reason)}: {plain(FILTER_REASONS[reason])}.</p>' for reason in result.reasons),
-            "<h2>How sure the teacher is of the label a text was asked for</h2>",
+            "<h2>The teacher's probability of the requested label</h2>",
             _histogram(result),
             "<h2>The gate</h2>",
             _gates(result),
@@ -55,16 +57,15 @@ def report_page(result: FilterResult, name: str) -> str:
 
 def _verdict(result: FilterResult) -> str:
     if result.accuracy_with is None:
-        outcome = "with the kept texts it was not measured, since the gate was off"
+        outcome = "With the kept texts it was not measured, since the gate was off"
     elif any(gate.enters for gate in result.gates):
-        outcome = f"with the kept texts it is <b>{100 * result.accuracy_with:.1f} %</b>"
+        outcome = f"With the kept texts it is <b>{100 * result.accuracy_with:.1f}%</b>"
     else:
-        outcome = "no label enters"
+        outcome = "The gate admits the generated texts of no label"
     return (
-        f"<p>On the real examples, held out, the head is right in <b>{100 * result.accuracy_without:.1f} %</b> without generated "
-        f"texts; {outcome}. "
-        f"The teacher is right in {100 * result.teacher_accuracy:.1f} % of them. To it {100 * result.noise:.0f} % of the generated "
-        f"texts seem to be under a wrong label; it had to give a text's label at least {result.threshold:.2f}.</p>"
+        f"<p>Accuracy of the head on held-out real examples, without generated texts: <b>{100 * result.accuracy_without:.1f}%</b>. "
+        f"{outcome}. The accuracy of the teacher is {100 * result.teacher_accuracy:.1f}%. "
+        f"It judges {100 * result.noise:.0f}% of the generated texts mislabelled (threshold {result.threshold:.2f}).</p>"
     )
 
 
@@ -92,21 +93,21 @@ def _histogram(result: FilterResult) -> str:
         plot.bar(i / BINS, (i + 1) / BINS, 0, kept, KEPT)
         plot.bar(i / BINS, (i + 1) / BINS, kept, kept + dropped, DROPPED)
     plot.rule(result.threshold)
-    return figure(plot.svg(), "The dashed line is the least the probability had to be.")
+    return figure(plot.svg(), "The dashed line is the threshold: texts to the left of it are dropped.")
 
 
 def _gates(result: FilterResult) -> str:
     if not result.gates:
-        return "<p>Not asked: the gate was off, or no text had come so far.</p>"
+        return "<p>The gate was off, or no text came to it.</p>"
     rows = [
         [gate.label, str(gate.texts), f"{100 * gate.f1_without:.1f}", f"{100 * gate.f1_with:.1f}", _decision(gate)]
         for gate in result.gates
     ]
-    return table(["label", "texts", "F1 without, %", "F1 with, %", ""], rows, numbers=(1, 2, 3))
+    return table(["label", "texts", "F1 without, %", "F1 with, %", "decision"], rows, numbers=(1, 2, 3))
 
 
 def _decision(gate: LabelGate) -> str:
-    return "enters" if gate.enters else "stays out" if gate.texts else "no texts"
+    return "kept" if gate.enters else "dropped" if gate.texts else "no texts"
 
 
 def _texts(title: str, items: Sequence[Judged]) -> str:
@@ -120,5 +121,5 @@ def _texts(title: str, items: Sequence[Judged]) -> str:
         ]
         for item in items
     )
-    head = ["text", "asked for", "teacher says", "with", "asked label gets"]
+    head = ["text", "requested label", "teacher's label", "probability", "probability of the requested label"]
     return folded(f"{title} ({len(items)})", table(head, rows, numbers=(3, 4)))

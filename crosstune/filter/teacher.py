@@ -1,116 +1,115 @@
-"""The teacher: what a classifier fitted on the real shots only thinks of other texts, and of shots it has not seen."""
+"""The teacher: a classifier that is fitted to the real shots only, and judges other texts and held-out shots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.config import TrainConfig
-from crosstune.core.labels import LabelSet
+from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
-from crosstune.data.sampling import deal
-from crosstune.features.cache import FeatureCache, default_cache_path
-from crosstune.features.encoding import cached_features, cached_pools
-from crosstune.training import token_layers, train_on
+from crosstune.data.sampling import assign_folds
+from crosstune.features.encoding import EncodedTask, Rows
+from crosstune.heads.fit import fit_head
 
+#: Folds of the shots. Chosen by hand; not ablated.
 FOLDS = 4
-#: Repeats of the folds: with few shots one division of them says little, with many it is enough and takes long.
+#: Random divisions into folds: two for few shots, and one for more than ``MANY_SHOTS``, where a second one takes long and
+#: changes little. The limit was chosen by hand; it is not ablated.
 REPEATS_OF_FEW, REPEATS_OF_MANY, MANY_SHOTS = 2, 1, 100
 
-Probs = npt.NDArray[np.float32]
-#: Fits on shots and answers texts: float32 (N, L).
-Fit = Callable[[Sequence[Example], Sequence[Text]], Probs]
+Probs: TypeAlias = npt.NDArray[np.float32]
+#: A custom teacher: is fitted to shots and gives class probabilities of N texts, float32 (N, L).
+Fit: TypeAlias = Callable[[Sequence[Example], Sequence[Text]], Probs]
+#: The same by rows of an encoded task: is fitted to the first rows and gives class probabilities of the N second ones.
+RowFit: TypeAlias = Callable[[Rows, Rows], Probs]
+
+NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold of each shot in each repeat, int64 (R, N)."""
+    """The fold of each of N shots in each of R repeats, int64 (R, N)."""
 
     table: npt.NDArray[np.int64]
 
     @classmethod
-    def deal(cls, shots: Sequence[Example], seed: int) -> Folds:
-        """Deal the shots of each label out in turn, in an order that the seed decides.
+    def assign(cls, shots: Sequence[Example], seed: int) -> Folds:
+        """Stratified folds of the shots, in an order that the seed decides.
 
         Example:
             >>> shots = [Example(f"text {i}", "ab"[i % 2]) for i in range(16)]
-            >>> folds = Folds.deal(shots, 13)
+            >>> folds = Folds.assign(shots, 13)
             >>> folds.table.shape, [sorted(row.tolist()).count(0) for row in folds.table]
             ((2, 16), [4, 4])
         """
         repeats = REPEATS_OF_FEW if len(shots) <= MANY_SHOTS else REPEATS_OF_MANY
         names = [shot.label for shot in shots]
-        return cls(np.stack([deal(names, FOLDS, seed + 104_729 * (repeat + 1)) for repeat in range(repeats)]))
+        return cls(np.stack([assign_folds(names, FOLDS, seed + 104_729 * (repeat + 1)) for repeat in range(repeats)]))
 
     def held_out(
         self,
-        shots: Sequence[Example],
-        fits: Fit | Sequence[Fit],
-        texts: Sequence[Text] = (),
-        progress: Callable[[int, int], None] | None = None,
+        fits: RowFit | Sequence[RowFit],
+        others: Rows = NO_ROWS,
+        progress: StepProgress | None = None,
     ) -> tuple[Probs, Probs]:
-        """Fit without each fold in turn.
+        """Fit without each fold in turn. Row n is shot n.
 
         Args:
-            shots: N shots.
-            fits: Fits and answers; or one for each of the R · ``FOLDS`` fits, in the order of repeats and folds.
-            texts: M other texts.
+            fits: What is fitted; or one for each of the R · ``FOLDS`` fits, in the order of repeats and folds.
+            others: Rows of M other texts.
             progress: Called with fits done and their number.
 
         Returns:
-            What each shot gets from fits that did not see it, float32 (R, N, L), and what the other texts get from each
-            fit, float32 (R · ``FOLDS``, M, L).
+            Probabilities of the shots by fits that did not see them, float32 (R, N, L), and of the other texts by each fit,
+            float32 (R · ``FOLDS``, M, L).
         """
         splits = [(repeat, row == fold) for repeat, row in enumerate(self.table) for fold in range(FOLDS)]
         each = list(fits) if isinstance(fits, Sequence) else [fits] * len(splits)
-        out: Probs | None = None
-        others = []
-        for done, ((repeat, outside), fit) in enumerate(zip(splits, each, strict=True), 1):
-            inside = [shot for shot, its in zip(shots, outside, strict=True) if not its]
-            asked = [shot.content for shot, its in zip(shots, outside, strict=True) if its]
-            probs = fit(inside, [*asked, *texts])
-            if out is None:
-                out = np.zeros((len(self.table), len(shots), probs.shape[1]), np.float32)
-            out[repeat, outside] = probs[: len(asked)]
-            others.append(probs[len(asked) :])
+        of_shots: Probs | None = None
+        of_others = []
+        for done, ((repeat, is_held_out), fit) in enumerate(zip(splits, each, strict=True), 1):
+            held_out = np.flatnonzero(is_held_out)
+            probs = fit(np.flatnonzero(~is_held_out), np.concatenate([held_out, others]))
+            if of_shots is None:
+                of_shots = np.zeros((*self.table.shape, probs.shape[1]), np.float32)
+            of_shots[repeat, held_out] = probs[: len(held_out)]
+            of_others.append(probs[len(held_out) :])
             if progress is not None:
                 progress(done, len(splits))
-        assert out is not None
-        return out, np.stack(others)
+        assert of_shots is not None
+        return of_shots, np.stack(of_others)
+
+
+def fit_by_rows(fit: Fit, examples: Sequence[Example]) -> RowFit:
+    """A custom teacher as a fit by rows of the examples."""
+
+    def by_rows(shots: Rows, rows: Rows) -> Probs:
+        return fit([examples[row] for row in shots], [examples[row].content for row in rows])
+
+    return by_rows
 
 
 @dataclass(frozen=True)
 class HeadFit:
-    """Fits a head on cached features: the default teacher, and what the gate measures.
+    """Fits a head to rows of an encoded task: the default teacher, and what the gate measures.
 
     Attributes:
-        labels: L labels.
+        task: The encoded task.
         config: Settings of the head.
-        backbone: What encodes.
-        cache_path: File of cached features; the user's own when None.
-        generated: Texts that are added to the shots of every fit.
+        generated: Rows of generated texts that are added to the shots of every fit.
     """
 
-    labels: LabelSet
+    task: EncodedTask
     config: TrainConfig
-    backbone: FrozenBackbone
-    cache_path: Path | None = None
-    generated: tuple[Example, ...] = ()
+    generated: Rows = field(default_factory=lambda: NO_ROWS)
 
-    def __call__(self, shots: Sequence[Example], texts: Sequence[Text]) -> Probs:
-        """Fit on shots and answer texts: float32 (N, L)."""
-        path = self.cache_path or default_cache_path()
-        checkpoint = train_on(shots, self.generated, self.labels, self.config, self.backbone, cache_path=path)
-        head = checkpoint.head
-        with FeatureCache(path) as cache:
-            layers = token_layers(self.config, self.backbone.layer_count)  # as in training: the shots are there already
-            states = cache.states(self.backbone, texts, cached_pools(head.spec), layers, checkpoint.tokens)
-        with torch.inference_mode():
-            return head.probs(cached_features(states, head.spec, head.queries)).numpy()
+    def __call__(self, shots: Rows, rows: Rows) -> Probs:
+        """Fit to shots and give class probabilities of N rows, float32 (N, L)."""
+        fitted = fit_head(self.task, np.concatenate([shots, self.generated]), self.config)
+        return fitted.probs(self.task.texts.select(rows))

@@ -40,7 +40,7 @@ def describe(
     fewer = runner.trained is not trained
     training = TrainingFacts(
         examples=len(trained.examples),
-        examples_sha256=str(trained.summary["examples_sha256"]),
+        examples_sha256=trained.examples_sha256,
         shots=trained.config.shots,
         seed=trained.config.seed,
         cv_accuracy=held_out_accuracy(runner.trained),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.checkpoint import Checkpoint
-from crosstune.training import train_on
+from crosstune.training import train_on_fewer_layers
 
 
 def held_out_accuracy(trained: Checkpoint) -> float | None:
     """Accuracy on held-out folds of the shots, in [0, 1]; None where there were none."""
-    found = trained.summary.get("cv_accuracy")
-    return found if isinstance(found, float) else None
+    return trained.quality.cv_accuracy
 
 
 def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[Checkpoint]:
@@ -28,11 +26,5 @@ def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[C
     """
     if trained.head.kind != "default" or held_out_accuracy(trained) is None:
         return
-    shots, further = trained.examples[: trained.shots], trained.examples[trained.shots :]
     all_layers = trained.head.spec.last_layer
-    for layers in range(all_layers - 1, (all_layers + 1) // 2 - 1, -1):
-        config = trained.config.model_copy(update={"layers": layers, "shots": None})
-        again = train_on(shots, further, trained.labels, config, backbone)
-        yield replace(
-            again, config=trained.config, backbone=trained.backbone, summary={**trained.summary, **again.summary}
-        )
+    yield from train_on_fewer_layers(trained, backbone, range(all_layers - 1, (all_layers + 1) // 2 - 1, -1))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crosstune.checkpoint import Checkpoint
 from crosstune.core.token_layout import Text
-from crosstune.data.examples import read_examples
+from crosstune.data.readers import read_examples
 from crosstune_export.builder.probe_inputs import PROBES
 
 #: Maximum number of probabilities in a self-test, about 5 MB of JSON; chosen by hand.

@@ -11,10 +11,10 @@ import onnx
 from onnxscript import ir
 
 from crosstune.backbone.frozen import FrozenBackbone
-from crosstune.checkpoint import Checkpoint
+from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.core.token_layout import Text
-from crosstune.heads.label_attention import LabelAttentionHead, PriorHead
-from crosstune.training import predict_proba
+from crosstune.heads.default.head import PriorHead
+from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune_export.builder import parity, variants
 from crosstune_export.builder.calibrate import Activations, collect
 from crosstune_export.builder.config import BuildConfig

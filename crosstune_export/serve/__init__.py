@@ -1,1 +1,1 @@
-"""The HTTP server of a bundle: needs the extra ``[serve]`` beside the runtime."""
+"""The HTTP server of a bundle. It needs the extra ``[serve]`` in addition to the runtime."""

@@ -1,4 +1,4 @@
-"""The HTTP interface of one bundle; a reload makes a new one, so the OpenAPI page is always that of the bundle."""
+"""The routes of one bundle. A reload makes new ones, so that the OpenAPI page always describes the bundle that is served."""
 
 from __future__ import annotations
 
@@ -14,153 +14,164 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crosstune_export import Classifier, DataError, Explanation, Prediction, __version__
+from crosstune.core.errors import DataError
+from crosstune_export import __version__
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.runtime.explanation import Explanation
+from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
-from crosstune_export.serve.http_errors import Refusal
+from crosstune_export.serve.http_errors import HttpError
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.schema import (
-    ClassifyAnswer,
-    ErrorAnswer,
-    HealthAnswer,
-    Label,
-    LabelsAnswer,
-    ReadyAnswer,
-    checked,
-    request_model,
+    BundleLabel,
+    ClassifyResponse,
+    ErrorResponse,
+    HealthResponse,
+    LabelsResponse,
+    ReadyResponse,
+    classify_request_model,
+    parse_body,
 )
-from crosstune_export.serve.state import Desk
+from crosstune_export.serve.state import ServerState
 
 _JSON = "application/json"
-_REFUSALS = {
-    400: "The body is not JSON or has a key twice, or the request is not plain HTTP/1.1.",
-    408: "The request did not come in time; the body of this answer is empty.",
+_ERROR_DESCRIPTIONS = {
+    400: "The body is not JSON or has a duplicate key, or the request is not plain HTTP/1.1.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The content type is not application/json.",
-    422: "A value is wrong; `field` names it.",
-    431: "Too many headers.",
-    503: "Too much is pending, or the server is stopping. `Retry-After` says when to come again.",
+    422: "A value is invalid; `field` names it.",
+    431: "The headers are too many or too large.",
+    503: "The server is overloaded. `Retry-After` says when to try again.",
+}
+_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "model": ErrorResponse} for status, description in _ERROR_DESCRIPTIONS.items()
 }
 
 
-def bundle_app(classifier: Classifier, desk: Desk) -> FastAPI:
-    """The routes of a bundle.
+def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
+    """Make the routes of a bundle.
 
     Args:
-        classifier: Answers.
-        desk: The rest of the server.
+        classifier: The bundle.
+        state: The server that the routes belong to.
     """
     manifest = classifier.manifest
     app = FastAPI(
         title=f"CrossTune: {manifest.name}",
         version=__version__,
         description=f"Classifies {'pairs of texts' if manifest.text_pair else 'texts'} into {len(manifest.labels)} labels.",
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other hosts
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would be made of the client's Host header
+        redirect_slashes=False,  # a redirect would repeat the client's Host header
     )
-    body_model = request_model(classifier, desk.limits)
-    example, example_answer = _example(classifier, body_model, desk.limits)
-    body_schema = {"required": True, "content": {_JSON: {"schema": body_model.model_json_schema(), "example": example}}}
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"description": text, **({"model": ErrorAnswer} if status != 408 else {})}
-        for status, text in _REFUSALS.items()
-    }
-
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> Response:
-        headers = {"content-type": _JSON, **refusal.headers}
-        return Response(refusal.body(request.scope["exchange"].request_id), int(refusal.status), headers)
-
-    @app.exception_handler(HTTPException)
-    async def no_route(request: Request, error: HTTPException) -> Response:
-        wanted = "a path of the OpenAPI page" if error.status_code == HTTPStatus.NOT_FOUND else "another method"
-        return await refused(
-            request, Refusal(error.status_code, f"path: not served, expected {wanted}.", headers=error.headers)
-        )
-
-    @app.post(
-        "/v1/classify",
-        response_model=ClassifyAnswer,
-        openapi_extra={"requestBody": body_schema},
-        responses={200: {"content": {_JSON: {"example": example_answer}}}, **refusals},
-    )
-    async def classify(request: Request) -> Response:
-        """Label texts. The other texts of a request change the answer to a text by no more than rounding in float32."""
-        data = await read_body(request, desk.limits.max_body_bytes, desk.body_bytes)
-        wanted = checked(body_model, data)
-        require_unique_keys(data)
-        _require_one_text(wanted)
-        request.scope["exchange"].texts = len(wanted.texts)
-        with desk.texts.hold(desk.limits.max_texts if wanted.explain else len(wanted.texts)):
-            content = await asyncio.get_running_loop().run_in_executor(desk.pool, _answers, classifier, wanted)
-        answers = content["answers"]
-        desk.metrics.classified(
-            len(answers), sum(item["truncated"] for item in answers), sum(item["label"] is None for item in answers)
-        )
-        return Response(json.dumps(content), media_type=_JSON)
-
-    @app.get("/v1/labels", response_model=LabelsAnswer)
-    async def labels() -> LabelsAnswer:
-        """The labels and what they mean, in the order of the bundle."""
-        return labels_answer
-
-    @app.get("/health", response_model=HealthAnswer)
-    async def health() -> HealthAnswer:
-        """Whether the process is alive, and which bundle answers."""
-        return HealthAnswer(status="ok", digest=desk.digest, refused=desk.refused)
-
-    @app.get("/ready", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
-    async def ready(response: Response) -> ReadyAnswer:
-        """Whether to send requests here: no longer once the server is stopping."""
-        if desk.doorway.draining:
-            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-            response.headers["retry-after"] = "1"
-            return ReadyAnswer(status="draining")
-        return ReadyAnswer(status="ready")
-
-    @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Counters in the text format of Prometheus."""
-        return Response(desk.metrics.page(), media_type=CONTENT_TYPE_LATEST)
-
-    labels_answer = LabelsAnswer(
+    app.add_exception_handler(HttpError, _error_response)
+    app.add_exception_handler(HTTPException, _routing_error_response)
+    _add_classify(app, classifier, state)
+    _add_status_routes(app, state)
+    labels_response = LabelsResponse(
         digest=manifest.digest,
-        labels=[Label(name=entry.name, descriptions=list(entry.descriptions)) for entry in manifest.labels],
+        labels=[BundleLabel(name=label.name, descriptions=list(label.descriptions)) for label in manifest.labels],
     )
+
+    @app.get("/v1/labels", response_model=LabelsResponse)
+    async def labels() -> LabelsResponse:
+        """The labels and their descriptions, in the order of the bundle."""
+        return labels_response
+
     return app
 
 
-def _require_one_text(wanted: Any) -> None:  # noqa: ANN401
-    if wanted.explain and len(wanted.texts) != 1:
-        raise Refusal(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"explain: found {len(wanted.texts)} texts, expected 1: each word of it is a run.",
-            field="explain",
+def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> None:
+    request_model = classify_request_model(classifier, state.limits)
+    example_request, example_response = _example(classifier, request_model, state.limits)
+    body_schema = {"schema": request_model.model_json_schema(), "example": example_request}
+
+    @app.post(
+        "/v1/classify",
+        response_model=ClassifyResponse,
+        openapi_extra={"requestBody": {"required": True, "content": {_JSON: body_schema}}},
+        responses={200: {"content": {_JSON: {"example": example_response}}}, **_ERROR_RESPONSES},
+    )
+    async def classify(request: Request) -> Response:
+        """Classify texts. The other texts of a request change the probabilities of a text by no more than float32 rounding."""
+        data = await read_body(request, state.limits, state.buffered_bytes)
+        body = parse_body(request_model, data)
+        require_unique_keys(data)
+        if body.explain and len(body.texts) != 1:
+            raise HttpError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"explain: found {len(body.texts)} texts, expected 1: the model runs once for each word.",
+                field="explain",
+            )
+        request.scope["request_info"].texts = len(body.texts)
+        with state.pending_texts.hold(state.limits.max_texts if body.explain else len(body.texts)):
+            content = await asyncio.get_running_loop().run_in_executor(state.pool, _classify, classifier, body)
+        answers = content["answers"]
+        state.metrics.count_texts(
+            len(answers),
+            truncated=sum(answer["truncated"] for answer in answers),
+            abstained=sum(answer["label"] is None for answer in answers),
         )
+        return Response(json.dumps(content), media_type=_JSON)
 
 
-def _answers(classifier: Classifier, wanted: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The JSON of an answer, made in a thread of the pool."""
-    found: Sequence[Prediction | Explanation]
+def _add_status_routes(app: FastAPI, state: ServerState) -> None:
+    @app.get("/health", response_model=HealthResponse)
+    async def health() -> HealthResponse:
+        """Whether the process is alive, and which bundle it serves."""
+        return HealthResponse(status="ok", digest=state.served.digest, refused=state.served.refused)
+
+    @app.get("/ready", response_model=ReadyResponse, responses={503: {"model": ReadyResponse}})
+    async def ready(response: Response) -> ReadyResponse:
+        """Whether to send requests to this server: not while it is shutting down."""
+        if state.draining:
+            response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+            response.headers["retry-after"] = "1"
+            return ReadyResponse(status="draining")
+        return ReadyResponse(status="ready")
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(state.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _error_response(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)
+    headers = {"content-type": _JSON, **error.headers}
+    return Response(error.body(request.scope["request_info"].request_id), int(error.status), headers)
+
+
+async def _routing_error_response(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    expected = "a path of the OpenAPI page" if error.status_code == HTTPStatus.NOT_FOUND else "another method"
+    http_error = HttpError(error.status_code, f"path: not served, expected {expected}.", headers=error.headers)
+    return await _error_response(request, http_error)
+
+
+def _classify(classifier: Classifier, body: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The JSON of a response, made in a thread of the pool."""
+    results: Sequence[Prediction | Explanation]
     try:
-        if wanted.explain:
-            found = [classifier.explain(text, threshold=wanted.threshold) for text in wanted.texts]
+        if body.explain:
+            results = [classifier.explain(text, threshold=body.threshold) for text in body.texts]
         else:
-            found = classifier.classify(wanted.texts, threshold=wanted.threshold)
+            results = classifier.classify(body.texts, threshold=body.threshold)
     except DataError as error:  # its message may quote the tokenizer
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
         ) from error
-    answers = [answer.to_json(classifier.labels, wanted.top_k) for answer in found]
+    answers = [result.to_json(classifier.labels, body.top_k) for result in results]
     return {"digest": classifier.manifest.digest, "answers": answers}
 
 
 def _example(
-    classifier: Classifier, body_model: type[BaseModel], limits: ServeLimits
+    classifier: Classifier, request_model: type[BaseModel], limits: ServeLimits
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A request made of two descriptions, as far as the limits allow, and what this bundle really answers."""
-    first, second = (entry.descriptions[0][: limits.max_characters] for entry in classifier.manifest.labels[:2])
+    """A request with two descriptions as texts, within the limits, and the real response of this bundle."""
+    first, second = (label.descriptions[0][: limits.max_characters] for label in classifier.manifest.labels[:2])
     texts: list[Any] = [[first, second]] if classifier.manifest.text_pair else [first, second]
     top_k = min(2, len(classifier.labels))
     example = {"texts": texts[: limits.max_texts], "top_k": top_k}
-    return example, _answers(classifier, body_model.model_validate(example))
+    return example, _classify(classifier, request_model.model_validate(example))

@@ -1,66 +1,86 @@
-"""The body of a request, bounded while it is read."""
+"""Reads the body of a request within limits of size and time."""
 
 from __future__ import annotations
 
 import json
 from http import HTTPStatus
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from crosstune_export.serve.capacity import Admission
-from crosstune_export.serve.http_errors import Refusal
+from crosstune_export.serve.capacity import Capacity
+from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.limits import ServeLimits
 
 
-async def read_body(request: Request, max_bytes: int, buffered: Admission) -> bytes:
-    """Read a body, never holding more than ``max_bytes`` of it, whatever its length is said to be.
+async def read_body(request: Request, limits: ServeLimits, buffered_bytes: Capacity) -> bytes:
+    """Read a JSON body. At most ``max_body_bytes`` of it are held, whatever its declared length.
 
     Args:
-        request: Nothing of it was read yet.
-        max_bytes: The largest body.
-        buffered: Counts the bytes of all bodies that are being received.
+        request: A request of which no body bytes were read yet.
+        limits: The largest body, and the time in which it must arrive.
+        buffered_bytes: Counts the bytes of all bodies that are being received.
+
+    Returns:
+        The bytes of the body.
 
     Raises:
-        Refusal: 413 where it is too large, 415 where it is not JSON, 503 where all bodies together are too large.
+        HttpError: 415 if it is not declared as JSON, 413 if it is too large, 408 if it does not arrive in time, 503 if
+            all bodies together are too large, 400 if the client disconnects.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-type: expected application/json.")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Refusal(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-encoding: expected none, bodies are sent as they are."
-        )
-    too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: too large, expected at most {max_bytes} bytes.")
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared[:20]) > max_bytes:
-        raise too_large
+    _check_body_headers(request, limits.max_body_bytes)
     chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > max_bytes:
-                raise too_large
-            buffered.add(len(chunk))
-            chunks.append(chunk)
+        with anyio.fail_after(limits.receive_timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.max_body_bytes:
+                    raise _too_large(limits.max_body_bytes)
+                buffered_bytes.acquire(len(chunk))
+                chunks.append(chunk)
         return b"".join(chunks)
+    except TimeoutError:
+        raise HttpError(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"body: incomplete after {limits.receive_timeout_s:g} s, expected all of it by then.",
+            headers={"connection": "close"},
+        ) from None
     except ClientDisconnect:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "body: the client went away before its end.") from None
+        raise HttpError(HTTPStatus.BAD_REQUEST, "body: the client disconnected before its end.") from None
     finally:
-        buffered.drop(sum(map(len, chunks)))
+        buffered_bytes.release(sum(map(len, chunks)))
+
+
+def _check_body_headers(request: Request, max_bytes: int) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-type: expected application/json.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HttpError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-encoding: expected none. Send the body uncompressed."
+        )
+    declared_bytes = request.headers.get("content-length", "0")
+    if not declared_bytes.isdecimal() or int(declared_bytes[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> HttpError:
+    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: too large, expected at most {max_bytes} bytes.")
 
 
 def require_unique_keys(data: bytes) -> None:
-    """Refuse a body that names a key twice: which of the two counts would depend on who reads it.
+    """Refuse a body with a duplicate key, since JSON parsers disagree about which of the two values counts.
 
     Args:
-        data: JSON that fits the model already, so one object with a few keys: this pass costs nothing.
+        data: JSON that already fits the model: one object with a few keys, so this second pass is cheap.
 
     Raises:
-        Refusal: 400, a key stands twice.
+        HttpError: 400, a key is duplicated.
     """
 
-    def pairs(items: list[tuple[str, object]]) -> None:
-        if len({key for key, _ in items}) != len(items):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "body: a key twice, expected each once.")
+    def check_pairs(pairs: list[tuple[str, object]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise HttpError(HTTPStatus.BAD_REQUEST, "body: found a duplicate key, expected each key once.")
 
-    json.loads(data, object_pairs_hook=pairs)
+    json.loads(data, object_pairs_hook=check_pairs)

@@ -1,40 +1,46 @@
-"""How much is accepted at the same time."""
+"""Limits on the work that is pending at the same time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crosstune_export.serve.http_errors import Refusal, busy
+from crosstune_export.serve.http_errors import HttpError, overloaded
 
 
-class Admission:
-    """Counts what is pending against a limit; used from the event loop alone, so it needs no lock."""
+class Capacity:
+    """Counts what is pending against a limit. Only the event loop uses it, so it needs no lock.
 
-    def __init__(self, limit: int, what: str) -> None:
-        self.limit, self.what, self.pending = limit, what, 0
+    Attributes:
+        limit: The largest pending amount.
+        unit: What is counted, in the plural, for messages.
+        pending: The amount now.
+    """
+
+    def __init__(self, limit: int, unit: str) -> None:
+        self.limit, self.unit, self.pending = limit, unit, 0
 
     def require_room(self) -> None:
-        """Refuse early, before anything of a request is read.
+        """Fail early, before anything of a request is read.
 
         Raises:
-            Refusal: 503, the limit is reached.
+            HttpError: 503, the limit is reached.
         """
         if self.pending >= self.limit:
-            raise self._full()
+            raise self._exceeded()
 
-    def add(self, amount: int) -> None:
+    def acquire(self, amount: int) -> None:
         """Count an amount as pending.
 
         Raises:
-            Refusal: 503, it would go beyond the limit; nothing is counted.
+            HttpError: 503, the amount would exceed the limit; nothing is counted.
         """
         if self.pending + amount > self.limit:
-            raise self._full()
+            raise self._exceeded()
         self.pending += amount
 
-    def drop(self, amount: int) -> None:
-        """Count it no longer."""
+    def release(self, amount: int) -> None:
+        """Stop counting an amount that was acquired."""
         self.pending -= amount
 
     @contextmanager
@@ -42,13 +48,15 @@ class Admission:
         """Count an amount as pending inside the block.
 
         Raises:
-            Refusal: 503, it would go beyond the limit.
+            HttpError: 503, the amount would exceed the limit.
         """
-        self.add(amount)
+        self.acquire(amount)
         try:
             yield
         finally:
-            self.drop(amount)
+            self.release(amount)
 
-    def _full(self) -> Refusal:
-        return busy(f"server: {self.pending} {self.what} are pending, expected at most {self.limit}. Try again later.")
+    def _exceeded(self) -> HttpError:
+        return overloaded(
+            f"server: {self.pending} {self.unit} are pending, expected at most {self.limit}. Try again later."
+        )

@@ -1,4 +1,4 @@
-"""The one shape of every answer that is not a success."""
+"""Errors that become HTTP responses, all of one JSON shape."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 
-class Refusal(Exception):
-    """A request that is not answered as asked.
+class HttpError(Exception):
+    """A request that is answered with an error.
 
     Attributes:
         status: HTTP status.
-        message: One line, ``where: found, expected.``; never holds a piece of a text.
-        field: The part of the body that is wrong, such as ``texts[3]``; None where it is no part of it.
-        headers: Further headers of the answer.
+        message: One line, ``where: found, expected.``; never quotes a text.
+        field: The part of the body that is wrong, such as ``texts[3]``; None if the error is not about the body.
+        headers: Further response headers.
     """
 
     def __init__(
@@ -25,10 +25,10 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
     def body(self, request_id: str) -> bytes:
-        """The answer's JSON."""
+        """The JSON body of the response."""
         return json.dumps({"error": self.message, "field": self.field, "request_id": request_id}).encode("ascii")
 
 
-def busy(message: str) -> Refusal:
+def overloaded(message: str) -> HttpError:
     """503 with ``Retry-After``: the same request may succeed in a second."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, headers={"retry-after": "1"})
+    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers={"retry-after": "1"})

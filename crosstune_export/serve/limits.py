@@ -1,4 +1,4 @@
-"""What the server takes and how long it waits, in one place."""
+"""The limits and timeouts of the server, in one place."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from crosstune.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class ServeLimits:
-    """Bounds of the server; each is refused beyond with the status in brackets.
+    """Limits and timeouts of the server. In brackets: the status of a request that exceeds one.
 
     Attributes:
-        max_body_bytes: Of one request (413).
-        max_texts: In one request (422).
-        max_characters: Of one text (422).
-        max_pending_texts: Accepted and not yet answered, over all requests (503).
-        max_buffered_bytes: Of bodies that are being received, over all connections (503).
-        max_connections: Open at the same time; further ones are closed with a 503.
-        receive_timeout_s: From the first byte of a request, or from the connection, to its last byte (408).
-        send_timeout_s: For the client to take an answer; then the connection is cut.
-        keep_alive_s: An idle connection is closed after this.
-        drain_timeout_s: For accepted requests to be answered after SIGTERM.
+        max_body_bytes: Size of one request body (413).
+        max_texts: Texts in one request (422).
+        max_characters: Characters of one text (422).
+        max_pending_texts: Texts queued or running, over all requests (503).
+        max_buffered_bytes: Bytes of request bodies that are being received, over all connections (503).
+        max_connections: Open connections; while there are more, every request gets a 503 and its connection is closed.
+        receive_timeout_s: From the end of a request's head to the end of its body (408).
+        send_timeout_s: For a client to accept bytes of a response; then its connection is cut (Linux only).
+        keep_alive_s: An idle connection is closed after this, in whole seconds.
+        drain_delay_s: From SIGTERM until the server stops accepting connections.
+        drain_timeout_s: From SIGTERM until the process ends, whatever is still running.
     """
 
     max_body_bytes: int = 2 << 20
@@ -34,25 +35,31 @@ class ServeLimits:
     max_connections: int = 2_000
     receive_timeout_s: float = 10.0
     send_timeout_s: float = 10.0
-    keep_alive_s: float = 30.0
+    keep_alive_s: int = 30
+    drain_delay_s: float = 1.0
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and value > 0):
+            if field.name == "drain_delay_s":
+                if not (math.isfinite(value) and value >= 0):
+                    raise ConfigError(f"{field.name}: found {value}, expected 0 or more.")
+            elif not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{field.name}: found {value}, expected more than 0.")
         if self.max_pending_texts < self.max_texts:
             raise ConfigError(
                 f"max_pending_texts: found {self.max_pending_texts}, expected at least max_texts, {self.max_texts}: "
                 "a full request could never be accepted."
             )
+        if self.drain_delay_s > self.drain_timeout_s:
+            raise ConfigError(
+                f"drain_delay_s: found {self.drain_delay_s:g}, expected at most drain_timeout_s, "
+                f"{self.drain_timeout_s:g}."
+            )
 
 
-#: Headers of one request (431), bytes of its target (414), bytes of its whole head (400).
+#: Headers of one request (431), bytes of its target (414), bytes of all its headers (431; 400 if they arrive in pieces).
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 8 << 10
 MAX_HEAD_BYTES = 16 << 10
-
-#: Of the body of one request: chunks, or reads of the socket (400).
-MAX_PIECES = 4_000

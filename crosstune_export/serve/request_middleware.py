@@ -1,4 +1,4 @@
-"""The outermost ASGI application: every request passes it, whatever comes of it."""
+"""The outermost ASGI application: checks, counts and logs every request, and turns errors into responses."""
 
 from __future__ import annotations
 
@@ -12,104 +12,114 @@ from pathlib import Path
 from starlette.types import Message, Receive, Scope, Send
 
 from crosstune_export.serve import log
-from crosstune_export.serve.http_errors import Refusal
-from crosstune_export.serve.limits import MAX_HEADERS, MAX_TARGET_BYTES
-from crosstune_export.serve.state import Desk
+from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
+from crosstune_export.serve.state import ServerState
 
 _CLASSIFY = "/v1/classify"
 _ENDPOINTS = frozenset({_CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_CLOSE = {"connection": "close"}
 
 
 @dataclass
-class Exchange:
-    """One request and what became of it.
+class RequestInfo:
+    """Facts about one request, for its response and for the log.
 
     Attributes:
-        request_id: The client's, where it is harmless, else ours.
-        status: Of the answer; 0 while there is none.
-        texts: How many were asked for.
-        last: Whether the connection ends with it.
+        request_id: The client's, if it has the allowed form, otherwise a random one.
+        status: Status of the response; 0 until it is sent.
+        texts: Texts to classify.
     """
 
     request_id: str
     status: int = 0
     texts: int = 0
-    last: bool = False
 
 
-class Gate:
-    """Checks the head of a request, names it, counts it, logs it, and turns errors into answers."""
+class RequestMiddleware:
+    """Wraps the routes of the bundle that is served at the time of the request."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started = time.perf_counter()
-        exchange = scope["exchange"] = Exchange(_request_id(scope))
+        state = self._state
+        info = scope["request_info"] = RequestInfo(_request_id(scope))
 
-        async def named(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", exchange.request_id.encode("ascii"))]
-                if exchange.last or self._desk.doorway.draining:
+                info.status = message["status"]
+                headers = [*message["headers"], (b"x-request-id", info.request_id.encode("ascii"))]
+                if state.draining:
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
             await send(message)
 
-        error = None
+        bug = None
+        state.open_requests += 1
         try:
-            _check_head(scope, exchange)
+            _check_head(scope)
             if scope["path"] == _CLASSIFY and scope["method"] == "POST":
-                self._desk.texts.require_room()  # here, before anything is spent on it
-            await self._desk.app(scope, receive, named)
-        except Refusal as refusal:
-            await respond(refusal, exchange, named)
-        except Exception as bug:
-            error = _place_of(bug)
-            if not exchange.status:
-                await respond(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "server: internal error."), exchange, named)
+                state.pending_texts.require_room()  # refuse before anything is spent on the request
+            await state.served.app(scope, receive, send_with_headers)
+        except HttpError as error:
+            await send_error(error, info, send_with_headers)
+        except Exception as error:
+            bug = _place_of(error)
+            if not info.status:
+                internal = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "server: internal error.")
+                await send_error(internal, info, send_with_headers)
         finally:
+            state.open_requests -= 1
             seconds = time.perf_counter() - started
             endpoint = scope["path"] if scope["path"] in _ENDPOINTS else "other"
-            self._desk.metrics.answered(endpoint, exchange.status, seconds)
+            state.metrics.count_request(endpoint, info.status, seconds)
             log.write(
                 "request",
-                request=exchange.request_id,
+                request=info.request_id,
                 method=scope["method"] if scope["method"] in _METHODS else "other",
                 endpoint=endpoint,
-                status=exchange.status,
-                texts=exchange.texts,
+                status=info.status,
+                texts=info.texts,
                 ms=round(1e3 * seconds, 2),
-                **({"error": error} if error else {}),
+                **({"error": bug} if bug else {}),
             )
 
 
-async def respond(refusal: Refusal, exchange: Exchange, send: Send) -> None:
-    """Send a refusal."""
-    body = refusal.body(exchange.request_id)
+async def send_error(error: HttpError, info: RequestInfo, send: Send) -> None:
+    """Send an error as the response."""
+    body = error.body(info.request_id)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
-    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in refusal.headers.items()]
-    await send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
+    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": int(error.status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def _check_head(scope: Scope, exchange: Exchange) -> None:
-    """Refuse what plain clients never send. After a head whose end is in doubt the connection is not used again."""
+def _check_head(scope: Scope) -> None:
+    """Refuse heads that ordinary clients never send, and close the connection: where such a request ends is doubtful."""
     headers = scope["headers"]
-    exchange.last = True
     if scope["http_version"] not in ("1.0", "1.1"):
-        raise Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "protocol: expected HTTP/1.1 or HTTP/1.0.")
-    if len(headers) > MAX_HEADERS:  # their bytes are bounded by the protocol
-        raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers: expected at most {MAX_HEADERS}.")
+        raise HttpError(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "protocol: expected HTTP/1.1 or HTTP/1.0.", headers=_CLOSE
+        )
+    if len(headers) > MAX_HEADERS:
+        raise HttpError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers: expected at most {MAX_HEADERS}.", headers=_CLOSE
+        )
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+        message = f"headers: expected at most {MAX_HEAD_BYTES} bytes."
+        raise HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message, headers=_CLOSE)
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
-        raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"target: expected at most {MAX_TARGET_BYTES} bytes.")
+        message = f"target: expected at most {MAX_TARGET_BYTES} bytes."
+        raise HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, message, headers=_CLOSE)
     names = {name for name, _ in headers}
     if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] != "1.1"):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "headers: found transfer-encoding, expected content-length alone.")
-    exchange.last = False
+        message = "headers: found transfer-encoding, expected only content-length."
+        raise HttpError(HTTPStatus.BAD_REQUEST, message, headers=_CLOSE)
 
 
 def _request_id(scope: Scope) -> str:
@@ -120,7 +130,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _place_of(error: Exception) -> str:
-    """Class and place of an error, without its message, which may hold a text."""
+    """Class and place of an error, without its message, which may quote a text."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

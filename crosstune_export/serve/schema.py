@@ -1,4 +1,4 @@
-"""What goes in and out of ``POST /v1/classify``, checked by the same models that the OpenAPI page shows."""
+"""Requests and responses as pydantic models: they validate requests and describe both on the OpenAPI page."""
 
 from __future__ import annotations
 
@@ -7,83 +7,83 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
-from crosstune_export import Classifier
-from crosstune_export.serve.http_errors import Refusal
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.serve.http_errors import HttpError
 from crosstune_export.serve.limits import ServeLimits
 
 
-class WordAnswer(BaseModel):
-    """What one word says: how much the log-odds of each label lose without it."""
+class WordEvidence(BaseModel):
+    """The influence of one word: how much the log-odds of each label lose without it."""
 
     word: str
-    start: int = Field(ge=0, description="Where it begins, in code points of its text.")
-    end: int = Field(ge=0, description="Where it ends.")
+    start: int = Field(ge=0, description="Offset of its start, in code points of its text.")
+    end: int = Field(ge=0, description="Offset of its end.")
     of: str | None = Field(None, description="text or text_pair; with pairs only.")
     evidence: dict[str, float] = Field(description="By label; above 0 the word speaks for it.")
 
 
-class Answer(BaseModel):
-    """What the bundle says of one text."""
+class TextAnswer(BaseModel):
+    """The prediction for one text."""
 
-    label: str | None = Field(description="The most probable label; null where the bundle abstains.")
+    label: str | None = Field(description="The most probable label; null if the bundle abstains.")
     prob: float = Field(ge=0, le=1, description="Probability of the most probable label.")
-    probs: dict[str, float] = Field(description="Probabilities by label; with top_k the most probable ones.")
+    probs: dict[str, float] = Field(description="Probabilities by label; with top_k only the most probable ones.")
     truncated: bool = Field(description="Whether the text is longer than the bundle reads.")
-    words: list[WordAnswer] | None = Field(None, description="With explain only.")
+    words: list[WordEvidence] | None = Field(None, description="With explain only.")
 
 
-class ClassifyAnswer(BaseModel):
-    """The answers, in the order of the texts."""
+class ClassifyResponse(BaseModel):
+    """One answer for each text, in the order of the request."""
 
     digest: str = Field(description="Digest of the bundle that answered.")
-    answers: list[Answer]
+    answers: list[TextAnswer]
 
 
-class Label(BaseModel):
+class BundleLabel(BaseModel):
     """One label of the bundle."""
 
     name: str
     descriptions: list[str]
 
 
-class LabelsAnswer(BaseModel):
+class LabelsResponse(BaseModel):
     """The labels, in the order of the bundle."""
 
     digest: str
-    labels: list[Label]
+    labels: list[BundleLabel]
 
 
 class RefusedBundle(BaseModel):
-    """A bundle that a reload did not take."""
+    """A bundle that a reload refused."""
 
-    digest: str | None = Field(description="What it calls itself; null where not even that can be read.")
-    error: str = Field(description="The kind of error; the log has its message.")
+    digest: str | None = Field(description="The digest in its manifest; null if the manifest cannot be read.")
+    error: str = Field(description="The class of the error; the log has its message.")
 
 
-class HealthAnswer(BaseModel):
+class HealthResponse(BaseModel):
     """The process is alive."""
 
     status: str
-    digest: str = Field(description="Digest of the bundle that answers.")
-    refused: RefusedBundle | None = Field(description="The last reload, where it was refused.")
+    digest: str = Field(description="Digest of the bundle that is served.")
+    refused: RefusedBundle | None = Field(description="The last reload, if it was refused.")
 
 
-class ReadyAnswer(BaseModel):
-    """Whether to send requests here."""
+class ReadyResponse(BaseModel):
+    """Whether to send requests to this server."""
 
     status: str = Field(description="ready or draining")
 
 
-class ErrorAnswer(BaseModel):
-    """Any answer that is not a success."""
+class ErrorResponse(BaseModel):
+    """Any response that is not a success."""
 
-    error: str = Field(description="One line: where, found, expected. Never a piece of a text.")
+    error: str = Field(description="One line: where, found, expected. Never quotes a text.")
     field: str | None = Field(description="The part of the body that is wrong.")
-    request_id: str = Field(description="The same as the header x-request-id and in the log.")
+    request_id: str = Field(description="The same as in the header x-request-id and in the log.")
 
 
-def request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel]:
-    """The body of ``POST /v1/classify`` for one bundle."""
+def classify_request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel]:
+    """Make the model of the body of ``POST /v1/classify`` for one bundle."""
     text: Any = Annotated[str, StringConstraints(max_length=limits.max_characters)]
     pair: Any = Annotated[list[text], Field(min_length=2, max_length=2)]
     item: Any = pair if classifier.manifest.text_pair else text
@@ -91,15 +91,18 @@ def request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel
     fields: dict[str, Any] = {
         "texts": (Annotated[list[item], Field(max_length=limits.max_texts, description=f"{kind} to classify.")], ...),
         "top_k": (
-            Annotated[int, Field(ge=1, le=len(classifier.labels), description="Only so many labels in probs.")] | None,
+            Annotated[
+                int, Field(ge=1, le=len(classifier.labels), description="Return only the k most probable labels.")
+            ]
+            | None,
             None,
         ),
         "threshold": (
-            Annotated[float, Field(ge=0, le=1, description="No label below this probability.")] | None,
+            Annotated[float, Field(ge=0, le=1, description="Abstain below this probability.")] | None,
             None,
         ),
         "explain": (
-            Annotated[bool, Field(description="Also which words speak for which label; of one text a request.")],
+            Annotated[bool, Field(description="Also return which words speak for each label; for one text only.")],
             False,
         ),
     }
@@ -108,14 +111,15 @@ def request_model(classifier: Classifier, limits: ServeLimits) -> type[BaseModel
     )
 
 
-def checked(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
-    """A body that fits the model.
+def parse_body(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
+    """Parse and validate a JSON body.
 
-    One pass of pydantic's own parser, which bounds depth and digits. The worst two megabytes cost some tenths of a second,
-    which is less than two megabytes of honest texts.
+    One pass of pydantic's own parser, which limits depth and digits. The most expensive 2 MiB take some tenths of a second,
+    less than classifying 2 MiB of ordinary texts.
 
     Raises:
-        Refusal: 400 where it is not JSON, else 422 with the first thing that is wrong; it names the field and quotes nothing.
+        HttpError: 400 if the body is not JSON, otherwise 422 with the first invalid value. The message names the field and
+            quotes nothing.
     """
     try:
         return model.model_validate_json(data)
@@ -123,10 +127,10 @@ def checked(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "json_invalid":
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"body: {message}.")
-    if first["type"] == "extra_forbidden":  # its name is the client's
-        raise Refusal(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "body: an unknown key, expected texts, top_k, threshold and explain."
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"body: {message}.")
+    if first["type"] == "extra_forbidden":  # the client chose its name, which may be a text
+        raise HttpError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "body: found an unknown key, expected texts, top_k, threshold or explain."
         )
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
-    raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)
+    raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)

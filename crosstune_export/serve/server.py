@@ -1,167 +1,168 @@
-"""Runs the server: one process, one listening socket, signals."""
+"""Runs the server: loads the bundle, starts HTTP, and handles signals in the main thread."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
-import logging
-import math
 import os
+import queue
 import resource
 import signal
-import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-import uvicorn
-
-from crosstune_export import ConfigError, CrossTuneError
+from crosstune.core.errors import ConfigError, CrossTuneError
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
-from crosstune_export.serve.limits import MAX_HEAD_BYTES, ServeLimits
-from crosstune_export.serve.listening import HANDSHAKE_S, listen, take_all, turn_away
-from crosstune_export.serve.protocol import TimedProtocol
-from crosstune_export.serve.request_middleware import Gate
-from crosstune_export.serve.state import Desk, load_checked
+from crosstune_export.serve.http_server import HttpServer, open_listener
+from crosstune_export.serve.limits import ServeLimits
+from crosstune_export.serve.state import ServerState, load_checked
 
-#: Open files beside connections: the socket, the log, libraries.
+#: Open files in addition to connections: the listening socket, the log, libraries.
 _OTHER_FILES = 100
+#: Seconds in which the requests of connections that the kernel has queued are read, before the listening socket is closed.
+_BACKLOG_DRAIN_S = 0.2
+#: The event that follows the numbers of signals when the HTTP server has ended.
+_HTTP_ENDED = 0
+
+Events = queue.SimpleQueue[int]
 
 
 def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
-    """Serve a bundle until SIGTERM or SIGINT; SIGHUP reads it again. Call it in the main thread.
+    """Serve a bundle until SIGTERM or SIGINT; SIGHUP reloads it. Call it in the main thread.
+
+    When the exit code is not 0, worker threads may still run, and Python waits for them at exit: end the process with
+    ``os._exit``.
 
     Args:
         bundle: The bundle folder.
         host: Address to listen on.
-        port: 0 lets the system choose; the first line of the log says which.
-        threads: Texts that are classified at the same time, one thread each, at least 1.
-        limits: What is taken.
+        port: 0 lets the system choose a free port; the first line of the log names it.
+        threads: Requests that are classified at the same time, one thread each, at least 1.
+        limits: Limits and timeouts.
 
     Returns:
-        The exit code: 0 when every accepted request was answered, else 128 and the signal's number.
+        The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
 
     Raises:
         BundleError: The bundle is refused.
-        SelfTestError: Its samples do not come out as promised on this machine.
-        ConfigError: The address is not to be had, or ``threads`` is not from 1 to 256.
+        SelfTestError: Its samples give other results on this machine.
+        ConfigError: The address is not available, or ``threads`` is not from 1 to 256.
     """
     check_threads("threads", threads)
-    path = Path(bundle)
-    _allow_files(limits.max_connections + _OTHER_FILES)
-    desk = Desk(limits, threads)
-    classifier = load_checked(path)
-    desk.take(classifier, bundle_app(classifier, desk))
-    with listen(host, port) as listening, _library_log():
-        server = BundleServer(desk, path)
-        address, port = listening.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
-        log.write("listening", url=f"http://{shown}:{port}", digest=desk.digest, threads=threads, pid=os.getpid())
-        server.run(sockets=[listening])
-    desk.pool.shutdown(wait=False, cancel_futures=True)
-    log.write("stopped", dropped=server.dropped)
-    return 128 + server.signal if server.dropped else 0
+    _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
+    state = ServerState(limits, threads)
+    reloader = BundleLoader(Path(bundle), state)
+    reloader.load()
+    listener = open_listener(host, port, limits)
+    address, port = listener.getsockname()[:2]
+    events: Events = queue.SimpleQueue()
+    server = HttpServer(state, listener)
+    with log.library_warnings_as_json(), _signals_to(events):
+        server.start(on_end=lambda: events.put(_HTTP_ENDED))
+        url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+        log.write("listening", url=url, digest=state.served.digest, threads=threads, pid=os.getpid())
+        stop_signal = _reload_until_stopped(events, reloader)
+        log.write("stopping", signal=signal.Signals(stop_signal).name, pending_texts=state.pending_texts.pending)
+        drained = _drain(events, state, server)
+    state.pool.shutdown(wait=False, cancel_futures=True)
+    log.write("stopped", dropped=state.open_requests)
+    return 0 if drained else 128 + stop_signal
 
 
-class BundleServer(uvicorn.Server):
-    """uvicorn with our signals: its own handlers know neither draining nor reloads.
+class BundleLoader:
+    """Loads the bundle, at the start and at every SIGHUP."""
 
-    Attributes:
-        dropped: Accepted requests that were not answered when it ended.
-        signal: The number that ended it.
-    """
+    def __init__(self, path: Path, state: ServerState) -> None:
+        self._path, self._state = path, state
+        self._lock = threading.Lock()
 
-    def __init__(self, desk: Desk, path: Path) -> None:
-        protocol: Any = functools.partial(TimedProtocol, doorway=desk.doorway)
-        super().__init__(
-            uvicorn.Config(
-                Gate(desk),
-                http=protocol,
-                ws="none",
-                loop="asyncio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-                # Whole seconds. The transport's own clocks are in TimedProtocol.
-                timeout_graceful_shutdown=math.ceil(desk.limits.drain_timeout_s),
-            )
-        )
-        self._desk, self._path = desk, path
-        self._reload = asyncio.Lock()
-        self._reloads: set[asyncio.Task[None]] = set()
-        self.dropped, self.signal = 0, 0
+    def load(self) -> None:
+        """Load, check and test the bundle, then serve it.
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take the signals for as long as the loop runs; beside the main thread there are none to take."""
-        if threading.current_thread() is threading.main_thread():
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop, number)
-            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        yield
-
-    def stop(self, number: int) -> None:
-        """What SIGTERM and SIGINT do: answer what is accepted, take nothing new; the second one does not wait."""
-        self.force_exit = self._desk.doorway.draining
-        self._desk.doorway.draining = True
-        self.should_exit = True
-        self.signal = number
-        log.write("stopping", signal=signal.Signals(number).name, pending_texts=self._desk.texts.pending)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is accepted, then end."""
-        for listening in sockets or []:
-            turn_away(listening)
-        await asyncio.sleep(HANDSHAKE_S)
-        waiting = [connection for listening in sockets or [] for connection in take_all(listening)]
-        for server in self.servers:
-            server.close()
-        loop = asyncio.get_running_loop()
-        for connection in waiting:
-            await loop.connect_accepted_socket(self._protocol, connection)
-        await super().shutdown(sockets)
-        self.dropped = len(self.server_state.tasks)
-
-    def _protocol(self) -> asyncio.Protocol:
-        protocol: Any = self.config.http_protocol_class
-        made: asyncio.Protocol = protocol(config=self.config, server_state=self.server_state, app_state={})
-        return made
-
-    def _hang_up(self) -> None:
-        task = asyncio.ensure_future(self._reload_bundle())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
-
-    async def _reload_bundle(self) -> None:
-        """Read the bundle again in a thread; what does not load leaves everything as it was."""
-        async with self._reload:
-            try:
-                classifier, app = await asyncio.to_thread(self._load)
-            except Exception as error:
-                self._desk.refuse(self._path, error)
-                self._desk.metrics.reloaded("refused")
-                code = error.exit_code if isinstance(error, CrossTuneError) else 1
-                log.write("reload refused", code=code, error=str(error), digest=self._desk.digest)
-            else:
-                self._desk.take(classifier, app)
-                self._desk.metrics.reloaded("taken")
-                log.write("reloaded", digest=self._desk.digest)
-
-    def _load(self) -> tuple[Any, Any]:
+        Raises:
+            BundleError: The bundle is refused.
+            SelfTestError: Its samples give other results on this machine.
+        """
         classifier = load_checked(self._path)
-        return classifier, bundle_app(classifier, self._desk)
+        self._state.set_bundle(classifier, bundle_app(classifier, self._state))
+
+    def start_reload(self) -> None:
+        """Reload in a thread of its own, one reload at a time."""
+        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
+    def _reload(self) -> None:
+        with self._lock:
+            try:
+                self.load()
+            except Exception as error:
+                self._state.refuse_bundle(self._path, error)
+                self._state.metrics.count_reload("refused")
+                code = error.exit_code if isinstance(error, CrossTuneError) else 1
+                log.write("reload refused", code=code, error=str(error), digest=self._state.served.digest)
+            else:
+                self._state.metrics.count_reload("taken")
+                log.write("reloaded", digest=self._state.served.digest)
 
 
-def _allow_files(count: int) -> None:
-    """Let this process have so many files open: each connection is one.
+@contextlib.contextmanager
+def _signals_to(events: Events) -> Iterator[None]:
+    """Put the numbers of signals into a queue inside the block; a ``SimpleQueue`` may be used in a signal handler."""
+
+    def put(number: int, _frame: FrameType | None) -> None:
+        events.put(number)
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    previous = {number: signal.signal(number, put) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _reload_until_stopped(events: Events, reloader: BundleLoader) -> int:
+    """Wait for SIGTERM or SIGINT and return its number; reload the bundle at SIGHUP."""
+    while (event := events.get()) == signal.SIGHUP:
+        reloader.start_reload()
+    if event == _HTTP_ENDED:
+        raise RuntimeError("the HTTP server ended without a signal")
+    return event
+
+
+def _drain(events: Events, state: ServerState, server: HttpServer) -> bool:
+    """Let the requests in flight finish, until ``drain_timeout_s`` or another signal.
+
+    Returns:
+        Whether all of them were answered.
+    """
+    started = time.monotonic()
+    deadline = started + state.limits.drain_timeout_s
+    state.draining = True
+    if _next_stop_event(events, started + state.limits.drain_delay_s) is not None:
+        return False
+    server.shrink_backlog()
+    if _next_stop_event(events, time.monotonic() + _BACKLOG_DRAIN_S) is not None:
+        return False
+    server.close()
+    return _next_stop_event(events, deadline) == _HTTP_ENDED
+
+
+def _next_stop_event(events: Events, deadline: float) -> int | None:
+    """The next event other than SIGHUP; None at the deadline, in seconds of ``time.monotonic``."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            event = events.get(timeout=max(0.0, deadline - time.monotonic()))
+            if event != signal.SIGHUP:
+                return event
+    return None
+
+
+def _raise_open_file_limit(count: int) -> None:
+    """Let this process open so many files: each connection is one.
 
     Raises:
         ConfigError: The system allows fewer.
@@ -173,17 +174,3 @@ def _allow_files(count: int) -> None:
         )
     if soft != resource.RLIM_INFINITY and soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-@contextlib.contextmanager
-def _library_log() -> Iterator[None]:
-    """What uvicorn and asyncio warn of becomes lines of our log."""
-    handler = log.JsonHandler(logging.WARNING)
-    loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)

@@ -1,44 +1,73 @@
-"""What outlives a bundle: limits, threads, counters, and which bundle answers now."""
+"""The state of one server: limits, worker threads, counters, and the bundle that is served."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from crosstune_export import Classifier, CrossTuneError
+from crosstune.core.errors import CrossTuneError
 from crosstune_export.bundle.files import read_manifest
-from crosstune_export.serve.capacity import Admission
+from crosstune_export.runtime.classifier import Classifier
+from crosstune_export.serve.capacity import Capacity
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.metrics import Metrics
-from crosstune_export.serve.protocol import Doorway
 from crosstune_export.serve.schema import RefusedBundle
 
 
-class Desk:
-    """The state of one server. All of it belongs to the event loop but ``load``, which may run in a thread."""
+@dataclass(frozen=True)
+class ServedBundle:
+    """A bundle that answers requests.
+
+    Attributes:
+        app: Its routes.
+        digest: Its digest.
+        refused: The last reload, if it was refused.
+    """
+
+    app: ASGIApp
+    digest: str
+    refused: RefusedBundle | None = None
+
+
+class ServerState:
+    """The state of one server. A reload replaces ``served``, in one assignment, so it may run in a thread of its own.
+
+    Attributes:
+        limits: Limits and timeouts.
+        pending_texts: Texts queued or running.
+        buffered_bytes: Bytes of bodies that are being received.
+        metrics: What ``/metrics`` shows.
+        pool: The threads that classify.
+        open_requests: Requests that are not answered yet.
+        draining: Whether the server is shutting down.
+        served: The bundle that answers.
+    """
+
+    served: ServedBundle
 
     def __init__(self, limits: ServeLimits, threads: int) -> None:
         self.limits = limits
-        self.texts = Admission(limits.max_pending_texts, "texts")
-        self.body_bytes = Admission(limits.max_buffered_bytes, "bytes of bodies")
-        self.metrics = Metrics(self.texts)
-        self.doorway = Doorway(limits, self.metrics.closed)
+        self.pending_texts = Capacity(limits.max_pending_texts, "texts")
+        self.buffered_bytes = Capacity(limits.max_buffered_bytes, "bytes of bodies")
+        self.metrics = Metrics(self.pending_texts)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
-        self.refused: RefusedBundle | None = None
-        self.app: ASGIApp
-        self.digest: str
+        self.open_requests = 0
+        self.draining = False
 
-    def take(self, classifier: Classifier, app: ASGIApp) -> None:
-        """Let a bundle answer from now on; requests that are under way keep theirs."""
-        self.app, self.digest, self.refused = app, classifier.manifest.digest, None
-        self.metrics.bundle(classifier.manifest)
+    def set_bundle(self, classifier: Classifier, app: ASGIApp) -> None:
+        """Serve a bundle from now on; requests in flight keep the one that they started with."""
+        self.served = ServedBundle(app, classifier.manifest.digest)
+        self.metrics.set_bundle(classifier.manifest)
 
-    def refuse(self, path: Path, error: Exception) -> None:
-        """Keep the bundle that answers, and remember the one that does not."""
-        self.refused = RefusedBundle(digest=_claimed_digest(path), error=type(error).__name__)
+    def refuse_bundle(self, path: Path, error: Exception) -> None:
+        """Keep the bundle that is served, and remember which one was refused."""
+        refused = RefusedBundle(digest=_declared_digest(path), error=type(error).__name__)
+        self.served = dataclasses.replace(self.served, refused=refused)
 
 
 def load_checked(path: str | os.PathLike[str]) -> Classifier:
@@ -46,14 +75,14 @@ def load_checked(path: str | os.PathLike[str]) -> Classifier:
 
     Raises:
         BundleError: The bundle is refused.
-        SelfTestError: Its samples do not come out as promised on this machine.
+        SelfTestError: Its samples give other results on this machine.
     """
     classifier = Classifier.load(path)
     classifier.selftest().check(str(path))
     return classifier
 
 
-def _claimed_digest(path: Path) -> str | None:
+def _declared_digest(path: Path) -> str | None:
     try:
         return read_manifest(path).digest
     except (OSError, CrossTuneError):

@@ -39,9 +39,11 @@ def data_root(tmp_path_factory):
 
 
 def benchmark(*arguments: object, cache: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPO_ROOT / "benchmarks/accuracy/accuracy.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.accuracy.accuracy", *map(str, arguments)]
     environment = {**os.environ, "CROSSTUNE_CACHE": str(cache)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=REPO_ROOT, timeout=600, check=False
+    )
 
 
 @pytest.mark.slow
@@ -67,7 +69,7 @@ def test_from_data_to_tables(data_root, tiny_backbone_dir, tmp_path):
         assert ("scope_auroc" in row) == (row["set"] == "scoped")
     assert {row["accuracy"] for row in state["rows"] if row["method"] == "setfit"} == {6 / 18}
     assert "paired" not in first.stdout and "default, s" in first.stdout  # the table of shared draws
-    assert (tmp_path / "tables.md").read_text("utf-8").startswith("| 4 shots a label | default | paper |")
+    assert (tmp_path / "tables.md").read_text("utf-8").startswith("| 4 shots per label | default | paper |")
     assert (tmp_path / "sets.svg").read_text("utf-8").count("<svg") == 1
 
     again = benchmark(*arguments, cache=tmp_path / "cache")

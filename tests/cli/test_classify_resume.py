@@ -62,6 +62,7 @@ def interrupt(monkeypatch):
     return arm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
@@ -368,11 +369,13 @@ def test_killed_with_its_workers_at_work(scripts, task, bundle, source):
     process = subprocess.Popen(command, env=scripts.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = task.out / "cut.jsonl.partial.json"
     deadline = time.monotonic() + 120
-    while not journal.exists() and process.poll() is None and time.monotonic() < deadline:
+    children: list[psutil.Process] = []
+    while (len(children) < 2 or not journal.exists()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
+    assert len(children) >= 2, "the run was over before it could be killed"
     _, alive = psutil.wait_procs(children, timeout=300)
     assert alive == []
     if not (task.out / "cut.jsonl").exists():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crosstune import evaluate, load_checkpoint, read_examples
-from crosstune.training import predict_proba, predict_with_scope
+from crosstune.checkpoint import predict_proba, predict_with_scope
 from tests.cli.conftest import files_in, jsonl
 from tests.conftest import make_tiny_backbone
 from tests.fixtures.report_pages import read_page

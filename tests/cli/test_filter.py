@@ -7,9 +7,9 @@ import json
 import pytest
 
 from crosstune import TrainConfig, filter_generated, load_checkpoint, train
-from crosstune.training import train_on
 from tests.cli.conftest import files_in, jsonl
 from tests.crosstune.filter.test_noise_filter import GENERATED
+from tests.fixtures.fits import fitted
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_train_with_generated_texts(
     )
     checkpoint = load_checkpoint(task.out / "a.ckpt")
     assert checkpoint.examples == (*tiny_examples, *result.kept)
-    assert checkpoint.summary["generated"] == result.summary
-    plain = train_on(tiny_examples, result.kept, tiny_labels, checkpoint.config, tiny_backbone)
+    assert checkpoint.facts.generated == result.facts
+    plain = fitted(tiny_examples, result.kept, tiny_labels, checkpoint.config, tiny_backbone)
     for name, tensor in checkpoint.head.tensors().items():
         assert (tensor == plain.head.tensors()[name]).all()
     as_shots = train(checkpoint.examples, tiny_labels, checkpoint.config, backbone=tiny_backbone)
@@ -108,6 +108,7 @@ def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbo
     assert "is also a training text (1 such rows)." in ran.err
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
     ran = filtered("--no-gate", teacher=tiny_backbone_dir, report=task.out / "r.html")
     assert (ran.code, ran.err) == (0, "")
@@ -116,6 +117,6 @@ def test_a_fine_tuned_teacher(filtered, task, tiny_backbone_dir):
     assert found["accuracy_with"] is None
     assert ran.out.endswith("% without generated texts, not measured with the kept texts\n")
     page = (task.out / "r.html").read_text("utf-8")
-    assert "with the kept texts it was not measured, since the gate was off. " in page
+    assert "With the kept texts it was not measured, since the gate was off. " in page
     assert len(found["texts"]) == 11
     assert {row["reason"] for row in found["texts"]} >= {"placeholder", "duplicate"}

@@ -36,7 +36,7 @@ def shell(scripts, task, tiny_fp32_bundle_dir, tiny_checkpoint_dir):
             cwd=task.folder,
             env=scripts.environment | environment,
             capture_output=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return Outcome(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
@@ -75,6 +75,7 @@ def test_a_locale_without_letters(shell, task, environment):
 
 
 @pytest.mark.fault("C9")
+@pytest.mark.slow
 def test_names_that_are_not_utf_8(shell, task):
     """They work, and all output is UTF-8."""
     (task.folder / f"{ODD}.jsonl").symlink_to(task.test)

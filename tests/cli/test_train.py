@@ -36,7 +36,7 @@ def trained(run_app, task, tiny_backbone_dir):
 def test_writes_a_checkpoint_and_says_so_in_one_line(trained, task):
     result = trained()
     assert (result.code, result.err) == (0, "")
-    accuracy = load_checkpoint(task.out / "a.ckpt").summary["cv_accuracy"]
+    accuracy = load_checkpoint(task.out / "a.ckpt").quality.cv_accuracy
     assert result.out == (
         f"{task.out / 'a.ckpt'}: default head, 3 labels, 18 examples, accuracy on held-out folds {100 * accuracy:.1f}%\n"
     )

@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import REPO_ROOT
 
-PAGES = [REPO_ROOT / "README.md", REPO_ROOT / "CHANGELOG.md", *sorted((REPO_ROOT / "docs").rglob("*.md"))]
+BENCHMARKS = REPO_ROOT / "benchmarks"
+PAGES = [*sorted(REPO_ROOT.glob("*.md")), BENCHMARKS / "README.md", *sorted((REPO_ROOT / "docs").rglob("*.md"))]
 README = REPO_ROOT / "README.md"
 MAKERS = REPO_ROOT / "tests" / "contracts" / "pages"
 
@@ -79,7 +80,7 @@ def test_every_fault_is_there_and_every_mark_is_known(monkeypatch):
         make_faults_page.page()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPO_ROOT).as_posix())
 def test_links_lead_somewhere(page):
     text = page.read_text("utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
@@ -95,7 +96,13 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_linked_from_the_readme():
     linked = set(re.findall(r"\]\((docs/[^)#]+)", README.read_text("utf-8")))
-    assert linked >= {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"}
+    assert linked >= {f"docs/{page.name}" for page in PAGES if page.parent == REPO_ROOT / "docs"}
+
+
+def test_every_benchmark_and_every_result_is_on_the_page_of_benchmarks():
+    page = (BENCHMARKS / "README.md").read_text("utf-8")
+    named = set(re.findall(r"`(\w+)(?:\.py|\.json|`| )", page))
+    assert {path.stem for path in BENCHMARKS.rglob("*") if path.suffix in {".py", ".json"}} <= named
 
 
 def extras() -> set[str]:

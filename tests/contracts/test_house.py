@@ -17,16 +17,7 @@ def test_circles_and_levels_of_a_small_package():
     assert (circles(circle), levels(circle)) == ([["b", "c"], ["f", "g"]], 4)
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param(
-            "crosstune",
-            marks=pytest.mark.xfail(strict=False, reason="training and filter import each other"),
-        ),
-        *(name for name in PACKAGES if name != "crosstune"),
-    ],
-)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_file_imports_itself_by_way_of_others(package):
     assert circles(imports_of(package)) == []
 

@@ -37,7 +37,7 @@ def test_no_room_for_everything():
     "paths",
     [
         pytest.param(SOURCES, id="sources"),
-        pytest.param(TESTS, id="tests", marks=pytest.mark.xfail(strict=False, reason="four files await their split")),
+        pytest.param(TESTS, id="tests"),
     ],
 )
 def test_no_file_is_longer_than_400_lines(paths):

@@ -13,9 +13,9 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_checkpoint, train
+from crosstune.checkpoint import predict_proba
 from crosstune.config import TrainConfig
 from crosstune.core.errors import BackboneError, ConfigError, OutputExistsError
-from crosstune.training import predict_proba
 from tests.conftest import make_tiny_backbone
 from tests.tolerances import ROW_SUM
 

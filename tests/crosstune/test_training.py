@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, TrainingError, few_shot_split, train
-from crosstune.backbone.frozen import PoolPositions
+from crosstune import CrossTuneWarning, DataError, Example, LabelSet, TrainConfig, draw_shots, train
+from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import BackboneError, ConfigError
+from crosstune.core.training_facts import LayersTried
 from crosstune.features.attention import SHARPNESS
-from crosstune.features.pooling import Atom, FeatureSpec
-from crosstune.heads.paper.fit import fit_paper
-from crosstune.training import predict_proba
+from crosstune.features.spec import Atom, FeatureSpec
+from crosstune.heads.feature_plan import default_views
 from tests.oracle.head_reference import (
     reference_attention,
     reference_features,
     reference_paper_probs,
     reference_prior_probs,
 )
-from tests.tolerances import FEATURES_TO_ORACLE, FIRST_STEP, FIT_TOGETHER, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
+from tests.tolerances import FEATURES_TO_ORACLE, FIT_TOGETHER, PROBS_LABEL_ORDER, PROBS_TO_ORACLE
 
 PAPER = {"head": "paper", "heads": 4, "epochs": 15, "learning_rate": 0.01}
 SETTINGS = [
@@ -174,24 +174,20 @@ def test_several_descriptions_count_as_their_mean(tiny_backbone, tiny_examples, 
 
 def test_shots_are_drawn_by_the_protocol(tiny_backbone, tiny_examples, tiny_labels):
     checkpoint = train(tiny_examples, tiny_labels, TrainConfig(shots=2, seed=21, **PAPER), backbone=tiny_backbone)
-    assert checkpoint.examples == few_shot_split(tiny_examples, 2, 21).train
-    assert checkpoint.summary["examples"] == 6
+    assert checkpoint.examples == draw_shots(tiny_examples, 2, 21)
+    assert checkpoint.facts.shots == 6
 
 
-def test_the_summary_of_the_default_head(tiny_backbone, tiny_examples, tiny_labels):
-    summary = train(tiny_examples, tiny_labels, backbone=tiny_backbone).summary
-    assert sorted(summary) == [
-        "cv_accuracy",
-        "cv_loss",
-        "examples",
-        "examples_sha256",
-        "layers",
-        "layers_tried",
-        "shots",
-        "views",
-    ]
-    assert 0 <= summary["cv_accuracy"] <= 1
-    assert [sorted(view) for view in summary["views"]] == [["cv_accuracy", "name", "penalty", "scale", "weight"]] * 5
+def test_what_a_training_of_the_default_head_records(tiny_backbone, tiny_examples, tiny_labels):
+    checkpoint = train(tiny_examples, tiny_labels, backbone=tiny_backbone)
+    facts = checkpoint.facts
+    assert (facts.shots, facts.generated) == (len(tiny_examples), None)
+    assert 0 <= checkpoint.quality.cv_accuracy <= 1
+    assert checkpoint.quality.cv_loss > 0
+    assert (facts.head.layers, facts.head.layers_tried) == (2, (LayersTried(2, checkpoint.quality),))
+    assert [view.name for view in facts.head.views] == [view.name for view in default_views(2)]
+    assert all(view.weight >= 0 and 0 <= view.cv_accuracy <= 1 for view in facts.head.views)
+    assert (checkpoint.threshold, checkpoint.scope_threshold) == (None, None)
 
 
 def test_the_stages_are_reported_to_their_end(tmp_path, tiny_backbone, tiny_examples, tiny_labels):
@@ -216,7 +212,7 @@ def test_without_examples_the_descriptions_decide(tiny_backbone, tiny_labels):
     assert [str(item.message) for item in caught] == [
         "train.jsonl: no example of 'shipping', 'billing', 'praise'; known by description only."
     ]
-    assert checkpoint.summary["cv_accuracy"] is None
+    assert checkpoint.quality.cv_accuracy is None
     descriptions = [label.descriptions[0] for label in tiny_labels]
     assert predict_proba(checkpoint, tiny_backbone, descriptions).argmax(1).tolist() == [0, 1, 2]
 
@@ -314,63 +310,7 @@ def test_a_backbone_with_a_weight_that_is_not_finite_is_refused(
     )
 
 
-# The paper head's optimisation
-
-
-def paper_task():
-    random = np.random.RandomState(0)
-    features, vectors = (torch.tensor(random.randn(rows, 8), dtype=torch.float32) for rows in (9, 3))
-    return features, torch.tensor([0, 1, 2] * 3), vectors
-
-
-def fit(features, targets, vectors, epochs, learning_rate=0.01):
-    spec, at = FeatureSpec((Atom("mean", 1),)), PoolPositions(1, 0)
-    options = {"heads": 2, "epochs": epochs, "learning_rate": learning_rate, "seed": 3}
-    return fit_paper(spec, at, features, targets, vectors, **options)
-
-
-def oracle_loss(head, features, targets, vectors):
-    query, key = (value.detach().double().numpy() for value in (head.query, head.key))
-    rows = [reference_paper_probs(row, query, key, vectors.double().numpy()) for row in features.double().numpy()]
-    return -np.mean([np.log(row[target]) for row, target in zip(rows, targets, strict=True)])
-
-
-def test_the_first_step_goes_down_the_oracles_slope():
-    """Adam's first step is the learning rate against the sign of each slope; slopes by finite differences of the oracle."""
-    from crosstune.heads.label_attention import PaperHead
-
-    features, targets, vectors = paper_task()
-    start = PaperHead.start(FeatureSpec((Atom("mean", 1),)), PoolPositions(1, 0), vectors, 2, 3).requires_grad_(False)
-    stepped = fit(features, targets, vectors, 1)
-    for name in ("query", "key"):
-        before, after = getattr(start, name), getattr(stepped, name)
-        for index in [(0, 0, 0), (1, 3, 7), (0, 2, 5), (1, 1, 1)]:
-            kept, losses = float(before[index]), []
-            for delta in (1e-3, -1e-3):
-                before[index] = kept + delta
-                losses.append(oracle_loss(start, features, targets, vectors))
-            before[index] = kept
-            slope = losses[0] - losses[1]
-            assert abs(slope) > 1e-6
-            assert float(after[index]) - kept == pytest.approx(-0.01 * np.sign(slope), rel=FIRST_STEP)
-
-
-def test_the_loss_falls():
-    features, targets, vectors = paper_task()
-    losses = [
-        oracle_loss(fit(features, targets, vectors, epochs), features, targets, vectors) for epochs in (1, 20, 200)
-    ]
-    assert losses[0] > losses[1] > losses[2]
-    assert losses[2] < 0.1
-
-
-@pytest.mark.fault("E7")
-def test_features_that_are_not_finite_stop_the_training():
-    features, targets, vectors = paper_task()
-    features[2, 3] = float("inf")
-    with pytest.raises(TrainingError) as caught:
-        fit(features, targets, vectors, 5, 0.25)
-    assert str(caught.value) == ("training: loss is nan at epoch 0 with learning rate 0.25. Lower the learning rate.")
+# On the example data, and in other processes
 
 
 @pytest.mark.slow
@@ -387,7 +327,7 @@ def test_the_example_data_are_learned_with_minilm(minilm, support_desk):
     result = evaluate(probs, labels.indices(test), labels.names)
     assert result.accuracy > 0.8
     assert result.macro_f1 > 0.8
-    assert abs(checkpoint.summary["cv_accuracy"] - result.accuracy) < 0.15
+    assert abs(checkpoint.quality.cv_accuracy - result.accuracy) < 0.15
 
 
 @pytest.mark.fault("C10")

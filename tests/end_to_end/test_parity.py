@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from crosstune import load_checkpoint, read_examples
+from crosstune.checkpoint import predict_proba
 from crosstune.features.attention import SHARPNESS
-from crosstune.training import predict_proba
 from crosstune_export import Classifier
 from crosstune_export.builder.parity import graph_probs
 from crosstune_export.builder.probe_inputs import PROBES

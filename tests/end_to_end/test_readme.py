@@ -32,7 +32,7 @@ def assert_shows(shown: str, printed: str) -> None:
 
 
 def test_shape_hides_numbers_only():
-    assert shape(" a  1.5%\n\nfp32 8 of 9e-05 x1 1/2 int8") == ["a # %", "fp32 # of # x1 #/# int8"]
+    assert shape(" a  1.5%\n\nfp32 8 of 9e-05 x1 1/2 int8") == ["a #%", "fp32 # of # x1 #/# int8"]
     with pytest.raises(AssertionError):
         assert_shows("a 1\nb 2\n", "a 3\nc 4\n")
     with pytest.raises(AssertionError):

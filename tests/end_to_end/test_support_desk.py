@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crosstune import load_checkpoint, read_examples
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier
 from tests.end_to_end.conftest import run
 from tests.tolerances import FP32_GRAPH_TO_TORCH

@@ -13,7 +13,7 @@ import pytest
 
 from crosstune import TrainConfig, load_checkpoint, read_examples, read_labels, train
 from crosstune.backbone.loading import packaged_folder
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier
 from tests import tolerances
 

@@ -108,7 +108,7 @@ def test_selftest(run, tiny_fp32_bundle_dir, tmp_path):
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"selftest.json": json.dumps(body).encode()})
     code, out, err = run("--selftest", path)
     assert (code, out) == (6, "")
-    assert err.startswith(f"error: self-test: 1 of {report.samples} samples with other ids, largest difference")
+    assert err.startswith(f"error: self-test: 1 of {report.samples} samples with other ids, largest probability")
 
 
 def test_help_and_version(run):

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> Tensor:
-    """What the scope of a text is measured against: the mean of each label's shots, its description where it has none.
+    """Keys that the scope of a text is measured against: the mean of each label's shots, its description where it has none.
 
     ``scope(x) = max_y x · key_y`` is then the cosine of a text to the nearest of them.
 
     Args:
-        features: float32 (N, S) of the shots: their mean states, as many atoms of length 1 side by side as ``atoms`` says.
+        features: float32 (N, S) of the shots: their mean states, ``atoms`` vectors of length 1 side by side.
         targets: int64 (N,), class indices.
         label_features: float32 (L, S) of the descriptions.
         atoms: At least 1.
@@ -23,21 +23,21 @@ def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms:
         float32 (L, S).
     """
     sums = torch.zeros_like(label_features).index_add_(0, targets, features)
-    seen = torch.bincount(targets, minlength=len(label_features)) > 0
-    means = torch.where(seen.unsqueeze(1), sums, label_features)
+    has_shots = torch.bincount(targets, minlength=len(label_features)) > 0
+    means = torch.where(has_shots.unsqueeze(1), sums, label_features)
     keys: Tensor = torch.nn.functional.normalize(means, dim=1) / float(atoms**0.5)
     return keys
 
 
 def held_out_scope(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> npt.NDArray[np.float64]:
-    """The scope of each shot, float64 (N,), its own label measured without it; arguments as of ``scope_keys``."""
+    """The scope of each shot, float64 (N,), with the shot left out of its own label; arguments as of ``scope_keys``."""
     scores = features @ scope_keys(features, targets, label_features, atoms).t()  # (N, L)
     sums = torch.zeros_like(label_features).index_add_(0, targets, features)
     counts = torch.bincount(targets, minlength=len(label_features))
     without = sums[targets] - features  # (N, S)
-    own = (features * torch.nn.functional.normalize(without, dim=1)).sum(1) / atoms**0.5
-    alone = (features * torch.nn.functional.normalize(label_features[targets], dim=1)).sum(1) / atoms**0.5
-    scores[torch.arange(len(targets)), targets] = torch.where(counts[targets] > 1, own, alone)
+    by_others = (features * torch.nn.functional.normalize(without, dim=1)).sum(1) / atoms**0.5
+    by_description = (features * torch.nn.functional.normalize(label_features[targets], dim=1)).sum(1) / atoms**0.5
+    scores[torch.arange(len(targets)), targets] = torch.where(counts[targets] > 1, by_others, by_description)
     return np.asarray(scores.max(1).values.double().cpu())
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from crosstune.core.progress import StepProgress
-from crosstune.features.pooling import POOLS, Atom, FeatureSpec
+from crosstune.core.training_facts import Quality, ViewFacts
+from crosstune.features.spec import FeatureSpec
 from crosstune.heads.default.regression import fit_mixture, fit_temperature
 from crosstune.heads.default.strengths import (
     FoldedTask,
@@ -27,51 +28,18 @@ from crosstune.heads.default.strengths import (
     held_out_logits,
     predict,
 )
+from crosstune.heads.feature_plan import View
 
-Found = Callable[[Tensor], Tensor]
-
-#: Pull of the views' weights to what was believed of them, in shots.
+#: Pull of the views' weights to their believed values, in shots. Chosen by hand; not ablated.
 MIXTURE_PULL = 2.0
-#: A view's logits are brought to this standard deviation before they are mixed.
+#: The logits of a view are brought to this standard deviation before they are mixed. Chosen by hand; not ablated.
 LOGIT_DEVIATION = 2.0
-#: Multiplies cosines to the descriptions when there are no shots to choose it by.
+#: Multiplies cosines to the descriptions when there are no shots to choose it by. Chosen by hand; not ablated: it changes
+#: probabilities, never a label.
 ZERO_SHOT_SCALE = 25.0
-#: What the label queries find is brought to this length, and its prior logits to this deviation, as pooled states have them.
+#: The features of the label queries are brought to this length and their prior logits to this deviation, about those of
+#: pooled states, so that one grid of strengths serves all views. Chosen by hand; not ablated.
 ATTENTION_LENGTH, PRIOR_DEVIATION = 0.07, 0.03
-
-
-@dataclass(frozen=True)
-class View:
-    """Features that are fitted together.
-
-    Attributes:
-        name: For people.
-        atoms: Atoms of the feature spec; none for the view of the label queries.
-        weight: Share of the mixture before any shot is seen.
-    """
-
-    name: str
-    atoms: tuple[Atom, ...]
-    weight: float
-
-
-@dataclass(frozen=True)
-class ViewChoice:
-    """What was chosen for a view.
-
-    Attributes:
-        view: The view.
-        weight: Its weight in the mixture, at least 0.
-        scale: Mean multiplier of the description's part.
-        penalty: Geometric mean of the shrinkage towards the description.
-        accuracy: Held-out accuracy on the shots, in [0, 1].
-    """
-
-    view: View
-    weight: float
-    scale: float
-    penalty: float
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -85,10 +53,9 @@ class Selection:
             ``−key · prior_centre`` as bias.
         prior_shift: float32 (F,).
         prior_centre: float32 (F,).
-        choices: One entry a view; empty when there were no shots to choose by.
-        accuracy: Held-out accuracy of the mixture on the shots, in [0, 1]; None without shots.
-        loss: Its held-out cross-entropy a shot in nats; None without shots.
-        held_out: Its held-out logits float32 (shots, seen labels), empty without shots.
+        views: One entry a view; empty when there were no shots to choose by.
+        quality: Of the mixture on held-out shots.
+        held_out: Held-out logits of the mixture, float32 (shots, labels with texts); empty without shots.
     """
 
     label_keys: Tensor
@@ -96,35 +63,9 @@ class Selection:
     prior_scale: Tensor
     prior_shift: Tensor
     prior_centre: Tensor
-    choices: tuple[ViewChoice, ...]
-    accuracy: float | None
-    loss: float | None
+    views: tuple[ViewFacts, ...]
+    quality: Quality
     held_out: Tensor
-
-
-def default_views(depth: int) -> tuple[View, ...]:
-    """The views of the default head on the first ``depth`` layers: the last of them, seen in four ways, and the queries."""
-    last = tuple(range(max(0, depth - 2), depth + 1))
-    earlier = tuple(sorted({max(0, layer - 1) for layer in last}))
-    return (
-        View("mean", tuple(Atom("mean", layer) for layer in last), 0.25),
-        View("mean, one layer earlier", tuple(Atom("mean", layer) for layer in earlier), 0.15),
-        View("first token", tuple(Atom("first", layer) for layer in last), 0.05),
-        View("max", tuple(Atom("max", layer) for layer in last), 0.05),
-        View("label queries", (), 0.5),
-    )
-
-
-def spec_of(views: Sequence[View], depth: int) -> FeatureSpec:
-    """All atoms of the views, each once, in the order that a feature spec wants, and the layers of the label queries."""
-    atoms = {atom for view in views for atom in view.atoms}
-    ordered = sorted(atoms, key=lambda atom: (POOLS.index(atom.pool), atom.layer))
-    return FeatureSpec(tuple(ordered), attention=attention_layers(depth))
-
-
-def attention_layers(depth: int) -> tuple[int, ...]:
-    """Layers of the first ``depth`` whose tokens the label queries attend to."""
-    return tuple(sorted({depth // 3, 2 * depth // 3, depth}))
 
 
 def select(
@@ -137,73 +78,55 @@ def select(
     seed: int,
     progress: StepProgress | None = None,
     *,
-    further: int = 0,
-    found: Found | None = None,
+    generated: int = 0,
+    taught_features: Callable[[Tensor], Tensor] | None = None,
 ) -> Selection:
     """Fit the default head.
 
     Args:
         views: Views over ``spec``.
         spec: Of the features.
-        features: float32 (N, F) of the shots, then of further texts; N may be 0.
+        features: float32 (N, F) of the shots, then of generated texts; N may be 0.
         targets: int64 (N,), class indices.
-        label_features: float32 (L, F), a label's own features: pooled states of its description, weights of its queries.
+        label_features: float32 (L, F), the features of each label: pooled states of its description, weights of its queries.
         hidden_size: D.
         seed: Decides the folds.
         progress: Called with views done and their number.
-        further: How many of the last rows are not shots. They are learned from in every fold and never held out: they
-            resemble what the head knows, and would make every choice look better than it is.
-        found: Where the label queries were learned: what those that some rows have taught find in all, int64 (n,) to
-            float32 (N, K·Q). Held-out shots must be seen by queries that they have not taught.
+        generated: How many of the last rows are generated texts. They are learned from in every fold and never held out:
+            they resemble what the head knows, and would make every choice look better than it is.
+        taught_features: Where the label queries were taught: rows int64 (n,) to the features float32 (N, K·Q) of all texts
+            by queries that these rows alone have taught. Held-out shots need queries that they have not taught.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
     """
-    labels = len(label_features)
-    seen = torch.unique(targets)  # sorted
-    shots = len(targets) - further
-    few = len(torch.unique(targets[:shots])) < 2
-    grid = None if few else affordable_grid(shots, len(seen), hidden_size)
-    folds = None if grid is None else fold_table(targets[:shots].tolist(), grid, seed)
-    local = torch.searchsorted(seen, targets)
-    gold = local[:shots]
-    task = None if folds is None else FoldedTask(local, seen, folds)
-    # The mean of one label's shots would be what that label's texts have in common, and they are to be known by it.
-    mean = features.new_zeros(features.shape[1]) if few else features[:shots].mean(0)
-    shift = label_features.mean(0) if few else label_features[seen].mean(0)
-    x_all, h_all = features - mean, label_features - shift
-    parts = []
-    for done, view in enumerate(views):
+    present = torch.unique(targets)  # sorted labels that have texts
+    shots = len(targets) - generated
+    one_label = len(torch.unique(targets[:shots])) < 2
+    # With shots of one label, centring on their mean would remove what that label's texts have in common.
+    mean = features.new_zeros(features.shape[1]) if one_label else features[:shots].mean(0)
+    shift = label_features.mean(0) if one_label else label_features[present].mean(0)
+    local = torch.searchsorted(present, targets)
+    task = None
+    if not one_label:
+        grid = affordable_grid(shots, len(present), hidden_size)
+        task = FoldedTask(local, present, fold_table(targets[:shots].tolist(), grid, seed))
+    x, h = features - mean, label_features - shift
+    fits = []
+    for done, view in enumerate(views, 1):
         columns = _columns(view, spec, hidden_size, features.shape[1]).to(features.device)
-        units = _to_units(view, x_all[:shots, columns], h_all[:, columns], spec, few)
-        x, h = x_all[:, columns] * units.text, h_all[:, columns] * units.label
-        if task is None:
-            part = _describe_only(h)
-        else:
-            predicted = (
-                predict(x, h, task)
-                if view.atoms or found is None
-                else _predict_taught(view, spec, found, h_all[:, columns], task)
-            )
-            part = fit_view(x, h, task, predicted)
-        parts.append((columns, units, part))
+        fits.append((columns, *_fit_view(view, spec, x[:, columns], h[:, columns], shots, task, taught_features)))
         if progress is not None:
-            progress(done + 1, len(views))
+            progress(done, len(views))
+    parts = [part for _, _, part in fits]
     believed = features.new_tensor([view.weight for view in views])
-    if folds is None:
-        mixture, held_out = believed, features.new_zeros(0, 0)
-    else:
-        logits = torch.stack([part.held_out for _, _, part in parts])  # (V, shots, seen)
-        spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
-        mixture = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, MIXTURE_PULL / shots) / spread
-        held_out = torch.einsum("v,vnl->nl", mixture, logits)
-        temperature = fit_temperature(held_out, gold)
-        mixture, held_out = mixture / temperature, held_out / temperature
-
-    keys = features.new_zeros(labels, features.shape[1])
+    weights, held_out = (
+        (believed, features.new_zeros(0, 0)) if task is None else _mixture(parts, believed, local[:shots])
+    )
+    keys = features.new_zeros(len(label_features), features.shape[1])
     prior_scale = features.new_zeros(features.shape[1])
-    bias = features.new_zeros(labels)
-    for (columns, units, part), weight in zip(parts, mixture, strict=True):
+    bias = features.new_zeros(len(label_features))
+    for (columns, units, part), weight in zip(fits, weights, strict=True):
         keys[:, columns] += weight * part.keys * units.text
         prior_scale[columns] += weight * part.scale * units.text * units.label
         bias += weight * part.bias
@@ -213,32 +136,49 @@ def select(
         prior_scale=prior_scale,
         prior_shift=shift,
         prior_centre=mean,
-        choices=()
-        if folds is None
-        else tuple(
-            ViewChoice(view, float(weight), part.scale, part.penalty, _accuracy(part.held_out, gold))
-            for view, (_, _, part), weight in zip(views, parts, mixture, strict=True)
-        ),
-        accuracy=None if folds is None else _accuracy(held_out, gold),
-        loss=None if folds is None else float(torch.nn.functional.cross_entropy(held_out, gold)),
+        views=() if task is None else _view_facts(views, parts, weights, local[:shots]),
+        quality=Quality() if task is None else _quality(held_out, local[:shots]),
         held_out=held_out,
     )
 
 
+def _mixture(parts: Sequence[ViewFit], believed: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of the views, float32 (V,), temperature included, and the held-out logits of the mixture."""
+    logits = torch.stack([part.held_out for part in parts])  # (V, shots, labels with texts)
+    spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
+    weights = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, MIXTURE_PULL / len(gold)) / spread
+    held_out = torch.einsum("v,vnl->nl", weights, logits)
+    temperature = fit_temperature(held_out, gold)
+    return weights / temperature, held_out / temperature
+
+
+def _view_facts(
+    views: Sequence[View], parts: Sequence[ViewFit], weights: Tensor, gold: Tensor
+) -> tuple[ViewFacts, ...]:
+    return tuple(
+        ViewFacts(view.name, float(weight), part.scale, part.penalty, _accuracy(part.held_out, gold))
+        for view, part, weight in zip(views, parts, weights, strict=True)
+    )
+
+
+def _quality(held_out: Tensor, gold: Tensor) -> Quality:
+    return Quality(_accuracy(held_out, gold), float(torch.nn.functional.cross_entropy(held_out, gold)))
+
+
 @dataclass(frozen=True)
 class _Units:
-    """What a view's features and a label's own features are multiplied with before they are fitted, each (F_v,)."""
+    """Factors of a view's features of texts and of labels, each (F_v,)."""
 
     text: Tensor
     label: Tensor
 
 
-def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) -> _Units:
-    """Units that bring a view's features to the lengths that the grid of strengths is made for."""
+def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, one_label: bool) -> _Units:
+    """Factors that bring a view's features to the lengths that the grid of strengths is made for."""
     if view.atoms:  # unit-length atoms side by side, then the whole of length 1
         rows = x.new_full((x.shape[1],), len(view.atoms) ** -0.5)
         return _Units(rows, rows)
-    if few:
+    if one_label:
         return _Units(x.new_ones(x.shape[1]), x.new_ones(x.shape[1]))
     layers = x.reshape(len(x), len(spec.attention), -1)  # (N, K, Q)
     per_layer = layers.square().mean((0, 2)).sqrt().clamp_min(1e-6).reciprocal()  # (K,): every layer counts alike
@@ -248,15 +188,38 @@ def _to_units(view: View, x: Tensor, h: Tensor, spec: FeatureSpec, few: bool) ->
     return _Units(rows, torch.full_like(rows, PRIOR_DEVIATION) / deviation)
 
 
-def _predict_taught(view: View, spec: FeatureSpec, found: Found, own: Tensor, task: FoldedTask) -> Predicted:
-    """``predict``, with each fold seen by label queries that only the others have taught; one repeat, since teaching is slow."""
+def _fit_view(
+    view: View,
+    spec: FeatureSpec,
+    x: Tensor,
+    h: Tensor,
+    shots: int,
+    task: FoldedTask | None,
+    taught_features: Callable[[Tensor], Tensor] | None,
+) -> tuple[_Units, ViewFit]:
+    """Fit one view to centred features x (N, F_v) of the texts and h (L, F_v) of the labels; without a task to h alone."""
+    units = _to_units(view, x[:shots], h, spec, one_label=task is None)
+    if task is None:
+        return units, _describe_only(h * units.label)
+    predicted = (
+        _predict_taught(view, spec, taught_features, h, task)
+        if not view.atoms and taught_features is not None
+        else predict(x * units.text, h * units.label, task)
+    )
+    return units, fit_view(x * units.text, h * units.label, task, predicted)
+
+
+def _predict_taught(
+    view: View, spec: FeatureSpec, taught_features: Callable[[Tensor], Tensor], h: Tensor, task: FoldedTask
+) -> Predicted:
+    """``predict`` where each fold has label queries that only the other folds have taught; one repeat, since teaching is slow."""
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         for fold in range(task.folds.grid.folds):
-            x = found(torch.nonzero(task.taught_by(0, fold)).flatten())
+            x = taught_features(torch.nonzero(task.training_mask(0, fold)).flatten())
             x = x - x[: task.shots].mean(0)
-            units = _to_units(view, x[: task.shots], own, spec, few=False)
-            yield from held_out_logits(x * units.text, own * units.label, task, 0, [fold])
+            units = _to_units(view, x[: task.shots], h, spec, one_label=False)
+            yield from held_out_logits(x * units.text, h * units.label, task, 0, [fold])
 
     return gather(task, 1, parts())
 

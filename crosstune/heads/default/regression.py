@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: Steps of Nesterov's method. Chosen by hand; not ablated.
 STEPS = 200
+#: Weak pull of the biases to 0, and steps of the mixture's projected gradient. Chosen by hand; not ablated.
+BIAS_PULL, MIXTURE_STEPS = 0.01, 1000
 
 
 def fit_prior(
@@ -23,7 +26,7 @@ def fit_prior(
         basis: float32 (N, r), the shots in an orthogonal basis of their span.
         prior: float32 (N, L), similarity to the descriptions.
         targets: int64 (N,).
-        weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1, or more with further texts.
+        weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1, or more with generated texts.
         scale: float32 (S,), at least 0.
         penalty: float32 (S,), above 0.
 
@@ -49,7 +52,7 @@ def fit_prior(
         error = (logits.softmax(1) - gold) * shot_weight
         slope = (basis.t() @ error.reshape(count, -1)).reshape(rank, labels, settings) + penalty * ahead
         theta_next = ahead - step * slope
-        bias_next = bias_ahead - bias_step * (error.sum(0) + 0.01 * bias_ahead)
+        bias_next = bias_ahead - bias_step * (error.sum(0) + BIAS_PULL * bias_ahead)
         ahead = theta_next + momentum * (theta_next - theta)
         bias_ahead = bias_next + 0.5 * (bias_next - bias)
         theta, bias = theta_next, bias_next
@@ -57,7 +60,7 @@ def fit_prior(
 
 
 def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) -> Tensor:
-    """Weights, none negative, with which several views' logits are added.
+    """Weights, none negative, with which the logits of several views are added.
 
     Minimises the cross-entropy of ``Σ_v w_v · logits_v`` plus ``pull · V · ‖w − believed‖²`` by projected gradient.
 
@@ -76,7 +79,7 @@ def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) 
     flat = centred.reshape(views, -1)
     curvature = 0.5 * torch.linalg.matrix_norm(flat, 2) ** 2 / count + 2 * pull * views
     weights = ahead = previous = believed
-    for k in range(1000):
+    for k in range(MIXTURE_STEPS):
         error = (torch.einsum("v,vnl->nl", ahead, centred).softmax(-1) - gold) / count
         slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - believed)
         weights = (ahead - slope / curvature).clamp_min(0)
@@ -85,13 +88,14 @@ def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) 
     return weights
 
 
-#: Temperatures to try, and how far from 1 (in units of the natural logarithm) one is thought to lie before any shot is seen.
+#: Temperatures to try, and the width of the belief about them before any shot is seen, in units of the natural logarithm.
+#: Chosen by hand; not ablated.
 TEMPERATURES = torch.linspace(-1.5, 1.5, 61).exp()
 TEMPERATURE_BELIEF = 0.5
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The number to divide held-out logits by so that their probabilities are honest (Guo et al. 2017).
+    """The number by which to divide held-out logits so that their probabilities are calibrated (Guo et al. 2017).
 
     Minimises the summed cross-entropy plus ``½ (log T / TEMPERATURE_BELIEF)²``: with few shots T stays near 1.
 

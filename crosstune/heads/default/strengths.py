@@ -8,16 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crosstune.data.sampling import deal
+from crosstune.data.sampling import assign_folds
 from crosstune.heads.default.regression import STEPS, fit_prior
 
-#: How sharply strengths are averaged by held-out likelihood: 0 all alike, 1 as if shots were independent evidence.
+#: Power of the held-out likelihood by which strengths are averaged: 0 weighs all alike, 1 takes shots as independent evidence.
+#: Chosen by hand; not ablated.
 LIKELIHOOD_POWER = 1.0
-#: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width.
+#: Before any shot is seen, log10 of the penalty is taken to be normal with this mean and width. Chosen by hand; not ablated.
 PENALTY_BELIEF = (-1.5, 0.7)
+#: Strengths with a smaller share of the average are not fitted again on all shots. Saves time; not ablated.
+LEAST_SHARE = 1e-3
 #: Multiplications that choosing the strengths of one view may take.
 WORK_BUDGET = 6e10
-#: Largest rank of the features of a view; beyond it only their principal directions are fitted.
+#: Largest rank of the features of a view; beyond it only their principal directions are fitted. Bounds time; not ablated.
 MAX_RANK = 256
 
 
@@ -36,7 +39,7 @@ class Grid:
         return len(self.scales) * len(self.penalties) * self.folds * self.repeats
 
 
-#: From thorough to quick; the first whose work fits the budget is used.
+#: From thorough to quick; the first whose work fits the budget is used. Chosen by hand; not ablated.
 GRIDS = (
     Grid((5, 20, 80), (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), folds=5, repeats=2),
     Grid((20, 60), (1e-4, 1e-3, 1e-2), folds=5, repeats=1),
@@ -60,8 +63,10 @@ class Folds:
 
 
 def fold_table(targets: Sequence[int], grid: Grid, seed: int) -> Folds:
-    """Stratified folds: the shots of each class are dealt out in turn, in an order that the seed decides."""
-    repeats = [torch.from_numpy(deal(targets, grid.folds, seed + 7919 * repeat)) for repeat in range(grid.repeats)]
+    """Stratified folds of the shots, in an order that the seed decides."""
+    repeats = [
+        torch.from_numpy(assign_folds(targets, grid.folds, seed + 7919 * repeat)) for repeat in range(grid.repeats)
+    ]
     return Folds(grid, torch.stack(repeats))
 
 
@@ -70,13 +75,13 @@ class FoldedTask:
     """What every view of a task is fitted to.
 
     Attributes:
-        targets: int64 (N,), of the texts, shots first, in 0 .. len(seen) - 1.
-        seen: int64, the labels that have texts.
+        targets: int64 (N,), of the texts, shots first: positions in ``present``.
+        present: int64, the labels that have texts.
         folds: Of the shots.
     """
 
     targets: Tensor
-    seen: Tensor
+    present: Tensor
     folds: Folds
 
     @property
@@ -91,11 +96,11 @@ class FoldedTask:
         scales, penalties = torch.tensor(pairs, device=self.targets.device).t()
         return scales, penalties
 
-    def taught_by(self, repeat: int, fold: int) -> Tensor:
-        """Which texts are not held out, (N,): further ones never are."""
-        inside = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
-        inside[: self.shots] = (self.folds.of_shot[repeat] != fold).to(inside.device)
-        return inside
+    def training_mask(self, repeat: int, fold: int) -> Tensor:
+        """Which texts are not held out, bool (N,): generated ones never are."""
+        kept = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
+        kept[: self.shots] = (self.folds.of_shot[repeat] != fold).to(kept.device)
+        return kept
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class ViewFit:
     Attributes:
         keys: float32 (L, F_v).
         bias: float32 (L,), on centred features.
-        held_out: float32 (shots, seen labels).
+        held_out: float32 (shots, labels with texts).
         scale: Mean multiplier of the description's part.
         penalty: Geometric mean of the shrinkage towards the description.
     """
@@ -119,10 +124,10 @@ class ViewFit:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What G strengths say of shots that they were not fitted to.
+    """Predictions of G strengths for shots that they were not fitted to.
 
     Attributes:
-        held_out: float32 (G, shots, seen labels), the mean over repeats.
+        held_out: Logits, float32 (G, shots, labels with texts), the mean over repeats.
         loss: float32 (G,), summed over shots.
     """
 
@@ -131,18 +136,18 @@ class Predicted:
 
 
 def predict(x: Tensor, h: Tensor, task: FoldedTask) -> Predicted:
-    """What every strength says of shots that it was not fitted to: x (N, F_v) of the texts and h (L, F_v) of the labels."""
-    every = range(task.folds.grid.folds)
+    """Predict held-out shots with every strength, from x (N, F_v) of the texts and h (L, F_v) of the labels."""
+    folds = range(task.folds.grid.folds)
     repeats = range(len(task.folds.of_shot))
     return gather(
-        task, len(repeats), (part for repeat in repeats for part in held_out_logits(x, h, task, repeat, every))
+        task, len(repeats), (part for repeat in repeats for part in held_out_logits(x, h, task, repeat, folds))
     )
 
 
 def gather(task: FoldedTask, repeats: int, parts: Iterable[tuple[Tensor, Tensor]]) -> Predicted:
     """Put the held-out logits of all folds together."""
     settings = task.folds.grid.settings // (task.folds.grid.folds * task.folds.grid.repeats)
-    held_out = torch.zeros(settings, task.shots, len(task.seen), device=task.targets.device)
+    held_out = torch.zeros(settings, task.shots, len(task.present), device=task.targets.device)
     loss = held_out.new_zeros(settings)
     for out, logits in parts:
         held_out[:, out] += logits / repeats
@@ -151,25 +156,27 @@ def gather(task: FoldedTask, repeats: int, parts: Iterable[tuple[Tensor, Tensor]
 
 
 def held_out_logits(
-    x: Tensor, h: Tensor, task: FoldedTask, repeat: int, which: Sequence[int]
+    x: Tensor, h: Tensor, task: FoldedTask, repeat: int, folds: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of some folds: its shots, and their logits (G, n, seen labels) by fits to the other texts."""
+    """For each of some folds: its shots, and their logits (G, n, labels with texts) by fits to the other texts."""
     scales, penalties = task.strengths
     basis, _ = _principal(x)
-    prior = x @ h[task.seen].t()  # (N, seen)
-    inside = torch.stack([task.taught_by(repeat, fold) for fold in which]).to(x.dtype)
-    inside = inside / inside[:, : task.shots].sum(1, keepdim=True)  # a further text is as much evidence as a shot
+    prior = x @ h[task.present].t()  # (N, labels with texts)
+    text_weights = torch.stack([task.training_mask(repeat, fold) for fold in folds]).to(x.dtype)
+    text_weights = text_weights / text_weights[:, : task.shots].sum(
+        1, keepdim=True
+    )  # a generated text counts as much as a shot
     theta, bias = fit_prior(
         basis,
         prior,
         task.targets,
-        inside.repeat(len(scales), 1),
-        scales.repeat_interleave(len(which)),
-        penalties.repeat_interleave(len(which)),
+        text_weights.repeat(len(scales), 1),
+        scales.repeat_interleave(len(folds)),
+        penalties.repeat_interleave(len(folds)),
     )
-    theta = theta.reshape(len(scales), len(which), basis.shape[1], -1)
-    bias = bias.reshape(len(scales), len(which), -1)
-    for place, fold in enumerate(which):
+    theta = theta.reshape(len(scales), len(folds), basis.shape[1], -1)
+    bias = bias.reshape(len(scales), len(folds), -1)
+    for place, fold in enumerate(folds):
         out = torch.nonzero(task.folds.of_shot[repeat].to(x.device) == fold).flatten()
         yield (
             out,
@@ -178,7 +185,7 @@ def held_out_logits(
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """A basis (N, r) of the span of the texts, and what leads back from it, (r, F_v)."""
+    """A basis (N, r) of the span of the texts, and the matrix (r, F_v) that leads back to features."""
     left, size, right = torch.linalg.svd(x, full_matrices=False)
     keep = min(max(1, int((size > 1e-4 * size[0]).sum())), MAX_RANK)
     return left[:, :keep] * size[:keep], right[:keep]
@@ -187,22 +194,22 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
 def fit_view(x: Tensor, h: Tensor, task: FoldedTask, predicted: Predicted) -> ViewFit:
     """Fit one view to all texts, x (N, F_v) of the texts, shots first, and h (L, F_v) of the labels."""
     basis, right = _principal(x)
-    prior = x @ h[task.seen].t()  # (N, seen)
+    prior = x @ h[task.present].t()  # (N, labels with texts)
     scales, penalties = task.strengths
     loss = predicted.loss
     middle, width = PENALTY_BELIEF
     belief = -((penalties.log10() - middle) / width).square() / 2
     share = (belief - (loss - loss.min()) * LIKELIHOOD_POWER).softmax(0)  # (G,), loss is a sum over shots
-    used = torch.nonzero(share > 1e-3).flatten()
+    used = torch.nonzero(share > LEAST_SHARE).flatten()
     share = share[used] / share[used].sum()
 
     even = x.new_full((len(used), len(x)), 1 / task.shots)
     theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used])
     scale = float((share * scales[used]).sum())
     keys = scale * h
-    keys[task.seen] += torch.einsum("g,grl->lr", share, theta) @ right  # (seen, F_v)
+    keys[task.present] += torch.einsum("g,grl->lr", share, theta) @ right  # (labels with texts, F_v)
     label_bias = x.new_zeros(len(h))
-    label_bias[task.seen] = torch.einsum("g,gl->l", share, bias)
+    label_bias[task.present] = torch.einsum("g,gl->l", share, bias)
     return ViewFit(
         keys=keys,
         bias=label_bias,

@@ -5,44 +5,66 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crosstune.backbone.frozen import PoolPositions
+from crosstune.config import TrainConfig
 from crosstune.core.errors import TrainingError
 from crosstune.core.progress import StepProgress
-from crosstune.features.pooling import FeatureSpec
-from crosstune.heads.label_attention import PaperHead
+from crosstune.core.training_facts import HeadFacts
+from crosstune.features.encoding import EncodedTask, cached_features
+from crosstune.heads.feature_plan import paper_specs
+from crosstune.heads.paper.head import PaperHead
 
 
-def fit_paper(
-    spec: FeatureSpec,
-    positions: PoolPositions,
-    features: Tensor,
-    targets: Tensor,
-    label_vectors: Tensor,
-    *,
-    heads: int,
-    epochs: int,
-    learning_rate: float,
-    seed: int,
-    progress: StepProgress | None = None,
-) -> PaperHead:
-    """Minimise ``−log (1/H) Σ_k a_k[gold]`` over the shots.
+def fit_paper(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PaperHead, HeadFacts]:
+    """Fit the paper's head to all examples of a task, at least one.
 
     Args:
-        spec: Where the features come from.
-        positions: Where single tokens stand.
-        features: float32 (N, F).
-        targets: int64 (N,).
-        label_vectors: float32 (L, F).
-        heads: H.
-        epochs: Passes over all shots.
-        learning_rate: Of Adam.
-        seed: Decides the start.
+        task: An encoded task.
+        config: Settings.
         progress: Called with epochs done and their number.
 
     Raises:
         TrainingError: The loss is not finite.
     """
-    head = PaperHead.start(spec, positions, label_vectors, heads, seed)
+    backbone = task.backbone
+    text_spec, description_spec = paper_specs(config, backbone.layer_count)
+    features = cached_features(task.texts, text_spec).to(backbone.device)  # (N, F)
+    counts = [len(label.descriptions) for label in task.labels]
+    sentences = torch.split(cached_features(task.descriptions, description_spec).to(backbone.device), counts)
+    label_vectors = torch.stack([rows.mean(0) for rows in sentences])  # (L, F)
+    head = PaperHead.start(text_spec, backbone.pool_positions(task.layout), label_vectors, config.heads, config.seed)
+    optimize(
+        head,
+        features,
+        task.targets,
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        progress=progress,
+    )
+    return head.requires_grad_(False), HeadFacts()
+
+
+def optimize(
+    head: PaperHead,
+    features: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int,
+    learning_rate: float,
+    progress: StepProgress | None = None,
+) -> None:
+    """Minimise ``−log (1/H) Σ_k a_k[gold]`` over the shots, by changing the head.
+
+    Args:
+        head: Where to start.
+        features: float32 (N, F).
+        targets: int64 (N,).
+        epochs: Passes over all shots.
+        learning_rate: Of Adam.
+        progress: Called with epochs done and their number.
+
+    Raises:
+        TrainingError: The loss is not finite.
+    """
     optimizer = torch.optim.Adam(head.parameters(), lr=learning_rate)
     rows = torch.arange(len(targets), device=targets.device)
     for epoch in range(epochs):
@@ -56,4 +78,3 @@ def fit_paper(
         optimizer.step()
         if progress is not None:
             progress(epoch + 1, epochs)
-    return head.requires_grad_(False)

@@ -18,12 +18,13 @@ from crosstune.core.strict_text import parse_toml
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = Path(__file__).with_name("fault_rows.toml")
-TITLE = """# What can go wrong, and what then happens
+TITLE = """# What can go wrong
 
-This page is written by `make docs` from [fault_rows.toml](../../tests/contracts/pages/fault_rows.toml)
-and from the tests that name its rows (`@pytest.mark.fault("A1")`); a test fails when it falls behind, and CI runs every test
-it names. Numbers in the second column are exit codes, as in the [README](../../README.md#exit-codes); each comes with one line
-on standard error that says where, what was found, what was expected and what to do.
+Each row is a fault and its result. Exit codes are explained in the [README](../../README.md#exit-codes). With every exit code other than
+0 comes one line on standard error: where, what was found, what was expected, and what to do next.
+
+`make docs` writes this page from [fault_rows.toml](../../tests/contracts/pages/fault_rows.toml) and from the tests that name its rows
+(`@pytest.mark.fault("A1")`). A test fails if the page is out of date, and CI runs every test on it.
 """
 
 
@@ -61,12 +62,12 @@ def page() -> str:
     shown = sum(name in tests for name in rows)
     parts = [
         TITLE,
-        f"{len(rows)} rows: {shown} are shown by {len({test for all_ in tests.values() for test in all_})} tests.\n",
+        f"{shown} of {len(rows)} rows are covered by {len({test for all_ in tests.values() for test in all_})} tests.\n",
     ]
     for letter, title in sections.items():
         parts += [
             f"## {letter}. {title}\n",
-            "| row | what goes wrong | what then happens | shown by |\n|---|---|---|---|",
+            "| row | fault | result | tests |\n|---|---|---|---|",
         ]
         parts += [_line(name, row, tests.get(name, [])) for name, row in rows.items() if name.startswith(letter)]
         parts[-1] += "\n"

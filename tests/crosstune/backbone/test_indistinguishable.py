@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from crosstune import CrossTuneWarning, DataError, Example, TrainConfig, train
-from crosstune.backbone.indistinguishable import check_look_alikes
+from crosstune.backbone.indistinguishable import check_indistinguishable
 
 
 def rows(*texts):
@@ -23,7 +23,7 @@ def rows(*texts):
 )
 def test_texts_that_look_alike_are_a_warning(tiny_backbone, texts, message):
     with pytest.warns(CrossTuneWarning) as caught:
-        check_look_alikes(rows(*texts), tiny_backbone, "train.jsonl")
+        check_indistinguishable(rows(*texts), tiny_backbone, "train.jsonl")
     assert [str(item.message) for item in caught] == [
         f"train.jsonl:2: to {tiny_backbone.name} this text is the same as that of {message}"
     ]
@@ -32,9 +32,9 @@ def test_texts_that_look_alike_are_a_warning(tiny_backbone, texts, message):
 def test_texts_that_look_alike_under_one_label_are_fine(tiny_backbone):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_look_alikes([Example("Good", "a"), Example("good", "a"), Example("late", "b")], tiny_backbone, "x")
-        check_look_alikes([Example("😀", "a"), Example("😢", "a")], tiny_backbone, "x")
-        check_look_alikes([], tiny_backbone, "x")
+        check_indistinguishable([Example("Good", "a"), Example("good", "a"), Example("late", "b")], tiny_backbone, "x")
+        check_indistinguishable([Example("😀", "a"), Example("😢", "a")], tiny_backbone, "x")
+        check_indistinguishable([], tiny_backbone, "x")
 
 
 @pytest.mark.parametrize("settings", [{}, {"head": "paper", "epochs": 1}], ids=["default", "paper"])

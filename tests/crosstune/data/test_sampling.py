@@ -7,18 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune import ConfigError, Example, few_shot_split
+from crosstune import ConfigError, Example, draw_shots
 
 
 def protocol(pool, k, seed):
-    """Permute; then, class by class, the first K of the permuted pool are train and the next K are dev."""
+    """Permute; then, class by class, take the first K of the permuted pool."""
     shuffled = [pool[i] for i in np.random.RandomState(seed).permutation(len(pool))]
-    train, dev = set(), set()
+    drawn = set()
     for label in {example.label for example in pool}:
-        of_label = [i for i, example in enumerate(shuffled) if example.label == label]
-        train |= set(of_label[:k])
-        dev |= set(of_label[k : 2 * k])
-    return tuple(shuffled[i] for i in sorted(train)), tuple(shuffled[i] for i in sorted(dev))
+        drawn |= set([i for i, example in enumerate(shuffled) if example.label == label][:k])
+    return tuple(shuffled[i] for i in sorted(drawn))
 
 
 @given(
@@ -28,38 +26,33 @@ def protocol(pool, k, seed):
 )
 def test_the_draw_is_the_protocol(labels, k, seed):
     pool = [Example(f"text {i}", label) for i, label in enumerate(labels)]
-    split = few_shot_split(pool, k, seed)
-    assert (split.train, split.dev) == protocol(pool, k, seed)
-    assert not {example.text for example in split.train} & {example.text for example in split.dev}
-    counts = Counter(labels)
-    assert Counter(example.label for example in split.train) == {x: min(k, n) for x, n in counts.items()}
-    assert Counter(example.label for example in split.dev) == {x: min(k, n - k) for x, n in counts.items() if n > k}
+    shots = draw_shots(pool, k, seed)
+    assert shots == protocol(pool, k, seed)
+    assert Counter(shot.label for shot in shots) == {x: min(k, n) for x, n in Counter(labels).items()}
 
 
 def test_one_known_draw():
     """Written down once, so that a change of the protocol cannot go unseen together with its test's."""
     pool = [Example(f"t{i}", "ab"[i % 2]) for i in range(10)]
-    split = few_shot_split(pool, 2, seed=13)
-    assert [example.text for example in split.train] == ["t3", "t5", "t6", "t4"]
-    assert [example.text for example in split.dev] == ["t1", "t7", "t8", "t0"]
+    assert [shot.text for shot in draw_shots(pool, 2, seed=13)] == ["t3", "t5", "t6", "t4"]
 
 
 def test_another_seed_is_another_draw():
     pool = [Example(f"t{i}", "ab"[i % 2]) for i in range(40)]
-    draws = {few_shot_split(pool, 4, seed).train for seed in range(20)}
+    draws = {draw_shots(pool, 4, seed) for seed in range(20)}
     assert len(draws) == 20
-    assert few_shot_split(pool, 4, 7) == few_shot_split(tuple(pool), 4, 7)
+    assert draw_shots(pool, 4, 7) == draw_shots(tuple(pool), 4, 7)
 
 
 @pytest.mark.parametrize("shots", [0, -1])
 def test_no_shots_are_refused(shots):
     with pytest.raises(ConfigError) as caught:
-        few_shot_split([Example("a", "x")], shots, 0)
+        draw_shots([Example("a", "x")], shots, 0)
     assert str(caught.value) == f"shots: found {shots}, expected at least 1."
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 32])
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ConfigError) as caught:
-        few_shot_split([Example("a", "x")], 1, seed)
+        draw_shots([Example("a", "x")], 1, seed)
     assert str(caught.value) == f"seed: found {seed}, expected 0 to 4294967295."

@@ -9,10 +9,16 @@ import pytest
 from crosstune.backbone.frozen import FrozenBackbone
 from crosstune.core.errors import ResourceError
 from crosstune.features.cache import FeatureCache, default_cache_path
-from crosstune.features.pooling import POOLS, pool_layers
+from crosstune.features.pooling import pool_layers
+from crosstune.features.spec import POOLS
 
 TEXTS = ["where is my parcel", "thanks, this is great", ("a pair", "of texts"), "", "x\ud800y", "parcel " * 100]
-POOLED = ("mean", "max", "cls", "first")
+POOLED = ("mean", "max", "first")
+
+
+def pooled_by(cache, backbone, texts, pools, layout=None, progress=None):
+    """Pooled states of every layer, float32 (N, P, layers + 1, D)."""
+    return cache.states(backbone, texts, pools, (), layout, progress).pooled
 
 
 class Counting:
@@ -36,20 +42,20 @@ def counting(tiny_backbone):
 
 def test_a_hit_is_the_bytes_of_the_miss(tmp_path, counting):
     with FeatureCache(tmp_path / "c" / "f.sqlite") as cache:
-        cold = cache.pooled(counting, TEXTS, POOLED)
+        cold = pooled_by(cache, counting, TEXTS, POOLED)
         assert counting.encoded == len(TEXTS)
-        warm = cache.pooled(counting, TEXTS, POOLED)
+        warm = pooled_by(cache, counting, TEXTS, POOLED)
     with FeatureCache(tmp_path / "c" / "f.sqlite") as cache:
-        later = cache.pooled(counting, TEXTS, POOLED)
+        later = pooled_by(cache, counting, TEXTS, POOLED)
     assert counting.encoded == len(TEXTS)
-    assert cold.shape == (len(TEXTS), 4, 3, 32)
+    assert cold.shape == (len(TEXTS), 3, 3, 32)
     assert cold.dtype == np.float32
     assert cold.tobytes() == warm.tobytes() == later.tobytes()
 
 
 def test_the_states_are_the_backbones(tiny_backbone):
     with FeatureCache(None) as cache:
-        pooled = cache.pooled(tiny_backbone, TEXTS, POOLED)
+        pooled = pooled_by(cache, tiny_backbone, TEXTS, POOLED)
     for text, row in zip(TEXTS, pooled, strict=True):
         hidden = tiny_backbone.forward(tiny_backbone.tokenize([text]))
         expected = pool_layers(hidden, POOLED, tiny_backbone.pool_positions(tiny_backbone.tokens))[0]
@@ -60,9 +66,9 @@ def test_a_text_has_the_same_bits_whatever_stands_beside_it(tiny_backbone):
     alone = []
     for text in TEXTS:
         with FeatureCache(None) as cache:
-            alone.append(cache.pooled(tiny_backbone, [text], POOLED)[0].tobytes())
+            alone.append(pooled_by(cache, tiny_backbone, [text], POOLED)[0].tobytes())
     with FeatureCache(None) as cache:
-        together = cache.pooled(tiny_backbone, TEXTS[::-1], POOLED)[::-1]
+        together = pooled_by(cache, tiny_backbone, TEXTS[::-1], POOLED)[::-1]
     assert [row.tobytes() for row in together] == alone
 
 
@@ -76,14 +82,14 @@ def test_other_layouts_pools_texts_and_backbones_are_other_entries(
     other = FrozenBackbone.load(str(make_tiny_backbone(tmp_path / "other", seed=14)), device="cpu")
     with FeatureCache(tmp_path / "f.sqlite") as cache:
         entries = [
-            cache.pooled(counting, [text], POOLED),
-            cache.pooled(counting, [text], POOLED, tiny_backbone.with_template("{text} {mask}")),
-            cache.pooled(counting, [text], POOLED, tiny_backbone.with_template("{text} is {mask}")),
-            cache.pooled(short, [text], POOLED),
-            cache.pooled(counting, [text], POOLED[:2]),
-            cache.pooled(counting, [text], POOLED[1::-1]),
-            cache.pooled(counting, [(text, "")], POOLED),
-            cache.pooled(other, [text], POOLED),
+            pooled_by(cache, counting, [text], POOLED),
+            pooled_by(cache, counting, [text], POOLED, tiny_backbone.with_template("{text} {mask}")),
+            pooled_by(cache, counting, [text], POOLED, tiny_backbone.with_template("{text} is {mask}")),
+            pooled_by(cache, short, [text], POOLED),
+            pooled_by(cache, counting, [text], POOLED[:2]),
+            pooled_by(cache, counting, [text], POOLED[1::-1]),
+            pooled_by(cache, counting, [(text, "")], POOLED),
+            pooled_by(cache, other, [text], POOLED),
         ]
         assert counting.encoded == 6
     with sqlite3.connect(tmp_path / "f.sqlite") as table:
@@ -96,25 +102,25 @@ def test_other_layouts_pools_texts_and_backbones_are_other_entries(
 def test_a_pair_and_the_text_that_looks_like_it_are_apart(counting):
     with FeatureCache(None) as cache:
         for text in (("a", "b"), "a b", '["a", "b"]', "('a', 'b')", "ab"):
-            cache.pooled(counting, [text], POOLED)
+            pooled_by(cache, counting, [text], POOLED)
     assert counting.encoded == 5
 
 
 def test_repeated_texts_are_encoded_and_answered(counting):
     with FeatureCache(None) as cache:
-        pooled = cache.pooled(counting, ["thanks"] * 3, POOLED)
+        pooled = pooled_by(cache, counting, ["thanks"] * 3, POOLED)
     assert pooled[0].tobytes() == pooled[1].tobytes() == pooled[2].tobytes()
 
 
 def test_no_texts_are_no_rows(tiny_backbone):
     with FeatureCache(None) as cache:
-        assert cache.pooled(tiny_backbone, [], POOLED).shape == (0, 4, 3, 32)
+        assert pooled_by(cache, tiny_backbone, [], POOLED).shape == (0, 3, 3, 32)
 
 
 def test_the_mask_pool_reads_the_templates_mask(tiny_backbone):
     spec = tiny_backbone.with_template("{text} is {mask} .")
     with FeatureCache(None) as cache:
-        pooled = cache.pooled(tiny_backbone, ["my parcel"], ("mask",), spec)
+        pooled = pooled_by(cache, tiny_backbone, ["my parcel"], ("mask",), spec)
     (row,) = tiny_backbone.tokenize(["my parcel"], spec)
     place = row.ids.index(spec.suffix_ids[1])
     expected = [state[0, place].numpy() for state in tiny_backbone.forward([row]).states]
@@ -133,7 +139,7 @@ def test_another_process_can_write_while_texts_are_encoded(tmp_path, tiny_backbo
             return super().forward(rows)
 
     with FeatureCache(path) as cache:
-        cache.pooled(Busy(tiny_backbone), TEXTS, POOLED)
+        pooled_by(cache, Busy(tiny_backbone), TEXTS, POOLED)
     with contextlib.closing(sqlite3.connect(path)) as table:
         assert table.execute("SELECT count(*) FROM features").fetchone() == (2 * len(TEXTS),)
 
@@ -141,8 +147,8 @@ def test_another_process_can_write_while_texts_are_encoded(tmp_path, tiny_backbo
 def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
     heard = []
     with FeatureCache(None) as cache:
-        cache.pooled(tiny_backbone, TEXTS[:2], POOLED)
-        cache.pooled(tiny_backbone, TEXTS[:4], POOLED, None, lambda done, total: heard.append((done, total)))
+        pooled_by(cache, tiny_backbone, TEXTS[:2], POOLED)
+        pooled_by(cache, tiny_backbone, TEXTS[:4], POOLED, None, lambda done, total: heard.append((done, total)))
     assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -151,7 +157,7 @@ def test_a_damaged_file_costs_time_and_nothing_else(tmp_path, counting, damage):
     path = tmp_path / "f.sqlite"
     many = [f"parcel {i} where" for i in range(40)]
     with FeatureCache(path) as cache:
-        expected = cache.pooled(counting, many, POOLED)
+        expected = pooled_by(cache, counting, many, POOLED)
     size = path.stat().st_size
     if damage == "garbage":
         path.write_bytes(b"not a database, but long enough to look at" * 100)
@@ -171,12 +177,12 @@ def test_a_damaged_file_costs_time_and_nothing_else(tmp_path, counting, damage):
         table.close()
     for _ in range(2):
         with FeatureCache(path) as cache:
-            assert cache.pooled(counting, many, POOLED).tobytes() == expected.tobytes()
+            assert pooled_by(cache, counting, many, POOLED).tobytes() == expected.tobytes()
     moved = sorted(item.name for item in tmp_path.iterdir())
     assert moved == (["f.sqlite"] if damage == "short row" else ["f.damaged", "f.sqlite"])
     counting.encoded = 0
     with FeatureCache(path) as cache:
-        cache.pooled(counting, many, POOLED)
+        pooled_by(cache, counting, many, POOLED)
     assert counting.encoded == 0  # and the new file works
 
 
@@ -213,7 +219,7 @@ def test_a_full_disk_is_a_resource_error(tmp_path, tiny_backbone, monkeypatch):
     monkeypatch.setattr(sqlite3, "connect", small)
     cache = FeatureCache(path)
     with pytest.raises(ResourceError) as caught:
-        cache.pooled(tiny_backbone, [f"parcel {i}" for i in range(50)], POOLED)
+        pooled_by(cache, tiny_backbone, [f"parcel {i}" for i in range(50)], POOLED)
     assert str(caught.value) == (
         f"{path}: the feature cache cannot be written (database or disk is full). Free some space, "
         "or set CROSSTUNE_CACHE to another folder."

@@ -15,7 +15,7 @@ def test_it_learns_its_shots_and_leaves_the_encoder_alone(tiny_backbone, tiny_ex
     monkeypatch.setattr("crosstune.filter.fine_tuned_teacher.EPOCHS", 30)
     before = {name: value.clone() for name, value in tiny_backbone.model.state_dict().items()}
     state = torch.random.get_rng_state()
-    fit = FineTunedFit(tiny_labels, tiny_backbone)
+    fit = FineTunedFit(tiny_labels, tiny_backbone, 13)
     texts = [shot.content for shot in tiny_examples]
     probs = fit(tiny_examples, texts)
     assert probs.shape == (18, 3)
@@ -31,12 +31,12 @@ def test_it_learns_its_shots_and_leaves_the_encoder_alone(tiny_backbone, tiny_ex
 
 def test_no_texts_get_no_answers(tiny_backbone, tiny_examples, tiny_labels, monkeypatch):
     monkeypatch.setattr("crosstune.filter.fine_tuned_teacher.EPOCHS", 1)
-    assert FineTunedFit(tiny_labels, tiny_backbone)(tiny_examples, ()).shape == (0, 3)
+    assert FineTunedFit(tiny_labels, tiny_backbone, 13)(tiny_examples, ()).shape == (0, 3)
 
 
 def test_pairs_and_a_label_without_shots(tiny_backbone, tiny_pair_examples, tiny_labels, monkeypatch):
     monkeypatch.setattr("crosstune.filter.fine_tuned_teacher.EPOCHS", 2)
     shots = [shot for shot in tiny_pair_examples if shot.label != "praise"]
-    probs = FineTunedFit(tiny_labels, tiny_backbone)(shots, [shot.content for shot in tiny_pair_examples])
+    probs = FineTunedFit(tiny_labels, tiny_backbone, 13)(shots, [shot.content for shot in tiny_pair_examples])
     assert probs.shape == (18, 3)
     assert np.isfinite(probs).all()

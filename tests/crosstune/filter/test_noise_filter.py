@@ -9,10 +9,13 @@ import pytest
 from hypothesis import strategies as st
 
 from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generated, train
+from crosstune.core.progress import no_progress
 from crosstune.filter.label_gate import accuracy, open_gate
-from crosstune.filter.noise_filter import DISAGREES, FILTER_REASONS, GATED, UNSURE, least_probability, share_of_wrong
+from crosstune.filter.noise_filter import least_probability, share_of_wrong
 from crosstune.filter.report import report_page
-from crosstune.filter.teacher import FOLDS, Folds, HeadFit
+from crosstune.filter.result import DISAGREES, FILTER_REASONS, GATED, UNSURE
+from crosstune.filter.teacher import FOLDS, Folds, HeadFit, fit_by_rows
+from tests.fixtures.fits import encoded
 from tests.fixtures.report_pages import read_page
 
 GENERATED = [
@@ -88,9 +91,8 @@ def test_a_teacher_of_one_s_own(tiny_backbone, tiny_backbone_dir, tiny_examples,
     assert found.gates == ()
     assert found.accuracy_with is None
     truth = np.array(tiny_labels.indices(tiny_examples))
-    held_out, _ = Folds.deal(tiny_examples, config.seed).held_out(
-        tiny_examples, HeadFit(tiny_labels, config, tiny_backbone)
-    )
+    head = HeadFit(encoded(tiny_examples, (), tiny_labels, config, tiny_backbone), config)
+    held_out, _ = Folds.assign(tiny_examples, config.seed).held_out(head)
     assert found.accuracy_without == accuracy(held_out, truth), "of the head, whoever the teacher is"
 
 
@@ -120,14 +122,14 @@ def test_the_gate_decides_by_label(result):
         assert gate.enters == any(item.reason is None and item.example.label == gate.label for item in result.judged)
 
 
-class Scripted:
-    """Stands in for folds: gives prepared answers, one set a trial."""
+def scripted(*answers):
+    """Stands in for fits with generated texts: gives prepared answers, one set a trial."""
+    remaining = iter(answers)
 
-    def __init__(self, *answers):
-        self.answers = iter(answers)
+    def measure(entering, step):
+        return next(remaining)
 
-    def held_out(self, shots, fits, texts, progress):
-        return next(self.answers), None
+    return measure
 
 
 def answers(truth, wrong, sure=0.8):
@@ -148,28 +150,21 @@ def answers(truth, wrong, sure=0.8):
         ([16], 0.8, True),
     ],
 )
-def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(
-    wrong, sure, enters, tiny_backbone, tiny_backbone_dir
-):
-    labels = LabelSet.from_mapping({"a": "one", "b": "two"})
+def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(wrong, sure, enters):
     truth = np.repeat([0, 1], 16)
-    head = HeadFit(labels, TrainConfig(backbone=str(tiny_backbone_dir)), tiny_backbone)
     without, with_them = answers(truth, [0, 1, 16, 17]), answers(truth, wrong, sure)
-    opened = open_gate(
-        [[]], {"a": 3, "b": 0}, [], Scripted(with_them, with_them, with_them), head, without, truth, lambda *_: None
-    )
+    measure = scripted(with_them, with_them, with_them)
+    opened = open_gate(measure, ["a", "b"], {"a": 3, "b": 0}, without, truth, no_progress)
     assert opened.entering == ({"a"} if enters else set())
     assert [gate.enters for gate in opened.gates] == [enters, False]
 
 
 @pytest.mark.parametrize(("wrong_without", "wrong_with"), [([], range(16)), (range(16), []), ([], [])])
-def test_the_gate_sees_what_all_real_examples_agree_on(wrong_without, wrong_with, tiny_backbone, tiny_backbone_dir):
+def test_the_gate_sees_what_all_real_examples_agree_on(wrong_without, wrong_with):
     """A change that is the same for every shot has no standard error; and texts of a label without shots cannot lower its F1."""
-    labels = LabelSet.from_mapping({"a": "one", "b": "two"})
     truth = np.ones(16, np.int64)
-    head = HeadFit(labels, TrainConfig(backbone=str(tiny_backbone_dir)), tiny_backbone)
     without, with_them = answers(truth, wrong_without), answers(truth, wrong_with)
-    opened = open_gate([[]], {"a": 3, "b": 0}, [], Scripted(with_them), head, without, truth, lambda *_: None)
+    opened = open_gate(scripted(with_them), ["a", "b"], {"a": 3, "b": 0}, without, truth, no_progress)
     better = len(wrong_without) - len(wrong_with)
     assert opened.entering == ({"a"} if better >= 0 else set())
     assert np.sign(opened.evidence) == np.sign(better)
@@ -190,15 +185,17 @@ def test_a_text_is_encoded_once_however_often_it_is_fitted_and_asked(
         def __getattr__(self, name):
             return getattr(tiny_backbone, name)
 
-    fit = HeadFit(tiny_labels, TrainConfig(layers=layers), Counting(), tmp_path / "f.sqlite")
-    for shots, asked in ((tiny_examples[::2], tiny_examples[1::2]), (tiny_examples[1::2], tiny_examples[::2])):
-        fit(shots, [example.text for example in asked])
+    config = TrainConfig(layers=layers)
+    fit = HeadFit(encoded(tiny_examples, (), tiny_labels, config, Counting(), tmp_path / "f.sqlite"), config)
+    even, odd = np.arange(0, 18, 2), np.arange(1, 18, 2)
+    for shots, asked in ((even, odd), (odd, even)):
+        fit(shots, asked)
     assert Counting.encoded == len(tiny_labels) + len(tiny_examples)
 
 
 @hypothesis.given(st.lists(st.sampled_from("abc"), min_size=4, max_size=40), st.integers(0, 1 << 32 - 1))
 def test_folds_are_even_for_each_label(names, seed):
-    folds = Folds.deal([Example(f"text {i}", name) for i, name in enumerate(names)], seed)
+    folds = Folds.assign([Example(f"text {i}", name) for i, name in enumerate(names)], seed)
     assert folds.table.shape == (2, len(names))
     for row in folds.table:
         for name in set(names):
@@ -219,8 +216,9 @@ def test_held_out_answers_come_from_fits_that_did_not_see_the_shot(tiny_examples
         assert not {shot.text for shot in shots} & set(texts)
         return np.array([[len(text), len(shots)] for text in texts], np.float32)
 
-    folds = Folds.deal(tiny_examples, 3)
-    out, others = folds.held_out(tiny_examples, fit, ["something else"])
+    folds = Folds.assign(tiny_examples, 3)
+    examples = (*tiny_examples, Example("something else", "praise"))
+    out, others = folds.held_out(fit_by_rows(fit, examples), np.array([len(tiny_examples)]))
     assert len(seen) == 2 * FOLDS
     assert (out[:, :, 0] == [len(shot.text) for shot in tiny_examples]).all()
     assert others.shape == (2 * FOLDS, 1, 2)
@@ -263,13 +261,13 @@ def test_no_generated_text_at_all(tiny_backbone, tiny_backbone_dir, tiny_example
 
 
 def test_a_head_teacher_is_training_itself(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
-    from crosstune.training import predict_proba
-
     config = TrainConfig(backbone=str(tiny_backbone_dir))
     texts = ["where is the box", "so kind"]
-    probs = HeadFit(tiny_labels, config, tiny_backbone)(tiny_examples, texts)
+    others = [Example(text, "praise") for text in texts]
+    task = encoded(tiny_examples, others, tiny_labels, config, tiny_backbone)
+    probs = HeadFit(task, config)(np.arange(18), np.array([18, 19]))
     checkpoint = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
-    assert probs == pytest.approx(predict_proba(checkpoint, tiny_backbone, texts), abs=1e-4)
+    assert probs == pytest.approx(checkpoint.predict_proba(texts, backbone=tiny_backbone), abs=1e-4)
 
 
 UNKNOWN_SHOT = "shots:7: label 'x' is not one of 'shipping', 'billing', 'praise' (1 such rows)."

@@ -9,16 +9,11 @@ from hypothesis import strategies as st
 from crosstune.backbone.frozen import HiddenStates, PoolPositions
 from crosstune.core.errors import CheckpointError
 from crosstune.features.attention import SHARPNESS
-from crosstune.features.pooling import (
-    POOLS,
-    Atom,
-    FeatureSpec,
-    pool_layers,
-    pool_tokens,
-    pooled_features,
-    text_features,
-)
-from crosstune.heads.label_attention import DEFAULT_TENSORS, PaperHead, PriorHead, head_from_tensors, mean_atoms
+from crosstune.features.pooling import pool_layers, pool_tokens, pooled_features, text_features
+from crosstune.features.spec import POOLS, Atom, FeatureSpec
+from crosstune.heads.default.head import DEFAULT_TENSORS, PriorHead, mean_atoms
+from crosstune.heads.from_tensors import head_from_tensors
+from crosstune.heads.paper.head import PaperHead
 from tests.oracle.head_reference import (
     reference_attention,
     reference_features,
@@ -209,7 +204,7 @@ def test_the_paper_heads_start_depends_on_the_seed_alone():
 def test_an_unknown_pool_is_refused():
     with pytest.raises(ValueError, match="pool") as caught:
         pool_tokens(torch.zeros(1, 1, 1, 1), torch.ones(1, 1), "sum", AT)
-    assert str(caught.value) == "pool 'sum', expected one of mean, max, cls, first, mask"
+    assert str(caught.value) == "pool 'sum', expected one of mean, max, first, mask"
 
 
 def default_tensors():

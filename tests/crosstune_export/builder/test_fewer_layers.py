@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from crosstune import TrainConfig, load_checkpoint
-from crosstune.training import train_on
 from crosstune_export import Classifier
 from crosstune_export.builder import choosing
 from crosstune_export.builder.fewer_layers import held_out_accuracy, on_fewer_layers
 from crosstune_export.builder.pipeline import BuildConfig, build
+from tests.fixtures.fits import fitted
 from tests.fixtures.traced_once import traced_once
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
@@ -67,11 +69,16 @@ def test_heads_that_have_no_other_depth(tiny_paper_checkpoint_dir, tiny_backbone
     assert list(on_fewer_layers(load_checkpoint(tiny_paper_checkpoint_dir), tiny_backbone)) == []
 
 
-def test_generated_texts_are_no_shots_on_fewer_layers_either(tmp_path, tiny_backbone, tiny_examples, tiny_labels):
+def test_generated_texts_are_no_shots_on_fewer_layers_either(
+    tmp_path, tiny_checkpoint_dir, tiny_backbone, tiny_examples, tiny_labels
+):
     shots, further = tiny_examples[::2], tiny_examples[1::2]
-    train_on(shots, further, tiny_labels, TrainConfig(), tiny_backbone).save(tmp_path / "x.ckpt")
+    whole = load_checkpoint(tiny_checkpoint_dir)
+    facts = dataclasses.replace(whole.facts, shots=len(shots))
+    dataclasses.replace(whole, examples=(*shots, *further), facts=facts).save(tmp_path / "x.ckpt")
     (shallow,) = on_fewer_layers(load_checkpoint(tmp_path / "x.ckpt"), tiny_backbone)
-    expected = train_on(shots, further, tiny_labels, TrainConfig(layers=1), tiny_backbone)
-    assert held_out_accuracy(shallow) == held_out_accuracy(expected)
+    assert (shallow.examples, shallow.facts.shots) == ((*shots, *further), len(shots))
+    expected = fitted(shots, further, tiny_labels, TrainConfig(layers=1), tiny_backbone)
+    assert held_out_accuracy(shallow) == expected.facts.quality.cv_accuracy
     for name, tensor in expected.head.tensors().items():
         torch.testing.assert_close(shallow.head.tensors()[name], tensor, rtol=0, atol=0)

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from crosstune import BackboneError, LabelSet, OutputExistsError, TrainConfig, load_checkpoint, train
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier, ConfigError, GateError
 from crosstune_export.builder import parity, pipeline, trials
 from crosstune_export.builder.exporters.torch_export import trace

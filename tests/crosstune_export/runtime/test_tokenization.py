@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from crosstune.core.token_layout import MAX_TEXT_BYTES, TokenLayout, longest_first
-from crosstune.data.examples import read_examples
+from crosstune.data.readers import read_examples
 from crosstune_export import BundleContentError, DataError
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.runtime.tokenization import TextTokenizer

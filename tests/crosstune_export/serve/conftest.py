@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import queue
@@ -21,34 +20,34 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crosstune_export.serve.api import bundle_app
+from crosstune_export.serve.http_server import HttpServer, open_listener
 from crosstune_export.serve.limits import ServeLimits
-from crosstune_export.serve.server import BundleServer
-from crosstune_export.serve.state import Desk, load_checked
+from crosstune_export.serve.server import BundleLoader
+from crosstune_export.serve.state import ServerState
 
-#: Long enough for any machine; nothing waits for it unless something is broken.
+#: Long enough for any machine; no test waits for it unless something is broken.
 PATIENCE_S = 300
 
 
 def socket_to(url: str) -> socket.socket:
-    """A plain connection that never waits for ever."""
+    """A plain connection whose reads time out at last."""
     parts = urlsplit(url)
     return socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE_S)
 
 
 def read_all(connection: socket.socket) -> bytes:
     """Everything up to the end of a connection; a reset ends it too."""
-    found = b""
+    data = b""
     try:
         while piece := connection.recv(65536):
-            found += piece
+            data += piece
     except ConnectionResetError:
         pass
-    return found
+    return data
 
 
-def answer_on(connection: socket.socket) -> HTTPResponse:
-    """The next answer on a plain connection, its body not read yet."""
+def next_response(connection: socket.socket) -> HTTPResponse:
+    """The next response on a plain connection, its body not read yet."""
     response = HTTPResponse(connection)
     response.begin()
     return response
@@ -61,8 +60,8 @@ def post(body: object, *, path: str = "/v1/classify", headers: str = "") -> byte
     return head.encode("latin-1") + data
 
 
-def ask(url: str, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], object]:
-    """Status, headers in lower case, and body (parsed where it is JSON) of one request."""
+def fetch(url: str, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], object]:
+    """Status, headers in lower case, and body (parsed if it is JSON) of the response to one request."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
     try:
@@ -73,20 +72,20 @@ def ask(url: str, method: str, path: str, body: object = None, **headers: str) -
         connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
         content = response.read()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        if found.get("content-type", "").startswith("application/json"):
-            return response.status, found, json.loads(content)
-        return response.status, found, content
+        response_headers = {name.lower(): value for name, value in response.getheaders()}
+        if response_headers.get("content-type", "").startswith("application/json"):
+            return response.status, response_headers, json.loads(content)
+        return response.status, response_headers, content
     finally:
         connection.close()
 
 
-class Program:
+class ServerProcess:
     """``crosstune-export serve`` in a process of its own, and its log."""
 
     def __init__(self, bundle: Path, *arguments: object) -> None:
         script = Path(sys.executable).parent / "crosstune-export"
-        command = [script, "serve", bundle, "--port", "0", "--threads", "1", *arguments]
+        command = [script, "serve", bundle, "--port", "0", "--threads", "1", "--drain-delay", "0", *arguments]
         self.process = subprocess.Popen(
             [*map(str, command)],
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"},
@@ -106,16 +105,16 @@ class Program:
 
     def wait_for(self, event: str) -> dict[str, object]:
         """The next line of the log with this event."""
-        while (found := self._events.get(timeout=PATIENCE_S)) is not None:
-            if found["event"] == event:
-                return found
+        while (line := self._events.get(timeout=PATIENCE_S)) is not None:
+            if line["event"] == event:
+                return line
         raise AssertionError(f"the server ended without {event!r}: {''.join(self.lines)}")
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """The exit code, once it has ended by itself."""
+        """The exit code, once the process has ended."""
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         assert self.process.stdout.read() == ""
@@ -124,43 +123,32 @@ class Program:
         return code
 
 
-class InThread:
-    """The same server in a thread, so that a test can hold its workers."""
+class ThreadedServer:
+    """The same server in a thread, so that a test can block its only worker."""
 
     def __init__(self, bundle: Path, limits: ServeLimits) -> None:
-        self.desk = Desk(limits, threads=1)
-        classifier = load_checked(bundle)
-        self.desk.take(classifier, bundle_app(classifier, self.desk))
-        self.server = BundleServer(self.desk, bundle)
-        self.listening = socket.create_server(("127.0.0.1", 0), backlog=1000)
-        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        self.state = ServerState(limits, threads=1)
+        BundleLoader(bundle, self.state).load()
+        self.listener = open_listener("127.0.0.1", 0, limits)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self._server = HttpServer(self.state, self.listener)
+        self._thread = self._server.start(on_end=lambda: None)
 
-    def _run(self) -> None:
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            await self.server.serve(sockets=[self.listening])
-
-        with self.listening:
-            asyncio.run(serve())
-
-    def stop(self) -> None:
-        """What SIGTERM does; returns at once."""
-        ask(self.url, "GET", "/health")  # the loop runs
-        self._loop.call_soon_threadsafe(self.server.stop, signal.SIGTERM)
+    def drain(self) -> None:
+        """Do what SIGTERM does after the drain delay; returns at once."""
+        self.state.draining = True
+        self._server.close()
 
     def join(self) -> None:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
-        self.desk.pool.shutdown()
+        self.state.pool.shutdown()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
         """Nothing is classified inside the block: the only worker waits."""
         release = threading.Event()
-        job = self.desk.pool.submit(release.wait, PATIENCE_S)
+        job = self.state.pool.submit(release.wait, PATIENCE_S)
         try:
             yield
         finally:
@@ -168,59 +156,59 @@ class InThread:
             assert job.result()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Ask the server, which takes a turn of its loop, until something has happened."""
+        """Send requests, which let the event loop run, until a condition holds."""
         for _ in range(100_000):
             if condition():
                 return
-            ask(self.url, "GET", "/health")
+            fetch(self.url, "GET", "/health")
         raise AssertionError("it never happened")
 
 
 @pytest.fixture(scope="session")
-def program(tiny_bundle_dir) -> Iterator[Program]:
-    """One server for all tests that leave it as it was."""
-    found = Program(tiny_bundle_dir)
-    yield found
-    found.signal(signal.SIGTERM)
-    assert found.end() == 0, found.lines
+def program(tiny_bundle_dir) -> Iterator[ServerProcess]:
+    """One server for all tests that do not change it."""
+    server = ServerProcess(tiny_bundle_dir)
+    yield server
+    server.signal(signal.SIGTERM)
+    assert server.end() == 0, server.lines
 
 
 @pytest.fixture
-def start_program() -> Iterator[Callable[..., Program]]:
-    """Starts servers of a test's own; those still running at its end are killed."""
-    started: list[Program] = []
+def start_program() -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers for one test; those still running at its end are killed."""
+    started: list[ServerProcess] = []
 
-    def start(bundle: Path, *arguments: object) -> Program:
-        started.append(Program(bundle, *arguments))
+    def start(bundle: Path, *arguments: object) -> ServerProcess:
+        started.append(ServerProcess(bundle, *arguments))
         return started[-1]
 
     yield start
-    for found in started:
-        if found.process.poll() is None:
-            found.process.kill()
-            found.end()
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.end()
 
 
 @pytest.fixture
-def in_thread(tiny_bundle_dir) -> Iterator[Callable[..., InThread]]:
+def in_thread(tiny_bundle_dir) -> Iterator[Callable[..., ThreadedServer]]:
     """``in_thread(receive_timeout_s=0.3)`` starts a server in a thread with these limits."""
-    started: list[InThread] = []
+    started: list[ThreadedServer] = []
 
-    def start(**limits: float) -> InThread:
-        started.append(InThread(tiny_bundle_dir, ServeLimits(**limits)))
+    def start(**limits: float) -> ThreadedServer:
+        started.append(ThreadedServer(tiny_bundle_dir, ServeLimits(**limits)))
         return started[-1]
 
     yield start
-    for found in started:
-        if not found.desk.doorway.draining:
-            found.stop()
-        found.join()
+    for server in started:
+        server.drain()
+    for server in started:
+        server.join()
 
 
 @pytest.fixture
-def own_bundle(tmp_path, tiny_bundle_dir) -> Path:
+def bundle_copy(tmp_path, tiny_bundle_dir) -> Path:
     """A copy that a test may damage."""
-    return Path(shutil.copytree(tiny_bundle_dir, tmp_path / "own.bundle"))
+    return Path(shutil.copytree(tiny_bundle_dir, tmp_path / "copy.bundle"))
 
 
 @pytest.fixture

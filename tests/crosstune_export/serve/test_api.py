@@ -1,4 +1,4 @@
-"""What the routes answer, and that the OpenAPI page tells the truth."""
+"""The responses of the routes, and that the OpenAPI page describes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from crosstune_export import Classifier
-from tests.crosstune_export.serve.conftest import ask, post, read_all, socket_to
+from tests.crosstune_export.serve.conftest import fetch, post, read_all, socket_to
 
 TEXTS = ["where is my parcel", "", "i was charged twice", "thanks, this is great", "unseen zebra 商 words"]
 
@@ -29,69 +29,71 @@ def pair_bundle_dir(tmp_path_factory, tiny_pair_checkpoint_dir):
 
 
 def test_classify_answers_as_the_classifier_does(program, classifier):
-    status, headers, found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS})
+    status, headers, response = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS})
     assert (status, headers["content-type"]) == (200, "application/json")
     expected = [answer.to_json(classifier.labels) for answer in classifier.classify(TEXTS)]
-    assert found == {"digest": classifier.manifest.digest, "answers": expected}
-    assert list(found["answers"][0]["probs"]) == list(classifier.labels)
+    assert response == {"digest": classifier.manifest.digest, "answers": expected}
+    assert list(response["answers"][0]["probs"]) == list(classifier.labels)
 
 
-def test_a_text_is_answered_alike_alone_and_among_others(program):
-    together = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS})[2]["answers"]
-    alone = [ask(program.url, "POST", "/v1/classify", {"texts": [text]})[2]["answers"][0] for text in TEXTS]
+def test_other_texts_of_a_request_do_not_change_an_answer(program):
+    together = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS})[2]["answers"]
+    alone = [fetch(program.url, "POST", "/v1/classify", {"texts": [text]})[2]["answers"][0] for text in TEXTS]
     for one, other in zip(together, alone, strict=True):
         assert one["label"] == other["label"]
         assert one["probs"] == pytest.approx(other["probs"], abs=1e-6)
 
 
 def test_explain(program, classifier):
-    found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2, "explain": True})[2]["answers"]
-    assert found == [classifier.explain(TEXTS[0]).to_json(classifier.labels, 2)]
-    assert [word["word"] for word in found[0]["words"]] == TEXTS[0].split()
+    answers = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2, "explain": True})[2][
+        "answers"
+    ]
+    assert answers == [classifier.explain(TEXTS[0]).to_json(classifier.labels, 2)]
+    assert [word["word"] for word in answers[0]["words"]] == TEXTS[0].split()
 
 
 def test_top_k_gives_the_best_first(program, classifier):
-    found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2})[2]["answers"][0]
+    answer = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1], "top_k": 2})[2]["answers"][0]
     probs = classifier.predict_proba(TEXTS[:1])[0]
     best = [classifier.labels[i] for i in (-probs).argsort()[:2]]
-    assert list(found["probs"]) == best
+    assert list(answer["probs"]) == best
 
 
 def test_a_threshold_of_one_abstains(program):
-    found = ask(program.url, "POST", "/v1/classify", {"texts": TEXTS, "threshold": 1})[2]["answers"]
-    assert [answer["label"] for answer in found] == [None] * len(TEXTS)
+    answers = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS, "threshold": 1})[2]["answers"]
+    assert [answer["label"] for answer in answers] == [None] * len(TEXTS)
 
 
 @pytest.mark.fault("H1")
 def test_no_texts_and_empty_texts(program, classifier):
-    assert ask(program.url, "POST", "/v1/classify", {"texts": []})[2] == {
+    assert fetch(program.url, "POST", "/v1/classify", {"texts": []})[2] == {
         "digest": classifier.manifest.digest,
         "answers": [],
     }
-    found = ask(program.url, "POST", "/v1/classify", {"texts": ["", "\u200b"]})[2]["answers"]
-    assert [answer["label"] for answer in found] == [answer.label for answer in classifier.classify(["", "\u200b"])]
+    answers = fetch(program.url, "POST", "/v1/classify", {"texts": ["", "\u200b"]})[2]["answers"]
+    assert [answer["label"] for answer in answers] == [row.label for row in classifier.classify(["", "\u200b"])]
 
 
 def test_pairs_of_texts(pair_bundle_dir, start_program):
     server = start_program(pair_bundle_dir)
     classifier = Classifier.load(pair_bundle_dir)
     pairs = [["where is my parcel", "when will the box come"], ["i love it", ""]]
-    found = ask(server.url, "POST", "/v1/classify", {"texts": pairs})[2]
+    response = fetch(server.url, "POST", "/v1/classify", {"texts": pairs})[2]
     expected = classifier.classify([tuple(pair) for pair in pairs])
-    assert found["answers"] == [answer.to_json(classifier.labels) for answer in expected]
+    assert response["answers"] == [answer.to_json(classifier.labels) for answer in expected]
     for wrong, message in (
         (["alone"], "texts[0]: input should be a valid array."),
         ([["alone"]], "texts[0]: list should have at least 2 items after validation, not 1."),
         ([["a", "b", "c"]], "texts[0]: list should have at most 2 items after validation, not 3."),
     ):
-        status, _, body = ask(server.url, "POST", "/v1/classify", {"texts": wrong})
+        status, _, body = fetch(server.url, "POST", "/v1/classify", {"texts": wrong})
         assert (status, body["error"], body["field"]) == (422, message, "texts[0]")
-    page = ask(server.url, "GET", "/openapi.json")[2]
+    page = fetch(server.url, "GET", "/openapi.json")[2]
     assert_examples_hold(server.url, page)
 
 
 def test_labels(program, classifier):
-    assert ask(program.url, "GET", "/v1/labels")[2] == {
+    assert fetch(program.url, "GET", "/v1/labels")[2] == {
         "digest": classifier.manifest.digest,
         "labels": [
             {"name": entry.name, "descriptions": list(entry.descriptions)} for entry in classifier.manifest.labels
@@ -101,16 +103,16 @@ def test_labels(program, classifier):
 
 def test_health_and_readiness(program, classifier):
     health = {"status": "ok", "digest": classifier.manifest.digest, "refused": None}
-    assert ask(program.url, "GET", "/health")[::2] == (200, health)
-    assert ask(program.url, "GET", "/ready")[::2] == (200, {"status": "ready"})
+    assert fetch(program.url, "GET", "/health")[::2] == (200, health)
+    assert fetch(program.url, "GET", "/ready")[::2] == (200, {"status": "ready"})
 
 
 def metric(page: bytes, name: str) -> float:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", page.decode(), re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    line = re.search(rf"^{re.escape(name)} (\S+)$", page.decode(), re.MULTILINE)
+    return float(line[1]) if line else 0.0
 
 
-def test_metrics_count_what_was_asked(program, classifier):
+def test_metrics_count_requests_and_texts(program, classifier):
     names = {
         'crosstune_requests_total{endpoint="/v1/classify",status="200"}': 1,
         'crosstune_requests_total{endpoint="other",status="404"}': 1,
@@ -120,10 +122,10 @@ def test_metrics_count_what_was_asked(program, classifier):
         "crosstune_texts_without_label_total": 3,
         "crosstune_pending_texts": 0,
     }
-    before = ask(program.url, "GET", "/metrics")[2]
-    ask(program.url, "POST", "/v1/classify", {"texts": ["a", "b", "parcel " * 100], "threshold": 1})
-    ask(program.url, "GET", "/secret-path-7")
-    status, headers, after = ask(program.url, "GET", "/metrics")
+    before = fetch(program.url, "GET", "/metrics")[2]
+    fetch(program.url, "POST", "/v1/classify", {"texts": ["a", "b", "parcel " * 100], "threshold": 1})
+    fetch(program.url, "GET", "/secret-path-7")
+    status, headers, after = fetch(program.url, "GET", "/metrics")
     assert status == 200
     assert headers["content-type"].startswith("text/plain; version=")
     assert {name: metric(after, name) - metric(before, name) for name in names} == names
@@ -132,18 +134,17 @@ def test_metrics_count_what_was_asked(program, classifier):
 
 
 def assert_examples_hold(url: str, page: dict[str, object]) -> None:
-    """The request of the page is accepted, fits its schema, and gives the answer of the page."""
+    """The example request fits its schema and gives the example response."""
     operation = page["paths"]["/v1/classify"]["post"]
     request = operation["requestBody"]["content"]["application/json"]
     jsonschema.validate(request["example"], request["schema"])
-    answer = operation["responses"]["200"]["content"]["application/json"]
-    jsonschema.validate(answer["example"], answer["schema"] | {"components": page["components"]})
-    found = ask(url, "POST", "/v1/classify", request["example"])[2]
-    assert found == answer["example"]
+    response = operation["responses"]["200"]["content"]["application/json"]
+    jsonschema.validate(response["example"], response["schema"] | {"components": page["components"]})
+    assert fetch(url, "POST", "/v1/classify", request["example"])[2] == response["example"]
 
 
 def test_the_openapi_page(program):
-    status, _, page = ask(program.url, "GET", "/openapi.json")
+    status, _, page = fetch(program.url, "GET", "/openapi.json")
     assert status == 200
     assert set(page["paths"]) == {"/v1/classify", "/v1/labels", "/health", "/ready", "/metrics"}
     assert_examples_hold(program.url, page)
@@ -151,11 +152,11 @@ def test_the_openapi_page(program):
     assert documented == {"200", "400", "408", "413", "415", "422", "431", "503"}
 
 
-def test_a_request_id_is_given_back_and_logged(program):
-    headers = ask(program.url, "POST", "/v1/classify", {"texts": []}, x_request_id="order-7.b_C")[1]
+def test_a_request_id_is_returned_and_logged(program):
+    headers = fetch(program.url, "POST", "/v1/classify", {"texts": []}, x_request_id="order-7.b_C")[1]
     assert headers["x-request-id"] == "order-7.b_C"
-    for harmful in ("a b", "x" * 65, "ä", ""):
-        given = ask(program.url, "GET", "/health", x_request_id=harmful)[1]["x-request-id"]
+    for invalid in ("a b", "x" * 65, "ä", ""):
+        given = fetch(program.url, "GET", "/health", x_request_id=invalid)[1]["x-request-id"]
         assert re.fullmatch("[0-9a-f]{32}", given)
     assert any(json.loads(line).get("request") == "order-7.b_C" for line in program.lines)
 
@@ -167,8 +168,8 @@ def test_many_requests_on_one_connection(program):
 
 
 @pytest.mark.fault("J7")
-def test_only_this_machine_hears_it_unless_asked(program):
+def test_it_listens_on_this_machine_only_by_default(program):
     assert program.url.startswith("http://127.0.0.1:")
-    page = ask(program.url, "GET", "/openapi.json")[2]
+    page = fetch(program.url, "GET", "/openapi.json")[2]
     methods = {(path, method) for path, item in page["paths"].items() for method in item}
     assert {path for path, method in methods if method != "get"} == {"/v1/classify"}, "nothing that changes the server"

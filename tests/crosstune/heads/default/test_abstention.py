@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
+from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
-from crosstune.training import predict_proba, train_on
+from tests.fixtures.fits import fitted
 from tests.tolerances import FEATURES_TO_ORACLE
 
 
@@ -83,7 +84,7 @@ def test_a_checkpoint_keeps_its_thresholds(tiny_backbone, tiny_examples, tiny_la
         trained = train(tiny_examples, tiny_labels, TrainConfig(abstain_at=target), backbone=tiny_backbone)
         trained.save(tmp_path / name)
         loaded = load_checkpoint(tmp_path / name)
-        assert loaded.summary[name] == getattr(loaded, name)
+        assert getattr(loaded, name) == getattr(trained, name) is not None
         assert [loaded.threshold is None, loaded.scope_threshold is None] == [name != "threshold", name == "threshold"]
 
 
@@ -111,10 +112,10 @@ def test_more_layers_than_there_are_is_refused(tiny_backbone, tiny_examples, tin
 
 def test_the_first_layers_alone(tiny_backbone, tiny_examples, tiny_labels):
     trained = train(tiny_examples, tiny_labels, TrainConfig(layers=1), backbone=tiny_backbone)
-    assert trained.head.spec.last_layer == trained.summary["layers"] == 1
-    auto = train(tiny_examples, tiny_labels, TrainConfig(layers="auto"), backbone=tiny_backbone).summary
-    assert [row["layers"] for row in auto["layers_tried"]] == [2, 1]
-    assert auto["layers"] in (1, 2)
+    assert trained.head.spec.last_layer == trained.facts.head.layers == 1
+    auto = train(tiny_examples, tiny_labels, TrainConfig(layers="auto"), backbone=tiny_backbone).facts.head
+    assert [row.layers for row in auto.layers_tried] == [2, 1]
+    assert auto.layers in (1, 2)
 
 
 def test_a_pair_of_labels_far_from_a_text_gives_a_low_scope(tiny_backbone):
@@ -130,9 +131,9 @@ def test_a_pair_of_labels_far_from_a_text_gives_a_low_scope(tiny_backbone):
 def test_generated_texts_do_not_move_the_scope(tiny_backbone, tiny_examples, tiny_labels):
     shots, further = tiny_examples[::2], tiny_examples[1::2]
     config = TrainConfig(abstain_at="coverage=0.9")
-    alone = train_on(shots, (), tiny_labels, config, tiny_backbone)
-    both = train_on(shots, further, tiny_labels, config, tiny_backbone)
-    assert both.scope_threshold == alone.scope_threshold
+    alone = fitted(shots, (), tiny_labels, config, tiny_backbone)
+    both = fitted(shots, further, tiny_labels, config, tiny_backbone)
+    assert both.facts.scope_threshold == alone.facts.scope_threshold
     torch.testing.assert_close(both.head.scope_keys, alone.head.scope_keys, rtol=0, atol=0)
 
 

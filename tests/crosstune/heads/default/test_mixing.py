@@ -6,10 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune.features.pooling import Atom
-from crosstune.heads.default.mixing import ZERO_SHOT_SCALE, default_views, spec_of
+from crosstune.features.spec import Atom
+from crosstune.heads.default.mixing import ZERO_SHOT_SCALE
 from crosstune.heads.default.mixing import select as select_head
 from crosstune.heads.default.strengths import GRIDS, Grid, fold_table
+from crosstune.heads.feature_plan import default_views, spec_of
 from tests.tolerances import FIT_TOGETHER, PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
 
 HIDDEN = 6
@@ -28,7 +29,7 @@ def features(random, rows):
 
 
 def select(views, rows, targets, keys, seed, progress=None, further=0):
-    return select_head(views, SPEC, rows, targets, keys, HIDDEN, seed, progress, further=further)
+    return select_head(views, SPEC, rows, targets, keys, HIDDEN, seed, progress, generated=further)
 
 
 def prior_keys(chosen, keys):
@@ -91,22 +92,22 @@ def test_the_views_are_the_last_layers():
 def test_it_learns_what_can_be_learned():
     rows, targets, keys = task(0, 30, 3)
     chosen = select(VIEWS, rows, targets, keys, 13)
-    assert chosen.accuracy is not None
-    assert chosen.accuracy > 0.8
+    assert chosen.quality.cv_accuracy is not None
+    assert chosen.quality.cv_accuracy > 0.8
     fresh, gold, _ = task(0, 60, 3)
     assert (probs(chosen, fresh).argmax(1) == gold.numpy()).mean() > 0.8
-    assert [choice.view for choice in chosen.choices] == list(VIEWS)
-    assert all(choice.weight >= 0 for choice in chosen.choices)
-    assert all(0 <= choice.accuracy <= 1 for choice in chosen.choices)
-    assert all(0 <= choice.scale <= 80 and 10**-5.5 <= choice.penalty <= 1 for choice in chosen.choices)
+    assert [view.name for view in chosen.views] == [view.name for view in VIEWS]
+    assert all(choice.weight >= 0 for choice in chosen.views)
+    assert all(0 <= choice.cv_accuracy <= 1 for choice in chosen.views)
+    assert all(0 <= choice.scale <= 80 and 10**-5.5 <= choice.penalty <= 1 for choice in chosen.views)
 
 
 def test_descriptions_that_mislead_are_overruled_by_the_shots():
     """The shots lie at the keys of the next label: with enough of them the prior must give way."""
     rows, targets, keys = task(1, 48, 3)
     chosen = select(VIEWS, rows, targets, keys.roll(1, 0), 13)
-    assert chosen.accuracy is not None
-    assert chosen.accuracy > 0.8
+    assert chosen.quality.cv_accuracy is not None
+    assert chosen.quality.cv_accuracy > 0.8
 
 
 def test_the_same_bits_twice():
@@ -168,8 +169,8 @@ def test_too_few_shots_leave_the_descriptions(targets):
         random, len(targets)
     )  # of one label: their mean must not be taken from all texts
     chosen = select(VIEWS, rows, torch.tensor(targets, dtype=torch.int64), keys, 13)
-    assert chosen.choices == ()
-    assert chosen.accuracy is None
+    assert chosen.views == ()
+    assert chosen.quality.cv_accuracy is None
     np.testing.assert_allclose(chosen.label_keys, prior_keys(chosen, keys), rtol=0, atol=FIT_TOGETHER)
     fresh = keys + 0.3 * features(random, 3)
     assert probs(chosen, fresh).argmax(1).tolist() == [0, 1, 2]
@@ -197,7 +198,7 @@ def test_one_shot_of_a_label_is_enough(counts):
     keys = features(random, len(counts))
     targets = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
     chosen = select(VIEWS, keys[targets] + 0.3 * features(random, len(targets)), targets, keys, 13)
-    assert chosen.accuracy is not None
+    assert chosen.quality.cv_accuracy is not None
     for value in (chosen.label_keys, chosen.label_bias, chosen.prior_scale):
         assert bool(torch.isfinite(value).all())
 
@@ -219,8 +220,8 @@ def test_nothing_is_measured_on_further_texts():
     rows, targets = torch.cat([features(random, 40), easy]), torch.cat([noise, easy_targets])
     together = select(default_views(2), rows, targets, keys, 13)
     apart = select(default_views(2), rows, targets, keys, 13, further=80)
-    assert together.held_out.shape == (120, 2) and together.accuracy > 0.75
-    assert apart.held_out.shape == (40, 2) and apart.accuracy < 0.7
+    assert together.held_out.shape == (120, 2) and together.quality.cv_accuracy > 0.75
+    assert apart.held_out.shape == (40, 2) and apart.quality.cv_accuracy < 0.7
     assert np.mean(probs(apart, easy).argmax(1) == easy_targets.numpy()) > 0.9  # they are learned from
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from crosstune.features.attention import SHARPNESS, query_weights
+from crosstune.features.attention import SHARPNESS
 from crosstune.features.cache import TextStates
-from crosstune.features.pooling import Atom, FeatureSpec
-from crosstune.heads.default.mixing import View, select
-from crosstune.heads.default.queries import STEPS, QueryLearner
+from crosstune.features.spec import Atom, FeatureSpec
+from crosstune.heads.default.mixing import select
+from crosstune.heads.default.queries import STEPS, QueryLearner, query_weights
+from crosstune.heads.feature_plan import View
 from tests.oracle.head_reference import reference_attention
 
 HIDDEN, LABELS, LAYERS = 12, 3, 2
@@ -55,7 +56,9 @@ def found_by(queries: torch.Tensor, texts: Texts) -> torch.Tensor:
 def head(texts: Texts, features: torch.Tensor, found=None):
     pooled = torch.zeros(len(features), HIDDEN)
     labels = torch.cat([torch.zeros(LABELS, HIDDEN), texts.own], 1)
-    return select(VIEWS, SPEC, torch.cat([pooled, features], 1), texts.targets, labels, HIDDEN, 13, found=found)
+    return select(
+        VIEWS, SPEC, torch.cat([pooled, features], 1), texts.targets, labels, HIDDEN, 13, taught_features=found
+    )
 
 
 def accuracy(chosen, texts: Texts, features: torch.Tensor) -> float:
@@ -72,12 +75,12 @@ def test_they_find_what_no_description_speaks_of():
     assert taught.shape == shots.queries.shape
     assert torch.allclose(taught.norm(dim=2), torch.ones(LAYERS, 2 * LABELS), atol=1e-5)
     assert torch.equal(taught, learner.learn(rows))
-    assert torch.allclose(learner.found(rows), found_by(taught, shots), atol=1e-5)
-    with_them = head(shots, learner.found(rows), learner.found)
+    assert torch.allclose(learner.taught_features(rows), found_by(taught, shots), atol=1e-5)
+    with_them = head(shots, learner.taught_features(rows), learner.taught_features)
     without = head(shots, found_by(shots.queries, shots))
     better = accuracy(with_them, fresh, found_by(taught, fresh))
     assert better > accuracy(without, fresh, found_by(shots.queries, fresh)) + 0.05
-    assert with_them.accuracy == pytest.approx(better, abs=0.2)
+    assert with_them.quality.cv_accuracy == pytest.approx(better, abs=0.2)
 
 
 def test_queries_of_a_label_without_shots_stay():
@@ -95,8 +98,8 @@ def test_where_there_is_nothing_to_learn_held_out_shots_say_so():
     for seed in range(4):
         texts = Texts(36, seed, told=0.0)
         learner = texts.learner()
-        chosen = head(texts, learner.found(torch.arange(36)), learner.found)
-        found.append((chosen.accuracy, chosen.loss))
+        chosen = head(texts, learner.taught_features(torch.arange(36)), learner.taught_features)
+        found.append((chosen.quality.cv_accuracy, chosen.quality.cv_loss))
     accuracy_, loss = np.mean(found, 0)
     assert accuracy_ < 0.5
     assert loss > 0.95 * np.log(LABELS)

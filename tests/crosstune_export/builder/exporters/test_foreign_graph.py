@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from crosstune import BackboneError, load_checkpoint
 from crosstune.backbone.frozen import FrozenBackbone
-from crosstune.training import predict_proba
+from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier, ConfigError, GateError, MissingExtraError
 from crosstune_export.builder.exporters.foreign_graph import export_by_optimum
 from crosstune_export.builder.pipeline import BuildConfig, build

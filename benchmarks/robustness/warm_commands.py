@@ -1,8 +1,8 @@
-"""Runs commands of both programs in forks of one process that has imported everything: a start takes milliseconds, not seconds.
+"""Run commands of both programs in forks of a process that has imported everything, so that a start takes milliseconds.
 
-A fork becomes the command: its own process, signals and files; the imports are done, and it ends before the interpreter is
-taken apart, which takes longer than most commands.
-This file is both sides: ``WarmCommands`` starts it as a program, and talks to it in lines of JSON.
+A fork becomes the command, with its own process, signals and files. It ends without shutting down the interpreter,
+which takes longer than most commands. This file is both sides: ``WarmCommands`` starts it as a program and exchanges
+lines of JSON with it.
 """
 
 from __future__ import annotations

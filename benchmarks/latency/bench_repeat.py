@@ -1,17 +1,17 @@
-"""Do two runs of ``crosstune-export bench`` agree on how much faster one bundle is than another?
+"""How well two runs of ``crosstune-export bench`` agree on the ratio of two bundles.
 
     crosstune-export bench A B --rounds 300 --json one.json
     crosstune-export bench A B --rounds 300 --json two.json
-    python -m benchmarks.accuracy.bench_repeat one.json two.json
+    python -m benchmarks.latency.bench_repeat one.json two.json
 
-For each setting: the ratio of the second bundle's median to the first one's in either run, the same for processor time, and
-how far the two runs are apart.
+Prints, for each setting and run, the second bundle's median divided by that of the first, the same for processor time,
+and the difference between the runs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 Key = tuple[int, int, int]
@@ -27,8 +27,10 @@ def ratios(path: str, field: str) -> dict[Key, float]:
 
 def main() -> None:
     """Entry point."""
-    paths = sys.argv[1:3]
-    print("| tokens, batch, threads | median | apart | processor time | apart |\n|---|---|---|---|---|")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs=2, help="JSON files of the two runs")
+    paths = parser.parse_args().runs
+    print("| tokens, batch, threads | median | difference | processor time | difference |\n|---|---|---|---|---|")
     columns = [[ratios(path, field) for path in paths] for field in ("p50_ms", "cpu_ms_per_text")]
     worst = [0.0, 0.0]
     for key in columns[0][0]:
@@ -39,7 +41,7 @@ def main() -> None:
             worst[index] = max(worst[index], apart)
             cells.append(f"{one:.2f} and {two:.2f} | {100 * apart:.1f}%")
         print(f"| {', '.join(map(str, key))} | {' | '.join(cells)} |")
-    print(f"| most | | {100 * worst[0]:.1f}% | | {100 * worst[1]:.1f}% |")
+    print(f"| largest | | {100 * worst[0]:.1f}% | | {100 * worst[1]:.1f}% |")
 
 
 if __name__ == "__main__":

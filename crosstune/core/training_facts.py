@@ -1,0 +1,275 @@
+"""What a training records of itself, and how that stands in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crosstune.core.strict_text import Json
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """Which backbone a head belongs to.
+
+    Attributes:
+        name: ``minilm``, a folder, or a hub id.
+        digest: SHA-256 (hex) of its weights and tokenizer.
+        hidden_size: D.
+        layer_count: Transformer layers; hidden states are one more, the embeddings.
+    """
+
+    name: str
+    digest: str
+    hidden_size: int
+    layer_count: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a head is on shots that it was not fitted to; None where it was not measured.
+
+    Attributes:
+        cv_accuracy: Accuracy on held-out folds, in [0, 1].
+        cv_loss: Cross-entropy on held-out folds, in nats a shot.
+    """
+
+    cv_accuracy: float | None = None
+    cv_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class LayersTried:
+    """A number of layers that was tried, and how good the head on them is."""
+
+    layers: int
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class ViewFacts:
+    """A view of the default head.
+
+    Attributes:
+        name: Human-readable.
+        weight: Its weight in the mixture, at least 0.
+        scale: Mean multiplier of the description's part.
+        penalty: Geometric mean of the shrinkage towards the description.
+        cv_accuracy: Accuracy of the view alone on held-out folds, in [0, 1].
+    """
+
+    name: str
+    weight: float
+    scale: float
+    penalty: float
+    cv_accuracy: float
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """What the fit of a head reports.
+
+    Attributes:
+        quality: On held-out folds of the shots.
+        layers: Layers that the default head uses; None for the paper's head, which reads the last one.
+        layers_tried: One entry a number of layers.
+        views: One entry a view; empty without shots to choose by.
+        threshold: Probability below which no label is given, in [0, 1], or None.
+        scope_threshold: Cosine to the nearest label below which no label is given, in [-1, 1], or None.
+    """
+
+    quality: Quality = field(default_factory=Quality)
+    layers: int | None = None
+    layers_tried: tuple[LayersTried, ...] = ()
+    views: tuple[ViewFacts, ...] = ()
+    threshold: float | None = None
+    scope_threshold: float | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Json]) -> HeadFacts:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: A value is missing or of another type.
+        """
+        layers = row.get("layers")
+        return cls(
+            quality=_quality(row),
+            layers=None if layers is None else _count(row, "layers"),
+            layers_tried=tuple(
+                LayersTried(_count(item, "layers"), _quality(item)) for item in _rows(row.get("layers_tried", []))
+            ),
+            views=tuple(
+                ViewFacts(
+                    _text(item, "name"), *(_number(item, key) for key in ("weight", "scale", "penalty", "cv_accuracy"))
+                )
+                for item in _rows(row.get("views", []))
+            ),
+            threshold=_optional_number(row, "threshold"),
+            scope_threshold=_optional_number(row, "scope_threshold"),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """As a checkpoint keeps it."""
+        if self.layers is None:
+            return {"cv_accuracy": self.quality.cv_accuracy}
+        thresholds = {"threshold": self.threshold, "scope_threshold": self.scope_threshold}
+        return {
+            "cv_accuracy": self.quality.cv_accuracy,
+            "cv_loss": self.quality.cv_loss,
+            "layers": self.layers,
+            "layers_tried": [
+                {"layers": tried.layers, "cv_accuracy": tried.quality.cv_accuracy, "cv_loss": tried.quality.cv_loss}
+                for tried in self.layers_tried
+            ],
+            "views": [
+                {
+                    "name": view.name,
+                    "weight": view.weight,
+                    "scale": view.scale,
+                    "penalty": view.penalty,
+                    "cv_accuracy": view.cv_accuracy,
+                }
+                for view in self.views
+            ],
+            **{name: value for name, value in thresholds.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True)
+class FilterFacts:
+    """What the noise filter found.
+
+    Attributes:
+        offered: Generated texts that were given to the filter.
+        kept: Texts that were kept.
+        dropped: Dropped texts by reason.
+        noise: Estimated share of mislabelled texts, in [0, 1].
+        threshold: Probability that the teacher had to give a text's label, in [0, 1].
+        teacher_accuracy: Accuracy of the teacher on held-out shots, in [0, 1].
+        accuracy_without: Accuracy of the head on held-out shots without generated texts, in [0, 1].
+        accuracy_with: The same with the kept texts; None where it was not measured.
+        evidence: Standard errors by which the held-out loss fell with generated texts.
+    """
+
+    offered: int
+    kept: int
+    dropped: Mapping[str, int]
+    noise: float
+    threshold: float
+    teacher_accuracy: float
+    accuracy_without: float
+    accuracy_with: float | None
+    evidence: float
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Json]) -> FilterFacts:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: A value is missing or of another type.
+        """
+        dropped = _row(row.get("dropped"))
+        return cls(
+            offered=_count(row, "offered"),
+            kept=_count(row, "kept"),
+            dropped={reason: _count(dropped, reason) for reason in dropped},
+            noise=_number(row, "noise"),
+            threshold=_number(row, "threshold"),
+            teacher_accuracy=_number(row, "teacher_accuracy"),
+            accuracy_without=_number(row, "accuracy_without"),
+            accuracy_with=_optional_number(row, "accuracy_with"),
+            evidence=_number(row, "evidence"),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """As a checkpoint keeps it."""
+        return {
+            "offered": self.offered,
+            "kept": self.kept,
+            "dropped": dict(self.dropped),
+            "noise": self.noise,
+            "threshold": self.threshold,
+            "teacher_accuracy": self.teacher_accuracy,
+            "accuracy_without": self.accuracy_without,
+            "accuracy_with": self.accuracy_with,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a training records of itself.
+
+    Attributes:
+        shots: How many of the examples are shots: the first ones. The others are generated texts that were kept.
+        head: What the fit of the head reports.
+        generated: What the noise filter found; None without generated texts.
+    """
+
+    shots: int
+    head: HeadFacts
+    generated: FilterFacts | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Json], examples: int) -> TrainingFacts:
+        """Read the summary of a checkpoint.
+
+        Args:
+            row: The summary.
+            examples: How many examples the checkpoint has.
+
+        Raises:
+            ValueError: A value is missing or of another type, or there are more shots than examples.
+        """
+        shots = _count(row, "shots") if "shots" in row else examples
+        if shots > examples:
+            raise ValueError(f"{shots} shots of {examples} examples")
+        generated = row.get("generated")
+        return cls(
+            shots, HeadFacts.from_json(row), None if generated is None else FilterFacts.from_json(_row(generated))
+        )
+
+
+def _quality(row: Mapping[str, Json]) -> Quality:
+    return Quality(_optional_number(row, "cv_accuracy"), _optional_number(row, "cv_loss"))
+
+
+def _row(value: Json) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r:.40} is no object")
+    return value
+
+
+def _rows(value: Json) -> list[Mapping[str, Json]]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r:.40} is no list")
+    return [_row(item) for item in value]
+
+
+def _count(row: Mapping[str, Json], key: str) -> int:
+    value = row.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{key} is {value!r:.40}, expected a whole number")
+    return value
+
+
+def _number(row: Mapping[str, Json], key: str) -> float:
+    value = _optional_number(row, key)
+    if value is None:
+        raise ValueError(f"{key} is missing")
+    return value
+
+
+def _optional_number(row: Mapping[str, Json], key: str) -> float | None:
+    value = row.get(key)
+    if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
+        raise ValueError(f"{key} is {value!r:.40}, expected a number")
+    return None if value is None else float(value)
+
+
+def _text(row: Mapping[str, Json], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {value!r:.40}, expected a string")
+    return value
