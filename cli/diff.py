@@ -22,7 +22,7 @@ def diff(
     from crosstune_export.bulk.sources import find_sources
     from crosstune_export.bulk.texts import read_texts
     from crosstune_export.bundle.files import read_bundle
-    from crosstune_export.release.differences import changed_answers, differences
+    from crosstune_export.release.differences import changed_labels, differences
 
     lines = differences(read_bundle(old), read_bundle(new))
     for line in lines:
@@ -34,7 +34,7 @@ def diff(
     classifiers = Classifier.load(old), Classifier.load(new)
     columns = Columns(text_pair=classifiers[0].manifest.text_pair)
     texts = list(read_texts(find_sources([str(data)]), columns))
-    changed, largest = changed_answers(*classifiers, texts)
+    changed, largest = changed_labels(*classifiers, texts)
     for line in changed:
         typer.echo(line)
     typer.echo(f"{len(changed)} of {len(texts)} labels differ, largest probability difference {largest:.1e}")

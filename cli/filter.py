@@ -27,7 +27,8 @@ def filter_texts(
     gate: Annotated[
         bool,
         typer.Option(
-            "--gate/--no-gate", help="Drop the generated texts of labels that they make worse on real examples."
+            "--gate/--no-gate",
+            help="Drop the generated texts of each label for which they lower the accuracy on real examples.",
         ),
     ] = True,
     teacher: Annotated[

@@ -55,7 +55,7 @@ def rename(bundle: BundleFolder, name: _Name, new: Annotated[str, typer.Argument
 
 @labels_app.command("describe")
 def describe(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
-    """Replace the descriptions of a label; what was learned from its examples stays."""
+    """Replace the descriptions of a label; what was learned from its examples is kept."""
     from crosstune_export.edit.labels import describe_label
 
     _print_labels(bundle, describe_label(bundle, name, descriptions))

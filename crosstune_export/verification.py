@@ -13,7 +13,7 @@ import numpy.typing as npt
 from crosstune.core.errors import ConfigError, GateError
 from crosstune.core.progress import Progress, no_progress
 from crosstune_export.builder.parity import FP32_TOLERANCE, allowed_label_changes
-from crosstune_export.bundle.facts import AnswerDifference
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.selftest import SelfTestReport
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import CPU_PROVIDERS
@@ -47,7 +47,7 @@ class Verification:
     selftest: SelfTestReport
     padded_selftest: SelfTestReport | None = None
     checkpoint: str | None = None
-    comparison: AnswerDifference | None = None
+    comparison: PredictionDifference | None = None
     max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT
 
     def check(self) -> None:
@@ -167,7 +167,7 @@ def _compare(
     checkpoint: str | os.PathLike[str],
     data: str | os.PathLike[str],
     progress: Progress,
-) -> AnswerDifference:
+) -> PredictionDifference:
     from crosstune.checkpoint import load_checkpoint, predict_proba
     from crosstune.data.readers import read_examples
 
@@ -184,8 +184,8 @@ def _compare(
     return _difference(classifier.predict_proba(texts), expected)
 
 
-def _difference(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> AnswerDifference:
-    return AnswerDifference(
+def _difference(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> PredictionDifference:
+    return PredictionDifference(
         texts=len(expected),
         batch_sizes=(1,),
         max_difference=float(np.abs(probs - expected).max()),

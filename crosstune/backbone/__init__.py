@@ -1,1 +1,1 @@
-"""The frozen backbone: loading it, and the hidden states of texts."""
+"""The frozen backbone: its files, its tokenizer, and hidden states of texts."""

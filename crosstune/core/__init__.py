@@ -1,1 +1,1 @@
-"""What both packages stand on: errors, strict readers, labels, token layout, outputs, progress. Standard library and numpy only."""
+"""Code that both packages share: errors, strict parsers, labels, token layout, outputs, progress. Needs only numpy."""

@@ -1,27 +1,26 @@
-"""Every way in which the two packages can fail, one class each.
+"""All errors of the two packages, one class per kind of failure.
 
-Every message is one line, ``where: found, expected. Next step.``, and every class carries the exit code that the command
-line ends with::
+Every message is one line, ``where: found, expected. Next step.``, and every class has the exit code of the command line::
 
-    CrossTuneError                   1   root, never raised itself
+    CrossTuneError                   1   base class, never raised itself
     ├── ConfigError                  2   a setting, argument or option
     │   ├── MissingExtraError            a package of an optional extra
-    │   ├── OutputExistsError            an output that is there already
-    │   └── ProviderError                an execution provider that cannot be had
+    │   ├── OutputExistsError            an output that already exists
+    │   └── ProviderError                an execution provider that is not available
     ├── DataError                    3   examples, labels, texts or rows; also a ValueError
-    ├── GenerationError              4   the LLM endpoint gave up
-    ├── AnswerCacheError             5   a cache of LLM answers that is refused
-    ├── BackboneError                5   a backbone that is refused
-    ├── CheckpointError              5   a checkpoint that is refused
-    ├── BundleError                  5   a bundle that is refused
-    │   ├── BundleIntegrityError         not the bytes that were built
-    │   ├── BundleVersionError           another format, or a runtime that is too old
-    │   ├── BundleContentError           the bytes as built, and no usable bundle
-    │   └── SignatureError               not signed by whom it should be
-    ├── TrainingError                6   training that did not end in finite weights
-    ├── RefusedLabelError            6   an LLM that writes no text of a label
-    ├── SelfTestError                6   a bundle that does not answer as promised on this machine
-    ├── GateError                    6   a build that does not answer as its checkpoint, or misses a budget
+    ├── GenerationError              4   the LLM server failed
+    ├── AnswerCacheError             5   an invalid cache of LLM answers
+    ├── BackboneError                5   an invalid backbone
+    ├── CheckpointError              5   an invalid checkpoint
+    ├── BundleError                  5   an invalid bundle
+    │   ├── BundleIntegrityError         files that changed since the build
+    │   ├── BundleVersionError           a newer format, or a runtime that is too old
+    │   ├── BundleContentError           contents that no build writes
+    │   └── SignatureError               a missing or wrong signature
+    ├── TrainingError                6   training without finite weights as a result
+    ├── RefusedLabelError            6   an LLM that refuses all texts of a label
+    ├── SelfTestError                6   a bundle with other results on this machine than at the build
+    ├── GateError                    6   a build that differs from its checkpoint, or exceeds a budget
     └── ResourceError                7   disk or memory
 """
 
@@ -29,114 +28,114 @@ from __future__ import annotations
 
 
 class CrossTuneError(Exception):
-    """Root of all errors of both packages; never raised itself.
+    """Base class of all errors of both packages; never raised itself.
 
     Attributes:
-        exit_code: What the command line exits with (see the README's table).
+        exit_code: Exit code of the command line (see the table in the README).
     """
 
     exit_code = 1
 
 
 class ConfigError(CrossTuneError):
-    """A setting, argument or option that cannot be used as given."""
+    """A setting, argument or option is invalid."""
 
     exit_code = 2
 
 
 class MissingExtraError(ConfigError):
-    """A package of an optional extra is not installed; the message holds the pip line."""
+    """A package of an optional extra is not installed; the message contains the pip command."""
 
 
 class OutputExistsError(ConfigError):
-    """The output is already there and was not to be replaced."""
+    """The output already exists and must not be replaced."""
 
 
 class ProviderError(ConfigError):
-    """The execution provider that was asked for is not the one that the session runs on."""
+    """The requested execution provider is not available."""
 
 
 class DataError(CrossTuneError, ValueError):
-    """Examples, labels, texts or rows that cannot be trained on, evaluated or classified."""
+    """Examples, labels, texts or rows are invalid."""
 
     exit_code = 3
 
 
 class GenerationError(CrossTuneError):
-    """The LLM endpoint gave up; every answer that it gave is in the cache."""
+    """The LLM server failed; all answers so far are in the cache."""
 
     exit_code = 4
 
 
 class AnswerCacheError(CrossTuneError):
-    """A file that is not a cache of answers, or one of a newer version."""
+    """The file is not a cache of LLM answers, or of a newer version."""
 
     exit_code = 5
 
 
 class BackboneError(CrossTuneError):
-    """A backbone that cannot be loaded, or is not the one that was pinned."""
+    """The backbone cannot be loaded, or differs from the expected one."""
 
     exit_code = 5
 
 
 class CheckpointError(CrossTuneError):
-    """A checkpoint that is refused."""
+    """The checkpoint is invalid."""
 
     exit_code = 5
 
 
 class BundleError(CrossTuneError):
-    """A bundle that is refused."""
+    """The bundle is invalid."""
 
     exit_code = 5
 
 
 class BundleIntegrityError(BundleError):
-    """A file of the bundle is missing, foreign, or not the bytes that were built."""
+    """A file of the bundle is missing, unexpected, or changed since the build."""
 
 
 class BundleVersionError(BundleError):
-    """The bundle has another format, or needs a newer runtime."""
+    """The bundle has a newer format, or needs a newer onnxruntime."""
 
 
 class BundleContentError(BundleError):
-    """The bytes are as built, but they do not make a usable bundle."""
+    """The hashes are correct, but the contents are not a valid bundle."""
 
 
 class SignatureError(BundleError):
-    """A required signature is missing, by somebody else, or of other bytes; or the release is too old."""
+    """A required signature is missing, by another key, or for other contents; or the release is too old."""
 
 
 class TrainingError(CrossTuneError):
-    """Training that did not end in finite, usable weights."""
+    """Training did not result in finite, usable weights."""
 
     exit_code = 6
 
 
 class RefusedLabelError(CrossTuneError):
-    """The LLM refuses to write a single text of a label."""
+    """The LLM refused all texts of a label."""
 
     exit_code = 6
 
 
 class SelfTestError(CrossTuneError):
-    """The bundle's own samples do not come out as promised on this machine."""
+    """The self-test gives other results on this machine than at the build."""
 
     exit_code = 6
 
 
 class GateError(CrossTuneError):
-    """The built graph does not answer as the checkpoint does, or a budget is not met."""
+    """The built graph differs too much from the checkpoint, or exceeds a budget."""
 
     exit_code = 6
 
 
 class ResourceError(CrossTuneError):
-    """Too little disk or memory, or a process that died of it."""
+    """The disk or the memory is full, or a process died of it."""
 
     exit_code = 7
 
 
 class CrossTuneWarning(UserWarning):
-    """Something that the user should know and that does not stop the work."""
+    """A likely mistake that does not prevent the work."""

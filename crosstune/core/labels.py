@@ -1,4 +1,4 @@
-"""Labels and the sentences that describe them. The order of a LabelSet is the class index."""
+"""Labels and their descriptions; the order of a LabelSet is the class index."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Protocol
 
 from crosstune.core.errors import CrossTuneWarning, DataError
 
-#: Texts without a visible character.
+#: Matches texts without a visible character.
 INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad]*")
 
 
 class Labelled(Protocol):
-    """Something with a label, such as an ``Example``."""
+    """An object with a label, such as an ``Example``."""
 
     @property
     def label(self) -> str:
@@ -25,7 +25,12 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class Label:
-    """A class: its name and one or more sentences that say what belongs to it."""
+    """A class of texts.
+
+    Attributes:
+        name: Name of the label.
+        descriptions: One or more sentences that describe the label.
+    """
 
     name: str
     descriptions: tuple[str, ...]
@@ -33,7 +38,7 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of a task, in the order of their index.
+    """The labels of a task, in the order of the class index.
 
     Example:
         >>> labels = LabelSet.from_mapping({"shipping": "where a parcel is", "praise": "thanks and compliments"})
@@ -41,17 +46,22 @@ class LabelSet:
         (('shipping', 'praise'), 1)
 
     Raises:
-        DataError: Fewer than two labels, an empty name or description, a name with a NUL, or two names that read alike.
+        DataError: Fewer than two labels, an empty name or description, a name with a NUL, an unpaired surrogate, or two names that
+            read alike.
     """
 
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        require_usable(self.labels, "labels")  # refuses, and leaves warnings to what reads labels first
+        require_usable(self.labels, "labels")  # warnings are given by label_set only, where labels are first read
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str | Sequence[str]]) -> LabelSet:
-        """Labels from ``name -> description`` or ``name -> [description, ...]``."""
+        """Create labels from ``name -> description`` or ``name -> [description, ...]``.
+
+        Raises:
+            DataError: The labels are invalid.
+        """
         return label_set(mapping, "labels")
 
     @property
@@ -60,18 +70,18 @@ class LabelSet:
         return tuple(label.name for label in self.labels)
 
     def index(self, name: str) -> int:
-        """Class index of a label.
+        """Return the class index of a label.
 
         Raises:
-            ValueError: There is no such label.
+            ValueError: The label is unknown.
         """
         return self.names.index(name)
 
     def indices(self, examples: Iterable[Labelled]) -> list[int]:
-        """Class index of the label of each of N examples.
+        """Return the class indices of the labels of N examples.
 
         Raises:
-            KeyError: There is no such label.
+            KeyError: A label is unknown.
         """
         table = {name: i for i, name in enumerate(self.names)}
         return [table[example.label] for example in examples]
@@ -84,14 +94,14 @@ class LabelSet:
 
 
 def label_set(mapping: Mapping[str, object], where: str) -> LabelSet:
-    """Labels from ``name -> description`` or ``name -> [description, ...]``, with warnings of what is probably a mistake.
+    """Create labels from ``name -> description`` or ``name -> [description, ...]``, and warn about likely mistakes.
 
     Args:
-        mapping: Names and descriptions, in the order of their class index.
-        where: What to call it in messages, usually a path.
+        mapping: Names and descriptions, in the order of the class index.
+        where: Name of the source in messages, usually a path.
 
     Raises:
-        DataError: The labels cannot be used.
+        DataError: The labels are invalid.
     """
     labels = tuple(_label(name, value, where) for name, value in mapping.items())
     require_usable(labels, where)
@@ -100,10 +110,10 @@ def label_set(mapping: Mapping[str, object], where: str) -> LabelSet:
 
 
 def require_usable(labels: Sequence[Label], where: str) -> None:
-    """Refuse labels that cannot be used together.
+    """Check that labels can be used together.
 
     Raises:
-        DataError: Fewer than two, an empty name or description, a name with a NUL, an unpaired surrogate, or names that
+        DataError: Fewer than two labels, an empty name or description, a name with a NUL, an unpaired surrogate, or names that
             read alike.
     """
     if len(labels) < 2:
@@ -147,7 +157,7 @@ def _warn(labels: Sequence[Label], where: str) -> None:
         hidden = [character for character in label.name if unicodedata.category(character) in ("Cf", "Cc")]
         if hidden:
             warnings.warn(
-                CrossTuneWarning(f"{where}: label {label.name!r} holds the invisible U+{ord(hidden[0]):04X}."),
+                CrossTuneWarning(f"{where}: label {label.name!r} contains the invisible U+{ord(hidden[0]):04X}."),
                 stacklevel=3,
             )
         twin = described.setdefault(label.descriptions, label.name)

@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there: written beside their place, then renamed."""
+"""Atomic outputs: written under a temporary name next to the destination, then renamed."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
     """Refuse an output that must not be replaced, before any work is done.
 
     Args:
-        path: The output.
+        path: File or folder to write.
         force: Whether an existing output may be replaced.
-        what: What to call it in messages.
-        owned_marker: For a folder: the file that shows what it is; a folder without it is never replaced, nor is any by a file.
+        what: Name of the output in messages.
+        owned_marker: For a folder: name of a file that identifies it; a folder without this file is never replaced. None for a
+            file, which never replaces a folder.
 
     Raises:
-        OutputExistsError: It is there and ``force`` is off, or it is not such an output.
-        ConfigError: Its name cannot be used, or its parent folder cannot be written.
+        OutputExistsError: The output exists and ``force`` is off, or is not of this kind.
+        ConfigError: The name is invalid, or the parent folder cannot be written.
     """
     try:
         path.lstat()
-        there = True
+        exists = True
     except (FileNotFoundError, NotADirectoryError):
-        there = False
+        exists = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be the {what} ({reason}). Choose another name.") from error
     if owned_marker is not None:
         _require_name(path)
-    if there:
+    if exists:
         if owned_marker is None and path.is_dir():
             raise OutputExistsError(f"{path}: is a folder, expected a file. Choose another {what}.")
         if _is_device(path):
             raise OutputExistsError(
-                f"{path}: is no file that could be replaced, expected one or nothing. Choose another {what}."
+                f"{path}: exists and is not a regular file, expected a file or nothing. Choose another {what}."
             )
         if not force:
             raise OutputExistsError(f"{path}: is already there. Choose another {what}, or pass --force to replace it.")
@@ -63,14 +64,14 @@ def check_output(path: Path, *, force: bool, what: str, owned_marker: str | None
 
 
 def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | None]) -> None:
-    """Refuse an output that would replace or spoil an input or another output, whatever ``--force`` says.
+    """Refuse outputs that would overwrite an input or another output, even with ``--force``.
 
     Args:
-        outputs: By what to call them in messages; None where there is none.
-        inputs: Files and folders that are read; nothing may be written into such a folder either.
+        outputs: Outputs by their name in messages; None for outputs that are not written.
+        inputs: Files and folders that are read, and into which nothing may be written.
 
     Raises:
-        ConfigError: An output is an input or another output, stands in the folder of one, or holds an input.
+        ConfigError: An output is an input or another output, is inside one, or contains an input.
     """
     taken: dict[Path, str] = {}
     sources = [(source, _real_path(source)) for source in inputs if source is not None]
@@ -78,15 +79,17 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
         if path is None:
             continue
         place = _real_path(path)
-        for source, there in sources:
-            if _same_file(place, there):
+        for source, source_path in sources:
+            if _same_file(place, source_path):
                 raise ConfigError(f"{path}: is both input and output. Choose another output file.")
-            if there in place.parents:
+            if source_path in place.parents:
                 raise ConfigError(f"{path}: is inside the input {source}. Choose another place.")
-            if place in there.parents:
-                raise ConfigError(f"{path}: holds the input {source}, which would go with it. Choose another place.")
+            if place in source_path.parents:
+                raise ConfigError(
+                    f"{path}: contains the input {source}, which would be replaced too. Choose another place."
+                )
         if place in taken:
-            raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each a file of its own.")
+            raise ConfigError(f"{path}: is {taken[place]} and {name}. Give each its own file.")
         taken[place] = name
     for path in filter(None, outputs.values()):
         for around in taken.keys() & set(_real_path(path).parents):
@@ -96,26 +99,26 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Sequence[Path | Non
 
 
 def _is_device(path: Path) -> bool:
-    """Whether something stands there that is neither file nor folder, or that the system makes up for a process."""
-    if path.is_symlink() and str(path.readlink()).startswith("/proc/"):  # /dev/stdout
+    """Whether a path is neither a file nor a folder, or a link into /proc such as /dev/stdout."""
+    if path.is_symlink() and str(path.readlink()).startswith("/proc/"):
         return True
-    return os.path.exists(path) and not (path.is_file() or path.is_dir())  # noqa: PTH110 - the other fails on some names
+    return os.path.exists(path) and not (path.is_file() or path.is_dir())  # noqa: PTH110 - Path.exists fails for some names
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def _same_file(a: Path, b: Path) -> bool:
     try:
-        return one == other or one.samefile(other)
-    except OSError:  # one of them is not there
+        return a == b or a.samefile(b)
+    except OSError:  # one of them does not exist
         return False
 
 
 def _real_path(path: Path) -> Path:
-    """Where a path leads, by way of all links; a link that leads round in a circle stays as it is."""
+    """Resolve all links of a path; circular links are kept."""
     return Path(os.path.realpath(path))
 
 
 def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceError:
-    """What to say of an output that the system refuses: a place to leave, or a disk to look after.
+    """Return the error for an output that cannot be written: a ``ConfigError`` for a wrong place, else a ``ResourceError``.
 
     Example:
         >>> cannot_write("news.bundle", PermissionError(errno.EACCES, "Permission denied"))
@@ -129,13 +132,13 @@ def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceErro
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """Yield a temporary folder, which replaces ``path`` at the end of the block, or is removed after an error.
 
-    What a process that was killed has left beside ``path`` vanishes as well.
+    Also removes temporary folders that a killed process has left.
 
     Raises:
-        ConfigError: The place is one where nothing can be written.
-        ResourceError: The disk refuses a write.
+        ConfigError: Nothing can be written at this place.
+        ResourceError: Writing to the disk failed.
     """
     _require_name(path)
     temporary: Path | None = None
@@ -166,11 +169,13 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside ``path`` that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """Yield a temporary file, which replaces ``path`` at the end of the block, or is removed after an error.
+
+    Also removes temporary files that a killed process has left.
 
     Raises:
-        ConfigError: The place is one where nothing can be written.
-        ResourceError: The disk refuses a write.
+        ConfigError: Nothing can be written at this place.
+        ResourceError: Writing to the disk failed.
     """
     temporary: Path | None = None
     try:
@@ -181,7 +186,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-            temporary.replace(path)  # while it is locked: nobody sweeps it
+            temporary.replace(path)  # while it is locked, so that no other process removes it
         temporary = None
         _sync(path.parent)
     except ConnectionError:  # not of this output: whoever reads another one went away
@@ -193,17 +198,17 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-#: Why a place will not do, however much room there is.
+#: Errors of a wrong place, for which free space does not help.
 _WRONG_PLACE = (
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
 )  # fmt: skip
 _SUFFIX = ".tmp"
-#: What stands between prefix and suffix.
+#: Random part of a temporary name, as a pattern.
 _RANDOM = "[a-z0-9_]{8}"
-#: How often another name is tried where one is taken, or swept before it was locked.
+#: Attempts to create a temporary whose name is free and that is not removed before it is locked; chosen by hand.
 _ATTEMPTS = 100
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
-#: Outputs that this process has begun: a signal may come before a temporary's name is known, or while it is removed.
+#: Outputs of this process, whose temporaries are removed at exit: a signal may have interrupted their creation or removal.
 _begun: set[Path] = set()
 os.register_at_fork(after_in_child=_begun.clear)
 
@@ -211,7 +216,7 @@ os.register_at_fork(after_in_child=_begun.clear)
 def _require_name(folder: Path) -> None:
     if folder.name in ("", ".."):
         raise ConfigError(
-            f"{folder}: is a folder seen from inside, which cannot be exchanged. Go outside and give its name."
+            f"{folder}: cannot be replaced while it is the working directory. Run the command from another directory."
         )
 
 
@@ -221,14 +226,14 @@ def _begin(path: Path) -> None:
 
 
 @atexit.register
-def _sweep_what_was_begun() -> None:
+def _sweep_at_exit() -> None:
     for path in _begun:
         with contextlib.suppress(OSError):
             _sweep(path)
 
 
 def _closed(folder: Path) -> int | None:
-    """Why nothing can be made in a folder, as an ``errno``."""
+    """Return the ``errno`` for which nothing can be created in a folder; None if it is writable."""
     if not folder.is_dir():
         return errno.ENOTDIR
     if os.access(folder, os.W_OK | os.X_OK):
@@ -241,7 +246,7 @@ def _prefix(path: Path) -> str:
 
 
 def _temporary(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """What ``make`` makes beside ``path``, and its descriptor, locked; another one where a sweep came before the lock."""
+    """Create a temporary next to ``path`` with ``make``, and return it with its locked descriptor."""
     for _ in range(_ATTEMPTS):
         temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}"
         with contextlib.suppress(FileExistsError, FileNotFoundError), contextlib.ExitStack() as stack:
@@ -249,14 +254,14 @@ def _temporary(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
             stack.callback(os.close, descriptor)
             stack.callback(_remove, temporary)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            temporary.lstat()  # a sweep that came first held the lock, and has removed it
+            temporary.lstat()  # fails if another process removed it before it was locked
             stack.pop_all()
             return temporary, descriptor
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
 
 def _make_folder(path: Path) -> int:
-    path.mkdir()  # as all folders are made, so that umask and the parent's rules hold
+    path.mkdir()  # not mkdtemp, so that umask and the rules of the parent apply
     return os.open(path, os.O_RDONLY)
 
 
@@ -265,7 +270,7 @@ def _make_file(path: Path) -> int:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the temporaries of this output whose makers are gone: a maker that lives holds a lock on its own."""
+    """Remove temporaries of this output that are not locked, because their processes have ended."""
     name = re.compile(re.escape(_prefix(path)) + _RANDOM + re.escape(_SUFFIX))
     for item in path.parent.iterdir():
         if not name.fullmatch(item.name):
@@ -287,7 +292,7 @@ def _remove(path: Path) -> None:
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put ``temporary`` where ``path`` is, which then stands in its place; where a system cannot, the old one steps aside first."""
+    """Replace ``path`` by ``temporary``, by an atomic exchange or, if the system has none, after moving the old one aside."""
     if not path.exists():
         temporary.rename(path)
         return
@@ -304,17 +309,17 @@ def _swap(temporary: Path, path: Path) -> None:
     _remove(aside)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names at one instant, so that there is none at which either is missing; False where that cannot be had."""
+def _exchange(a: Path, b: Path) -> bool:
+    """Exchange two names atomically; return False if the system does not support it."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    if rename(_CURRENT_FOLDER, os.fsencode(one), _CURRENT_FOLDER, os.fsencode(other), _EXCHANGE) == 0:
+    if rename(_CURRENT_FOLDER, os.fsencode(a), _CURRENT_FOLDER, os.fsencode(b), _EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise OSError(number, os.strerror(number), str(b))
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How long work reports its progress."""
+"""Types of progress callbacks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TypeAlias
 
 #: Called after each step with the name of the stage, the steps done and their total number.
 Progress: TypeAlias = Callable[[str, int, int], None]
-#: The same within one stage: the steps done and their total number.
+#: Called after each step of one stage with the steps done and their total number.
 StepProgress: TypeAlias = Callable[[int, int], None]
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
-    """A ``Progress`` that does nothing."""
+    """Ignore the progress; a ``Progress`` callback."""
     del stage, done, total
 
 
 def stage_progress(progress: Progress, stage: str) -> StepProgress:
-    """The progress of one stage.
+    """Return a callback for one stage.
 
     Example:
         >>> stage_progress(print, "encode")(3, 10)

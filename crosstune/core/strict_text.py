@@ -1,6 +1,6 @@
-"""Reads text, JSON and TOML strictly, so that every file can be understood in one way only.
+"""Strict parsers of text, JSON and TOML, which accept only unambiguous files.
 
-Data, checkpoints and bundles are held to the same rules: UTF-8, no duplicate keys, no number that is not finite.
+The same rules apply to data, checkpoints and bundles: UTF-8, no duplicate keys, and only finite numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+    """Read the bytes of a file.
 
     Raises:
         DataError: The file cannot be read.
@@ -30,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without its byte order mark.
+    """Read a UTF-8 file, without its byte order mark.
 
     Raises:
         DataError: The file cannot be read or is not UTF-8.
@@ -48,15 +48,15 @@ def read_text(path: Path) -> str:
 
 
 def parse_strictly(text: str) -> Json:
-    """Parse JSON that has no duplicate keys, no number that is not finite and no absurd depth.
+    """Parse JSON, and refuse duplicate keys, numbers that are not finite, and excessive nesting.
 
     Example:
         >>> parse_strictly('{"a": [1, 2.5]}')
         {'a': [1, 2.5]}
 
     Raises:
-        ValueError: The text is not such JSON.
-        RecursionError: It is nested too deeply.
+        ValueError: The text is not valid JSON, or breaks one of these rules.
+        RecursionError: The JSON is nested too deeply.
     """
     return cast(
         Json, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_number)
@@ -64,14 +64,14 @@ def parse_strictly(text: str) -> Json:
 
 
 def parse_json(text: str, where: str) -> Json:
-    """Parse JSON as ``parse_strictly`` does, and name the line and column of what is wrong.
+    """Parse JSON as ``parse_strictly`` does; errors name line and column.
 
     Args:
-        text: One line, or a whole file.
-        where: What to call it in messages, usually ``path`` or ``path:line``.
+        text: A line or a file.
+        where: Name of the text in messages, usually ``path`` or ``path:line``.
 
     Raises:
-        DataError: The text is not such JSON.
+        DataError: The text is not valid JSON, or breaks a rule of ``parse_strictly``.
     """
     try:
         return parse_strictly(text)
@@ -87,10 +87,15 @@ def parse_json(text: str, where: str) -> Json:
 
 
 def parse_toml(text: str, where: str, error_class: type[CrossTuneError]) -> Json:
-    """Parse TOML, on every supported Python.
+    """Parse TOML.
+
+    Args:
+        text: Contents of a file.
+        where: Name of the file in messages.
+        error_class: Class of the error to raise.
 
     Raises:
-        CrossTuneError: As ``error_class``, when the text is not TOML.
+        CrossTuneError: The text is not valid TOML; raised as ``error_class``.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -126,5 +131,5 @@ def _finite_number(digits: str) -> float:
 
 
 def _likely_encoding(data: bytes) -> str:
-    """The likely encoding of a file that is not UTF-8; spreadsheets write UTF-16 with a byte order mark."""
+    """Guess the encoding of a file that is not UTF-8; spreadsheets write UTF-16 with a byte order mark."""
     return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"

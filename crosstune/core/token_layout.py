@@ -1,4 +1,4 @@
-"""How token ids are laid out around a text, the same in training and in every runtime (``docs/bundle_format.md``)."""
+"""The layout of token ids around a text, the same in training and in every runtime (docs/bundle_format.md)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: One text, or the two texts of a pair.
+#: A text, or a pair of texts.
 Text: TypeAlias = "str | tuple[str, str]"
 
-#: Only the first so many bytes of a text, as UTF-8, are read.
+#: Longer texts are truncated to this many bytes of UTF-8 before they are tokenized; chosen by hand, to bound the time.
 MAX_TEXT_BYTES = 65_536
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """The ids of one input, special ids included, not padded.
+    """Token ids of one input, with special ids and without padding.
 
     Attributes:
         ids: T token ids.
         type_ids: T token types, 0 for the first text of a pair.
-        truncated: Whether some of the text did not fit.
+        truncated: Whether a text was truncated.
     """
 
     ids: tuple[int, ...]
@@ -28,23 +28,23 @@ class TokenRow:
     truncated: bool
 
     def without(self, tokens: range) -> TokenRow:
-        """The row without the tokens at these positions."""
+        """Return the row without the tokens at a range of positions."""
         ids, types = (row[: tokens.start] + row[tokens.stop :] for row in (self.ids, self.type_ids))
         return TokenRow(ids, types, self.truncated)
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """How ids are laid out around one text or a pair.
+    """Layout of token ids around a text or a pair of texts.
 
     Attributes:
-        max_length_tokens: Length of the longest row, special ids included.
-        prefix_ids: Before the (first) text.
-        infix_ids: Between the texts of a pair.
-        suffix_ids: At the end.
-        pad_id: Fills short rows.
-        max_text_bytes: Only the first so many bytes of a text, as UTF-8, are read.
-        second_type_id: Token type of the second text, 0 where the backbone has no token types.
+        max_length_tokens: Maximum length of a row, with special ids.
+        prefix_ids: Ids before the (first) text.
+        infix_ids: Ids between the texts of a pair.
+        suffix_ids: Ids at the end.
+        pad_id: Id of padding.
+        max_text_bytes: Longer texts are truncated to this many bytes of UTF-8 before they are tokenized.
+        second_type_id: Token type of the second text; 0 if the backbone has no token types.
 
     Example:
         >>> layout = TokenLayout(8, (1,), (2,), (2,), 0, second_type_id=1)
@@ -63,10 +63,10 @@ class TokenLayout:
     second_type_id: int = 0
 
     def kept(self, counts: Sequence[int]) -> tuple[int, ...]:
-        """How many tokens of each of the one or two texts fit into a row.
+        """Return how many tokens of a text, or of each text of a pair, fit into a row.
 
         Args:
-            counts: The number of tokens of each text.
+            counts: Number of tokens of each text.
         """
         budget = self.max_length_tokens - len(self.prefix_ids) - len(self.suffix_ids)
         if len(counts) == 1:
@@ -74,11 +74,11 @@ class TokenLayout:
         return longest_first(counts[0], counts[1], budget - len(self.infix_ids))
 
     def row(self, ids: Sequence[Sequence[int]], *, truncated: bool) -> TokenRow:
-        """Lay out the ids of one text, or of the two texts of a pair.
+        """Lay out the ids of a text, or of the two texts of a pair.
 
         Args:
-            ids: The ids of each text, without special ids.
-            truncated: Whether a text was cut before it was tokenized.
+            ids: Ids of each text, without special ids.
+            truncated: Whether a text was already truncated before it was tokenized.
         """
         kept = self.kept([len(part) for part in ids])
         truncated = truncated or any(count < len(part) for count, part in zip(kept, ids, strict=True))
@@ -91,7 +91,7 @@ class TokenLayout:
 
 
 def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
-    """How many tokens of each text of a pair are kept; the longer text is shortened first.
+    """Return how many tokens of each text of a pair are kept; the longer text is truncated first.
 
     The rule is that of the ``tokenizers`` library (``TruncationStrategy::LongestFirst``).
 
@@ -114,7 +114,7 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
 
 
 def replace_surrogates(text: str) -> str:
-    r"""A text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot hold; file names may have them.
+    r"""Replace unpaired surrogates, which UTF-8 cannot encode and file names may contain, by U+FFFD.
 
     Example:
         >>> replace_surrogates("caf\udce9.bundle")
@@ -124,10 +124,10 @@ def replace_surrogates(text: str) -> str:
 
 
 def limit_text(text: str, max_text_bytes: int) -> tuple[str, bool]:
-    """Replace unpaired surrogates and cut a text to a number of bytes of UTF-8.
+    """Replace unpaired surrogates, and truncate a text to a number of bytes of UTF-8.
 
     Returns:
-        The text, and whether it was cut.
+        The text, and whether it was truncated.
 
     Example:
         >>> limit_text("naïve", 3)

@@ -14,9 +14,9 @@ from crosstune_export.builder.task import BuildTask
 from crosstune_export.builder.trials import TrialRunner
 from crosstune_export.bundle.facts import (
     AllLayers,
-    AnswerDifference,
     BackboneFacts,
     HeadFacts,
+    PredictionDifference,
     QualityFacts,
     TrainingFacts,
 )
@@ -24,7 +24,7 @@ from crosstune_export.bundle.manifest import BundleManifest
 
 
 def describe(
-    task: BuildTask, runner: TrialRunner, shipped: Trial, invariance: AnswerDifference, name: str, release: int
+    task: BuildTask, runner: TrialRunner, shipped: Trial, invariance: PredictionDifference, name: str, release: int
 ) -> BundleManifest:
     """Return the manifest, without the hashes of the files.
 

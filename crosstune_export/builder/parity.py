@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from crosstune.core.errors import GateError
 from crosstune.core.token_layout import Text, TokenRow
-from crosstune_export.bundle.facts import AnswerDifference
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.runtime.session import GraphSession
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -69,7 +69,7 @@ def compare(
     rows: Sequence[TokenRow],
     expected: npt.NDArray[np.float32],
     batch_sizes: Sequence[int] = (1,),
-) -> AnswerDifference:
+) -> PredictionDifference:
     """Compare a graph with expected probabilities.
 
     Args:
@@ -86,10 +86,10 @@ def compare(
         difference = np.abs(probs - expected)
         largest = max(largest, float(difference.max())) if np.isfinite(difference).all() else float("inf")
         changed |= probs.argmax(1) != expected.argmax(1)
-    return AnswerDifference(len(rows), tuple(batch_sizes), largest, int(changed.sum()))
+    return PredictionDifference(len(rows), tuple(batch_sizes), largest, int(changed.sum()))
 
 
-def require_parity(difference: AnswerDifference) -> None:
+def require_parity(difference: PredictionDifference) -> None:
     """Raise an error unless an fp32 graph agrees with torch.
 
     Raises:
@@ -104,7 +104,7 @@ def require_parity(difference: AnswerDifference) -> None:
 
 def invariance(
     open_with: Callable[[int], GraphSession], tokenizer: TextTokenizer, rows: Sequence[TokenRow]
-) -> AnswerDifference:
+) -> PredictionDifference:
     """Measure batch invariance: compare padded batches, and two threads, with one text at a time on one thread.
 
     Args:
@@ -117,7 +117,7 @@ def invariance(
     single = graph_probs(session, tokenizer, rows, 1)
     batched = compare(session, tokenizer, rows, single, BATCH_SIZES[1:])
     threaded = compare(open_with(2), tokenizer, rows, single)
-    return AnswerDifference(
+    return PredictionDifference(
         len(rows),
         BATCH_SIZES,
         max(batched.max_difference, threaded.max_difference),

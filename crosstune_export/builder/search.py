@@ -13,7 +13,7 @@ from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import TokenRow
 from crosstune_export.builder.parity import allowed_label_changes
 from crosstune_export.builder.variants import Variant
-from crosstune_export.bundle.facts import AnswerDifference
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.session import GraphSession, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
@@ -73,8 +73,8 @@ class Trial:
     model: bytes
     passes: Mapping[str, int]
     size_bytes: int
-    on_texts: AnswerDifference | None = None
-    on_truncated: AnswerDifference | None = None
+    on_texts: PredictionDifference | None = None
+    on_truncated: PredictionDifference | None = None
     latency_ms: float | None = None
     verdict: str = ""
 

@@ -16,8 +16,8 @@ from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
 
 Fields = dict[str, object]
 #: Columns that are added to each row.
-ANSWER_COLUMNS = ("label", "prob", "probs", "truncated")
-_RESERVED = re.compile(rf"(input_)*({'|'.join(ANSWER_COLUMNS)})")
+RESULT_COLUMNS = ("label", "prob", "probs", "truncated")
+_RESERVED = re.compile(rf"(input_)*({'|'.join(RESULT_COLUMNS)})")
 
 
 class BadRow(NamedTuple):
@@ -88,7 +88,7 @@ class Decoded:
 
 
 def output_name(column: str) -> str:
-    """Return the output name of an input column: names in ``ANSWER_COLUMNS`` get the prefix ``input_``.
+    """Return the output name of an input column: names in ``RESULT_COLUMNS`` get the prefix ``input_``.
 
     Example:
         >>> output_name("topic"), output_name("label"), output_name("input_label")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from crosstune.core.errors import DataError
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import replace_surrogates
-from crosstune_export.bulk.decode import ANSWER_COLUMNS, Decoded, Fields, dictionaries
+from crosstune_export.bulk.decode import RESULT_COLUMNS, Decoded, Fields, dictionaries
 from crosstune_export.bulk.windows import import_parquet
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
@@ -56,7 +56,7 @@ class Encoder:
             return bytes(self.arrow_schema().serialize().to_pybytes())
         if self.file_format == "jsonl":
             return b""
-        return self._lines([[self._cell(name) for name in (*self.columns, *ANSWER_COLUMNS)]])
+        return self._lines([[self._cell(name) for name in (*self.columns, *RESULT_COLUMNS)]])
 
     def encode(self, decoded: Decoded, predictions: Predictions) -> bytes:
         """Return the good rows of a window with their predictions; JSON Lines also hold the words of explanations.
@@ -78,11 +78,11 @@ class Encoder:
         )
         if self.file_format == "jsonl":
             return b"".join(_json(row).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
-        names = (*self.columns, *ANSWER_COLUMNS)
+        names = (*self.columns, *RESULT_COLUMNS)
         return self._lines([[self._cell(row.get(name)) for name in names] for row in rows])
 
     def arrow_schema(self) -> Any:  # noqa: ANN401
-        """Return the schema of a Parquet output: the carried columns and ``ANSWER_COLUMNS``."""
+        """Return the schema of a Parquet output: the carried columns and ``RESULT_COLUMNS``."""
         arrow, _ = import_parquet()
         carried = arrow.ipc.read_schema(arrow.py_buffer(self.schema))
         added = [
@@ -110,7 +110,7 @@ class Encoder:
     def _record_batch(self, decoded: Decoded, predictions: Predictions) -> bytes:
         arrow, _ = import_parquet()
         schema = self.arrow_schema()
-        names = schema.names[: -len(ANSWER_COLUMNS)]
+        names = schema.names[: -len(RESULT_COLUMNS)]
         kinds = schema.types[: len(names)]
         if isinstance(decoded.carried, list):
             carried = [
@@ -128,7 +128,7 @@ class Encoder:
             except arrow.ArrowException as error:
                 raise DataError(f"row {decoded.rows[0]}: {_type_error(error)}") from error
         rows = [prediction.to_json(self.labels, self.top_k) for prediction in predictions]
-        values: list[list[Any]] = [[row[name] for row in rows] for name in ANSWER_COLUMNS]
+        values: list[list[Any]] = [[row[name] for row in rows] for name in RESULT_COLUMNS]
         values[2] = [list(probs.items()) for probs in values[2]]
         added = [arrow.array(column, kind) for column, kind in zip(values, schema.types[len(names) :], strict=True)]
         return bytes(arrow.record_batch([*carried, *added], schema=schema).serialize().to_pybytes())

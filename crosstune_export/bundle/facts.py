@@ -13,7 +13,7 @@ from crosstune.core.strict_text import Json
 
 
 @dataclass(frozen=True)
-class AnswerDifference:
+class PredictionDifference:
     """Difference between two sets of probabilities for the same N texts.
 
     Attributes:
@@ -33,7 +33,7 @@ class AnswerDifference:
         """Number of label changes and largest probability difference, in one line.
 
         Example:
-            >>> AnswerDifference(153, (1, 8, 32), 1e-6, 0).summary
+            >>> PredictionDifference(153, (1, 8, 32), 1e-6, 0).summary
             '0 of 153 labels differ, largest probability difference 1.0e-06'
         """
         return (
@@ -42,7 +42,7 @@ class AnswerDifference:
         )
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         return {
             "texts": self.texts,
             "batch_sizes": list(self.batch_sizes),
@@ -51,7 +51,7 @@ class AnswerDifference:
         }
 
     @classmethod
-    def from_json(cls, value: Json) -> AnswerDifference | None:
+    def from_json(cls, value: Json) -> PredictionDifference | None:
         """Read a record; None if the value is not one."""
         if not isinstance(value, dict):
             return None
@@ -77,14 +77,14 @@ class QualityFacts:
     """
 
     precision: str
-    fp32_to_torch: AnswerDifference | None
-    to_fp32: AnswerDifference | None
-    to_fp32_truncated: AnswerDifference | None
-    batch_invariance: AnswerDifference | None
+    fp32_to_torch: PredictionDifference | None
+    to_fp32: PredictionDifference | None
+    to_fp32_truncated: PredictionDifference | None
+    batch_invariance: PredictionDifference | None
     rewrites: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def comparisons(self) -> tuple[tuple[str, AnswerDifference], ...]:
+    def comparisons(self) -> tuple[tuple[str, PredictionDifference], ...]:
         """All comparisons that were measured, each with a title."""
         rows = (
             ("fp32 graph vs torch", self.fp32_to_torch),
@@ -95,7 +95,7 @@ class QualityFacts:
         return tuple((title, difference) for title, difference in rows if difference is not None)
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         rows = (
             ("fp32_to_torch", self.fp32_to_torch),
             (f"{self.precision}_to_fp32", self.to_fp32),
@@ -107,7 +107,7 @@ class QualityFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json], precision: str) -> QualityFacts:
-        """Read what is there; a field that is missing or of another type becomes None."""
+        """Read the record; a field that is missing or of another type becomes None."""
         rewrites = {}
         for item in str(table.get("rewrites") or "").split(", "):
             name, _, count = item.rpartition(" ")
@@ -115,10 +115,10 @@ class QualityFacts:
                 rewrites[name] = int(count)
         return cls(
             precision,
-            AnswerDifference.from_json(table.get("fp32_to_torch")),
-            AnswerDifference.from_json(table.get(f"{precision}_to_fp32")),
-            AnswerDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
-            AnswerDifference.from_json(table.get("together_to_alone")),
+            PredictionDifference.from_json(table.get("fp32_to_torch")),
+            PredictionDifference.from_json(table.get(f"{precision}_to_fp32")),
+            PredictionDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
+            PredictionDifference.from_json(table.get("together_to_alone")),
             rewrites,
         )
 
@@ -157,7 +157,7 @@ class TrainingFacts:
     all_layers: AllLayers | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         body: dict[str, Json] = {
             "examples": self.examples,
             "examples_sha256": self.examples_sha256,
@@ -171,7 +171,7 @@ class TrainingFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> TrainingFacts:
-        """Read what is there; a field that is missing or of another type becomes None."""
+        """Read the record; a field that is missing or of another type becomes None."""
         full, digest = table.get("all_layers"), table.get("examples_sha256")
         layers = _integer(full, "layers") if isinstance(full, dict) else None
         return cls(
@@ -205,7 +205,7 @@ class BackboneFacts:
     layers_used: int | None
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         return {
             "name": self.name,
             "digest": self.digest,
@@ -216,7 +216,7 @@ class BackboneFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> BackboneFacts:
-        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        """Read the record; a missing string becomes "unknown", a missing number None."""
         return cls(
             str(table.get("name") or "unknown"),
             str(table.get("digest") or "unknown"),
@@ -247,7 +247,7 @@ class HeadFacts:
     edits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """The record as the manifest holds it."""
+        """Return the record as the manifest stores it."""
         body: dict[str, Json] = {
             "kind": self.kind,
             "heads": self.heads,
@@ -260,7 +260,7 @@ class HeadFacts:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> HeadFacts:
-        """Read what is there; a text that is missing becomes "unknown", a number None."""
+        """Read the record; a missing string becomes "unknown", a missing number None."""
         merge, atoms, layers, edits = (table.get(name) for name in ("merge", "atoms", "attention_layers", "edits"))
         return cls(
             kind=str(table.get("kind") or "unknown"),

@@ -37,7 +37,7 @@ def differences(old: BundleFiles, new: BundleFiles) -> list[str]:
     ]
 
 
-def changed_answers(old: Classifier, new: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
+def changed_labels(old: Classifier, new: Classifier, texts: Sequence[Text]) -> tuple[list[str], float]:
     """Compare the predictions of two bundles.
 
     Args:
@@ -52,10 +52,12 @@ def changed_answers(old: Classifier, new: Classifier, texts: Sequence[Text]) -> 
         DataError: The bundles share no label, or one takes pairs and the other does not.
     """
     if old.manifest.text_pair != new.manifest.text_pair:
-        raise DataError("diff: one bundle takes pairs and the other single texts, expected the same of both.")
+        raise DataError(
+            "diff: found one bundle for pairs and one for single texts, expected two of the same kind. Give other bundles."
+        )
     shared = [name for name in old.labels if name in new.labels]
     if not shared:
-        raise DataError("diff: the bundles share no label, expected one at least to compare answers.")
+        raise DataError("diff: found no shared label, expected at least one. Give bundles of the same task.")
     columns = [[classifier.labels.index(name) for name in shared] for classifier in (old, new)]
     old_probs, new_probs = old.predict_proba(texts), new.predict_proba(texts)
     largest = float(np.abs(old_probs[:, columns[0]] - new_probs[:, columns[1]]).max()) if len(texts) else 0.0

@@ -24,7 +24,7 @@ NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f la
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind: exit code, standard output, standard error."""
+    """Outcome of a command: exit code, standard output, standard error."""
 
     code: int
     out: str
@@ -56,7 +56,7 @@ class Scripts:
 
 @dataclass(frozen=True)
 class TinyTask:
-    """Files of a small task beside each other, and an empty folder for outputs."""
+    """Files of a small task in one folder, and an empty folder for outputs."""
 
     folder: Path
     train: Path
@@ -67,7 +67,7 @@ class TinyTask:
 
 @contextlib.contextmanager
 def own_signals() -> Iterator[None]:
-    """What a command does to the signals ends with the block; it begins as in a fresh process."""
+    """Start with the signal handlers of a new process, and restore the current ones afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -142,7 +142,7 @@ def test_settings_in_a_file(refused, task, content, message):
         ),
         (
             ("--head", "paper", "--feature", "mask", "--template", "word " * 70 + "{text} {mask}"),
-            "template: has 284 tokens, expected at most 62: a row has 64, and a text needs some. Shorten it.",
+            "template: has 284 tokens, expected at most 62 of 64, to leave room for a text. Shorten it.",
         ),
         (
             ("--layers", "some"),
@@ -169,7 +169,7 @@ def test_cuda_without_cuda(refused, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert refused("--device", "cuda") == Outcome(
-        2, "", "error: device: cuda asked for, this torch sees no CUDA device. Use cpu, or install a CUDA build.\n"
+        2, "", "error: device: found cuda, but torch sees no CUDA device. Use cpu, or install a CUDA build.\n"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_hub_id_without_a_network(run_app, task):
     assert result == Outcome(
         5,
         "",
-        "error: backbone: 'some-org/some-encoder' is neither 'minilm' nor a folder, and the hub did not give it. "
+        "error: backbone: 'some-org/some-encoder' is neither 'minilm' nor a folder, and cannot be downloaded from the hub. "
         "Check the id and the network, give a folder, or use minilm.\n",
     )
     assert files_in(task.out) == []

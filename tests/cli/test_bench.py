@@ -1,4 +1,4 @@
-"""``crosstune-export bench``: a table for people, rows for programs."""
+"""``crosstune-export bench``: human-readable tables, and rows as JSON."""
 
 from __future__ import annotations
 

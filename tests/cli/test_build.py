@@ -1,4 +1,4 @@
-"""``crosstune-export build``: a bundle and what was measured, or a refusal and nothing."""
+"""``crosstune-export build``: a bundle with its measurements, or an error and no files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
 
 @pytest.mark.slow
 def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkeypatch):
-    """Answers from another graph stand for a quantization that went wrong."""
+    """Probabilities of another graph simulate a failed quantization."""
     import numpy as np
 
     from crosstune_export.builder import parity

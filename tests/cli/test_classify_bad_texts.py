@@ -1,4 +1,4 @@
-"""``crosstune-export classify`` and bad files of texts: exit code 3, one line that says where and what next, and nothing written."""
+"""``crosstune-export classify`` with bad files: exit code 3, one line with the place and the next step, and no files."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_parquet_values_that_json_or_a_batch_has_no_word_for(classify, task):
             "text": ["where is it", "thanks"],
             "times": pa.array([[1], []], pa.list_(pa.timestamp("ns"))),
             "map": pa.array([[("a", float("nan"))], None], pa.map_(pa.string(), pa.float64())),
-            "kind": pa.array(["new", "old"]).dictionary_encode(),  # what pandas makes of a categorical column
+            "kind": pa.array(["new", "old"]).dictionary_encode(),  # as pandas writes a categorical column
             "raw": pa.array([b"\xff\x00", None], pa.binary()),
             "size": [float("inf"), 1.0],
         }
@@ -219,7 +219,7 @@ def test_the_summary(classify, task):
 
 
 def test_a_column_that_comes_late(classify, task):
-    """JSON Lines take whatever a row has; a table has the columns of its first rows."""
+    """JSON Lines keep the columns of each row; a table has the columns of its first rows."""
     path = task.folder / "t.jsonl"
     path.write_text('{"text": "a"}\n' * 1024 + '{"text": "b", "late": 1}\n', "utf-8")
     assert json_lines(classify(path).out)[-1]["late"] == 1

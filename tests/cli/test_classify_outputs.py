@@ -61,7 +61,7 @@ def test_bad_rows_that_would_replace_something_else(classify, task, source):
     )  # fmt: skip
     assert source.read_bytes() == before
     result = classify(source, "--output", out, "--on-error", "record", "--bad-rows", out)
-    assert (result.code, result.err) == (2, f"error: {out}: is --output and --bad-rows. Give each a file of its own.\n")
+    assert (result.code, result.err) == (2, f"error: {out}: is --output and --bad-rows. Give each its own file.\n")
 
 
 def test_an_output_that_is_a_folder(classify, task, source):

@@ -1,4 +1,4 @@
-"""``classify --resume``: whatever interrupted a run, the result is byte for byte that of a run that nothing interrupted."""
+"""``classify --resume``: a resumed run gives the same bytes as an uninterrupted one, however it was interrupted."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_interrupted_when_the_output_is_in_its_place(classify, task, monkeypatch
 
 @pytest.mark.fault("E5")
 def test_a_full_disk(classify, task):
-    """A limit on the size of a file stands for the disk: what was safe stays, and the next run goes on from it."""
+    """A file size limit simulates a full disk: committed rows are kept, and the next run continues after them."""
     resource = pytest.importorskip("resource")
     assert classify("--output", task.out / "whole.jsonl").code == 0
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -267,7 +267,7 @@ def test_a_full_disk(classify, task):
     ("taken", "named"),
     [
         ("a.jsonl.bad.jsonl.partial", "a.jsonl"),  # the partial output is open by then, and goes again
-        ("a.jsonl.partial.json", "a.jsonl.partial.json"),  # without a journal nothing can be taken up again
+        ("a.jsonl.partial.json", "a.jsonl.partial.json"),  # without a journal, nothing can be resumed
     ],
 )
 def test_a_place_beside_the_output_that_cannot_be_written(classify, task, taken, named):
@@ -310,7 +310,7 @@ def test_an_input_where_the_partial_output_would_be(run_app, task, bundle, name)
 
 @pytest.mark.fault("E4")
 def test_killed_before_anything_was_kept(scripts, classify, task, bundle, source):
-    """What it had written is known for its own: the next run starts, with --resume or without."""
+    """The leftover files are recognized, so the next run starts, with or without --resume."""
     program = """
 import os, signal
 from crosstune_cli.export_app import main

@@ -1,4 +1,4 @@
-"""``crosstune-export doctor``: two lines a finding, JSON, exit codes."""
+"""``crosstune-export doctor``: two lines per finding, JSON, exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``crosstune evaluate``: a table for people, one JSON object for programs."""
+"""``crosstune evaluate``: a human-readable table, or one JSON object."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_table(run_app, task, tiny_checkpoint_dir, expected):
 
 @pytest.mark.parametrize("target", ["coverage=0.8", "precision=0.95"])
 def test_what_abstaining_buys(run_app, task, tiny_backbone_dir, target):
-    """What the command says is what its thresholds do to the answers of Python."""
+    """The command reports the effect of the thresholds on the predictions of the Python API."""
     run_app(
         "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
         "--backbone", tiny_backbone_dir, "--abstain-at", target,

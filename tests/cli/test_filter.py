@@ -14,7 +14,7 @@ from tests.fixtures.fits import fitted
 
 @pytest.fixture(scope="module")
 def result(tiny_backbone, tiny_backbone_dir, tiny_examples, tiny_labels):
-    """What the function finds."""
+    """The result of the Python API."""
     config = TrainConfig(backbone=str(tiny_backbone_dir))
     return filter_generated(GENERATED, tiny_examples, tiny_labels, config, backbone=tiny_backbone)
 

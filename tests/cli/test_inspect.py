@@ -1,4 +1,4 @@
-"""``crosstune-export inspect``: what a bundle says of itself."""
+"""``crosstune-export inspect``: the contents of the manifest, as text and JSON."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ GOLDEN = REPO_ROOT / "tests" / "golden" / "format-1.1.bundle.zip"
 
 
 def disturbed(*arguments: object) -> dict[str, dict[str, dict[str, int]]]:
-    """What became of disturbed runs, none of them badly: by job and way of disturbing, how many ended how."""
+    """Outcomes of disturbed runs: counts by job and kind of disturbance, without any failure."""
     command = [sys.executable, "-m", "benchmarks.robustness.kill_anything", *map(str, arguments)]
     done = subprocess.run(
         command,
@@ -70,7 +70,7 @@ def test_at_system_calls(strace):
 @pytest.mark.fault("E1", "E2", "E3", "E4", "D19")
 @pytest.mark.slow
 def test_at_random_instants():
-    """The instants depend on the machine; what must hold then does not."""
+    """The instants depend on the machine, but the guarantees must hold at any of them."""
     found = disturbed("--bundle", GOLDEN, "--jobs", "train,augment,labels", "--kills", 2, "--signals", 1)
     for job in found.values():
         times = {how: sum(counts.values()) for how, counts in job.items() if "answers" not in how}

@@ -72,6 +72,6 @@ def test_a_bundle_seen_from_inside(run_app, task, tiny_bundle_dir, monkeypatch):
     done = run_app("crosstune-export", "labels", "rename", ".", "praise", "thanks")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "error: .: is a folder seen from inside, which cannot be exchanged. Go outside and give its name.\n"
+        "error: .: cannot be replaced while it is the working directory. Run the command from another directory.\n"
     )
     assert signature_path(".") == task.out / "a.bundle.sig"

@@ -1,4 +1,4 @@
-"""An output that would replace what a command reads, or another of its outputs: refused whatever ``--force`` says."""
+"""Outputs that would overwrite an input or another output are refused, even with ``--force``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crosstune_export.bundle.packing import pack
 
 BOTH = "{}: is both input and output. Choose another output file."
 INSIDE = "{{}}: is inside the input FOLDER/{}. Choose another place."
-HOLDS = "{{}}: holds the input FOLDER/{}, which would go with it. Choose another place."
+HOLDS = "{{}}: contains the input FOLDER/{}, which would be replaced too. Choose another place."
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def contents(folder):
             "crosstune filter --generated generated.jsonl --train train.jsonl --labels labels.json --output k.jsonl "
             "--report k.filter.json",
             "k.filter.json",
-            "{}: is the verdicts and --report. Give each a file of its own.",
+            "{}: is the verdicts and --report. Give each its own file.",
         ),
         ("crosstune-export build c.ckpt --output n.bundle --calibration test.jsonl --report test.jsonl", "test.jsonl", BOTH),
         (
             "crosstune-export bench b.bundle --json x --report x",
             "x",
-            "{}: is --json and --report. Give each a file of its own.",
+            "{}: is --json and --report. Give each its own file.",
         ),
         ("crosstune-export sign b.bundle --key key.pem --output key.pem", "key.pem", BOTH),
         (
@@ -84,7 +84,7 @@ def contents(folder):
         (
             "crosstune-export build c.ckpt --output n.bundle --target mobile --report n.mobile",
             "n.mobile",
-            "{}: is the folder for phones and the report. Give each a file of its own.",
+            "{}: is the folder for phones and the report. Give each its own file.",
         ),
         (
             "crosstune-export build b.bundle/c.ckpt --output b.bundle",
@@ -106,7 +106,7 @@ def contents(folder):
             "crosstune augment --train train.jsonl --labels labels.json --output k.jsonl --cache k.jsonl --per-label 1 "
             "--model m --base-url http://127.0.0.1:9/v1",
             "k.jsonl",
-            "{}: is --output and --cache. Give each a file of its own.",
+            "{}: is --output and --cache. Give each its own file.",
         ),
     ],
 )  # fmt: skip

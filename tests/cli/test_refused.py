@@ -31,7 +31,7 @@ def bundle(tmp_path, tiny_fp32_bundle_dir):
 
 @pytest.fixture
 def refused_checkpoint(run_app, task, checkpoint):
-    """What evaluate and build say, which is one thing."""
+    """The common error message of evaluate and build."""
 
     def call() -> str:
         evaluated = run_app("crosstune", "evaluate", checkpoint, "--data", task.test)
@@ -46,7 +46,7 @@ def refused_checkpoint(run_app, task, checkpoint):
 
 @pytest.fixture
 def refused_bundle(run_app, task, bundle):
-    """What every command that takes a bundle says, which is one thing."""
+    """The common error message of all commands that read a bundle."""
 
     def call() -> str:
         found = {
@@ -107,7 +107,7 @@ def test_no_checkpoint_folder(refused_checkpoint, checkpoint, there, found):
 
 
 def rewrite(checkpoint, name, data: bytes) -> None:
-    """Change a file and its sum, as somebody would who means to."""
+    """Change a file together with its hash, as an attacker would."""
     (checkpoint / name).write_bytes(data)
     sums = {
         file: hashlib.sha256((checkpoint / file).read_bytes()).hexdigest()

@@ -196,5 +196,5 @@ def test_diff_of_pairs_and_single_texts(run_app, tiny_fp32_bundle_dir, bundle, t
     assert done.out == "text_pair: false -> true\n"
     assert (done.code, done.err) == (
         3,
-        "error: diff: one bundle takes pairs and the other single texts, expected the same of both.\n",
+        "error: diff: found one bundle for pairs and one for single texts, expected two of the same kind. Give other bundles.\n",
     )

@@ -22,7 +22,7 @@ from tests.cli.conftest import Outcome, files_in, own_signals
 
 @pytest.fixture
 def run_raising(capsys):
-    """Runs an app of one command that raises, or does, what it is given."""
+    """Runs an app with one command, which raises the given error or calls the given function."""
 
     def call(action, *arguments: str) -> Outcome:
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -195,7 +195,7 @@ def test_a_panic_without_a_signal_is_a_bug(run_raising):
 )
 @pytest.mark.parametrize("busy_s", [0.0, 0.3], ids=["idle", "busy"])
 def test_a_signal_that_meets_a_finaliser(number, code, word, busy_s):
-    """Python itself prints what a ``__del__`` raises, and goes on. On a busy machine a thread takes its time to start."""
+    """Python only prints exceptions in a ``__del__``. The delay simulates a busy machine, where threads start late."""
     program = f"""
 import signal, threading, time, typer
 from crosstune_cli.run import run
@@ -222,7 +222,7 @@ run(app, "app")
 
 
 def test_what_a_finaliser_raises_is_for_debug():
-    """As a library's half-made object does behind an interrupt."""
+    """Simulates a partly constructed object of a library after an interrupt."""
     program = """
 import typer
 from crosstune_cli.run import run

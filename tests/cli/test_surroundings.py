@@ -77,7 +77,7 @@ def test_a_locale_without_letters(shell, task, environment):
 @pytest.mark.fault("C9")
 @pytest.mark.slow
 def test_names_that_are_not_utf_8(shell, task):
-    """They work, and what is written for people and other programs is UTF-8."""
+    """They work, and all output is UTF-8."""
     (task.folder / f"{ODD}.jsonl").symlink_to(task.test)
     odd = "\"$(printf 'caf\\351')\""
     line = f"TRAIN evaluate CHECKPOINT --data {odd}.jsonl --report {odd}.html"
@@ -124,7 +124,7 @@ def test_what_is_no_file_is_never_replaced(shell, task, kind, what, line):
     else:
         place.symlink_to("/proc/self/fd/1")
     before = place.lstat()
-    message = f"special: is no file that could be replaced, expected one or nothing. Choose another {what}."
+    message = f"special: exists and is not a regular file, expected a file or nothing. Choose another {what}."
     assert shell(f"{line} special >printed") == Outcome(2, "", f"error: {message}\n")
     assert (stat.S_IFMT(place.lstat().st_mode), place.lstat().st_ino) == (stat.S_IFMT(before.st_mode), before.st_ino)
 

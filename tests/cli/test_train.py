@@ -1,4 +1,4 @@
-"""``crosstune train``, what it writes and says when all is well."""
+"""``crosstune train`` with valid input: its files and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``crosstune train`` and bad examples: exit code 3, one line that says where and what next, and nothing written."""
+"""``crosstune train`` with bad examples: exit code 3, one line with the place and the next step, and no files."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_the_python_interface(base, elsewhere):
         ),
         (
             ["crosstune-export", "build", "a.ckpt", "--output", "b.bundle"],
-            "error: torch: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
+            "error: safetensors: not installed, expected for building. Run: pip install 'crosstune-export[export,cpu]'\n",
         ),
         (
             ["crosstune-export", "classify", "desk.bundle", "t.jsonl", "--output", "o.parquet"],
@@ -165,7 +165,8 @@ def test_the_python_interface(base, elsewhere):
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
 def test_what_needs_more_says_which_extra(base, elsewhere, command, message):
-    (elsewhere / "e.jsonl").write_text('{"text": "where is it", "label": "a"}\n', "utf-8")
+    rows = '{"text": "where is it", "label": "a"}\n{"text": "thank you", "label": "b"}\n'
+    (elsewhere / "e.jsonl").write_text(rows, "utf-8")
     (elsewhere / "l.json").write_text('{"a": "one thing", "b": "another"}', "utf-8")
     before = sorted(path.name for path in elsewhere.iterdir())
     assert run(base / command[0], *command[1:], cwd=elsewhere, code=2) == message

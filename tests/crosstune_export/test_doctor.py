@@ -1,4 +1,4 @@
-"""The findings of ``doctor``, each made to happen, and the limits of control groups."""
+"""The findings of ``doctor``, each provoked, and the limits of control groups."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_bundle_that_is_refused(tmp_path):
 
 @pytest.fixture
 def groups(tmp_path):
-    """Makes folders of control groups; gives the arguments of the functions that read them."""
+    """Creates folders of control groups, and returns the arguments of the functions that read them."""
 
     def call(own: str, files: dict[str, str]):
         (tmp_path / "self").write_text(own, "ascii")

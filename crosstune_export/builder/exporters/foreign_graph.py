@@ -74,7 +74,7 @@ def export_by_optimum(backbone: FrozenBackbone) -> onnx.ModelProto:
         from optimum.exporters.onnx import onnx_export_from_model
     except ImportError as error:
         raise MissingExtraError(
-            "optimum: not installed, expected for --exporter optimum. In an environment of its own run: "
+            "optimum: not installed, expected for --exporter optimum. In a separate environment run: "
             "pip install 'crosstune-export[optimum,cpu]'"
         ) from error
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,7 +16,7 @@ from crosstune.core.outputs import new_folder
 from crosstune_export.bundle.manifest import BundleManifest, GraphFacts
 from crosstune_export.runtime.session import open_inner
 
-ORT_NAME, OPERATORS_NAME, REPORT_NAME = "model.ort", "required_operators.config", "README.md"
+ORT_NAME, OPERATORS_NAME, README_NAME = "model.ort", "required_operators.config", "README.md"
 #: Largest difference of a probability between the two formats; chosen by hand, above the rounding of fp32.
 TOLERANCE = 1e-5
 
@@ -108,7 +108,7 @@ def write_mobile(bundle: Path, manifest: BundleManifest, phone: PhoneGraph) -> M
     files = {
         ORT_NAME: phone.converted,
         OPERATORS_NAME: operators.encode(),
-        REPORT_NAME: _report(manifest, written, phone.difference).encode(),
+        README_NAME: _readme(manifest, written, phone.difference).encode(),
     }
     with new_folder(written.path) as folder:
         for name, data in files.items():
@@ -152,7 +152,7 @@ def _saved(model: bytes, facts: GraphFacts, save_format: str) -> bytes:
         return path.read_bytes()
 
 
-def _report(manifest: BundleManifest, written: MobileFiles, difference: float) -> str:
+def _readme(manifest: BundleManifest, written: MobileFiles, difference: float) -> str:
     equal = f"differ from the bundle's by at most {difference:.0e}" if difference else "are the bundle's, bit for bit"
     return "\n".join(
         [

@@ -17,7 +17,7 @@ KEY = "sk-canary-4f1d7c2e9b8a6053"
 
 @dataclass(frozen=True)
 class Ran:
-    """A run's outcome with what it wrote."""
+    """The outcome of a run with its files."""
 
     outcome: Outcome
     kept: list[dict] | None

@@ -185,7 +185,7 @@ def test_d13_what_is_wrong_with_single_texts(augment, server):
 
 @pytest.mark.fault("D13")
 def test_d13_characters_that_no_file_can_hold(augment, server):
-    """Half an emoji is an answer that small models give; the run must not end by it, nor leave a file that nobody reads."""
+    """Small models sometimes return half an emoji; the run must not fail, and its files must be readable."""
     texts = ["my lantern \ud83d is late", "a \x00 lantern", "\x7f", "a lantern \ufffd", "where is my lantern 😀"]
     running = server(lambda number, request: completion(json.dumps({"texts": texts})) if not number else good(request))
     ran = augment(running, concurrency=1)

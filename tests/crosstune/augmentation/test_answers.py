@@ -1,4 +1,4 @@
-"""Reading what a model wrote."""
+"""Parsing the texts in an answer."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CENTS = st.integers(0, 500).map(lambda cents: Decimal(cents) / 100)
     st.integers(1, 8),
 )
 def test_the_cap_holds_at_every_instant(cap, requests, workers):
-    """Whatever is asked at once and whatever part of it is spent: money held and money spent never exceed the cap."""
+    """For any concurrent requests and any costs, reserved and spent money never exceed the cap."""
 
     async def run() -> tuple[Decimal, list[bool]]:
         budget = Budget(cap)

@@ -20,7 +20,7 @@ WILD = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8
 @pytest.mark.fault("D14")
 @hypothesis.given(WILD, st.lists(WILD, min_size=1, max_size=3), st.lists(WILD, max_size=5), st.integers(1, 9))
 def test_data_stands_in_a_prompt_as_json_strings_and_nowhere_else(name, descriptions, shots, count):
-    """Whatever a text holds, it cannot end its line or its quotes, and the instructions are the same without it."""
+    """No text can end its line or its quotes, and the instructions do not depend on it."""
     _, user = build_messages(Label(name, tuple(descriptions)), shots, count)
     lines = user.content.split("\n")
     head = lines[: 3 + len(descriptions) + max(1, len(shots))]

@@ -1,4 +1,4 @@
-"""What speaks against a text without a model."""
+"""Screening of texts by rules, without a model."""
 
 from __future__ import annotations
 

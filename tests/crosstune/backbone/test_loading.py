@@ -126,7 +126,7 @@ def test_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["minilmm", "crosstune-tests/no-such-model"])
 def test_a_hub_id_without_network_is_refused(name):
     assert refused(name) == (
-        f"backbone: {name!r} is neither 'minilm' nor a folder, and the hub did not give it. "
+        f"backbone: {name!r} is neither 'minilm' nor a folder, and cannot be downloaded from the hub. "
         "Check the id and the network, give a folder, or use minilm."
     )
 
@@ -135,9 +135,7 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch, tiny_backbone_dir):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as caught:
         FrozenBackbone.load(str(tiny_backbone_dir), device="cuda")
-    assert str(caught.value) == (
-        "device: cuda asked for, this torch sees no CUDA device. Use cpu, or install a CUDA build."
-    )
+    assert str(caught.value) == ("device: found cuda, but torch sees no CUDA device. Use cpu, or install a CUDA build.")
     assert backbone_module.resolve_device("auto") == "cpu"
 
 

@@ -1,4 +1,4 @@
-"""An output is whole or not there, whatever goes wrong on the way."""
+"""An output is complete or absent, whatever fails."""
 
 import errno
 import os
@@ -323,7 +323,7 @@ except KeyboardInterrupt:
     print(sorted(os.listdir()))
 outputs._remove, Path.unlink = remove, unlink
 if os.fork() == 0:
-    raise SystemExit  # what a fork does at its end is not for what its parent makes
+    raise SystemExit  # the exit handler of a fork must not remove outputs of its parent
 os.wait()
 print(sorted(os.listdir()))
 """

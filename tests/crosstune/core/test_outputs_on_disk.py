@@ -1,4 +1,4 @@
-"""What the system sees of an output: modes, locks, and what is on disk before it has its name."""
+"""Outputs on disk: modes, locks, and what is synced before the final rename."""
 
 import fcntl
 import os

@@ -131,7 +131,7 @@ def test_an_invisible_character_in_a_name_is_a_warning(character, point):
     name = f"a{character}b"
     with pytest.warns(CrossTuneWarning) as caught:
         LabelSet.from_mapping({**TWO, name: "odd"})
-    assert [str(item.message) for item in caught] == [f"labels: label {name!r} holds the invisible {point}."]
+    assert [str(item.message) for item in caught] == [f"labels: label {name!r} contains the invisible {point}."]
 
 
 @pytest.mark.parametrize("mapping", [{"a\\ud800": "x", "b": "y"}, {"a": "x", "b": ["y", "z\\udfff"]}])

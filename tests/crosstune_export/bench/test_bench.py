@@ -1,4 +1,4 @@
-"""What the benchmark measures, in which order, and the page it makes of it."""
+"""Measurements of the benchmark, their order, and the report."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rows_of_bundles_side_by_side(tmp_path, tiny_bundle_dir, tiny_fp32_bundl
         assert (row.p50_ms, row.p90_ms, row.p95_ms, row.p99_ms, row.p99_9_ms) == pytest.approx(tuple(found))
         assert (
             sorted(row.samples_ms)[-2] <= row.p95_ms <= row.p99_9_ms <= max(row.samples_ms)
-        )  # beyond what 7 calls can tell
+        )  # 7 calls do not determine it
         assert row.calls == len(row.samples_ms) == 7 and min(row.samples_ms) > 0
         assert row.mean_ms == pytest.approx(np.mean(row.samples_ms))
         assert row.texts_per_s == pytest.approx(1e3 * row.batch_size / row.mean_ms)

@@ -1,4 +1,4 @@
-"""Which graph ships under a budget: figures are given, nothing is built."""
+"""The graph that ships under a budget; measurements are given and nothing is built."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from crosstune_export.builder import search
 from crosstune_export.builder.choosing import MAX_ACCURACY_LOSS, Depth, DepthOption, choose_depth
 from crosstune_export.builder.search import Budgets, Trial, choose
 from crosstune_export.builder.variants import Variant
-from crosstune_export.bundle.facts import AnswerDifference
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
 
 FACTS = GraphFacts(("input_ids", "attention_mask"), ("probs", "text_vector"), "int8", 18, 10, "1.20.0", (), 8)
 
 
 def graph(size_mb, *, changes=0, name="int8"):
-    difference = AnswerDifference(100, (1,), 0.01, changes)
+    difference = PredictionDifference(100, (1,), 0.01, changes)
     return Trial(Variant(name, "int8"), FACTS, b"", {}, int(size_mb * 1e6), difference, difference)
 
 

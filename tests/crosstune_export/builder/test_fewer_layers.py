@@ -1,4 +1,4 @@
-"""Whole builds on fewer layers: what ships, and what the bundle says of the cost."""
+"""Complete builds on fewer layers: the shipped graph, and the accuracy that the bundle reports."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_force_replaces(tmp_path, tiny_checkpoint_dir, tiny_bundle_dir):
 
 
 def test_too_many_flips(tmp_path, tiny_checkpoint_dir, monkeypatch):
-    report = parity.AnswerDifference(18, (1,), 0.0, 3)
+    report = parity.PredictionDifference(18, (1,), 0.0, 3)
     monkeypatch.setattr(pipeline.parity, "compare", lambda *rest: report)
     with pytest.raises(GateError) as caught:
         build(tiny_checkpoint_dir, tmp_path / "x.bundle", BuildConfig(precision="int8", max_flips_percent=5))

@@ -101,7 +101,7 @@ def test_products_without_samples_stay(x):
 
 
 def test_split_overflow_units_with_every_unit_cut_off(x):
-    """Away from multiples of the bound, units and spares add up to what the units were."""
+    """Away from multiples of the bound, the sum of units and spare units equals the original units."""
     model = feed_forward(outlier=24)
     samples = samples_of(model, x)
     names = {"inner": "inner", "second": "second"}

@@ -1,4 +1,4 @@
-"""Who wins among graphs whose figures are given, and what is said when nobody fits."""
+"""The choice among graphs with given measurements, and the message if none keeps within the budgets."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from crosstune_export import GateError
 from crosstune_export.builder import search
 from crosstune_export.builder.search import Budgets, Trial, choose, over_budget
 from crosstune_export.builder.variants import Variant
-from crosstune_export.bundle.facts import AnswerDifference
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
 
 FACTS = GraphFacts(("input_ids", "attention_mask"), ("probs", "text_vector"), "int8", 18, 10, "1.20.0", (), 8)
 
 
 def trial(name, flips, size_mb=20.0):
-    report = None if flips is None else AnswerDifference(100, (1,), 0.01, flips)
+    report = None if flips is None else PredictionDifference(100, (1,), 0.01, flips)
     return Trial(Variant(name, "int8"), FACTS, b"", {}, int(size_mb * 1e6), on_texts=report, on_truncated=report)
 
 
@@ -42,7 +42,7 @@ def test_the_fastest_that_answers_the_same(run):
         "wild": "18 of 200 labels differ from fp32, at most 2% allowed",
         "slow": "1.50 times as slow as plain",
     }
-    assert found["wild"].latency_ms is None  # who is out is not timed
+    assert found["wild"].latency_ms is None  # graphs over a budget are not timed
 
 
 def test_of_equally_fast_ones_the_one_with_fewer_flips(run):
@@ -65,7 +65,7 @@ def test_flips_are_allowed_up_to_a_whole_text(texts, percent, allowed):
     budgets = Budgets(max_flips_percent=percent)
     verdicts = [
         over_budget(
-            replace(trial("x", 0), on_texts=AnswerDifference(texts, (1,), 0.01, flips), on_truncated=None), budgets
+            replace(trial("x", 0), on_texts=PredictionDifference(texts, (1,), 0.01, flips), on_truncated=None), budgets
         )
         for flips in (allowed, allowed + 1)
     ]

@@ -1,4 +1,4 @@
-"""Rows of any format: what is read, and what is said of rows that are bad."""
+"""Rows of all formats: the decoded values, and the messages for bad rows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_the_csv_module_writes_is_read_back(rows):
 
 @given(st.lists(st.sampled_from(['"a,b"', "a,b", 'a,"', 'a"b,c', '"x', 'y"', '"p""q",r', ""])))
 def test_a_stray_quote_costs_no_row_that_could_be_read(parts):
-    """Whatever the quotes, every line is in exactly one record, in order."""
+    """For any quotes, every line is in exactly one record, in order."""
     data = "".join(part + "\n" for part in parts).encode()
     records = list(csv_records(numbered_lines(io.BytesIO(data)), ","))
     assert b"".join(record.data for record in records) == data

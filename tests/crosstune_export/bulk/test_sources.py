@@ -1,4 +1,4 @@
-"""Sources, lines and windows: which files are read, where they are cut, and what cannot be read at all."""
+"""Sources, lines and windows: the files that are found, where they are split, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_sources_that_are_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.fault("A1")
 def test_a_file_without_permission(tmp_path, monkeypatch):
-    """Tests may run as root, who may read everything: the system's answer is put in its mouth."""
+    """Tests may run as root, who may read all files, so the answer of the system is simulated."""
     (tmp_path / "t.csv").write_bytes(b"text\n")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(

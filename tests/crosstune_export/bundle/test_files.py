@@ -216,7 +216,7 @@ def test_too_large(bundle, name):
 
 
 def test_a_folder_that_cannot_be_listed(bundle, monkeypatch):
-    """Tests may run as root, who may read everything: the system's answer is put in its mouth."""
+    """Tests may run as root, who may read all files, so the answer of the system is simulated."""
 
     def no(self):
         raise PermissionError(13, os.strerror(13), str(self))

@@ -1,4 +1,4 @@
-"""Graphs of an attacker who can make the hashes right: refused before onnxruntime sees them."""
+"""Graphs of an attacker who can compute correct hashes are refused before onnxruntime reads them."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_no_table_of_words(model, refused):
 
 
 def test_two_readers_cannot_see_two_graphs(model, files, refused):
-    """protobuf merges a graph that stands twice and takes the last of two numbers; nothing that could be read in two ways passes."""
+    """protobuf merges repeated graphs and uses the last of repeated numbers; ambiguous files are refused."""
     data = files.model
     assert refused(data + bytes_field(7, b"")) == "field 7 of a model twice"
     assert refused(data + number_field(1, 10)) == "field 1 of a model twice"

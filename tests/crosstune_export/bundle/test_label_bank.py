@@ -97,7 +97,7 @@ def logits(folder) -> np.ndarray:
 
 
 def test_the_prior_map_gives_what_the_descriptions_gave(bundle, tiny_checkpoint_dir):
-    """Asked for a label's own description, the map returns what training says that its pooled part is worth."""
+    """For the description of a label, the map returns the key that training computed for its pooled part."""
     from crosstune import load_checkpoint
 
     classifier = Classifier.load(bundle)

@@ -123,7 +123,7 @@ def test_newer_format():
 @pytest.mark.parametrize("version", ["1", "1.", "1.x", "1.0.0", "1.0\n", " 1.0", "one", "\u0661.0"])
 def test_versions_that_are_none(version, schema):
     changed = body() | {"format_version": version}
-    if version != "1.0\n":  # "$" of Python's expressions, unlike that of JSON Schema, stands before a last line end too
+    if version != "1.0\n":  # in Python, unlike JSON Schema, "$" also matches before a final line feed
         assert not jsonschema.Draft202012Validator(schema).is_valid(changed)
     with pytest.raises(BundleContentError) as caught:
         parse_manifest(signed(changed), "here")

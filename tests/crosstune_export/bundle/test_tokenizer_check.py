@@ -1,4 +1,4 @@
-"""Tokenizers of an attacker who can make the hashes right: refused before the tokenizers library sees them."""
+"""Tokenizers of an attacker who can compute correct hashes are refused before the tokenizers library reads them."""
 
 from __future__ import annotations
 

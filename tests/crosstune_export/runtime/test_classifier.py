@@ -143,7 +143,7 @@ def test_sessions_are_created_one_at_a_time(tiny_bundle_dir, monkeypatch):
 
 @pytest.mark.fault("K4")
 def test_the_last_reference_goes_while_another_thread_classifies(tiny_bundle_dir):
-    """There is no close(): a session lives as long as a run needs it."""
+    """There is no close(): a session lives as long as a run uses it."""
     owner = [Classifier.load(tiny_bundle_dir)]
     classify = owner[0].classify
     expected = [answer.label for answer in classify(TEXTS)]
@@ -161,7 +161,7 @@ def test_the_last_reference_goes_while_another_thread_classifies(tiny_bundle_dir
 
 @pytest.mark.fault("K2")
 def test_after_a_fork(tiny_bundle_dir):
-    """A session inherited across a fork crashes or hangs with several threads; ours is made anew."""
+    """A session inherited across a fork crashes or hangs with several threads, so a new one is created."""
     parent = Classifier.load(tiny_bundle_dir, threads=4)
     expected = parent.predict_proba(TEXTS)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Which words a text has for its ids, and what leaving one out does."""
+"""The words of a text, their tokens, and the effect of removing one."""
 
 from __future__ import annotations
 

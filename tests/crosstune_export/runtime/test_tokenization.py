@@ -134,7 +134,7 @@ def test_ids_of_any_text_in_minilm(minilm, minilm_single, transformers_minilm, t
 
 
 def replaced(text):
-    """Unpaired surrogates become U+FFFD and pairs the character they stand for, one code unit at a time."""
+    """Unpaired surrogates become U+FFFD, and pairs become the character that they encode."""
     out, i = [], 0
     while i < len(text):
         unit, following = ord(text[i]), ord(text[i + 1]) if i + 1 < len(text) else 0

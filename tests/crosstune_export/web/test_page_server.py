@@ -1,4 +1,4 @@
-"""What the page server sends; the page itself is tested in tests/runtime_web."""
+"""Responses of the page server; the page itself is tested in tests/runtime_web."""
 
 from __future__ import annotations
 

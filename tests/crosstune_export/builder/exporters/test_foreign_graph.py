@@ -188,7 +188,7 @@ def test_optimum_is_an_extra(tiny_backbone):
     with pytest.raises(MissingExtraError) as caught:
         export_by_optimum(tiny_backbone)
     assert str(caught.value) == (
-        "optimum: not installed, expected for --exporter optimum. In an environment of its own run: "
+        "optimum: not installed, expected for --exporter optimum. In a separate environment run: "
         "pip install 'crosstune-export[optimum,cpu]'"
     )
 

@@ -28,7 +28,7 @@ class Interrupted(torch.nn.Module):
 
 
 class StoppedError(Exception):
-    """What the handler of a program may raise."""
+    """An exception of a custom signal handler."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The folder that a build for phones writes beside the bundle."""
+"""The folder that a build for phones writes next to the bundle."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_oldest_onnxruntime_gives_the_same_answers(tmp_path, tiny_bundle_dir
         "found = [Classifier.load(path).predict_proba(['where is my parcel', 'thanks']).tolist() for path in sys.argv[1:]]\n"
         "print(json.dumps([onnxruntime.__version__, found]))"
     )
-    # What pip put into the folder goes before the environment's own onnxruntime, of which only the metadata is read.
+    # The packages in the folder take precedence over the environment's onnxruntime, of which only the metadata is read.
     done = subprocess.run(
         [sys.executable, "-c", code, tiny_bundle_dir, tiny_fp32_bundle_dir],
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{repo_root}"},

@@ -87,7 +87,7 @@ def test_the_configuration_is_that_of_the_graph(schema, config, repository):
 
 
 def test_the_graph_answers_alike_with_these_session_options(config, repository, tiny_bundle_dir):
-    """What the backend makes of the parameters, with requests of equal length joined."""
+    """Session options as the backend sets them, with requests of equal length batched."""
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     assert parameters == {"intra_op_thread_count": "1", "enable_mem_arena": "0"}
     assert config.optimization.graph.level == -1
