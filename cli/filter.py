@@ -86,10 +86,10 @@ def filter_texts(
 
     fit = None
     if teacher is not None:
-        from crosstune.backbone.frozen import FrozenBackbone
+        from crosstune.backbone.frozen import Backbone
         from crosstune.filter.fine_tuned_teacher import FineTunedFit
 
-        fit = FineTunedFit(label_set, FrozenBackbone.load(teacher, device=device), config.seed)
+        fit = FineTunedFit(label_set, Backbone.load(teacher, device=device), config.seed)
     with progress_bars() as bars:
         result = filter_generated(
             texts,

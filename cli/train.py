@@ -101,10 +101,10 @@ def train(
             "template": template,
         },
     )
-    from crosstune.backbone.frozen import FrozenBackbone
+    from crosstune.backbone.frozen import Backbone
 
     check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
-    loaded = FrozenBackbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+    loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress_bars() as progress:
         checkpoint = train_head(
             examples, label_set, settings, generated=further, backbone=loaded, progress=progress, where=str(train_file)

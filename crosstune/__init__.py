@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crosstune.augmentation.augment import AugmentConfig, AugmentResult
     from crosstune.augmentation.job import augment
+    from crosstune.backbone.frozen import Backbone
     from crosstune.checkpoint import Checkpoint, load_checkpoint
     from crosstune.config import TrainConfig, load_config
     from crosstune.core.errors import (
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "crosstune.augmentation.augment": ("AugmentConfig", "AugmentResult"),
     "crosstune.augmentation.job": ("augment",),
+    "crosstune.backbone.frozen": ("Backbone",),
     "crosstune.checkpoint": ("Checkpoint", "load_checkpoint"),
     "crosstune.config": ("TrainConfig", "load_config"),
     "crosstune.core.errors": (
@@ -79,6 +81,7 @@ __all__ = [
     "AnswerCacheError",
     "AugmentConfig",
     "AugmentResult",
+    "Backbone",
     "BackboneError",
     "Checkpoint",
     "CheckpointError",

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from crosstune.backbone.frozen import FrozenBackbone, PoolPositions
+from crosstune.backbone.frozen import Backbone, PoolPositions
 from crosstune.config import TrainConfig
 from crosstune.core.checkpoint_folder import EXAMPLES_NAME, HEAD_NAME, STATE_NAME, read_files, write_files
 from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
@@ -91,7 +91,7 @@ class Checkpoint:
         self,
         texts: Sequence[Text],
         *,
-        backbone: FrozenBackbone | None = None,
+        backbone: Backbone | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress = no_progress,
     ) -> npt.NDArray[np.float32]:
@@ -128,7 +128,7 @@ class Checkpoint:
         self,
         examples: Sequence[Example],
         *,
-        backbone: FrozenBackbone | None = None,
+        backbone: Backbone | None = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress = no_progress,
         where: str = "examples",
@@ -197,7 +197,7 @@ class Checkpoint:
         }
         write_files(Path(path), files, force=force)
 
-    def load_backbone(self, *, device: str = "auto", name: str | None = None) -> FrozenBackbone:
+    def load_backbone(self, *, device: str = "auto", name: str | None = None) -> Backbone:
         """Load the backbone and check that it is the one that was trained with.
 
         Args:
@@ -207,7 +207,7 @@ class Checkpoint:
         Raises:
             BackboneError: It cannot be loaded, or its digest differs.
         """
-        backbone = FrozenBackbone.load(
+        backbone = Backbone.load(
             name or self.backbone.name, device=device, max_length_tokens=self.tokens.max_length_tokens
         )
         if backbone.digest != self.backbone.digest:
@@ -220,7 +220,7 @@ class Checkpoint:
 
 def predict_proba(
     checkpoint: Checkpoint,
-    backbone: FrozenBackbone,
+    backbone: Backbone,
     texts: Sequence[Text],
     *,
     batch_size: int = BATCH_SIZE,
@@ -232,7 +232,7 @@ def predict_proba(
 
 def predict_with_scope(
     checkpoint: Checkpoint,
-    backbone: FrozenBackbone,
+    backbone: Backbone,
     texts: Sequence[Text],
     *,
     batch_size: int = BATCH_SIZE,

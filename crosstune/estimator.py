@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import DEFAULT_BACKBONE, DEFAULT_HEAD, DEFAULT_SEED, validated
 from crosstune.core.errors import DataError
@@ -104,7 +104,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)
             for i, (text, label) in enumerate(zip(X, map(str, y), strict=True), 1)
         ]
-        backbone = FrozenBackbone.load(self.backbone, device=self.device, max_length_tokens=self.max_length_tokens)
+        backbone = Backbone.load(self.backbone, device=self.device, max_length_tokens=self.max_length_tokens)
         self.checkpoint_: Checkpoint = train(
             examples,
             LabelSet.from_mapping(described),
@@ -113,7 +113,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             cache_path=Path(self.cache_path) if self.cache_path else None,
             where="fit",
         )
-        self._backbone: FrozenBackbone | None = backbone
+        self._backbone: Backbone | None = backbone
         names = self.checkpoint_.labels.names
         classes = [kind(name) for name in names]
         self._columns = sorted(range(len(names)), key=classes.__getitem__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.backbone.indistinguishable import check_indistinguishable
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import TrainConfig
@@ -30,7 +30,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     generated: Sequence[Example] = (),
-    backbone: FrozenBackbone | None = None,
+    backbone: Backbone | None = None,
     device: str = "auto",
     cache_path: Path | None = None,
     progress: Progress = no_progress,
@@ -72,9 +72,7 @@ def train(
         check_enough_shots(task.shots, "generated")
     if config.head == "paper" and not task.shots:
         raise DataError(f"{where}: 0 examples, expected at least one for the paper head. Use the default head.")
-    backbone = backbone or FrozenBackbone.load(
-        config.backbone, device=device, max_length_tokens=config.max_length_tokens
-    )
+    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
     check_indistinguishable(task.shots, backbone, where)
@@ -90,7 +88,7 @@ def train(
 
 
 def train_on_fewer_layers(
-    trained: Checkpoint, backbone: FrozenBackbone, depths: Sequence[int], *, cache_path: Path | None = None
+    trained: Checkpoint, backbone: Backbone, depths: Sequence[int], *, cache_path: Path | None = None
 ) -> Iterator[Checkpoint]:
     """Fit the default head of a checkpoint anew on its examples, once for each number of layers.
 

@@ -169,9 +169,9 @@ def support_desk(repo_root) -> SupportDesk:
 @pytest.fixture(scope="session")
 def minilm(one_thread):
     """The packaged backbone, on the CPU."""
-    from crosstune.backbone.frozen import FrozenBackbone
+    from crosstune.backbone.frozen import Backbone
 
-    return FrozenBackbone.load("minilm", device="cpu")
+    return Backbone.load("minilm", device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -247,9 +247,9 @@ def make_tiny_backbone(folder: Path, seed: int = 13) -> Path:
 @pytest.fixture(scope="session")
 def tiny_backbone(tiny_backbone_dir):
     """The tiny backbone, loaded on the CPU."""
-    from crosstune.backbone.frozen import FrozenBackbone
+    from crosstune.backbone.frozen import Backbone
 
-    return FrozenBackbone.load(str(tiny_backbone_dir), device="cpu")
+    return Backbone.load(str(tiny_backbone_dir), device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.accuracy.accuracy_methods import ABLATIONS, METHODS, Outcome, Split, cached_states
 from benchmarks.accuracy.accuracy_tables import below_controls, markdown, paired, plot, plot_shots, table
 from crosstune import LabelSet, draw_shots, evaluate, read_examples, read_labels
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.data.examples import Example
 
 SETS = (
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     state["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "cores": os.cpu_count()}
     state["versions"] = {name: metadata.version(name) for name in ("torch", "transformers", "scikit-learn")}
     done = {(r["backbone"], r["set"], r["shots"], r["seed"], r["method"]) for r in state["rows"]}
-    backbone = FrozenBackbone.load(arguments.backbone, device=arguments.device)
+    backbone = Backbone.load(arguments.backbone, device=arguments.device)
     name_of_backbone = Path(arguments.backbone).name
     total = len(arguments.sets) * len(arguments.shots) * len(arguments.seeds) * len(arguments.methods)
     console = Console(stderr=True)

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from crosstune import Checkpoint, LabelSet, TrainConfig, train
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.data.examples import Example, example_line
 from crosstune.data.task import Task
 from crosstune.features.cache import FeatureCache, TextStates, default_cache_path
@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.float32]
 class Split:
     """One split of one dataset; ``states`` are the cached states of the texts in ``test``."""
 
-    backbone: FrozenBackbone
+    backbone: Backbone
     labels: LabelSet
     shots: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -222,9 +222,7 @@ ABLATIONS: dict[str, Method] = {
 }
 
 
-def cached_states(
-    backbone: FrozenBackbone, examples: Sequence[Example], layers: Sequence[int] | None = None
-) -> TextStates:
+def cached_states(backbone: Backbone, examples: Sequence[Example], layers: Sequence[int] | None = None) -> TextStates:
     """States of all texts, by way of the user's cache; tokens of the layers that the default head looks at, or of others."""
     layers = attention_layers(backbone.layer_count) if layers is None else layers
     with FeatureCache(default_cache_path()) as cache:

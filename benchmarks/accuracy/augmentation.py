@@ -37,7 +37,7 @@ from rich.table import Table
 from crosstune import CrossTuneWarning, LabelSet, TrainConfig, draw_shots, read_examples, read_labels
 from crosstune.augmentation import AugmentConfig, carry_out, plan_requests
 from crosstune.augmentation.endpoint import Endpoint
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.data.examples import Example
 from crosstune.data.task import Task
 from crosstune.features.encoding import encode
@@ -126,7 +126,7 @@ class Setting:
 
     labels: LabelSet
     config: TrainConfig
-    backbone: FrozenBackbone
+    backbone: Backbone
 
 
 def measure(setting: Setting, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
@@ -183,7 +183,7 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
     state = json.loads(output.read_text("utf-8")) if output.exists() else {"rows": []}
     state |= {"machine": platform.platform(), "shots": SHOTS, "noise": NOISE, "model": arguments.model}
     done = {(row["set"], row["seed"], row["source"]) for row in state["rows"]}
-    backbone = FrozenBackbone.load(arguments.backbone, device=arguments.device)
+    backbone = Backbone.load(arguments.backbone, device=arguments.device)
     root = Path(arguments.data_root)
     runs = [(name, seed, source) for source in arguments.sources for seed in arguments.seeds for name in arguments.sets]
     nones: dict[tuple[str, int], float] = {(row["set"], row["seed"]): row["accuracy"]["none"] for row in state["rows"]}

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crosstune import TrainConfig, draw_shots, read_examples, read_labels
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.data.examples import Example
 from crosstune.training import train
 
 
-def accuracy(checkpoint: Checkpoint, backbone: FrozenBackbone, test: Sequence[Example]) -> float:
+def accuracy(checkpoint: Checkpoint, backbone: Backbone, test: Sequence[Example]) -> float:
     """Of a head on test texts, in [0, 1]."""
     probs = predict_proba(checkpoint, backbone, [example.content for example in test])
     gold = checkpoint.labels.indices(test)
@@ -44,7 +44,7 @@ def main() -> None:
         "--output", type=Path, default=Path("benchmarks/results/exit_layers.json"), help="JSON file to write"
     )
     arguments = parser.parse_args()
-    backbone = FrozenBackbone.load(arguments.backbone)
+    backbone = Backbone.load(arguments.backbone)
     rows = []
     print(
         "| dataset | seed | layers chosen | held-out accuracy, all layers | chosen | test accuracy, all layers | chosen |\n|"

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from crosstune import TrainConfig, read_examples, read_labels, train
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.evaluation.metrics import rate_interval
 from crosstune_export import Classifier
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.builder.report import mcnemar
 
 
-def measure(folder: Path, backbone: FrozenBackbone, shots: int, seed: int) -> dict[str, object]:
+def measure(folder: Path, backbone: Backbone, shots: int, seed: int) -> dict[str, object]:
     """All figures of one set."""
     labels = read_labels(folder / "labels.json")
     pool, test = read_examples(folder / "train.jsonl"), read_examples(folder / "test.jsonl")
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=13, help="seed of the random split")
     parser.add_argument("--output", default="out/quantization.json", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
-    backbone = FrozenBackbone.load(arguments.backbone, device="cpu")
+    backbone = Backbone.load(arguments.backbone, device="cpu")
     report = {}
     print("| dataset | texts | label changes | accuracy fp32 | accuracy int8 | McNemar p |\n|---|---|---|---|---|---|")
     for name in arguments.sets.split(","):

@@ -66,11 +66,11 @@ class PoolPositions:
     mask_from_end: int
 
 
-class FrozenBackbone:
+class Backbone:
     """An encoder of transformers without gradients, and its tokenizer.
 
     Example:
-        >>> backbone = FrozenBackbone.load("minilm")
+        >>> backbone = Backbone.load("minilm")
         >>> backbone.hidden_size, backbone.layer_count
         (384, 6)
         >>> states = backbone.forward([backbone.tokenize(["where is my parcel?"])[0]])
@@ -90,7 +90,7 @@ class FrozenBackbone:
         self.tokens = self._token_layout(tokenizer, max_length_tokens)
 
     @classmethod
-    def load(cls, name: str, *, device: str = "auto", max_length_tokens: int | None = None) -> FrozenBackbone:
+    def load(cls, name: str, *, device: str = "auto", max_length_tokens: int | None = None) -> Backbone:
         """Load a backbone.
 
         Args:

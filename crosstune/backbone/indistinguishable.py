@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import CrossTuneWarning, DataError
 from crosstune.data.examples import Example
 
 
-def check_indistinguishable(examples: Sequence[Example], backbone: FrozenBackbone, where: str) -> None:
+def check_indistinguishable(examples: Sequence[Example], backbone: Backbone, where: str) -> None:
     """Warn of texts whose ids are those of a text of another label: no head can tell them apart.
 
     Args:

@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import ResourceError
 from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import Text, TokenLayout
@@ -71,7 +71,7 @@ class FeatureCache:
     training is the same whether the cache is warm, cold or half full. A file that is not a usable cache is moved aside.
 
     Example:
-        >>> backbone = FrozenBackbone.load("minilm")
+        >>> backbone = Backbone.load("minilm")
         >>> with FeatureCache(None) as cache:
         ...     cache.states(backbone, ["where is it?", "thank you"], ("mean", "first"), (6,)).pooled.shape
         (2, 2, 7, 384)
@@ -88,7 +88,7 @@ class FeatureCache:
 
     def states(
         self,
-        backbone: FrozenBackbone,
+        backbone: Backbone,
         texts: Sequence[Text],
         pools: Sequence[str],
         layers: Sequence[int],

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress, stage_progress
 from crosstune.core.token_layout import TokenLayout
@@ -64,7 +64,7 @@ class EncodedTask:
     texts: TextStates
     descriptions: TextStates
     layout: TokenLayout
-    backbone: FrozenBackbone
+    backbone: Backbone
 
     @property
     def targets(self) -> Tensor:
@@ -87,7 +87,7 @@ class EncodedTask:
 
 def encode(
     task: Task,
-    backbone: FrozenBackbone,
+    backbone: Backbone,
     plan: EncodingPlan,
     *,
     cache_path: Path | None = None,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import TrainingError
 from crosstune.core.labels import LabelSet
 from crosstune.core.token_layout import Text, TokenRow
@@ -38,7 +38,7 @@ class FineTunedFit:
     """
 
     labels: LabelSet
-    encoder: FrozenBackbone
+    encoder: Backbone
     seed: int
 
     def __call__(self, shots: Sequence[Example], texts: Sequence[Text]) -> npt.NDArray[np.float32]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from crosstune.augmentation.endpoint import REMOVED
 from crosstune.augmentation.prompts import canary, instructions
 from crosstune.augmentation.screening import Screen
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
@@ -46,7 +46,7 @@ def filter_generated(
     labels: LabelSet,
     config: TrainConfig | None = None,
     *,
-    backbone: FrozenBackbone | None = None,
+    backbone: Backbone | None = None,
     device: str = "auto",
     cache_path: Path | None = None,
     teacher: Fit | None = None,
@@ -86,9 +86,7 @@ def filter_generated(
     config = config or TrainConfig()
     task = Task(labels, shots, generated, where="shots", generated_where=where)
     check_enough_shots(task.shots, where)
-    backbone = backbone or FrozenBackbone.load(
-        config.backbone, device=device, max_length_tokens=config.max_length_tokens
-    )
+    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
     encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
     return judge_generated(encoded, config, teacher=teacher, gate=gate, progress=progress)
 

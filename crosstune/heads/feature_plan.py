@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.config import TrainConfig
 from crosstune.features.encoding import EncodingPlan
 from crosstune.features.spec import POOLS, Atom, FeatureSpec
@@ -74,7 +74,7 @@ def paper_specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, Fea
     return spec, spec
 
 
-def encoding_plan(config: TrainConfig, backbone: FrozenBackbone, depths: Iterable[int] | None = None) -> EncodingPlan:
+def encoding_plan(config: TrainConfig, backbone: Backbone, depths: Iterable[int] | None = None) -> EncodingPlan:
     """Which states to keep, so that heads can be fitted with a configuration.
 
     All pools but the mask are kept, whatever the head, so that heads of both kinds share the cache.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.training import train_on_fewer_layers
 
@@ -14,7 +14,7 @@ def held_out_accuracy(trained: Checkpoint) -> float | None:
     return trained.quality.cv_accuracy
 
 
-def on_fewer_layers(trained: Checkpoint, backbone: FrozenBackbone) -> Iterator[Checkpoint]:
+def on_fewer_layers(trained: Checkpoint, backbone: Backbone) -> Iterator[Checkpoint]:
     """Fit the head again on one layer less, then on two less, down to half of the layers.
 
     The shots are split into the same folds at every depth, so that accuracies can be compared. Yields nothing for the paper

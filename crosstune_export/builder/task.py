@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.builder import parity
@@ -37,7 +37,7 @@ class BuildTexts:
         real: Sequence[Text],
         samples: Sequence[Text],
         trained: Checkpoint,
-        backbone: FrozenBackbone,
+        backbone: Backbone,
         tokenizer: TextTokenizer,
     ) -> BuildTexts:
         """Tokenize the texts.
@@ -70,7 +70,7 @@ class BuildTask:
     """
 
     trained: Checkpoint
-    backbone: FrozenBackbone
+    backbone: Backbone
     tokenizer: TextTokenizer
     texts: BuildTexts
     samples: tuple[Text, ...]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnxscript import ir
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, predict_proba
 from crosstune.core.token_layout import Text
 from crosstune.heads.default.head import PriorHead
@@ -136,7 +136,7 @@ def prior_map(head: LabelAttentionHead) -> PriorMap | None:
 
 
 def _exported(
-    config: BuildConfig, trained: Checkpoint, backbone: FrozenBackbone, texts: Sequence[Text]
+    config: BuildConfig, trained: Checkpoint, backbone: Backbone, texts: Sequence[Text]
 ) -> tuple[ir.Model, dict[str, str]]:
     """Return the float graph, and the entry ``exporter`` for the manifest, which is omitted for torch's exporter."""
     if config.backbone_onnx is not None:

@@ -115,9 +115,9 @@ def test_the_backbone_may_have_moved(run_app, task, tiny_checkpoint_dir, tiny_ba
 
 def test_another_backbone_is_refused(run_app, task, tiny_checkpoint_dir):
     other = make_tiny_backbone(task.folder / "other", seed=14)
-    from crosstune.backbone.frozen import FrozenBackbone
+    from crosstune.backbone.frozen import Backbone
 
-    found = FrozenBackbone.load(str(other), device="cpu").digest
+    found = Backbone.load(str(other), device="cpu").digest
     pinned = load_checkpoint(tiny_checkpoint_dir).backbone.digest
     result = run_app("crosstune", "evaluate", tiny_checkpoint_dir, "--data", task.test, "--backbone", other)
     assert (result.code, result.out) == (5, "")

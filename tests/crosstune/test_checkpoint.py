@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosstune import Checkpoint, CheckpointError, TrainConfig, load_checkpoint, train
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import BackboneError, OutputExistsError, ResourceError
 from crosstune.core.training_facts import Quality
@@ -298,7 +298,7 @@ def test_the_backbone_may_have_moved(tmp_path, tiny_checkpoint_dir, tiny_backbon
 @pytest.mark.fault("E9")
 def test_another_backbone_is_refused(tmp_path, tiny_checkpoint_dir, tiny_backbone):
     other = make_tiny_backbone(tmp_path / "other", seed=14)
-    digest = FrozenBackbone.load(str(other), device="cpu").digest
+    digest = Backbone.load(str(other), device="cpu").digest
     with pytest.raises(BackboneError) as caught:
         load_checkpoint(tiny_checkpoint_dir).load_backbone(device="cpu", name=str(other))
     assert str(caught.value) == (

@@ -14,7 +14,7 @@ from onnx import version_converter
 from onnxscript import ir, optimizer
 from torch import Tensor, nn
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import BackboneError, GateError, MissingExtraError
 from crosstune.core.token_layout import TokenRow
 from crosstune.features.pooling import text_features
@@ -62,7 +62,7 @@ def read_backbone_graph(folder: Path) -> onnx.ModelProto:
     return model if opset == OPSET else version_converter.convert_version(model, OPSET)
 
 
-def export_by_optimum(backbone: FrozenBackbone) -> onnx.ModelProto:
+def export_by_optimum(backbone: Backbone) -> onnx.ModelProto:
     """Export a backbone with optimum.
 
     Raises:
@@ -91,7 +91,7 @@ def export_by_optimum(backbone: FrozenBackbone) -> onnx.ModelProto:
 def with_features(
     proto: onnx.ModelProto,
     where: str,
-    backbone: FrozenBackbone,
+    backbone: Backbone,
     head: LabelAttentionHead,
     rows: Sequence[TokenRow],
     text_pair: bool,
@@ -138,7 +138,7 @@ def with_features(
 
 
 def _find_layers(
-    proto: onnx.ModelProto, where: str, backbone: FrozenBackbone, layers: Sequence[int], rows: Sequence[TokenRow]
+    proto: onnx.ModelProto, where: str, backbone: Backbone, layers: Sequence[int], rows: Sequence[TokenRow]
 ) -> Mapping[int, str]:
     """Return for each layer the name of the first value that equals its hidden states on all texts."""
     probe = onnx.ModelProto()  # the same graph with every float value as an output

@@ -15,7 +15,7 @@ import torch
 from onnxscript import ir
 from torch import Tensor, nn
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import GateError
 from crosstune.features.pooling import text_features
 from crosstune.heads.label_attention import LabelAttentionHead
@@ -25,7 +25,7 @@ from crosstune_export.builder.exporters.runtime_target import OPSET
 class _TextVector(nn.Module):
     """Computes the pooled features, and the token states that label queries attend to."""
 
-    def __init__(self, backbone: FrozenBackbone, head: LabelAttentionHead) -> None:
+    def __init__(self, backbone: Backbone, head: LabelAttentionHead) -> None:
         super().__init__()
         self.backbone = backbone.model
         self.head = head
@@ -42,7 +42,7 @@ class _TextVector(nn.Module):
         return (pooled, *(states[layer] for layer in attended))
 
 
-def trace(backbone: FrozenBackbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:
+def trace(backbone: Backbone, head: LabelAttentionHead, text_pair: bool) -> ir.Model:
     """Export a backbone with dynamic batch size and length.
 
     Args:

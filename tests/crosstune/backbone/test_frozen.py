@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import ConfigError
 from crosstune.core.token_layout import TokenLayout, longest_first
 from tests.conftest import make_tiny_backbone
@@ -209,36 +209,31 @@ def test_without_a_template_there_is_no_mask(tiny_backbone):
 def test_the_digest_is_the_same_in_every_load_and_another_when_one_weight_changes(
     tmp_path, tiny_backbone, tiny_backbone_dir
 ):
-    again = FrozenBackbone.load(str(tiny_backbone_dir), device="cpu")
+    again = Backbone.load(str(tiny_backbone_dir), device="cpu")
     assert again.digest == tiny_backbone.digest
     assert len(again.digest) == 64
     assert again.tokenizer_json == tiny_backbone.tokenizer_json
     moved = shutil.copytree(tiny_backbone_dir, tmp_path / "moved")
-    assert FrozenBackbone.load(str(moved), device="cpu").digest == tiny_backbone.digest
+    assert Backbone.load(str(moved), device="cpu").digest == tiny_backbone.digest
     weights = safetensors.torch.load_file(moved / "model.safetensors")
     weights["encoder.layer.1.output.dense.bias"][3] += 1e-6
     safetensors.torch.save_file(weights, moved / "model.safetensors", metadata={"format": "pt"})
-    assert FrozenBackbone.load(str(moved), device="cpu").digest != tiny_backbone.digest
+    assert Backbone.load(str(moved), device="cpu").digest != tiny_backbone.digest
 
 
 def test_the_digest_knows_the_tokenizer(tmp_path, tiny_backbone, tiny_backbone_dir):
     other = shutil.copytree(tiny_backbone_dir, tmp_path / "other")
     path = other / "tokenizer.json"
     path.write_text(path.read_text("utf-8").replace('"lowercase": true', '"lowercase": false'), "utf-8")
-    assert FrozenBackbone.load(str(other), device="cpu").digest != tiny_backbone.digest
+    assert Backbone.load(str(other), device="cpu").digest != tiny_backbone.digest
 
 
 def test_the_length_of_texts_is_no_part_of_the_identity(tiny_backbone, tiny_backbone_dir):
-    assert (
-        FrozenBackbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=16).digest == tiny_backbone.digest
-    )
+    assert Backbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=16).digest == tiny_backbone.digest
 
 
 def test_another_seed_is_another_backbone(tmp_path, tiny_backbone):
-    assert (
-        FrozenBackbone.load(str(make_tiny_backbone(tmp_path / "x", seed=14)), device="cpu").digest
-        != tiny_backbone.digest
-    )
+    assert Backbone.load(str(make_tiny_backbone(tmp_path / "x", seed=14)), device="cpu").digest != tiny_backbone.digest
 
 
 @pytest.mark.parametrize(
@@ -248,4 +243,4 @@ def test_the_digest_knows_what_is_done_with_the_weights(tmp_path, tiny_backbone,
     other = shutil.copytree(tiny_backbone_dir, tmp_path / "other")
     config = json.loads((other / "config.json").read_text("utf-8"))
     (other / "config.json").write_text(json.dumps({**config, field: value}), "utf-8")
-    assert FrozenBackbone.load(str(other), device="cpu").digest != tiny_backbone.digest
+    assert Backbone.load(str(other), device="cpu").digest != tiny_backbone.digest

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from crosstune.backbone import frozen as backbone_module
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import BackboneError, ConfigError, MissingExtraError
 
 
@@ -26,7 +26,7 @@ def test_packaged_weights_with_another_hash_are_refused(monkeypatch):
     monkeypatch.setitem(backbone_module.PACKAGED, "minilm", (module, folder, weights, "0" * 64))
     path = packaged_path()
     with pytest.raises(BackboneError) as caught:
-        FrozenBackbone.load("minilm", device="cpu")
+        Backbone.load("minilm", device="cpu")
     assert str(caught.value) == (
         f"{path}: sha256 {pinned[:12]}…, expected 000000000000…. Reinstall the package of minilm."
     )
@@ -35,7 +35,7 @@ def test_packaged_weights_with_another_hash_are_refused(monkeypatch):
 def test_without_the_package_the_message_has_the_pip_line(monkeypatch):
     monkeypatch.setitem(backbone_module.PACKAGED, "minilm", ("no_such_module_here", "model", "w", "0" * 64))
     with pytest.raises(MissingExtraError) as caught:
-        FrozenBackbone.load("minilm", device="cpu")
+        Backbone.load("minilm", device="cpu")
     assert str(caught.value) == (
         "backbone: minilm comes in a package that is not installed. Run: pip install 'crosstune-export[offline]'"
     )
@@ -53,7 +53,7 @@ def copied(tmp_path, tiny_backbone_dir):
 
 def refused(name, error_class=BackboneError, **options):
     with pytest.raises(error_class) as caught:
-        FrozenBackbone.load(str(name), device="cpu", **options)
+        Backbone.load(str(name), device="cpu", **options)
     return str(caught.value)
 
 
@@ -134,14 +134,14 @@ def test_a_hub_id_without_network_is_refused(name):
 def test_cuda_that_is_not_there_is_refused(monkeypatch, tiny_backbone_dir):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as caught:
-        FrozenBackbone.load(str(tiny_backbone_dir), device="cuda")
+        Backbone.load(str(tiny_backbone_dir), device="cuda")
     assert str(caught.value) == ("device: found cuda, but torch sees no CUDA device. Use cpu, or install a CUDA build.")
     assert backbone_module.resolve_device("auto") == "cpu"
 
 
 def test_another_device_is_refused(tiny_backbone_dir):
     with pytest.raises(ConfigError) as caught:
-        FrozenBackbone.load(str(tiny_backbone_dir), device="tpu")
+        Backbone.load(str(tiny_backbone_dir), device="tpu")
     assert str(caught.value) == "device: found 'tpu', expected auto, cpu or cuda."
 
 
@@ -154,7 +154,7 @@ def test_a_length_out_of_range_is_refused(tiny_backbone_dir, length):
 
 @pytest.mark.parametrize("length", [8, 64])
 def test_both_ends_of_the_range_work(tiny_backbone_dir, length):
-    backbone = FrozenBackbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=length)
+    backbone = Backbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=length)
     (row,) = backbone.tokenize(["parcel " * 100])
     assert len(row.ids) == length
     assert backbone.forward([row]).mask.shape == (1, length)
@@ -163,7 +163,7 @@ def test_both_ends_of_the_range_work(tiny_backbone_dir, length):
 def test_the_length_recorded_by_sentence_transformers_counts_up_to_the_limit(copied):
     for recorded, expected in ((32, 32), (512, 64)):
         (copied / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": recorded}))
-        assert FrozenBackbone.load(str(copied), device="cpu").tokens.max_length_tokens == expected
+        assert Backbone.load(str(copied), device="cpu").tokens.max_length_tokens == expected
     for nonsense in ("{", "[]", '{"max_seq_length": null}', "{}"):
         (copied / "sentence_bert_config.json").write_text(nonsense)
-        assert FrozenBackbone.load(str(copied), device="cpu").tokens.max_length_tokens == 64
+        assert Backbone.load(str(copied), device="cpu").tokens.max_length_tokens == 64

@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import ResourceError
 from crosstune.features.cache import FeatureCache, default_cache_path
 from crosstune.features.pooling import pool_layers
@@ -78,8 +78,8 @@ def test_other_layouts_pools_texts_and_backbones_are_other_entries(
     from tests.conftest import make_tiny_backbone
 
     text = "where is my parcel"
-    short = FrozenBackbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=8)
-    other = FrozenBackbone.load(str(make_tiny_backbone(tmp_path / "other", seed=14)), device="cpu")
+    short = Backbone.load(str(tiny_backbone_dir), device="cpu", max_length_tokens=8)
+    other = Backbone.load(str(make_tiny_backbone(tmp_path / "other", seed=14)), device="cpu")
     with FeatureCache(tmp_path / "f.sqlite") as cache:
         entries = [
             pooled_by(cache, counting, [text], POOLED),

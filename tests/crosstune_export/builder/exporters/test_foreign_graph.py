@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from crosstune import BackboneError, load_checkpoint
-from crosstune.backbone.frozen import FrozenBackbone
+from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier, ConfigError, GateError, MissingExtraError
 from crosstune_export.builder.exporters.foreign_graph import export_by_optimum
@@ -42,7 +42,7 @@ def export_as_optimum_does(backbone_dir, folder, opset=18):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            LastState(FrozenBackbone.load(str(backbone_dir), device="cpu").model).eval(),
+            LastState(Backbone.load(str(backbone_dir), device="cpu").model).eval(),
             (ids, ids, ids - 1),
             str(folder / "model.onnx"),
             input_names=inputs,
