@@ -75,14 +75,14 @@ def train(
     label_set = read_labels(labels)
     examples = read_examples(train_file)
     check_labels(examples, label_set, str(train_file))
-    further = read_rows(generated) if generated is not None else ()
-    check_labels(further, label_set, str(generated))
+    generated_examples = read_rows(generated) if generated is not None else ()
+    check_labels(generated_examples, label_set, str(generated))
     held_out = {}
     for path in (dev, test):
         if path is not None:
             held_out[path] = read_examples(path)
             check_labels(held_out[path], label_set, str(path))
-            check_held_out((*examples, *further), held_out[path], str(path))
+            check_held_out((*examples, *generated_examples), held_out[path], str(path))
 
     from crosstune import load_config
     from crosstune import train as train_head
@@ -107,17 +107,23 @@ def train(
     loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress_bars() as progress:
         checkpoint = train_head(
-            examples, label_set, settings, generated=further, backbone=loaded, progress=progress, where=str(train_file)
+            examples,
+            label_set,
+            settings,
+            generated=generated_examples,
+            backbone=loaded,
+            progress=progress,
+            where=str(train_file),
         )
     checkpoint.save(output, force=force)
     accuracy = checkpoint.quality.cv_accuracy
     measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
     layers_used = f", first {checkpoint.facts.head.layers} layers" if settings.layers is not None else ""
-    limits = {"probability": checkpoint.threshold, "scope": checkpoint.scope_threshold}
-    unsure = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
+    limits = {"probability": checkpoint.threshold, "similarity": checkpoint.scope_threshold}
+    thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
         f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
-        f"{layers_used}{measured}{unsure}"
+        f"{layers_used}{measured}{thresholds}"
     )
     filtered = checkpoint.facts.generated
     if filtered is not None and filtered.accuracy_with is not None:

@@ -35,7 +35,7 @@ class Answers:
     @property
     def truth(self) -> npt.NDArray[np.int64]:
         """The true labels, int64 (N,)."""
-        index = {name: at for at, name in enumerate(self.labels)}
+        index = {name: i for i, name in enumerate(self.labels)}
         return np.array([index[example.label] for example in self.examples], np.int64)
 
     @property
@@ -51,12 +51,12 @@ class Answers:
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
         """Whether a label is given, (N,)."""
-        given = np.ones(len(self.probs), bool)
+        answered = np.ones(len(self.probs), bool)
         if self.threshold is not None:
-            given &= self.probs.max(1).astype(np.float64) >= self.threshold
+            answered &= self.probs.max(1).astype(np.float64) >= self.threshold
         if self.scope is not None and self.scope_threshold is not None:
-            given &= self.scope.astype(np.float64) >= self.scope_threshold
-        return given
+            answered &= self.scope.astype(np.float64) >= self.scope_threshold
+        return answered
 
     @property
     def coverage(self) -> float | None:
@@ -68,5 +68,5 @@ class Answers:
     @property
     def accuracy_answered(self) -> float | None:
         """Accuracy on the texts that get a label, in [0, 1]; None if no text gets one."""
-        given = self.answered
-        return float(self.right[given].mean()) if given.any() else None
+        answered = self.answered
+        return float(self.right[answered].mean()) if answered.any() else None

@@ -19,6 +19,7 @@ from crosstune.core.labels import Label
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import TokenLayout
 from crosstune_export.bundle.facts import BackboneFacts, HeadFacts, QualityFacts, TrainingFacts
+from crosstune_export.bundle.json_reader import JsonReader
 from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
@@ -179,19 +180,19 @@ def parse_manifest(data: bytes, where: str) -> BundleManifest:
         raise BundleContentError(
             f"{where}: found {type(body).__name__}, expected a JSON object. Build the bundle again."
         )
-    reader = _Reader(where, body)
+    reader = JsonReader(where, body)
     if reader.text("format") != FORMAT:
         raise BundleContentError(
             f"{where}: format is {reader.text('format')!r}, expected {FORMAT!r}. Give a folder that crosstune-export built."
         )
     version = reader.text("format_version")
     if not re.fullmatch(r"[0-9]+\.[0-9]+", version):
-        raise reader._bad("format_version", repr(version)[:80], 'a string "major.minor"')
+        raise reader.error("format_version", repr(version)[:80], 'a string "major.minor"')
     if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
         raise BundleVersionError(
             f"{where}: bundle format {version}, this reader knows {FORMAT_VERSION}. Upgrade crosstune-export."
         )
-    return reader.manifest(version, digest)
+    return _read_manifest(reader, version, digest)
 
 
 def digest_of(data: bytes) -> str:
@@ -219,159 +220,110 @@ def _plain(value: object) -> Json:
     return cast(Json, value)
 
 
-class _Reader:
-    """Typed access to the fields of one JSON object, with the path of the field in every message."""
+def _read_manifest(reader: JsonReader, version: str, digest: str) -> BundleManifest:
+    graph = _read_graph(reader.inner("graph"))
+    if len(graph.inputs) > 2 and not reader.boolean("text_pair"):
+        raise reader.error("graph.inputs", list(graph.inputs), "no token_type_ids where text_pair is false")
+    return BundleManifest(
+        name=reader.text("name"),
+        producer={key: reader.inner("producer").text(key) for key in reader.table("producer")},
+        labels=_read_labels(reader),
+        text_pair=reader.boolean("text_pair"),
+        tokens=_read_tokens(reader.inner("tokens")),
+        graph=graph,
+        threshold=_read_threshold(reader.inner("decision"), "threshold", 0),
+        scope_threshold=_read_scope_threshold(reader, graph),
+        backbone=reader.table("backbone"),
+        head=reader.table("head"),
+        training=reader.table("training"),
+        quality=reader.table("quality"),
+        files=_read_files(reader),
+        format_version=version,
+        release=reader.integer("release", 0, (1 << 31) - 1) if "release" in reader.keys else 0,
+        digest=digest,
+    )
 
-    def __init__(self, where: str, body: Mapping[str, Json], path: str = "") -> None:
-        self._where, self._body, self._path = where, body, path
 
-    def _get(self, key: str, expected: str) -> Json:
-        if key not in self._body:
-            raise self._bad(key, "nothing", expected)
-        return self._body[key]
+def _read_labels(reader: JsonReader) -> tuple[Label, ...]:
+    value = reader.get("labels", "an array of labels")
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(item, dict) for item in value):
+        raise reader.error("labels", repr(value)[:80], "an array of at least 2 labels")
+    entries = []
+    for index, item in enumerate(value):
+        element = reader.element(f"labels[{index}]", cast("dict[str, Json]", item))
+        descriptions = element.texts("descriptions")
+        if not descriptions:
+            raise reader.error(f"labels[{index}].descriptions", "empty", "at least one sentence")
+        entries.append(Label(element.text("name"), descriptions))
+    if len({entry.name for entry in entries}) != len(entries):
+        raise reader.error("labels", "a list with a duplicate name", "distinct names")
+    return tuple(entries)
 
-    def _bad(self, key: str, value: object, expected: str) -> BundleContentError:
-        return BundleContentError(
-            f"{self._where}: {self._path}{key} is {value}, expected {expected}. Build the bundle again."
-        )
 
-    def text(self, key: str) -> str:
-        value = self._get(key, "a string")
-        if not isinstance(value, str):
-            raise self._bad(key, repr(value)[:80], "a string")
-        return value
+def _read_tokens(reader: JsonReader) -> TokenLayout:
+    layout = TokenLayout(
+        max_length_tokens=reader.integer("max_length_tokens", 8, 1 << 20),
+        prefix_ids=reader.integers("prefix_ids"),
+        infix_ids=reader.integers("infix_ids"),
+        suffix_ids=reader.integers("suffix_ids"),
+        pad_id=reader.integer("pad_id", 0, (1 << 31) - 1),
+        max_text_bytes=reader.integer("max_text_bytes", 1024, 1 << 30),
+        second_type_id=reader.integer("second_type_id", 0, 255),
+    )
+    special = len(layout.prefix_ids) + len(layout.infix_ids) + len(layout.suffix_ids)
+    if special + 2 > layout.max_length_tokens:
+        raise reader.error("max_length_tokens", layout.max_length_tokens, f"more than the {special} special ids")
+    return layout
 
-    def boolean(self, key: str) -> bool:
-        value = self._get(key, "true or false")
-        if not isinstance(value, bool):
-            raise self._bad(key, repr(value)[:80], "true or false")
-        return value
 
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self._get(key, f"an integer from {low} to {high}")
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self._bad(key, repr(value)[:80], f"an integer from {low} to {high}")
-        return value
+def _read_graph(reader: JsonReader) -> GraphFacts:
+    facts = GraphFacts(
+        inputs=reader.texts("inputs"),
+        outputs=reader.texts("outputs"),
+        precision=reader.text("precision"),
+        opset=reader.integer("opset", 1, 1000),
+        ir_version=reader.integer("ir_version", 1, 1000),
+        min_onnxruntime=reader.text("min_onnxruntime"),
+        disabled_optimizers=reader.texts("disabled_optimizers"),
+        text_vector_size=reader.integer("text_vector_size", 1, 1 << 24),
+    )
+    if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):
+        raise reader.error("inputs", list(facts.inputs), "input_ids, attention_mask and optionally token_type_ids")
+    if facts.outputs[:2] != ("probs", "text_vector") or facts.outputs[2:] not in ((), ("scope",)):
+        raise reader.error("outputs", list(facts.outputs), "probs, text_vector and optionally scope")
+    if facts.precision not in PRECISIONS:
+        raise reader.error("precision", repr(facts.precision), " or ".join(PRECISIONS))
+    return facts
 
-    def integers(self, key: str) -> tuple[int, ...]:
-        value = self._get(key, "an array of ids")
-        if not isinstance(value, list) or not all(type(item) is int and 0 <= item < 1 << 31 for item in value):
-            raise self._bad(key, repr(value)[:80], "an array of ids")
-        return tuple(cast("list[int]", value))
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key, "an array of strings")
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._bad(key, repr(value)[:80], "an array of strings")
-        return tuple(cast("list[str]", value))
+def _read_threshold(reader: JsonReader, key: str, low: float) -> float | None:
+    value = reader.get(key, f"a number from {low:g} to 1 or null")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= 1 or math.isnan(value):
+        raise reader.error(key, repr(value)[:80], f"a number from {low:g} to 1 or null")
+    return float(value)
 
-    def table(self, key: str) -> dict[str, Json]:
-        value = self._get(key, "an object")
-        if not isinstance(value, dict):
-            raise self._bad(key, repr(value)[:80], "an object")
-        return value
 
-    def inner(self, key: str) -> _Reader:
-        return _Reader(self._where, self.table(key), f"{self._path}{key}.")
+def _read_scope_threshold(reader: JsonReader, graph: GraphFacts) -> float | None:
+    decision = reader.inner("decision")
+    value = _read_threshold(decision, "scope_threshold", -1) if "scope_threshold" in decision.keys else None
+    if value is not None and "scope" not in graph.outputs:
+        raise reader.error("decision.scope_threshold", value, "null where the graph has no output scope")
+    return value
 
-    def manifest(self, version: str, digest: str) -> BundleManifest:
-        graph = self.inner("graph")._graph()
-        if len(graph.inputs) > 2 and not self.boolean("text_pair"):
-            raise self._bad("graph.inputs", list(graph.inputs), "no token_type_ids where text_pair is false")
-        return BundleManifest(
-            name=self.text("name"),
-            producer={key: self.inner("producer").text(key) for key in self.table("producer")},
-            labels=self._labels(),
-            text_pair=self.boolean("text_pair"),
-            tokens=self.inner("tokens")._tokens(),
-            graph=graph,
-            threshold=self.inner("decision")._threshold("threshold", 0),
-            scope_threshold=self._scope_threshold(graph),
-            backbone=self.table("backbone"),
-            head=self.table("head"),
-            training=self.table("training"),
-            quality=self.table("quality"),
-            files=self._files(),
-            format_version=version,
-            release=self.integer("release", 0, (1 << 31) - 1) if "release" in self._body else 0,
-            digest=digest,
-        )
 
-    def _labels(self) -> tuple[Label, ...]:
-        value = self._get("labels", "an array of labels")
-        if not isinstance(value, list) or len(value) < 2 or not all(isinstance(item, dict) for item in value):
-            raise self._bad("labels", repr(value)[:80], "an array of at least 2 labels")
-        entries = []
-        for index, item in enumerate(value):
-            reader = _Reader(self._where, cast("dict[str, Json]", item), f"labels[{index}].")
-            descriptions = reader.texts("descriptions")
-            if not descriptions:
-                raise self._bad(f"labels[{index}].descriptions", "empty", "at least one sentence")
-            entries.append(Label(reader.text("name"), descriptions))
-        if len({entry.name for entry in entries}) != len(entries):
-            raise self._bad("labels", "a list with a duplicate name", "distinct names")
-        return tuple(entries)
-
-    def _tokens(self) -> TokenLayout:
-        layout = TokenLayout(
-            max_length_tokens=self.integer("max_length_tokens", 8, 1 << 20),
-            prefix_ids=self.integers("prefix_ids"),
-            infix_ids=self.integers("infix_ids"),
-            suffix_ids=self.integers("suffix_ids"),
-            pad_id=self.integer("pad_id", 0, (1 << 31) - 1),
-            max_text_bytes=self.integer("max_text_bytes", 1024, 1 << 30),
-            second_type_id=self.integer("second_type_id", 0, 255),
-        )
-        special = len(layout.prefix_ids) + len(layout.infix_ids) + len(layout.suffix_ids)
-        if special + 2 > layout.max_length_tokens:
-            raise self._bad("max_length_tokens", layout.max_length_tokens, f"more than the {special} special ids")
-        return layout
-
-    def _graph(self) -> GraphFacts:
-        facts = GraphFacts(
-            inputs=self.texts("inputs"),
-            outputs=self.texts("outputs"),
-            precision=self.text("precision"),
-            opset=self.integer("opset", 1, 1000),
-            ir_version=self.integer("ir_version", 1, 1000),
-            min_onnxruntime=self.text("min_onnxruntime"),
-            disabled_optimizers=self.texts("disabled_optimizers"),
-            text_vector_size=self.integer("text_vector_size", 1, 1 << 24),
-        )
-        if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):
-            raise self._bad("inputs", list(facts.inputs), "input_ids, attention_mask and optionally token_type_ids")
-        if facts.outputs[:2] != ("probs", "text_vector") or facts.outputs[2:] not in ((), ("scope",)):
-            raise self._bad("outputs", list(facts.outputs), "probs, text_vector and optionally scope")
-        if facts.precision not in PRECISIONS:
-            raise self._bad("precision", repr(facts.precision), " or ".join(PRECISIONS))
-        return facts
-
-    def _threshold(self, key: str, low: float) -> float | None:
-        value = self._get(key, f"a number from {low:g} to 1 or null")
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= 1 or math.isnan(value):
-            raise self._bad(key, repr(value)[:80], f"a number from {low:g} to 1 or null")
-        return float(value)
-
-    def _scope_threshold(self, graph: GraphFacts) -> float | None:
-        decision = self.inner("decision")
-        value = decision._threshold("scope_threshold", -1) if "scope_threshold" in decision._body else None
-        if value is not None and "scope" not in graph.outputs:
-            raise self._bad("decision.scope_threshold", value, "null where the graph has no output scope")
-        return value
-
-    def _files(self) -> dict[str, FileEntry]:
-        table = self.inner("files")
-        names = set(table._body)
-        expected = set(SIZE_LIMITS) - {MANIFEST_NAME}
-        if names != expected:
-            raise self._bad("files", sorted(names), f"{sorted(expected)}")
-        entries = {}
-        for name in sorted(names):
-            reader = table.inner(name)
-            sha256 = reader.text("sha256")
-            if not re.fullmatch("[0-9a-f]{64}", sha256):
-                raise reader._bad("sha256", repr(sha256)[:80], "64 lowercase hexadecimal digits")
-            entries[name] = FileEntry(sha256, reader.integer("size_bytes", 0, SIZE_LIMITS[name]))
-        return entries
+def _read_files(reader: JsonReader) -> dict[str, FileEntry]:
+    table = reader.inner("files")
+    names = set(table.keys)
+    expected = set(SIZE_LIMITS) - {MANIFEST_NAME}
+    if names != expected:
+        raise reader.error("files", sorted(names), f"{sorted(expected)}")
+    entries = {}
+    for name in sorted(names):
+        entry = table.inner(name)
+        sha256 = entry.text("sha256")
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise entry.error("sha256", repr(sha256)[:80], "64 lowercase hexadecimal digits")
+        entries[name] = FileEntry(sha256, entry.integer("size_bytes", 0, SIZE_LIMITS[name]))
+    return entries

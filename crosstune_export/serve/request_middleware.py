@@ -100,7 +100,10 @@ async def send_error(error: HttpError, info: RequestInfo, send: Send) -> None:
 
 
 def _check_head(scope: Scope) -> None:
-    """Refuse heads that ordinary clients never send, and close the connection: where such a request ends is doubtful."""
+    """Refuse request heads that ordinary clients never send.
+
+    The connection is closed, because it is unclear where such a request ends and the next one begins.
+    """
     headers = scope["headers"]
     if scope["http_version"] not in ("1.0", "1.1"):
         raise HttpError(

@@ -1,4 +1,7 @@
-"""When to give no label: thresholds on how near a text is to the task and on the top probability, chosen on the shots."""
+"""Chooses when to give no label: thresholds on a text's similarity to the shots and on its top probability.
+
+The code calls the similarity of a text ``scope``, as the bundle format does.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from torch import Tensor
 
 
 def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> Tensor:
-    """Keys that the scope of a text is measured against: the mean of each label's shots, its description where it has none.
+    """One key for each label: the mean of its shots, or its description if it has no shots.
 
-    ``scope(x) = max_y x · key_y`` is then the cosine of a text to the nearest of them.
+    ``scope(x) = max_y x · key_y`` is the cosine similarity of a text to the nearest key.
 
     Args:
-        features: float32 (N, S) of the shots: their mean states, ``atoms`` vectors of length 1 side by side.
+        features: float32 (N, S), mean states of the shots: ``atoms`` concatenated vectors of length 1.
         targets: int64 (N,), class indices.
-        label_features: float32 (L, S) of the descriptions.
-        atoms: At least 1.
+        label_features: float32 (L, S), the same of the descriptions.
+        atoms: Number of concatenated vectors, at least 1.
 
     Returns:
         float32 (L, S).
@@ -30,7 +33,7 @@ def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms:
 
 
 def held_out_scope(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> npt.NDArray[np.float64]:
-    """The scope of each shot, float64 (N,), with the shot left out of its own label; arguments as of ``scope_keys``."""
+    """Scope of each shot, float64 (N,), without the shot itself in the key of its label; arguments as in ``scope_keys``."""
     scores = features @ scope_keys(features, targets, label_features, atoms).t()  # (N, L)
     sums = torch.zeros_like(label_features).index_add_(0, targets, features)
     counts = torch.bincount(targets, minlength=len(label_features))
@@ -42,7 +45,7 @@ def held_out_scope(features: Tensor, targets: Tensor, label_features: Tensor, at
 
 
 def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> float:
-    """The largest threshold that at least this share of N texts reaches.
+    """The largest threshold that at least a given share of N scores reaches.
 
     Example:
         >>> coverage_threshold(np.array([0.9, 0.2, 0.6, 0.7]), 0.75)
@@ -50,14 +53,14 @@ def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> floa
 
     Args:
         scores: float64 (N,), N at least 1.
-        coverage: In (0, 1].
+        coverage: The share, in (0, 1].
     """
     shares = np.arange(1, len(scores) + 1) / len(scores)  # a product, coverage * N, could round to above a whole number
     return float(np.sort(scores)[::-1][np.searchsorted(shares, coverage)])
 
 
 def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int64], precision: float) -> float:
-    """The lowest top probability from which on at least this share of the answers is right.
+    """The lowest threshold on the top probability at which enough of the given labels are correct.
 
     Example:
         >>> probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.25, 0.75], [0.45, 0.55]], np.float32)
@@ -65,9 +68,10 @@ def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int
         0.75
 
     Args:
-        probs: float32 (N, L), of texts that the head was not fitted to, N at least 1.
+        probs: float32 (N, L), probabilities of texts that the head was not fitted to, N at least 1.
         gold: int64 (N,), their classes.
-        precision: In (0, 1]; where no threshold gives it, only the surest text is answered.
+        precision: Share of given labels that must be correct, in (0, 1]. If no threshold reaches it, the threshold is the
+            largest top probability, so that only the most certain text gets a label.
 
     Returns:
         A probability in [0, 1].
