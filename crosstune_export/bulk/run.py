@@ -55,7 +55,7 @@ class BulkOptions:
     on_error: str = "fail"
     top_k: int | None = None
     threshold: float | None = None
-    batch_size: int = 32
+    batch_size: int = 8
     threads: int = 1
     workers: int = 1
     providers: tuple[str, ...] = CPU_PROVIDERS
