@@ -190,7 +190,7 @@ def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
     left = _NAMES if named else 24
     cell = min(34.0, (WIDTH - left - 10) / size)
     top = 24.0
-    parts = [f'<text x="{left + cell * size / 2:.0f}" y="14" text-anchor="middle" class="faint">answered</text>']
+    parts = [f'<text x="{left + cell * size / 2:.0f}" y="14" text-anchor="middle" class="faint">predicted</text>']
     for i, row in enumerate(counts):
         y = top + i * cell
         if named:
