@@ -168,8 +168,8 @@ def _compare(
     data: str | os.PathLike[str],
     progress: Progress,
 ) -> PredictionDifference:
-    from crosstune.checkpoint import load_checkpoint, predict_proba
-    from crosstune.data.readers import read_examples
+    from crosstune import load_checkpoint, read_examples  # which names the missing extra
+    from crosstune.checkpoint import predict_proba
 
     trained = load_checkpoint(checkpoint)
     text_pair = classifier.manifest.text_pair
