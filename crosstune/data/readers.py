@@ -110,9 +110,7 @@ def _csv_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             )
         twice = [name for name, count in Counter(header).items() if count > 1]
         if twice:
-            raise DataError(
-                f"{source}:1: column {twice[0]!r} stands there more than once. Name each column differently."
-            )
+            raise DataError(f"{source}:1: column {twice[0]!r} appears more than once. Name each column differently.")
         start = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(header):

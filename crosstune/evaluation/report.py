@@ -141,7 +141,9 @@ def _risk(answers: Answers) -> list[str]:
     return [
         f"<p>{plain(verdict)}</p>",
         legend([(title, colour) for title, *_, colour in curves]),
-        figure(plot.svg(), "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + scope_note),
+        figure(
+            plot.svg(), "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + scope_note
+        ),
     ]
 
 

@@ -203,7 +203,7 @@ BAD_EXAMPLES = [
     pytest.param(
         "t.csv",
         b"text,label,text\na,praise,b\n",
-        "{f}:1: column 'text' stands there more than once. Name each column differently.",
+        "{f}:1: column 'text' appears more than once. Name each column differently.",
         id="csv column twice",
         marks=pytest.mark.fault("A7"),
     ),

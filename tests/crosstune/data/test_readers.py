@@ -356,7 +356,7 @@ def test_other_column_names_are_refused(tmp_path, name, header, found):
 @pytest.mark.fault("A7")
 def test_a_column_that_stands_twice_is_refused(tmp_path):
     message, path = refused_bytes(tmp_path, "x.csv", b"text,label,text\na,x,b\n")
-    assert message == f"{path}:1: column 'text' stands there more than once. Name each column differently."
+    assert message == f"{path}:1: column 'text' appears more than once. Name each column differently."
 
 
 @pytest.mark.fault("A5")
