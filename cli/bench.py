@@ -77,7 +77,7 @@ def _show(rows: Sequence[LatencyRow]) -> None:
         )
     console.print(calls)
     starts = Table("bundle", box=None)
-    for name in ("threads", "cold start ms", "memory then, MB", "peak memory, MB", "files, MB"):
+    for name in ("threads", "cold start ms", "memory at start, MB", "peak memory, MB", "files, MB"):
         starts.add_column(name, justify="right")
     for row in {(row.bundle, row.threads): row for row in rows}.values():
         megabytes = (f"{value / 1e6:.1f}" for value in (row.cold_rss_bytes, row.peak_rss_bytes, row.size_bytes))
