@@ -14,6 +14,8 @@ from crosstune_export.bundle.packing import pack
 from crosstune_export.web.page_server import ServedFile
 from tests.fixtures.web_page import TEXT
 
+pytestmark = pytest.mark.slow
+
 
 def changed(file: ServedFile, **fields) -> ServedFile:
     return dataclasses.replace(file, **fields)

@@ -35,6 +35,7 @@ def expected_texts(labels, *parts):
     return sorted([*descriptions, *{item.text for part in parts for item in part}])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"head": "paper", "epochs": 3}], ids=str)
 def test_a_training_with_generated_texts_asks_once_for_each_text(
     settings, calls, tmp_path, tiny_backbone, tiny_examples, tiny_labels
@@ -46,6 +47,7 @@ def test_a_training_with_generated_texts_asks_once_for_each_text(
     assert sorted(texts) == expected_texts(tiny_labels, tiny_examples, GENERATED)
 
 
+@pytest.mark.slow
 def test_the_filter_asks_once_for_each_text(calls, tmp_path, tiny_backbone, tiny_examples, tiny_labels):
     opened, texts = calls
     filter_generated(GENERATED, tiny_examples, tiny_labels, backbone=tiny_backbone, cache_path=tmp_path / "f")

@@ -42,6 +42,7 @@ def test_a_budget_that_fits_changes_nothing_and_the_estimate_is_a_little_more_th
     assert 0 <= whole - result.size_bytes <= 12_000
 
 
+@pytest.mark.slow
 def test_fewer_layers(tmp_path, tiny_checkpoint_dir, tiny_backbone, tiny_other_texts, whole, monkeypatch):
     monkeypatch.setattr(choosing, "MAX_ACCURACY_LOSS", 1.0)
     result = build(tiny_checkpoint_dir, tmp_path / "x.bundle", under(whole - 4000))

@@ -44,12 +44,14 @@ def test_default_head(tiny_checkpoint_dir, tiny_fp32_bundle_dir, tiny_other_text
     assert classifier.manifest.head["kind"] == "default"
 
 
+@pytest.mark.slow
 def test_paper_head(tmp_path, tiny_paper_checkpoint_dir, tiny_other_texts):
     build(tiny_paper_checkpoint_dir, tmp_path / "paper.bundle", FP32)
     classifier = agrees(tiny_paper_checkpoint_dir, tmp_path / "paper.bundle", list(tiny_other_texts))
     assert (classifier.manifest.head["kind"], classifier.manifest.head["heads"]) == ("paper", 4)
 
 
+@pytest.mark.slow
 def test_paper_head_with_a_template(
     tmp_path, tiny_backbone_dir, tiny_backbone, tiny_examples, tiny_labels, tiny_other_texts
 ):
@@ -120,6 +122,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_bytes(tmp_path, tiny_checkpoint_dir, tiny_bundle_dir, monkeypatch):
     monkeypatch.setattr(trials, "trace", trace)  # not one that was traced before
     build(tiny_checkpoint_dir, tmp_path / tiny_bundle_dir.name, ANY_FLIPS)
@@ -240,6 +243,7 @@ def test_settings_out_of_range(tmp_path, tiny_checkpoint_dir, config, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_without_shots_a_graph_is_judged_on_every_description(tmp_path, tiny_backbone):
     labels = LabelSet.from_mapping({"ship": ["a parcel", "the box", "where is it"], "praise": "thanks and kind words"})
     with pytest.warns(UserWarning, match="known by description only"):
