@@ -27,7 +27,7 @@ class JsonHandler(logging.Handler):
 
 
 @contextlib.contextmanager
-def library_warnings_as_json() -> Iterator[None]:
+def warnings_as_json() -> Iterator[None]:
     """Write the warnings of uvicorn and asyncio as JSON lines inside the block."""
     handler = JsonHandler(logging.WARNING)
     loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]

@@ -61,7 +61,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     address, port = listener.getsockname()[:2]
     events: Events = queue.SimpleQueue()
     server = HttpServer(state, listener)
-    with log.library_warnings_as_json(), _signals_to(events):
+    with log.warnings_as_json(), _signals_to(events):
         server.start(on_end=lambda: events.put(_HTTP_ENDED))
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         log.write("listening", url=url, digest=state.served.digest, threads=threads, pid=os.getpid())

@@ -113,7 +113,7 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
     """The queries of a set of labels.
 
     Args:
-        descriptions: For each of L labels one tensor a sentence, float32 (K, T, D): token states, special tokens left out.
+        descriptions: For each of L labels one tensor per sentence, float32 (K, T, D): token states without those of special tokens.
 
     Returns:
         Queries float32 (K, Q, D), of length 1, and the label of each, int64 (Q,). A label gets ``QUERIES_PER_LABEL`` of them,

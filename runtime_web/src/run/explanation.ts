@@ -1,4 +1,4 @@
-// Explains an answer: how much the log-odds of each label drop when a word is left out.
+// Explains an answer: how much the log-odds of each label drop without that word.
 
 import type { TokenRow, Word } from "../tokenize/token_row.js";
 import type { Prediction } from "./prediction.js";
