@@ -39,9 +39,9 @@ def runtime(clean_folder):
     runtime.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium."""
+    """A headless Chromium. Its event loop must end before other tests of the same process start one."""
     require_page()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=list(BROWSER_OPTIONS))
