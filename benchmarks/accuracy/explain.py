@@ -6,7 +6,7 @@ The words of each test text are ordered by their importance for the predicted la
 the words (at least one) from the text; a second test keeps only that fifth. The texts are classified with the public
 ``classify``, and the mean decrease of the label's probability is printed. Orders:
 
-- ``left out``: ``Classifier.explain``, which removes one word at a time.
+- ``left out`` (its name in the results): ``Classifier.explain``, which compares the text with and without each word.
 - ``attention``: attention of the label's own queries to the tokens of a word, ``Σ softmax(8 · cos) · cos``, in torch.
 - ``contribution``: the contribution of each token to the log-odds, in torch. All features are sums over tokens (a
   maximum belongs to one token), so the contributions add up to the log-odds, except for a constant.

@@ -134,7 +134,7 @@ def _checked(model: bytes, facts: GraphFacts) -> int:
     contents = _GraphContents()
     _check_nodes(_parts(parts[7][0].view, "graph"), contents)
     if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
-        raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} unlike the manifest"[:200])
+        raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} differ from the manifest"[:200])
     return _vocabulary_size(contents)
 
 

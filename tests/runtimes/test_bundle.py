@@ -141,7 +141,7 @@ def test_a_graph_that_differs_from_its_manifest(runtime, tiny_fp32_bundle_dir, t
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("graph", "outputs", ["probs", "text_vector"]))
     assert refusal(runtime, path) == (
         f"{runtime.graph_place(path)}: the graph has inputs ['input_ids', 'attention_mask'] and outputs "
-        "['probs', 'text_vector', 'scope'] unlike the manifest, expected only what a build writes. "
+        "['probs', 'text_vector', 'scope'] differ from the manifest, expected only what a build writes. "
         "Do not use it; build the bundle again."
     )
 

@@ -127,7 +127,7 @@ std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts) {
   check_graph_message(Message(graph->bytes, rules.graph), &summary);
   if (summary.inputs != facts.inputs || summary.outputs != facts.outputs) {
     throw WireError(at_most(200, "inputs " + quoted_list(summary.inputs) + " and outputs " + quoted_list(summary.outputs) +
-                                     " unlike the manifest"));
+                                     " differ from the manifest"));
   }
   return vocabulary_size(summary);
 }

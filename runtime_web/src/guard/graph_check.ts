@@ -47,7 +47,7 @@ function checkModel(bytes: Uint8Array, facts: GraphFacts): number {
   checkGraphMessage(new Message(graph.bytes, MESSAGES.graph), summary);
   if (!equal(summary.inputs, facts.inputs) || !equal(summary.outputs, facts.outputs)) {
     const found = `inputs ${quotedList(summary.inputs)} and outputs ${quotedList(summary.outputs)}`;
-    throw new WireError(`${found} unlike the manifest`.slice(0, 200));
+    throw new WireError(`${found} differ from the manifest`.slice(0, 200));
   }
   return vocabularySize(summary);
 }

@@ -1,4 +1,4 @@
-"""Answers are bought once: the cache beside the output, damaged, busy, foreign; and outputs that are already there.
+"""Each answer is paid for once. The answer cache may be damaged, locked or another file; the output may exist already.
 
 The fixture ``augment`` checks after every run that the account adds up and that neither key nor canary is left anywhere.
 """

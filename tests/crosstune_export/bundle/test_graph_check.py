@@ -166,7 +166,7 @@ def test_facts_other_than_the_manifests(model, refused):
     model.ir_version = 10
     model.graph.input[0].name = "ids"
     assert refused(model) == (
-        "inputs ['ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] unlike the manifest"
+        "inputs ['ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] differ from the manifest"
     )
 
 
