@@ -215,8 +215,8 @@ def test_another_signature(tiny_bundle_dir):
     with pytest.raises(BundleContentError) as caught:
         open_session(files.model, pair, "here")
     assert str(caught.value) == (
-        "here: the graph has inputs ['input_ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] unlike the "
-        "manifest, expected only what a build writes. Do not use it; build the bundle again."
+        "here: the graph has inputs ['input_ids', 'attention_mask'] and outputs ['probs', 'text_vector', 'scope'] differ "
+        "from the manifest, expected only what a build writes. Do not use it; build the bundle again."
     )
 
 
