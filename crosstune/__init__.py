@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from crosstune.evaluation.metrics import Evaluation, evaluate
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
+    from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ _HOMES = {
     "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
+    "crosstune.rows.options": ("ReadOptions",),
     "crosstune.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -98,6 +100,7 @@ __all__ = [
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
     "TrainConfig",
