@@ -21,16 +21,16 @@ class Answers:
         labels: L names, in the order of the columns.
         probs: float32 (N, L), rows sum to 1.
         threshold: Probability below which no label is given, or None.
-        scope: float32 (N,), similarity of each text to the nearest label (cosine), or None.
-        scope_threshold: Similarity below which no label is given, or None.
+        similarity: float32 (N,), similarity of each text to the nearest label (cosine), or None.
+        min_similarity: Similarity below which no label is given, or None.
     """
 
     examples: Sequence[Example]
     labels: Sequence[str]
     probs: npt.NDArray[np.float32]
     threshold: float | None = None
-    scope: npt.NDArray[np.float32] | None = None
-    scope_threshold: float | None = None
+    similarity: npt.NDArray[np.float32] | None = None
+    min_similarity: float | None = None
 
     @property
     def truth(self) -> npt.NDArray[np.int64]:
@@ -54,14 +54,14 @@ class Answers:
         answered = np.ones(len(self.probs), bool)
         if self.threshold is not None:
             answered &= self.probs.max(1).astype(np.float64) >= self.threshold
-        if self.scope is not None and self.scope_threshold is not None:
-            answered &= self.scope.astype(np.float64) >= self.scope_threshold
+        if self.similarity is not None and self.min_similarity is not None:
+            answered &= self.similarity.astype(np.float64) >= self.min_similarity
         return answered
 
     @property
     def coverage(self) -> float | None:
         """Share of the texts that get a label, in [0, 1]; None if there is no threshold, so that all get one."""
-        if self.threshold is None and self.scope_threshold is None:
+        if self.threshold is None and self.min_similarity is None:
             return None
         return float(self.answered.mean())
 

@@ -108,8 +108,8 @@ def _reliability(answers: Answers, result: Evaluation) -> str:
 
 def _risk(answers: Answers) -> list[str]:
     curves = [("most probable first", answers.probs.max(1), answers.threshold, "probability", 0)]
-    if answers.scope is not None:
-        curves.append(("most similar first", answers.scope, answers.scope_threshold, "similarity", 1))
+    if answers.similarity is not None:
+        curves.append(("most similar first", answers.similarity, answers.min_similarity, "similarity", 1))
     right_answers = answers.right
     found = [risk_coverage(scores, right_answers) for _, scores, *_ in curves]
     highest = max(float(risk[coverage >= 0.05].max()) for coverage, risk in found)
@@ -127,9 +127,9 @@ def _risk(answers: Answers) -> list[str]:
         )
         if threshold is not None:
             plot.rule(float((scores.astype(np.float64) >= threshold).mean()), f"{kind} {threshold:.2f}")
-    scope_note = ""
-    if answers.scope is not None:
-        scope_note = " Similarity detects texts that belong to no label; all texts here belong to one."
+    similarity_note = ""
+    if answers.similarity is not None:
+        similarity_note = " Similarity detects texts that belong to no label; all texts here belong to one."
     share, right = answers.coverage, answers.accuracy_answered
     if share is None:
         verdict = "This classifier has no threshold, so every text gets a label. Train with --abstain-at to set one."
@@ -142,7 +142,8 @@ def _risk(answers: Answers) -> list[str]:
         f"<p>{plain(verdict)}</p>",
         legend([(title, colour) for title, *_, colour in curves]),
         figure(
-            plot.svg(), "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + scope_note
+            plot.svg(),
+            "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + similarity_note,
         ),
     ]
 

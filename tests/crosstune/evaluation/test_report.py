@@ -43,9 +43,9 @@ def test_a_long_text_is_cut():
 
 
 def test_thresholds_are_marked_and_obeyed():
-    scope = np.linspace(0, 1, 80, dtype=np.float32)
-    answers = answers_of(80, threshold=0.6, scope=scope, scope_threshold=0.5)
-    given = (answers.probs.max(1) >= 0.6) & (scope >= 0.5)
+    similarity = np.linspace(0, 1, 80, dtype=np.float32)
+    answers = answers_of(80, threshold=0.6, similarity=similarity, min_similarity=0.5)
+    given = (answers.probs.max(1) >= 0.6) & (similarity >= 0.5)
     assert (answers.answered == given).all()
     page = read_page(report_page(answers, "t", "m"))
     assert {"probability 0.60", "similarity 0.50", "most probable first", "most similar first"} <= set(page.pieces)
