@@ -133,7 +133,7 @@ class Checkpoint:
         progress: Progress = no_progress,
         where: str = "examples",
     ) -> Answers:
-        """Classify labelled texts; the result has the metrics, and ``evaluation.report.report_page`` shows it.
+        """Classify labelled texts; the result has the metrics and writes the report page.
 
         Args:
             examples: N labelled texts that were not trained on.
@@ -149,7 +149,16 @@ class Checkpoint:
         self.check_examples(examples, where)
         loaded, texts = backbone or self.load_backbone(), [example.content for example in examples]
         probs, similarity = predict_with_similarity(self, loaded, texts, batch_size=batch_size, progress=progress)
-        return Answers(examples, self.labels.names, probs, self.threshold, similarity, self.min_similarity)
+        return Answers(
+            examples,
+            self.labels.names,
+            probs,
+            self.threshold,
+            similarity,
+            self.min_similarity,
+            data=where,
+            model=f"the {self.head.kind} head",
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:

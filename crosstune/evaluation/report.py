@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from crosstune.core.reports.page import figure, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars, matrix
-from crosstune.evaluation.answers import Answers
 from crosstune.evaluation.metrics import ECE_BINS, Evaluation, rate_interval, reliability, risk_coverage
+
+if TYPE_CHECKING:
+    from crosstune.evaluation.answers import Answers
 
 #: Rows of the tables of mistakes, and characters of a text in them.
 SHOWN, CHARACTERS = 25, 500
 
 
-def report_page(answers: Answers, name: str, model: str) -> str:
-    """The page.
-
-    Args:
-        answers: The answers, at least one.
-        name: Name of the file of texts.
-        model: Human-readable name of the classifier.
-    """
+def report_page(answers: Answers) -> str:
+    """The page for the answers, at least one."""
     result = answers.evaluation
     low, high = rate_interval(int(answers.right.sum()), result.n)
     return html_page(
-        f"{name}: evaluation",
+        f"{answers.data}: evaluation",
         [
             f"<h1>Accuracy {100 * result.accuracy:.1f}% on {result.n} texts</h1>",
-            f'<p class="faint">{plain(name)}, by {plain(model)}</p>',
+            f'<p class="faint">{plain(answers.data)}, by {plain(answers.model)}</p>',
             f"<p>95% interval of the accuracy {100 * low:.1f}% to {100 * high:.1f}%; macro-F1 <b>{100 * result.macro_f1:.1f}%</b>; "
             f"expected calibration error <b>{result.ece:.3f}</b>; {len(answers.labels)} labels.</p>",
             "<h2>By label</h2>",
