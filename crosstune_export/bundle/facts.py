@@ -147,6 +147,7 @@ class TrainingFacts:
         seed: Random seed.
         cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None if not measured.
         all_layers: The head on all layers, if a budget made the build use fewer.
+        usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
     """
 
     examples: int | None
@@ -155,6 +156,7 @@ class TrainingFacts:
     seed: int | None
     cv_accuracy: float | None
     all_layers: AllLayers | None = None
+    usual_similarity: float | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the record as the manifest stores it."""
@@ -165,6 +167,8 @@ class TrainingFacts:
             "seed": self.seed,
             "cv_accuracy": self.cv_accuracy,
         }
+        if self.usual_similarity is not None:
+            body["usual_similarity"] = self.usual_similarity
         if self.all_layers is not None:
             body["all_layers"] = {"layers": self.all_layers.layers, "cv_accuracy": self.all_layers.cv_accuracy}
         return body
@@ -183,6 +187,7 @@ class TrainingFacts:
             all_layers=AllLayers(layers, _number(full, "cv_accuracy"))
             if isinstance(full, dict) and layers is not None
             else None,
+            usual_similarity=_number(table, "usual_similarity"),
         )
 
 

@@ -101,7 +101,7 @@ class BundleManifest:
     training: Mapping[str, Json]
     quality: Mapping[str, Json]
     files: Mapping[str, FileEntry]
-    scope_threshold: float | None = None
+    min_similarity: float | None = None
     format_version: str = FORMAT_VERSION
     release: int = 0
     digest: str = field(default="", compare=False)
@@ -149,7 +149,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
         "graph": _plain(dataclasses.asdict(manifest.graph)),
-        "decision": {"threshold": manifest.threshold, "scope_threshold": manifest.scope_threshold},
+        "decision": {"threshold": manifest.threshold, "scope_threshold": manifest.min_similarity},
         "backbone": dict(manifest.backbone),
         "head": dict(manifest.head),
         "training": dict(manifest.training),
@@ -232,7 +232,7 @@ def _read_manifest(reader: JsonReader, version: str, digest: str) -> BundleManif
         tokens=_read_tokens(reader.inner("tokens")),
         graph=graph,
         threshold=_read_threshold(reader.inner("decision"), "threshold", 0),
-        scope_threshold=_read_scope_threshold(reader, graph),
+        min_similarity=_read_min_similarity(reader, graph),
         backbone=reader.table("backbone"),
         head=reader.table("head"),
         training=reader.table("training"),
@@ -305,7 +305,7 @@ def _read_threshold(reader: JsonReader, key: str, low: float) -> float | None:
     return float(value)
 
 
-def _read_scope_threshold(reader: JsonReader, graph: GraphFacts) -> float | None:
+def _read_min_similarity(reader: JsonReader, graph: GraphFacts) -> float | None:
     decision = reader.inner("decision")
     value = _read_threshold(decision, "scope_threshold", -1) if "scope_threshold" in decision.keys else None
     if value is not None and "scope" not in graph.outputs:

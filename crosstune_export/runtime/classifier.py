@@ -15,7 +15,13 @@ from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.explanation import Explanation, word_evidence
-from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
+from crosstune_export.runtime.prediction import (
+    Prediction,
+    check_min_similarity,
+    check_threshold,
+    decide,
+    require_finite,
+)
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -103,7 +109,12 @@ class Classifier:
         return self._session.providers
 
     def classify(
-        self, texts: Sequence[Text], *, batch_size: int = 32, threshold: float | None = None
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
     ) -> list[Prediction]:
         """Label texts.
 
@@ -111,19 +122,25 @@ class Classifier:
             texts: N strings, or N pairs of strings if the bundle classifies pairs.
             batch_size: Texts per run of the graph, at least 1.
             threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
+            min_similarity: Similarity (-1 to 1) to the training texts below which a text gets no label; None for the one in
+                the bundle.
 
         Returns:
             N predictions, in the order of the texts.
 
         Raises:
-            DataError: An item is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            DataError: An item is not a text, an argument is out of range, or a probability is not finite.
+            ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
         threshold = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
         rows = self._rows(texts, batch_size)
-        probs, _, scope = self._predict(rows, batch_size)
-        scope_threshold = self._files.manifest.scope_threshold
-        return decide(probs, [row.truncated for row in rows], self.labels, threshold, scope, scope_threshold)
+        has_similarity = "scope" in self.manifest.graph.outputs
+        min_similarity = check_min_similarity(
+            self.manifest.min_similarity if min_similarity is None else min_similarity, has_similarity
+        )
+        probs, _, similarity = self._predict(rows, batch_size)
+        return decide(probs, [row.truncated for row in rows], self.labels, threshold, similarity, min_similarity)
 
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Return probabilities, float32 (N, L), with columns in the order of ``labels``.
@@ -145,7 +162,14 @@ class Classifier:
         """
         return self._predict(self._rows(texts, batch_size), batch_size)[1]
 
-    def explain(self, text: Text, *, batch_size: int = 32, threshold: float | None = None) -> Explanation:
+    def explain(
+        self,
+        text: Text,
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
+    ) -> Explanation:
         """Label one text, and compute the evidence of each word for each label.
 
         The graph runs once without each word, so a text of W words needs W + 1 runs.
@@ -154,12 +178,14 @@ class Classifier:
             text: A string, or a pair of strings if the bundle classifies pairs.
             batch_size: As for ``classify``.
             threshold: As for ``classify``.
+            min_similarity: As for ``classify``.
 
         Raises:
-            DataError: The input is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            DataError: The input is not a text, an argument is out of range, or a probability is not finite.
+            ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
-        prediction = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
+        prediction = self.classify([text], batch_size=batch_size, threshold=threshold, min_similarity=min_similarity)[0]
         row = self._tokenizer.rows([text])[0]
         words = self._tokenizer.words(text)
         evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
@@ -231,20 +257,20 @@ class Classifier:
         manifest = self._files.manifest
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
-        scope = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
+        similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
         session = self._current_session()
         for chunk in _equal_length_batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            chunk_probs, features, chunk_scope = session.run(batch.feeds())
+            chunk_probs, features, chunk_similarity = session.run(batch.feeds())
             if chunk_probs.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
                 raise BundleContentError(
                     f"{self._files.path}: the graph gives {chunk_probs.shape} probs and {features.shape} text_vector, expected "
                     f"{(len(chunk), len(self.labels))} and {(len(chunk), vectors.shape[1])}. Build the bundle again."
                 )
             probs[chunk], vectors[chunk] = chunk_probs, features
-            if scope is not None:
-                scope[chunk] = chunk_scope
-        return probs, vectors, scope
+            if similarity is not None:
+                similarity[chunk] = chunk_similarity
+        return probs, vectors, similarity
 
 
 def _from_files(

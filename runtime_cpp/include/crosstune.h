@@ -53,9 +53,9 @@ typedef struct crosstune_text {
 } crosstune_text;
 
 typedef struct crosstune_answer {
-  int32_t label;     /* index of the label; -1 when `prob` or `scope` is below its threshold */
+  int32_t label;     /* index of the label; -1 when `prob` or `similarity` is below its threshold */
   float prob;        /* probability of the most probable label, even when `label` is -1; in [0, 1] */
-  float scope;       /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
+  float similarity;  /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
   int32_t truncated; /* 1 when the text was too long and was truncated, otherwise 0 */
 } crosstune_answer;
 
@@ -87,6 +87,10 @@ CROSSTUNE_API crosstune_status crosstune_options_set_onnxruntime(crosstune_optio
 
 /* Probability, in [0, 1], below which a text gets no label. Default: the bundle's threshold. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threshold(crosstune_options *options, double threshold);
+
+/* Similarity to the training texts, in [-1, 1], below which a text gets no label. Default: the bundle's. The classifier is not
+ * created when the bundle measures no similarity. */
+CROSSTUNE_API crosstune_status crosstune_options_set_min_similarity(crosstune_options *options, double min_similarity);
 
 /* Loads a bundle, which is a folder or a file written by `crosstune-export pack`, and checks every byte of it. `options` may
  * be NULL. */

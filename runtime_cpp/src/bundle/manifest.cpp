@@ -161,9 +161,9 @@ Manifest parse_manifest(std::string_view bytes, const std::string& where) {
   const JsonReader decision = reader.child("decision");
   if (!decision.has("threshold")) throw decision.field_error("threshold", "nothing", "a number from 0 to 1 or null");
   manifest.threshold = read_threshold(decision, "threshold", 0);
-  manifest.scope_threshold = read_threshold(decision, "scope_threshold", -1);
-  if (manifest.scope_threshold && !manifest.graph.has_scope())
-    throw decision.field_error("scope_threshold", json_text(*manifest.scope_threshold), "null where the graph has no output scope");
+  manifest.min_similarity = read_threshold(decision, "scope_threshold", -1);
+  if (manifest.min_similarity && !manifest.graph.has_similarity())
+    throw decision.field_error("scope_threshold", json_text(*manifest.min_similarity), "null where the graph has no output scope");
   check_informational_fields(reader);
   manifest.files = read_files(reader);
   return manifest;

@@ -67,7 +67,7 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
       session_(nullptr, api_.ReleaseSession),
       label_count_(label_count),
       has_types_(graph.inputs.size() == 3),
-      has_scope_(graph.has_scope()) {
+      has_similarity_(graph.has_similarity()) {
   if (!is_version_at_least(runtime.version, graph.min_onnxruntime)) {
     throw bundle_error(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
                        "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
@@ -161,7 +161,7 @@ Session::Owned<OrtValue> Session::tensor(void* data, std::array<std::size_t, 2> 
   return Owned<OrtValue>(value, api_.ReleaseValue);
 }
 
-void Session::run(const TokenRow& row, float* probs, float* scope) const { PreparedRun(*this, row, probs, scope).run(); }
+void Session::run(const TokenRow& row, float* probs, float* similarity) const { PreparedRun(*this, row, probs, similarity).run(); }
 
 namespace {
 
@@ -173,22 +173,22 @@ void* writable(const std::vector<std::int64_t>& values) { return const_cast<std:
 
 }  // namespace
 
-PreparedRun::PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope)
+PreparedRun::PreparedRun(const Session& session, const TokenRow& row, float* probs, float* similarity)
     : session_(session),
       mask_(row.ids.size(), 1),
       ids_(session.tensor(writable(row.ids), {1, mask_.size()}, 2, kInt64)),
       masks_(session.tensor(mask_.data(), {1, mask_.size()}, 2, kInt64)),
       types_(session.tensor(writable(row.type_ids), {1, mask_.size()}, 2, kInt64)),
       probs_(session.tensor(probs, {1, session.label_count_}, 2, kFloat)),
-      scope_(session.tensor(scope, {1, 1}, 1, kFloat)) {}
+      similarity_(session.tensor(similarity, {1, 1}, 1, kFloat)) {}
 
 void PreparedRun::run() const {
   static const char* const kInputs[] = {"input_ids", "attention_mask", "token_type_ids"};
   static const char* const kOutputs[] = {"probs", "scope"};
   const OrtValue* inputs[] = {ids_.get(), masks_.get(), types_.get()};
-  OrtValue* outputs[] = {probs_.get(), scope_.get()};
+  OrtValue* outputs[] = {probs_.get(), similarity_.get()};
   session_.check(session_.api_.Run(session_.session_.get(), nullptr, kInputs, inputs, session_.has_types_ ? 3 : 2,
-                                   kOutputs, session_.has_scope_ ? 2 : 1, outputs),
+                                   kOutputs, session_.has_similarity_ ? 2 : 1, outputs),
                  "onnxruntime fails on the graph");
 }
 

@@ -22,9 +22,9 @@ class Session {
   // Every token id must be smaller.
   std::uint64_t vocabulary_size() const { return vocabulary_size_; }
 
-  // Runs the graph on one row. Writes L floats to `probs`, and one to `scope` if the graph has this output. Thread-safe.
+  // Runs the graph on one row. Writes L floats to `probs`, and one to `similarity` if the graph has this output. Thread-safe.
   // Throws Failure.
-  void run(const TokenRow& row, float* probs, float* scope) const;
+  void run(const TokenRow& row, float* probs, float* similarity) const;
 
  private:
   friend class PreparedRun;
@@ -43,13 +43,13 @@ class Session {
   Owned<OrtSession> session_;
   std::size_t label_count_;
   std::uint64_t vocabulary_size_ = 0;
-  bool has_types_, has_scope_;
+  bool has_types_, has_similarity_;
 };
 
 // A run of the graph whose tensors exist already, so that run() measures onnxruntime alone. All arguments must outlive it.
 class PreparedRun {
  public:
-  PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope);
+  PreparedRun(const Session& session, const TokenRow& row, float* probs, float* similarity);
 
   // Throws Failure.
   void run() const;
@@ -57,7 +57,7 @@ class PreparedRun {
  private:
   const Session& session_;
   std::vector<std::int64_t> mask_;
-  Session::Owned<OrtValue> ids_, masks_, types_, probs_, scope_;
+  Session::Owned<OrtValue> ids_, masks_, types_, probs_, similarity_;
 };
 
 }  // namespace crosstune::core
