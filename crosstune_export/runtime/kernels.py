@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 
 from crosstune.core.errors import ConfigError, MissingExtraError
 
-#: ``auto``: the fast kernels where they can run. ``portable``: those of onnxruntime. ``fast``: the fast ones, or an error.
-Kernels = Literal["auto", "portable", "fast"]
+#: ``auto``: the fast kernels where they can run. ``portable``: those of onnxruntime. ``fast``: the fast ones, or an error. ``plain``:
+#: the reference of the fast ones, which runs on any processor and gives the same bits, slowly.
+Kernels = Literal["auto", "portable", "fast", "plain"]
 KERNELS = get_args(Kernels)
 PORTABLE = "portable"
 #: Environment variable with one of ``KERNELS``, for programs that have no option.
@@ -62,7 +63,7 @@ def check_kernels(name: str) -> Kernels:
 
 
 def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | None:
-    """Return the fast kernels if a session should use them, otherwise None.
+    """Return the kernels that a session should use instead of onnxruntime's; None for none.
 
     Args:
         choice: What was asked for.
@@ -70,29 +71,29 @@ def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | N
         on_cpu: Whether the session runs on the processor.
 
     Raises:
-        MissingExtraError: ``fast``, and they cannot run here or not this graph.
+        MissingExtraError: ``fast`` or ``plain``, and they cannot run here or not this graph.
     """
     if choice == "portable":
         return None
     here = fast_kernels()
+    if choice == "plain" and here.library is not None:
+        here = FastKernels("plain", here.library, "")
     if here.name is not None and has_function and on_cpu:
         return here
-    if choice == "fast":
+    if choice != "auto":
         reason = here.reason or ("the graph was built without them" if on_cpu else "they run on the processor only")
         raise MissingExtraError(f"kernels: {reason.rstrip('.')}. Choose kernels=auto (--kernels auto).")
     return None
 
 
-def register(options: Any, kernels: FastKernels, threads: int, name: str = "") -> None:  # noqa: ANN401
+def register(options: Any, kernels: FastKernels, threads: int) -> None:  # noqa: ANN401
     """Let a session run the fast kernels.
 
     Args:
         options: ``onnxruntime.SessionOptions``.
-        kernels: What this machine has, with a library.
+        kernels: Which ones, as ``wanted`` returns them.
         threads: Threads per run.
-        name: Kernels to run instead of the best ones: ``plain`` for the reference.
     """
     options.add_session_config_entry("crosstune.kernels.threads", str(threads))
-    if name:
-        options.add_session_config_entry("crosstune.kernels.name", name)
+    options.add_session_config_entry("crosstune.kernels.name", kernels.name)
     options.register_custom_ops_library(kernels.library)
