@@ -66,6 +66,7 @@ class Trial:
         on_truncated: Compared with fp32 on the truncated texts; None if there are none.
         latency_ms: Median latency per text; None if not timed.
         verdict: ``shipped``, or the reason why not; empty while undecided.
+        longest: Largest number of tokens of a text.
     """
 
     variant: Variant
@@ -77,6 +78,7 @@ class Trial:
     on_truncated: PredictionDifference | None = None
     latency_ms: float | None = None
     verdict: str = ""
+    longest: int = 1
 
     @property
     def label_changes(self) -> int:
@@ -95,7 +97,8 @@ class Trial:
 
     def open(self, threads: int = 1) -> GraphSession:
         """Open a session of the graph."""
-        return open_session(self.model, self.facts, f"the graph {self.variant.name!r}", threads=threads)
+        where = f"the graph {self.variant.name!r}"
+        return open_session(self.model, self.facts, where, longest=self.longest, threads=threads)
 
 
 def choose(

@@ -51,6 +51,7 @@ def open_session(
     graph: GraphFacts,
     where: str,
     *,
+    longest: int = 1,
     threads: int = 1,
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
@@ -61,6 +62,7 @@ def open_session(
         model: Contents of ``model.onnx``.
         graph: Section ``graph`` of the manifest.
         where: Name of the graph in messages.
+        longest: Largest number of tokens of a text; a graph that would take too much for them is refused.
         threads: Threads per run, at least 1.
         providers: Execution providers of onnxruntime, in order of preference.
         allow_fallback: Run on another provider if the first one is not available.
@@ -83,7 +85,7 @@ def open_session(
             f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {version}. "
             f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
         )
-    vocabulary_size = check_graph(model, graph, where)
+    vocabulary_size = check_graph(model, graph, where, longest)
     inner = open_inner(
         model,
         where,

@@ -21,7 +21,8 @@ Classifier::Classifier(BundleFiles files, const LoadOptions& options)
       tokenizer_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
       runtime_(open_onnxruntime(options.onnxruntime)),
       session_(std::make_unique<const Session>(runtime_, files_.model.view(), files_.manifest.graph, files_.path,
-                                               options.threads, files_.manifest.labels.size())),
+                                               options.threads, files_.manifest.labels.size(),
+                                               files_.manifest.tokens.max_length_tokens)),
       threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
       process_(getpid()) {
   const std::int64_t largest = tokenizer_.largest_id();
