@@ -67,6 +67,7 @@ class Trial:
         by_kernels: The fast kernels compared with fp32, on texts and truncated texts together; None if they cannot run it.
         latency_ms: Median latency per text; None if not timed.
         verdict: ``shipped``, or the reason why not; empty while undecided.
+        longest: Largest number of tokens of a text.
     """
 
     variant: Variant
@@ -79,6 +80,7 @@ class Trial:
     by_kernels: PredictionDifference | None = None
     latency_ms: float | None = None
     verdict: str = ""
+    longest: int = 1
 
     @property
     def label_changes(self) -> int:
@@ -98,9 +100,8 @@ class Trial:
 
     def open(self, threads: int = 1, kernels: str = "auto") -> GraphSession:
         """Open a session of the graph, with ``kernels`` out of ``KERNELS``."""
-        return open_session(
-            self.model, self.facts, f"the graph {self.variant.name!r}", threads=threads, kernels=kernels
-        )
+        where = f"the graph {self.variant.name!r}"
+        return open_session(self.model, self.facts, where, longest=self.longest, threads=threads, kernels=kernels)
 
 
 def choose(

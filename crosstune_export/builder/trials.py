@@ -114,7 +114,9 @@ class TrialRunner:
         if prior is not None:
             data = with_metadata(data, prior.metadata())
         size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
-        return Trial(variant, replace(self._facts(encoder, variant), function=function), data, passes, size)
+        longest = self.trained.tokens.max_length_tokens
+        facts = replace(self._facts(encoder, variant), function=function)
+        return Trial(variant, facts, data, passes, size, longest=longest)
 
     def _other_bytes(self) -> int:
         """Return an upper bound for the size of manifest, self-test and model card."""

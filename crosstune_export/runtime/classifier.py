@@ -243,6 +243,7 @@ class Classifier:
             self._files.model,
             self._files.manifest.graph,
             str(self._files.path),
+            longest=self._files.manifest.tokens.max_length_tokens,
             threads=self._threads,
             providers=self._providers,
             allow_fallback=self._allow_fallback,

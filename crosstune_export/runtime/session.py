@@ -52,6 +52,7 @@ def open_session(
     graph: GraphFacts,
     where: str,
     *,
+    longest: int = 1,
     threads: int = 1,
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
@@ -63,6 +64,7 @@ def open_session(
         model: Contents of ``model.onnx``.
         graph: Section ``graph`` of the manifest.
         where: Name of the graph in messages.
+        longest: Largest number of tokens of a text; a graph that would take too much for them is refused.
         threads: Threads per run, at least 1.
         providers: Execution providers of onnxruntime, in order of preference.
         allow_fallback: Run on another provider if the first one is not available.
@@ -88,7 +90,7 @@ def open_session(
             f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {version}. "
             f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
         )
-    vocabulary_size = check_graph(model, graph, where)
+    vocabulary_size = check_graph(model, graph, where, longest)
 
     def open_with(chosen: FastKernels | None) -> Any:  # noqa: ANN401
         return open_inner(

@@ -70,7 +70,7 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
 }
 
 Session::Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
-                 int threads, std::size_t label_count)
+                 int threads, std::size_t label_count, std::size_t longest)
     : api_(*runtime.api),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       session_(nullptr, api_.ReleaseSession),
@@ -81,7 +81,7 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
     throw bundle_error(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
                        "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
   }
-  vocabulary_size_ = check_graph(model, graph, where);
+  vocabulary_size_ = check_graph(model, graph, where, longest);
   OrtMemoryInfo* memory = nullptr;
   check(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory), where);
   memory_.reset(memory);

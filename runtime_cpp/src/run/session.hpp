@@ -15,9 +15,10 @@ namespace crosstune::core {
 
 class Session {
  public:
-  // `model` may be freed afterwards. `where` names the bundle in messages; `label_count` is L. Throws Failure.
+  // `model` may be freed afterwards. `where` names the bundle in messages; `label_count` is L,
+  // `longest` the largest number of tokens of a text. Throws Failure.
   Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
-          int threads, std::size_t label_count);
+          int threads, std::size_t label_count, std::size_t longest);
 
   // Every token id must be smaller.
   std::uint64_t vocabulary_size() const { return vocabulary_size_; }
