@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import row_progress
-from crosstune_cli.options import AllowFallback, BundleFolder, Provider, reads_rows
+from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, reads_rows
 
 from crosstune.rows.options import ReadOptions
 
@@ -54,6 +54,7 @@ def classify(
             help="Give no label below this probability; default: the threshold in the bundle.",
         ),
     ] = None,
+    min_similarity: MinSimilarity = None,
     on_error: Annotated[
         str,
         typer.Option("--on-error", help="What to do with a bad row: fail, skip, or record it in --bad-rows."),
@@ -111,6 +112,7 @@ def classify(
         on_error=on_error,
         top_k=top_k,
         threshold=threshold,
+        min_similarity=min_similarity,
         batch_size=batch_size,
         threads=threads,
         workers=workers or (max(1, default_threads() // threads) if provider == "cpu" else 1),
@@ -219,6 +221,8 @@ def _to_standard_output(
         tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), progress)
     if tally.bad:
         typer.echo(tally.lines()[0], err=True)
+    elif tally.unlike:
+        typer.echo(tally.lines()[-1], err=True)
 
 
 def _to_file(
@@ -268,4 +272,6 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
     reading = options.reading
     columns = Columns(reading.text_column, reading.pair_column if bundle.manifest.text_pair else None)
     texts = read_texts(sources, columns)
-    (show_reasons if options.explain else show_answers)(classifier, texts, options.threshold)
+    (show_reasons if options.explain else show_answers)(
+        classifier, texts, {"threshold": options.threshold, "min_similarity": options.min_similarity}
+    )

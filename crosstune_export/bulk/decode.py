@@ -14,7 +14,7 @@ from crosstune.rows.parquet import import_parquet, plain_type
 from crosstune.rows.window import Window
 
 #: Columns that are added to each row.
-RESULT_COLUMNS = ("label", "prob", "probs", "truncated")
+RESULT_COLUMNS = ("label", "prob", "probs", "truncated", "similarity")
 _RESERVED = re.compile(rf"(input_)*({'|'.join(RESULT_COLUMNS)})")
 
 

@@ -12,7 +12,6 @@ from pyarrow import parquet
 
 from tests.cli.conftest import files_in
 
-
 CATEGORIES = pa.array(["red", "blue", None]).dictionary_encode()
 #: Column → its values, and what JSON Lines has for them.
 COLUMNS = {
