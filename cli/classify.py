@@ -38,6 +38,20 @@ def classify(
         str,
         typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
     ] = "auto",
+    probs: Annotated[
+        str,
+        typer.Option(
+            "--probs",
+            help="Probabilities of all labels: json (one column), columns (one per label, such as prob_shipping), or none.",
+        ),
+    ] = "json",
+    output_encoding: Annotated[
+        str,
+        typer.Option(
+            "--output-encoding",
+            help="Encoding of CSV and TSV: utf-8, or utf-8-sig, which Excel recognises.",
+        ),
+    ] = "utf-8",
     id_column: Annotated[
         str | None,
         typer.Option("--id-column", help="Column that identifies a row; it must be in every row and is written first."),
@@ -120,6 +134,8 @@ def classify(
         allow_fallback=allow_fallback,
         explain=explain,
         spreadsheet_safe=spreadsheet_safe,
+        probs=probs,
+        output_encoding=output_encoding,
         engine=engine,
         ray_address=ray_address,
     )
@@ -143,7 +159,7 @@ def classify(
 
 def _output_format(file_format: str, output: Path | None) -> str:
     from crosstune_export import ConfigError
-    from crosstune_export.bulk.encode import OUTPUT_FORMATS
+    from crosstune_export.bulk.encode import OUTPUT_ENDINGS, OUTPUT_FORMATS
 
     if file_format not in ("auto", *OUTPUT_FORMATS):
         raise ConfigError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
@@ -151,15 +167,29 @@ def _output_format(file_format: str, output: Path | None) -> str:
         raise ConfigError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
     if file_format != "auto":
         return file_format
-    ending = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ending if ending in OUTPUT_FORMATS else "jsonl"
+    if output is None:
+        return "jsonl"
+    if output.suffix.lower() not in OUTPUT_ENDINGS and not output.is_dir():
+        found = f"ending {output.suffix!r}" if output.suffix else "no ending"
+        raise ConfigError(
+            f"{output}: {found}, expected one of {', '.join(OUTPUT_ENDINGS)}. "
+            f"Name the format with --format {'|'.join(OUTPUT_FORMATS)}."
+        )
+    return OUTPUT_ENDINGS.get(output.suffix.lower(), "jsonl")
 
 
 def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
     from crosstune_export import ConfigError
+    from crosstune_export.bulk.encode import OUTPUT_ENCODINGS, TABLES
+    from crosstune_export.bulk.result_columns import PROBS
     from crosstune_export.bulk.run import ENGINES, ON_ERROR, BulkOptions
 
-    for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
+    for name, value, known in (
+        ("on-error", options.on_error, ON_ERROR),
+        ("engine", options.engine, ENGINES),
+        ("--probs", options.probs, PROBS),
+        ("--output-encoding", options.output_encoding, OUTPUT_ENCODINGS),
+    ):
         if value not in known:
             raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
     if output is None and resume:
@@ -172,10 +202,12 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         raise ConfigError(f"--bad-rows: found --on-error {options.on_error}, expected record. Give --on-error record.")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ConfigError("threshold: found nan, expected a probability from 0 to 1.")
-    if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
-        raise ConfigError(
-            f"--spreadsheet-safe: found format {options.file_format}, expected csv or tsv. Give --format csv."
-        )
+    for_tables = {
+        "--spreadsheet-safe": options.spreadsheet_safe,
+        "--output-encoding": options.output_encoding != "utf-8",
+    }
+    for name in (name for name, is_given in for_tables.items() if is_given and options.file_format not in TABLES):
+        raise ConfigError(f"{name}: found format {options.file_format}, expected csv or tsv. Give --format csv.")
     if pretty:
         plain = BulkOptions()
         changed = {

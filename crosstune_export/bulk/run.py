@@ -15,9 +15,10 @@ from crosstune.rows.sources import Source
 from crosstune.rows.window import Window
 from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.decode import Columns, decode, output_name
-from crosstune_export.bulk.encode import make_encoder
+from crosstune_export.bulk.encode import TABLE_DIGITS, TABLES, make_encoder
 from crosstune_export.bulk.local_engine import classify_windows
 from crosstune_export.bulk.partial_output import PartialOutput, next_digest
+from crosstune_export.bulk.result_columns import ResultColumns
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bundle.files import BundleFiles
@@ -48,6 +49,8 @@ class BulkOptions:
         allow_fallback: Run on the CPU if a provider is not available.
         explain: Add the evidence of each word for each label; JSON Lines only.
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
+        probs: Form of the probabilities, one of ``result_columns.PROBS``.
+        output_encoding: One of ``encode.OUTPUT_ENCODINGS``; for tables.
         engine: One of ``ENGINES``.
         ray_address: Ray cluster to join; None starts one on this machine.
     """
@@ -66,6 +69,8 @@ class BulkOptions:
     allow_fallback: bool = False
     explain: bool = False
     spreadsheet_safe: bool = False
+    probs: str = "json"
+    output_encoding: str = "utf-8"
     engine: str = "local"
     ray_address: str | None = None
 
@@ -132,11 +137,16 @@ def classify_files(
     names = () if first is None else first.header or (reading.text_column,)
     encoder = make_encoder(
         options.file_format,
-        files.manifest.label_names,
+        ResultColumns(
+            files.manifest.label_names,
+            options.top_k,
+            options.probs,
+            TABLE_DIGITS if options.file_format in TABLES else None,
+        ),
         [] if first is None else decode(first, columns).carried,
         [output_name(name) for name in sorted(names, key=lambda name: name != options.id_column)],
-        top_k=options.top_k,
         spreadsheet_safe=options.spreadsheet_safe,
+        encoding=options.output_encoding,
     )
     if options.file_format != "jsonl":
         columns = replace(columns, known=frozenset(encoder.columns))
