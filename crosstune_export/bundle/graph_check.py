@@ -18,7 +18,7 @@ import numpy as np
 from crosstune.core.errors import BundleContentError
 from crosstune_export.bundle.graph_rules import DOMAINS, LIMITS, MESSAGES, OPERATORS, TYPES, AttributeRules
 from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value, require_bounded
-from crosstune_export.bundle.manifest import GraphFacts
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN, GraphFacts
 from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
 
 _FLOATS = {"f": "<f4", "h": "<f2", "d": "<f8"}
@@ -100,10 +100,13 @@ def _checked(model: bytes, facts: GraphFacts, longest: int) -> int:
         raise ValueError("no nodes")
     _check_entries(parts, 14)
     graph, contents = _parts(parts[7][0].view, "graph"), _GraphContents()
+    function = _function(parts, facts)
     _check_values(graph, contents)
     if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
         raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} differ from the manifest"[:200])
-    _check_nodes(graph, contents)
+    if function is not None:
+        _check_call(graph, function, contents, opsets)
+    _check_nodes(graph.get(1, ()) if function is None else function[7], contents)
     rows = _vocabulary_size(contents)
     require_bounded(contents.nodes, contents.constants, contents.inputs, longest)
     return rows
@@ -128,10 +131,51 @@ def _check_values(graph: Mapping[int, list[Field]], contents: _GraphContents) ->
             names.append(_check_value(part.view))
 
 
-def _check_nodes(graph: Mapping[int, list[Field]], contents: _GraphContents) -> None:
+def _function(model: Mapping[int, list[Field]], facts: GraphFacts) -> Mapping[int, list[Field]] | None:
+    """Return the function that the manifest speaks of; None without one."""
+    functions = model.get(25, ())
+    if len(functions) != (facts.function is not None):
+        raise ValueError(f"{len(functions)} functions where the manifest says {int(facts.function is not None)}")
+    return _parts(functions[0].view, "function") if functions else None
+
+
+def _check_call(
+    graph: Mapping[int, list[Field]],
+    function: Mapping[int, list[Field]],
+    contents: _GraphContents,
+    opsets: Mapping[str, int],
+) -> None:
+    """Check that the graph is one call of the function, under the same names inside and outside.
+
+    So the nodes of the function can be checked as if they were those of the graph.
+    """
+    nodes = [_parts(part.view, "node") for part in graph.get(1, ())]
+    if len(nodes) != 1 or 7 not in function:
+        raise ValueError("a function and other nodes beside its call")
+    (call,) = nodes
+    _check_entries(call, 9)
+    names = {(_text(call, 7), _text(call, 4)), (_text(function, 10), _text(function, 1))}
+    if names != {(FUNCTION_DOMAIN, FUNCTION)}:
+        raise ValueError(f"a function of another name than {FUNCTION_DOMAIN}.{FUNCTION}")
+    allowed = OPERATORS[FUNCTION_DOMAIN][FUNCTION].attributes
+    attributes = [_check_attribute(part.view, FUNCTION, allowed)[0] for part in call.get(5, ())]
+    inside, outside = (
+        [[_decoded(part) for part in message.get(number, ())] for number in numbers]
+        for message, numbers in ((function, (4, 5, 6)), (call, (1, 2)))
+    )
+    if inside != [[*contents.inputs, *contents.constants], contents.outputs, attributes] or outside != inside[:2]:
+        raise ValueError("a function whose inputs, outputs or attributes are not those of its call")
+    versions = [_parts(part.view, "opset") for part in function.get(9, ())]
+    if {DOMAINS.get(_text(version, 1)): _number(version, 2) for version in versions} != {
+        domain: version for domain, version in opsets.items() if domain != FUNCTION_DOMAIN
+    } or len(versions) != len(opsets) - 1:
+        raise ValueError("a function of other opsets than the graph")
+
+
+def _check_nodes(nodes: Sequence[Field], contents: _GraphContents) -> None:
     for name in contents.inputs:
         _define(name, "l", contents)
-    for part in graph.get(1, ()):
+    for part in nodes:
         if len(contents.nodes) == LIMITS.nodes:
             raise ValueError(f"more than {LIMITS.nodes} nodes")
         contents.nodes.append(_check_node(part.view, contents))

@@ -64,7 +64,14 @@ class Classifier:
             )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _from_files, (type(self), self._files, self._threads, self._providers, self._allow_fallback, self._kernels)
+        return _from_files, (
+            type(self),
+            self._files,
+            self._threads,
+            self._providers,
+            self._allow_fallback,
+            self._kernels,
+        )
 
     @classmethod
     def load(
@@ -291,7 +298,12 @@ class Classifier:
 
 
 def _from_files(
-    kind: type[Classifier], files: BundleFiles, threads: int, providers: Sequence[str], allow_fallback: bool, kernels: str
+    kind: type[Classifier],
+    files: BundleFiles,
+    threads: int,
+    providers: Sequence[str],
+    allow_fallback: bool,
+    kernels: str,
 ) -> Classifier:
     return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback, kernels=kernels)
 

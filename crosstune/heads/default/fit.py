@@ -65,13 +65,13 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         layers_tried=tuple(tried),
         views=chosen.views,
     )
-<<<<<<< HEAD
     similarities = _held_out_similarities(task, head) if task.shots else None
     if similarities is not None:
-        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE))
+        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
+        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
     if config.abstain_at is None:
         return head, facts
-    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at)
+    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
 
 
 def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
@@ -89,19 +89,9 @@ def _with_threshold(
     chosen: Selection,
     similarities: npt.NDArray[np.float64] | None,
     target: str,
-) -> HeadFacts:
-    """The facts with the threshold that keeps a promise such as ``coverage=0.95``."""
-=======
-    if config.abstain_at is None:
-        return head, facts
-    return head, _with_threshold(facts, task, head, chosen, config.abstain_at, in_use)
-
-
-def _with_threshold(
-    facts: HeadFacts, task: EncodedTask, head: PriorHead, chosen: Selection, target: str, in_use: Tensor
+    in_use: Tensor,
 ) -> HeadFacts:
     """The facts with the threshold that keeps a promise such as ``coverage=0.95``, for labels as frequent as in use."""
->>>>>>> logs
     kind, _, value = target.partition("=")
     if similarities is None or not len(chosen.held_out):
         raise DataError(
@@ -114,18 +104,9 @@ def _with_threshold(
         logits = features @ head.label_keys.t() + head.label_bias  # of labels without shots, which compete too
         logits[:, torch.unique(targets)] = chosen.held_out
         gold = targets[: task.shots].cpu().numpy()
-<<<<<<< HEAD
-        return replace(facts, threshold=precision_threshold(logits.softmax(1).cpu().numpy(), gold, float(value)))
-    return replace(facts, min_similarity=coverage_threshold(similarities, float(value)))
-=======
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    size, atoms = head.scope_keys.shape[1], head.scope_atoms
-    texts = cached_features(task.texts, head.spec)[:, :size].to(head.scope_keys)
-    descriptions = description_features(task, head.spec, texts.device)[:, :size]
-    scope = held_out_scope(texts[: task.shots], targets[: task.shots], descriptions, atoms)
-    return replace(facts, scope_threshold=coverage_threshold(scope, float(value), counted))
->>>>>>> logs
+    return replace(facts, min_similarity=coverage_threshold(similarities, float(value), counted))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:

@@ -21,6 +21,7 @@ struct GraphSummary {
   std::map<std::string, char> types;  // of all values, by name
   std::vector<Node> nodes;
   std::vector<std::string> inputs, outputs, intermediates;
+  std::vector<std::string> constant_names;  // in the order of the file
 };
 
 void define(const std::string& name, char type, GraphSummary* summary) {
@@ -121,6 +122,7 @@ void check_values(const Message& graph, GraphSummary* summary) {
     Constant constant = parse_constant(field.bytes);
     if (constant.name.empty()) throw WireError("a constant without a name");
     summary->types[constant.name] = constant.value.type;
+    summary->constant_names.push_back(constant.name);
     if (!summary->constants.emplace(constant.name, std::move(constant.value)).second)
       throw WireError("the constant " + quoted(constant.name) + " twice");
   });
@@ -129,10 +131,11 @@ void check_values(const Message& graph, GraphSummary* summary) {
     graph.each(number, [&, target = names](const WireField& field) { target->push_back(check_value(field.bytes)); });
 }
 
-void check_nodes(const Message& graph, GraphSummary* summary) {
+// Checks the nodes in the field `number` of a graph or of a function.
+void check_nodes(const Message& nodes, std::uint32_t number, GraphSummary* summary) {
   for (const std::string& name : summary->inputs) define(name, 'l', summary);
   const std::size_t most = graph_rules().limits.nodes;
-  graph.each(1, [&](const WireField& field) {
+  nodes.each(number, [&](const WireField& field) {
     if (summary->nodes.size() == most) throw WireError("more than " + std::to_string(most) + " nodes");
     summary->nodes.push_back(check_node(field.bytes, summary));
   });
@@ -140,15 +143,54 @@ void check_nodes(const Message& graph, GraphSummary* summary) {
     if (summary->types.count(name) == 0) throw WireError("no node that computes " + quoted(name));
 }
 
-void check_versions(const Message& model, const GraphFacts& facts) {
-  std::map<std::string, std::uint64_t> opsets;
-  model.each(8, [&](const WireField& field) {
+using Opsets = std::map<std::string, std::uint64_t>;
+
+// The versions of the operators by domain, in the field `number` of a model or of a function.
+Opsets read_opsets(const Message& message, std::uint32_t number) {
+  Opsets opsets;
+  message.each(number, [&](const WireField& field) {
     const Message opset(field.bytes, graph_rules().opset);
     const std::string name = opset.string(1);
     const auto domain = graph_rules().domains.find(name);
     if (domain == graph_rules().domains.end()) throw WireError("the domain " + quoted(name));
     if (!opsets.emplace(domain->second, opset.number(2)).second) throw WireError("the domain " + quoted(name) + " twice");
   });
+  return opsets;
+}
+
+std::vector<std::string> strings_of(const Message& message, std::uint32_t number) {
+  std::vector<std::string> strings;
+  message.each(number, [&](const WireField& field) { strings.push_back(string_of(field)); });
+  return strings;
+}
+
+// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
+// be checked as if they were those of the graph.
+void check_call(const Message& graph, const Message& function, const GraphSummary& summary, Opsets opsets) {
+  const std::string domain = "crosstune", name = "Classify";
+  std::vector<std::string_view> nodes;
+  graph.each(1, [&](const WireField& field) { if (nodes.size() < 2) nodes.push_back(field.bytes); });
+  if (nodes.size() != 1 || !function.find(7)) throw WireError("a function and other nodes beside its call");
+  const Message call(nodes[0], graph_rules().node);
+  check_entries(call, 9);
+  if (call.string(7) != domain || call.string(4) != name || function.string(10) != domain || function.string(1) != name)
+    throw WireError("a function of another name than " + domain + "." + name);
+  std::map<std::string, std::vector<double>> values;
+  std::vector<std::string> attributes;
+  call.each(5, [&](const WireField& field) {
+    check_attribute(field.bytes, name, graph_rules().operators.at(domain).at(name), &values);
+    attributes.push_back(Message(field.bytes, graph_rules().attribute).string(1));
+  });
+  std::vector<std::string> inputs = summary.inputs;
+  inputs.insert(inputs.end(), summary.constant_names.begin(), summary.constant_names.end());
+  if (strings_of(function, 4) != inputs || strings_of(call, 1) != inputs || strings_of(function, 5) != summary.outputs ||
+      strings_of(call, 2) != summary.outputs || strings_of(function, 6) != attributes)
+    throw WireError("a function whose inputs, outputs or attributes are not those of its call");
+  opsets.erase(domain);
+  if (read_opsets(function, 9) != opsets) throw WireError("a function of other opsets than the graph");
+}
+
+void check_versions(Opsets opsets, const Message& model, const GraphFacts& facts) {
   const auto opset = static_cast<std::uint64_t>(facts.opset), ir_version = static_cast<std::uint64_t>(facts.ir_version);
   if (opsets[""] == opset && model.number(1) == ir_version) return;
   throw WireError("opset " + std::to_string(opsets[""]) + " and IR version " + std::to_string(model.number(1)) +
@@ -180,7 +222,8 @@ std::uint64_t vocabulary_size(const GraphSummary& summary) {
 std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts, std::size_t longest) {
   const GraphRules& rules = graph_rules();
   const Message model(bytes, rules.model);
-  check_versions(model, facts);
+  const Opsets opsets = read_opsets(model, 8);
+  check_versions(opsets, model, facts);
   const auto found = model.find(7);
   if (!found) throw WireError("no nodes");
   check_entries(model, 14);
@@ -191,7 +234,17 @@ std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts, std::
     throw WireError(at_most(200, "inputs " + quoted_list(summary.inputs) + " and outputs " + quoted_list(summary.outputs) +
                                      " differ from the manifest"));
   }
-  check_nodes(graph, &summary);
+  std::vector<std::string_view> functions;
+  model.each(25, [&](const WireField& field) { if (functions.size() < 2) functions.push_back(field.bytes); });
+  if (functions.size() != (facts.has_function ? 1u : 0u))
+    throw WireError(std::to_string(functions.size()) + " functions where the manifest says " + (facts.has_function ? "1" : "0"));
+  if (facts.has_function) {
+    const Message function(functions[0], rules.function);
+    check_call(graph, function, summary, opsets);
+    check_nodes(function, 7, &summary);
+  } else {
+    check_nodes(graph, 1, &summary);
+  }
   const std::uint64_t rows = vocabulary_size(summary);
   require_bounded(summary.nodes, summary.constants, summary.inputs, longest);
   return rows;

@@ -41,7 +41,7 @@ OperatorRules read_operator(const JsonReader& reader) {
     const JsonReader attribute = attributes.child(name);
     const std::string& type = attribute.string("type");
     const std::vector<double> range = attribute.numbers("range");
-    const auto most = attribute.has("most") ? attribute.integer("most", 0, 8) : 1;
+    const auto most = attribute.has("most") ? attribute.integer("most", 0, 1024) : 1;
     rules.attributes[name] = {type == "ints"    ? AttributeType::kInts
                               : type == "float" ? AttributeType::kFloat
                                                 : AttributeType::kInt,
@@ -72,7 +72,7 @@ GraphRules read_rules() {
   const JsonReader messages = file.child("messages");
   for (const auto& [name, target] : std::initializer_list<std::pair<const char*, MessageRules*>>{
            {"model", &rules.model}, {"opset", &rules.opset}, {"entry", &rules.entry}, {"graph", &rules.graph},
-           {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
+           {"function", &rules.function}, {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
            {"type", &rules.type}, {"tensor_type", &rules.tensor_type}, {"shape", &rules.shape}, {"dimension", &rules.dimension}})
     *target = read_message_rules(messages, name);
   return rules;

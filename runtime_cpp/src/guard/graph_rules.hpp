@@ -57,7 +57,7 @@ struct GraphRules {
   std::map<std::string, std::map<std::string, OperatorRules>> operators;  // by domain
   std::map<std::uint64_t, ElementType> types;                           // by the number of the data type in onnx.proto
   GraphLimits limits;
-  MessageRules model, opset, entry, graph, node, attribute, constant, value, type, tensor_type, shape, dimension;
+  MessageRules model, opset, entry, graph, function, node, attribute, constant, value, type, tensor_type, shape, dimension;
 };
 
 // The rules that are compiled in; parsed at the first call.

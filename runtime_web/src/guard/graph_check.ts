@@ -42,7 +42,8 @@ export function checkGraph(model: Uint8Array, facts: GraphFacts, where: string, 
 
 function checkModel(bytes: Uint8Array, facts: GraphFacts, longest: number): number {
   const model = new Message(bytes, MESSAGES.model);
-  checkVersions(model, facts);
+  const opsets = readOpsets(model, 8);
+  checkVersions(opsets, model, facts);
   const found = model.find(7);
   if (found === undefined) throw new WireError("no nodes");
   checkEntries(model, 14);
@@ -53,15 +54,26 @@ function checkModel(bytes: Uint8Array, facts: GraphFacts, longest: number): numb
     const found = `inputs ${quotedList(summary.inputs)} and outputs ${quotedList(summary.outputs)}`;
     throw new WireError(`${found} differ from the manifest`.slice(0, 200));
   }
-  checkNodes(graph, summary);
+  const functions = Array.from(model.all(25));
+  if (functions.length !== Number(facts.hasFunction)) {
+    throw new WireError(`${functions.length} functions where the manifest says ${Number(facts.hasFunction)}`);
+  }
+  if (facts.hasFunction) {
+    const body = new Message(functions[0]!.bytes, MESSAGES.function);
+    checkCall(graph, body, summary, opsets);
+    checkNodes(body, 7, summary);
+  } else {
+    checkNodes(graph, 1, summary);
+  }
   const rows = vocabularySize(summary);
   requireBounded(summary.nodes, summary.constants, summary.inputs, longest);
   return rows;
 }
 
-function checkVersions(model: Message, facts: GraphFacts): void {
+// The versions of the operators by domain, in the field `number` of a model or of a function.
+function readOpsets(message: Message, number: number): Map<string, bigint> {
   const opsets = new Map<string, bigint>();
-  for (const field of model.all(8)) {
+  for (const field of message.all(number)) {
     const opset = new Message(field.bytes, MESSAGES.opset);
     const name = opset.string(1);
     const domain = DOMAINS.get(name);
@@ -69,6 +81,41 @@ function checkVersions(model: Message, facts: GraphFacts): void {
     if (opsets.has(domain)) throw new WireError(`the domain ${quoted(name)} twice`);
     opsets.set(domain, opset.number(2));
   }
+  return opsets;
+}
+
+// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
+// be checked as if they were those of the graph.
+function checkCall(graph: Message, body: Message, summary: GraphSummary, opsets: ReadonlyMap<string, bigint>): void {
+  const nodes = Array.from(graph.all(1));
+  if (nodes.length !== 1 || body.find(7) === undefined) throw new WireError("a function and other nodes beside its call");
+  const call = new Message(nodes[0]!.bytes, MESSAGES.node);
+  checkEntries(call, 9);
+  const [domain, name] = ["crosstune", "Classify"];
+  if (call.string(7) !== domain || call.string(4) !== name || body.string(10) !== domain || body.string(1) !== name) {
+    throw new WireError(`a function of another name than ${domain}.${name}`);
+  }
+  const attributes = new Map<string, readonly number[]>();
+  for (const field of call.all(5)) checkAttribute(field.bytes, name, OPERATORS.get(domain)!.get(name)!, attributes);
+  const strings = (message: Message, number: number): string[] => Array.from(message.all(number), stringOf);
+  const inputs = [...summary.inputs, ...summary.constants.keys()];
+  const pairs = [
+    [strings(body, 4), inputs],
+    [strings(call, 1), inputs],
+    [strings(body, 5), summary.outputs],
+    [strings(call, 2), summary.outputs],
+    [strings(body, 6), [...attributes.keys()]],
+  ] as const;
+  if (!pairs.every(([found, expected]) => equal(found, expected))) {
+    throw new WireError("a function whose inputs, outputs or attributes are not those of its call");
+  }
+  const inside = readOpsets(body, 9);
+  if (inside.size !== opsets.size - 1 || [...inside].some(([key, version]) => key === domain || opsets.get(key) !== version)) {
+    throw new WireError("a function of other opsets than the graph");
+  }
+}
+
+function checkVersions(opsets: ReadonlyMap<string, bigint>, model: Message, facts: GraphFacts): void {
   const [opset, irVersion] = [opsets.get("") ?? 0n, model.number(1)];
   if (opset === BigInt(facts.opset) && irVersion === BigInt(facts.irVersion)) return;
   throw new WireError(
@@ -94,10 +141,11 @@ function checkValues(graph: Message, summary: GraphSummary): void {
   }
 }
 
-function checkNodes(graph: Message, summary: GraphSummary): void {
+// Checks the nodes in the field `number` of a graph or of a function.
+function checkNodes(message: Message, number: number, summary: GraphSummary): void {
   for (const name of summary.inputs) define(name, "l", summary);
   const most = GRAPH_RULES.limits.nodes;
-  for (const field of graph.all(1)) {
+  for (const field of message.all(number)) {
     if (summary.nodes.length === most) throw new WireError(`more than ${most} nodes`);
     summary.nodes.push(checkNode(field.bytes, summary));
   }
