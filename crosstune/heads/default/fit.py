@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from crosstune.config import TrainConfig
@@ -11,7 +13,7 @@ from crosstune.core.errors import DataError
 from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
-from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
 from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
@@ -20,6 +22,8 @@ from crosstune.heads.feature_plan import default_views, depths_to_try, spec_of
 #: With ``layers = "auto"``: by how much fewer layers may lower the accuracy on held-out shots, and raise their loss (as a
 #: share of it). Chosen by hand; ``auto`` as a whole gains 0.05 points (``benchmarks/results/ablations.json``).
 ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
+#: Share of the held-out shots that reach ``usual_similarity``; chosen by hand, the usual level of an outlier test.
+USUAL_SHARE = 0.95
 
 
 def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PriorHead, HeadFacts]:
@@ -58,13 +62,33 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         layers_tried=tuple(tried),
         views=chosen.views,
     )
-    return head, facts if config.abstain_at is None else _with_threshold(facts, task, head, chosen, config.abstain_at)
+    similarities = _held_out_similarities(task, head) if task.shots else None
+    if similarities is not None:
+        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE))
+    if config.abstain_at is None:
+        return head, facts
+    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at)
 
 
-def _with_threshold(facts: HeadFacts, task: EncodedTask, head: PriorHead, chosen: Selection, target: str) -> HeadFacts:
+def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
+    """Similarity of each shot to the other shots, float64 (N,)."""
+    size = head.scope_keys.shape[1]
+    texts = cached_features(task.texts, head.spec)[: task.shots, :size].to(head.scope_keys)
+    descriptions = description_features(task, head.spec, texts.device)[:, :size]
+    return held_out_similarity(texts, task.targets[: task.shots], descriptions, head.similarity_atoms)
+
+
+def _with_threshold(
+    facts: HeadFacts,
+    task: EncodedTask,
+    head: PriorHead,
+    chosen: Selection,
+    similarities: npt.NDArray[np.float64] | None,
+    target: str,
+) -> HeadFacts:
     """The facts with the threshold that keeps a promise such as ``coverage=0.95``."""
     kind, _, value = target.partition("=")
-    if not len(chosen.held_out):
+    if similarities is None or not len(chosen.held_out):
         raise DataError(
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
@@ -75,11 +99,7 @@ def _with_threshold(facts: HeadFacts, task: EncodedTask, head: PriorHead, chosen
         logits[:, torch.unique(targets)] = chosen.held_out
         gold = targets[: task.shots].cpu().numpy()
         return replace(facts, threshold=precision_threshold(logits.softmax(1).cpu().numpy(), gold, float(value)))
-    size, atoms = head.scope_keys.shape[1], head.scope_atoms
-    texts = cached_features(task.texts, head.spec)[:, :size].to(head.scope_keys)
-    descriptions = description_features(task, head.spec, texts.device)[:, :size]
-    scope = held_out_scope(texts[: task.shots], targets[: task.shots], descriptions, atoms)
-    return replace(facts, scope_threshold=coverage_threshold(scope, float(value)))
+    return replace(facts, min_similarity=coverage_threshold(similarities, float(value)))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:

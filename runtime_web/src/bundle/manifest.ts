@@ -67,7 +67,7 @@ export interface Manifest {
   /** Probability below which a text gets no label; null: no threshold. */
   readonly threshold: number | null;
   /** Similarity to the nearest label below which a text gets no label; null: no threshold. */
-  readonly scopeThreshold: number | null;
+  readonly minSimilarity: number | null;
   readonly files: ReadonlyMap<string, FileEntry>;
 }
 
@@ -99,9 +99,9 @@ export async function parseManifest(bytes: Bytes, where: string): Promise<Manife
   const decision = reader.child("decision");
   if (!decision.has("threshold")) throw decision.fieldError("threshold", "nothing", "a number from 0 to 1 or null");
   checkInformationalFields(reader);
-  const scopeThreshold = readThreshold(decision, "scope_threshold", -1);
-  if (scopeThreshold !== null && !graph.outputs.includes("scope")) {
-    throw decision.fieldError("scope_threshold", String(scopeThreshold), "null where the graph has no output scope");
+  const minSimilarity = readThreshold(decision, "scope_threshold", -1);
+  if (minSimilarity !== null && !graph.outputs.includes("scope")) {
+    throw decision.fieldError("scope_threshold", String(minSimilarity), "null where the graph has no output scope");
   }
   return {
     digest,
@@ -112,7 +112,7 @@ export async function parseManifest(bytes: Bytes, where: string): Promise<Manife
     tokens: readTokenLayout(reader.child("tokens")),
     graph,
     threshold: readThreshold(decision, "threshold", 0),
-    scopeThreshold,
+    minSimilarity,
     files: readFiles(reader),
   };
 }
