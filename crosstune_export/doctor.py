@@ -259,7 +259,7 @@ def _placement(files: BundleFiles, requested: Sequence[str]) -> Finding:
             profile_prefix=str(Path(folder) / "run"),
         )
         tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path))
-        _, samples = read_selftest(files.selftest, str(files.path))
+        _, samples = read_selftest(files.selftest, str(files.path), manifest.graph.precision)
         feeds = tokenizer.batch(tokenizer.rows([samples[0].text])).feeds()
         session.run(None, {name: feeds[name] for name in manifest.graph.inputs})
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
