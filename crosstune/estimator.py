@@ -49,8 +49,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ['shipping']
 
     Args:
-        backbone, head, shots, layers, max_length_tokens, abstain_at, feature, template, heads, epochs, learning_rate: The settings
-            of ``TrainConfig``.
+        backbone, head, shots, layers, max_length_tokens, abstain_at, feature, template, heads, epochs, learning_rate,
+            expected_shares: The settings of ``TrainConfig``.
         random_state: The setting ``seed``: an integer, a ``RandomState`` that draws one, or None for any.
         label_descriptions: Label to its description or descriptions; the names themselves when None. ``fit`` takes them too.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -76,6 +76,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         heads: int = 8,
         epochs: int = 200,
         learning_rate: float = 1e-2,
+        expected_shares: str | Mapping[Label, float] = "uniform",
         label_descriptions: Mapping[Label, str | Sequence[str]] | None = None,
         device: str = "auto",
         cache_path: str | None = None,
@@ -93,6 +94,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.heads = heads
         self.epochs = epochs
         self.learning_rate = learning_rate
+        self.expected_shares = expected_shares
         self.label_descriptions = label_descriptions
         self.device = device
         self.cache_path = cache_path
@@ -137,6 +139,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"fit: a description of {odd[0]!r}, expected {_KINDS[kind]}, as the labels of the texts are."
             )
         settings = {name: getattr(self, name) for name in TrainConfig.model_fields if name != "seed"}
+        if not isinstance(self.expected_shares, str):
+            settings["expected_shares"] = {str(label): share for label, share in self.expected_shares.items()}
         config = validated({**settings, "seed": self._seed()}, type(self).__name__)
         examples = [
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)

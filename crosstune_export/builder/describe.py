@@ -68,6 +68,7 @@ def describe(
         to_fp32=shipped.on_texts,
         to_fp32_truncated=shipped.on_truncated,
         batch_invariance=invariance,
+        kernels_to_fp32=shipped.by_kernels,
         rewrites=shipped.passes,
     )
     return BundleManifest(

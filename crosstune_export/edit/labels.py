@@ -171,7 +171,7 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))
 
     def describe(sentences: Sequence[str]) -> Floats:
-        session = open_session(files.model, manifest.graph, str(files.path))
+        session = open_session(files.model, manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens)
         texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
         rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
         mean: Floats = np.mean(rows, 0, dtype=np.float32)

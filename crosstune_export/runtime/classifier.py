@@ -15,6 +15,7 @@ from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.explanation import Explanation, word_evidence
+from crosstune_export.runtime.kernels import PORTABLE
 from crosstune_export.runtime.prediction import (
     Prediction,
     check_min_similarity,
@@ -39,9 +40,12 @@ class Classifier:
         ['shipping']
     """
 
-    def __init__(self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool) -> None:
+    def __init__(
+        self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool, kernels: str = "auto"
+    ) -> None:
         self._files = files
         self._threads, self._providers, self._allow_fallback = threads, check_providers(providers), allow_fallback
+        self._kernels = kernels
         self._tokenizer = TextTokenizer(
             files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
         )
@@ -64,7 +68,14 @@ class Classifier:
         return f"Classifier({manifest.name!r}, {len(self.labels)} labels, {manifest.graph.precision})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _from_files, (type(self), self._files, self._threads, self._providers, self._allow_fallback)
+        return _from_files, (
+            type(self),
+            self._files,
+            self._threads,
+            self._providers,
+            self._allow_fallback,
+            self._kernels,
+        )
 
     @classmethod
     def load(
@@ -74,6 +85,7 @@ class Classifier:
         threads: int = 1,
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
+        kernels: str = "auto",
     ) -> Classifier:
         """Read and check a bundle, and create a session.
 
@@ -82,12 +94,15 @@ class Classifier:
             threads: Threads per run of the graph, 1 to 256; 1 is fastest for single short texts.
             providers: Execution providers of onnxruntime, in order of preference.
             allow_fallback: Run on another provider if the first one is not available.
+            kernels: ``auto`` (the fast kernels of crosstune-kernels where this processor and this bundle have them),
+                ``portable`` (onnxruntime's), ``fast`` (an error where the fast ones cannot run) or ``plain`` (a slow reference
+                with the bits of the fast ones). The environment variable ``CROSSTUNE_KERNELS`` replaces ``auto``.
 
         Raises:
             BundleError: The bundle is invalid; the message names the file and the reason.
-            MissingExtraError: onnxruntime is not installed.
+            MissingExtraError: onnxruntime is not installed, or kernels that were asked for cannot run.
             ProviderError: The first provider is not available and ``allow_fallback`` is off.
-            ConfigError: ``threads`` is out of range, or ``providers`` is empty or a string.
+            ConfigError: ``threads`` is out of range, ``providers`` is empty or a string, or there are no such kernels.
             ResourceError: There is too little memory.
         """
         return cls(
@@ -95,6 +110,7 @@ class Classifier:
             threads=check_threads("threads", threads),
             providers=providers,
             allow_fallback=allow_fallback,
+            kernels=kernels,
         )
 
     @property
@@ -111,6 +127,11 @@ class Classifier:
     def providers(self) -> tuple[str, ...]:
         """Execution providers that the session runs on."""
         return self._session.providers
+
+    @property
+    def kernels(self) -> str:
+        """Kernels that run: ``portable`` for onnxruntime's, or the name of the fast ones, such as ``avx512``."""
+        return self._session.kernels
 
     def classify(
         self,
@@ -245,9 +266,11 @@ class Classifier:
             self._files.model,
             self._files.manifest.graph,
             str(self._files.path),
+            longest=self._files.manifest.tokens.max_length_tokens,
             threads=self._threads,
             providers=self._providers,
             allow_fallback=self._allow_fallback,
+            kernels=self._kernels,
         )
 
     def _current_session(self) -> GraphSession:
@@ -275,7 +298,8 @@ class Classifier:
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
         similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
         session = self._current_session()
-        for chunk in _equal_length_batches(rows, batch_size):
+        batches = _equal_length_batches if session.kernels == PORTABLE else _batches
+        for chunk in batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
             chunk_probs, features, chunk_similarity = session.run(batch.feeds())
             if chunk_probs.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
@@ -290,9 +314,20 @@ class Classifier:
 
 
 def _from_files(
-    kind: type[Classifier], files: BundleFiles, threads: int, providers: Sequence[str], allow_fallback: bool
+    kind: type[Classifier],
+    files: BundleFiles,
+    threads: int,
+    providers: Sequence[str],
+    allow_fallback: bool,
+    kernels: str,
 ) -> Classifier:
-    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback)
+    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback, kernels=kernels)
+
+
+def _batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of row indices in their order, for kernels that leave padding out."""
+    for start in range(0, len(rows), batch_size):
+        yield list(range(start, min(start + batch_size, len(rows))))
 
 
 def _equal_length_batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:

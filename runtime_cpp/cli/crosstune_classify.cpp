@@ -196,8 +196,9 @@ void run(const std::vector<std::string>& words) {
   const crosstune_selftest_report report = classifier.selftest();
   char line[256];
   std::snprintf(line, sizeof line,
-                "self-test: %zu samples, largest probability difference %.1e (at most %.0e), onnxruntime %s\n",
-                report.samples, report.max_difference, report.tolerance, classifier.onnxruntime_version().c_str());
+                "self-test: %zu samples, largest probability difference %.1e (at most %.0e), onnxruntime %s, kernels %s\n",
+                report.samples, report.max_difference, report.tolerance, classifier.onnxruntime_version().c_str(),
+                classifier.kernels().c_str());
   results.write(line);
 }
 

@@ -116,6 +116,10 @@ CROSSTUNE_API const char *crosstune_digest(const crosstune_classifier *classifie
 /* Version of the onnxruntime library in use. */
 CROSSTUNE_API const char *crosstune_onnxruntime_version(const crosstune_classifier *classifier);
 
+/* Kernels in use: "portable" for onnxruntime's own, or the name of the fast ones, such as "avx512". The environment variable
+ * CROSSTUNE_KERNELS=portable turns the fast ones off. */
+CROSSTUNE_API const char *crosstune_kernels(const crosstune_classifier *classifier);
+
 /* Classifies one input. Writes the L probabilities to `probs`, in the order of the labels, unless `probs` is NULL. Each call
  * runs the graph on one input alone, so no answer depends on other texts. */
 CROSSTUNE_API crosstune_status crosstune_classify(const crosstune_classifier *classifier, const crosstune_text *input,

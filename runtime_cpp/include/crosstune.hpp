@@ -69,6 +69,7 @@ class Classifier {
   const std::vector<std::string>& labels() const noexcept { return labels_; }
   bool takes_pairs() const noexcept { return crosstune_takes_pairs(handle_.get()) != 0; }
   std::string digest() const { return crosstune_digest(handle_.get()); }
+  std::string kernels() const { return crosstune_kernels(handle_.get()); }
   std::string onnxruntime_version() const { return crosstune_onnxruntime_version(handle_.get()); }
 
   Prediction classify(std::string_view text) const { return classify(input(text)); }

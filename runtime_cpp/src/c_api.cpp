@@ -151,6 +151,8 @@ const char* crosstune_onnxruntime_version(const crosstune_classifier* classifier
   return classifier->inner.onnxruntime().version.c_str();
 }
 
+const char* crosstune_kernels(const crosstune_classifier* classifier) { return classifier->inner.session().kernels().c_str(); }
+
 crosstune_status crosstune_classify(const crosstune_classifier* classifier, const crosstune_text* input,
                                     crosstune_answer* answer, float* probs) {
   return catch_errors([&] {

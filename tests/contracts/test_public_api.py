@@ -106,8 +106,8 @@ SIGNATURES = {
         "Checkpoint.load_backbone": "self * device name",
         "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
-        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at feature template heads "
-        "epochs learning_rate label_descriptions device cache_path progress",
+        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at expected_shares feature template heads "
+        "epochs learning_rate expected_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
         "CrossTuneClassifier.fit": "self X y label_descriptions",
@@ -147,10 +147,10 @@ SIGNATURES = {
         "BuildResult": "path manifest trials size_bytes mobile",
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head "
         "training quality files min_similarity format_version release digest",
-        "Classifier": "files * threads providers allow_fallback",
+        "Classifier": "files * threads providers allow_fallback kernels",
         "Classifier.classify": "self texts * batch_size threshold min_similarity",
         "Classifier.explain": "self text * batch_size threshold min_similarity",
-        "Classifier.load": "path * threads providers allow_fallback",
+        "Classifier.load": "path * threads providers allow_fallback kernels",
         "Classifier.predict": "self texts * batch_size threshold min_similarity",
         "Prediction.top": "self k",
         "Classifier.predict_proba": "self texts * batch_size",

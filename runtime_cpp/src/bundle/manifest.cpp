@@ -71,6 +71,9 @@ GraphFacts read_graph_facts(const JsonReader& reader) {
   facts.min_onnxruntime = reader.string("min_onnxruntime");
   facts.disabled_optimizers = reader.strings("disabled_optimizers");
   facts.text_vector_size = reader.integer("text_vector_size", 1, 1 << 24);
+  facts.has_function = reader.has("function");
+  if (facts.has_function && reader.string("function") != "Classify")
+    throw reader.field_error("function", "something else", "Classify");
   if (facts.inputs != Names{"input_ids", "attention_mask"} &&
       facts.inputs != Names{"input_ids", "attention_mask", "token_type_ids"})
     throw reader.field_error("inputs", "something else", "input_ids, attention_mask and optionally token_type_ids");

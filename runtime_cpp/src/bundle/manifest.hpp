@@ -50,6 +50,7 @@ struct GraphFacts {
   std::string min_onnxruntime;
   std::vector<std::string> disabled_optimizers;
   std::int64_t text_vector_size;
+  bool has_function;  // the graph is one call of the function that the fast kernels replace
 
   bool has_similarity() const { return outputs.size() == 3; }
 };

@@ -22,7 +22,8 @@ Classifier::Classifier(BundleFiles files, const LoadOptions& options)
       tokenizer_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
       runtime_(open_onnxruntime(options.onnxruntime)),
       session_(std::make_unique<const Session>(runtime_, files_.model.view(), files_.manifest.graph, files_.path,
-                                               options.threads, files_.manifest.labels.size())),
+                                               options.threads, files_.manifest.labels.size(),
+                                               files_.manifest.tokens.max_length_tokens)),
       threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
       min_similarity_(options.min_similarity ? options.min_similarity : files_.manifest.min_similarity),
       process_(getpid()) {

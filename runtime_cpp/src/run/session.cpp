@@ -1,10 +1,13 @@
 #include "run/session.hpp"
 
+#include <cstdlib>
 #include <mutex>
 #include <vector>
 
 #include "error.hpp"
 #include "guard/graph_check.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/op.hpp"
 #include "utf8.hpp"
 
 namespace crosstune::core {
@@ -27,6 +30,12 @@ std::string joined(const std::vector<std::string>& parts, const std::string& sep
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
   return text;
+}
+
+// Whether the environment allows the fast kernels.
+bool kernels_wanted() {
+  const char* choice = std::getenv("CROSSTUNE_KERNELS");
+  return choice == nullptr || std::string_view(choice) != "portable";
 }
 
 std::mutex& creation_mutex() {
@@ -61,7 +70,7 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
 }
 
 Session::Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
-                 int threads, std::size_t label_count)
+                 int threads, std::size_t label_count, std::size_t longest)
     : api_(*runtime.api),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       session_(nullptr, api_.ReleaseSession),
@@ -72,19 +81,35 @@ Session::Session(const OnnxRuntime& runtime, std::string_view model, const Graph
     throw bundle_error(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
                        "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
   }
-  vocabulary_size_ = check_graph(model, graph, where);
+  vocabulary_size_ = check_graph(model, graph, where, longest);
   OrtMemoryInfo* memory = nullptr;
   check(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory), where);
   memory_.reset(memory);
-  const Owned<OrtSessionOptions> options = session_options(graph, threads);
-  OrtSession* session = nullptr;
-  {
-    const std::lock_guard<std::mutex> lock(creation_mutex());  // not documented as thread-safe
-    check(api_.CreateSessionFromArray(runtime.environment, model.data(), model.size(), options.get(), &session),
-          where + ": onnxruntime refuses the graph");
+  std::string reason;
+  const kernels::Kernels* fast = graph.has_function && kernels_wanted() ? kernels::best_kernels() : nullptr;
+  if (fast != nullptr) {
+    const Owned<OrtSessionOptions> options = session_options(graph, threads);
+    check(api_.AddSessionConfigEntry(options.get(), kernels::kThreadsOption, std::to_string(threads).c_str()), where);
+    check(kernels::register_op(options.get(), api_), where);
+    session_.reset(create(runtime, model, options.get(), &reason));
+    if (session_ != nullptr) kernels_ = fast->name;
   }
-  session_.reset(session);
+  if (session_ == nullptr) {  // also for a graph or an onnxruntime that the kernels do not know
+    session_.reset(create(runtime, model, session_options(graph, threads).get(), &reason));
+    if (session_ == nullptr) throw bundle_error(where + ": onnxruntime refuses the graph (" + reason + "). Build the bundle again.");
+  }
   check_signature(graph, where);
+}
+
+OrtSession* Session::create(const OnnxRuntime& runtime, std::string_view model, const OrtSessionOptions* options,
+                            std::string* reason) const {
+  OrtSession* session = nullptr;
+  const std::lock_guard<std::mutex> lock(creation_mutex());  // not documented as thread-safe
+  OrtStatus* status = api_.CreateSessionFromArray(runtime.environment, model.data(), model.size(), options, &session);
+  if (status == nullptr) return session;
+  *reason = one_line(api_.GetErrorMessage(status));
+  api_.ReleaseStatus(status);
+  return nullptr;
 }
 
 // The inputs or outputs, in the form "input_ids int64 rank 2, attention_mask int64 rank 2". Appends the second dimension of

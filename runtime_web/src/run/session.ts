@@ -47,7 +47,7 @@ export class GraphSession {
         `${where}: needs onnxruntime >= ${facts.minOnnxruntime}, found onnxruntime-web ${version}. Upgrade crosstune-web.`,
       );
     }
-    const vocabularySize = checkGraph(model, facts, where);
+    const vocabularySize = checkGraph(model, facts, where, manifest.tokens.maxLengthTokens);
     env.wasm.numThreads = 1; // fastest for short texts, and works on pages that are not cross-origin isolated
     env.logLevel = "fatal"; // errors arrive as exceptions
     const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
