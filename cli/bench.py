@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.console import progress_bars, table_console
+from crosstune_cli.console import next_command, print_json, progress_bars, table_console
 from crosstune_cli.options import Kernels
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def bench(
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts per call, separated by commas.")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="Threads per session, separated by commas.")] = "1",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls per combination.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file to write the rows to.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the rows to; - prints them instead of the table.")
+    ] = None,
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML report to write: latency, memory, size and accuracy.")
     ] = None,
@@ -33,6 +35,9 @@ def bench(
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune_export.bundle.files import require_outside
 
+    on_stdout = json_file == Path("-")
+    if on_stdout:
+        json_file = None
     for path, what in ((json_file, "output file"), (report_file, "report")):
         if path is not None:
             check_output(path, force=force, what=what)
@@ -50,7 +55,10 @@ def bench(
             rounds=rounds,
             progress=progress,
         )
-    _show(rows)
+    if on_stdout:
+        print_json([row.to_json() for row in rows])
+    else:
+        _show(rows)
     if json_file is not None:
         with new_file(json_file) as sink:
             sink.write(json.dumps([row.to_json() for row in rows], indent=1).encode("utf-8") + b"\n")
@@ -59,6 +67,7 @@ def bench(
 
         with new_file(report_file) as sink:
             sink.write(report_page(rows).encode("utf-8"))
+    next_command("crosstune-export", "serve", bundles[0])
 
 
 def _show(rows: Sequence[LatencyRow]) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,8 +51,8 @@ Version = Annotated[
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder.")]
 AnyBundle = Annotated[Path, typer.Argument(help="Bundle folder or packed bundle.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Device = Annotated[str, typer.Option("--device", help="Where torch runs: auto, cpu or cuda.")]
-Provider = Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where torch runs.")]
+Provider = Annotated[Literal["cpu", "cuda"], typer.Option("--provider", help="Where to run.")]
 AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU if the provider is not available.")
 ]
