@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from crosstune_cli.augment import augment
+from crosstune_cli.check import check
 from crosstune_cli.evaluate import evaluate
 from crosstune_cli.filter import filter_texts
 from crosstune_cli.options import Version
@@ -25,7 +26,7 @@ def _root(_: Version = False) -> None:
     """Train a label attention head on a frozen backbone from a few labelled texts. --debug shows tracebacks."""
 
 
-for command in (train, evaluate, augment):
+for command in (train, evaluate, augment, check):
     app.command()(command)
 app.command("filter")(filter_texts)
 

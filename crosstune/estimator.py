@@ -49,17 +49,17 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: str = DEFAULT_HEAD,
         seed: int = DEFAULT_SEED,
         max_length_tokens: int | None = None,
-        expected_shares: str | dict[Label, float] = "uniform",
         device: str = "auto",
         cache_path: str | None = None,
+        expected_shares: str | dict[Label, float] = "uniform",
     ) -> None:
         self.backbone = backbone
         self.head = head
         self.seed = seed
         self.max_length_tokens = max_length_tokens
-        self.expected_shares = expected_shares
         self.device = device
         self.cache_path = cache_path
+        self.expected_shares = expected_shares
 
     def fit(
         self,

@@ -24,7 +24,9 @@ from crosstune.heads.shares import log_expected, shot_weights
 ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
 
 
-def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PriorHead, HeadFacts]:
+def fit_default(
+    task: EncodedTask, config: TrainConfig, progress: StepProgress | None
+) -> tuple[PriorHead, HeadFacts, Tensor]:
     """Fit the default head.
 
     Args:
@@ -33,7 +35,7 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         progress: Called with steps done and their number.
 
     Returns:
-        The head and what the fit reports.
+        The head, what the fit reports, and probabilities of held-out shots, float32 (shots, L), of no rows without shots.
 
     Raises:
         DataError: A threshold is to be chosen, and there are no shots to choose it by; or a description has no token.
@@ -61,9 +63,12 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         layers_tried=tuple(tried),
         views=chosen.views,
     )
-    if config.abstain_at is None:
-        return head, facts
-    return head, _with_threshold(facts, task, head, chosen, config.abstain_at, in_use)
+    if config.abstain_at is not None:
+        facts = _with_threshold(facts, task, head, chosen, config.abstain_at, in_use)
+    held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
+    if len(held_out):
+        held_out[:, torch.unique(task.targets)] = chosen.held_out.softmax(1)
+    return head, facts, held_out
 
 
 def _with_threshold(
