@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from crosstune_export import Classifier
 
 
-def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
+def show_answers(classifier: Classifier, texts: Iterable[Text], rule: dict[str, float | None]) -> None:
     """Print a table with the label, the probability and the latency in milliseconds of each text.
 
     Args:
         classifier: Classifies the texts one at a time, so that each has its own latency.
         texts: Texts or pairs.
-        threshold: Probability below which a text gets no label; None for the bundle's own rule.
+        rule: ``threshold`` and ``min_similarity`` as for ``Classifier.classify``.
     """
     from rich.table import Table
     from rich.text import Text as RichText
@@ -31,7 +31,7 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float
         table.add_column(name, justify="right", min_width=5)
     for text in texts:
         started = time.perf_counter()
-        prediction = classifier.classify([text], threshold=threshold)[0]
+        prediction = classifier.classify([text], **rule)[0]
         elapsed = time.perf_counter() - started
         shown = text if isinstance(text, str) else " | ".join(text)
         label = prediction.label if prediction.label is not None else "(none)"
@@ -39,7 +39,7 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], threshold: float
     table_console(110).print(table)
 
 
-def show_reasons(classifier: Classifier, texts: Iterable[Text], threshold: float | None) -> None:
+def show_reasons(classifier: Classifier, texts: Iterable[Text], rule: dict[str, float | None]) -> None:
     """Print each text with the words that most affect its label marked: green for the label, red against it.
 
     Below each text are its five strongest words with their evidence, in log-odds.
@@ -47,13 +47,13 @@ def show_reasons(classifier: Classifier, texts: Iterable[Text], threshold: float
     Args:
         classifier: Explains the texts one at a time.
         texts: Texts or pairs.
-        threshold: Probability below which a text gets no label; None for the bundle's own rule.
+        rule: ``threshold`` and ``min_similarity`` as for ``Classifier.classify``.
     """
     from rich.text import Text as RichText
 
     console = table_console(110)
     for text in texts:
-        explanation = classifier.explain(text, threshold=threshold)
+        explanation = classifier.explain(text, **rule)
         column = int(explanation.prediction.probs.argmax())
         largest = max((abs(float(word.evidence[column])) for word in explanation.words), default=0.0)
         label = classifier.labels[column] + ("" if explanation.prediction.label is not None else " (not given)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import row_progress
-from crosstune_cli.options import AllowFallback, BundleFolder, Provider
+from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ def classify(
             help="Give no label below this probability; default: the threshold in the bundle.",
         ),
     ] = None,
+    min_similarity: MinSimilarity = None,
     on_error: Annotated[
         str,
         typer.Option("--on-error", help="What to do with a bad row: fail, skip, or record it in --bad-rows."),
@@ -114,6 +115,7 @@ def classify(
         on_error=on_error,
         top_k=top_k,
         threshold=threshold,
+        min_similarity=min_similarity,
         batch_size=batch_size,
         threads=threads,
         workers=workers or (max(1, default_threads() // threads) if provider == "cpu" else 1),
@@ -222,6 +224,8 @@ def _to_standard_output(
         tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), progress)
     if tally.bad:
         typer.echo(tally.lines()[0], err=True)
+    elif tally.unlike:
+        typer.echo(tally.lines()[-1], err=True)
 
 
 def _to_file(
@@ -269,4 +273,6 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
         bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
     texts = read_texts(sources, Columns(options.text_column, bundle.manifest.text_pair))
-    (show_reasons if options.explain else show_answers)(classifier, texts, options.threshold)
+    (show_reasons if options.explain else show_answers)(
+        classifier, texts, {"threshold": options.threshold, "min_similarity": options.min_similarity}
+    )

@@ -8,6 +8,7 @@ from crosstune_cli.build import build
 from crosstune_cli.classify import classify
 from crosstune_cli.diff import diff
 from crosstune_cli.doctor import doctor
+from crosstune_cli.evaluate_bundle import evaluate_bundle
 from crosstune_cli.inspect import inspect
 from crosstune_cli.labels import labels_app
 from crosstune_cli.options import Version
@@ -37,6 +38,7 @@ def _root(_: Version = False) -> None:
 
 for command in (build, classify, verify, inspect, bench, doctor):
     app.command()(command)
+app.command("evaluate")(evaluate_bundle)
 app.add_typer(labels_app)
 for command in (pack, unpack, sign, sbom, diff, serve, web):
     app.command()(command)

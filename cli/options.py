@@ -21,6 +21,10 @@ def not_nan(value: float) -> float:
     return value
 
 
+def _optional_not_nan(value: float | None) -> float | None:
+    return None if value is None else not_nan(value)
+
+
 def _print_version(requested: bool) -> None:
     if requested:
         typer.echo(f"crosstune-export {metadata.version('crosstune-export')}")
@@ -40,6 +44,16 @@ AllowFallback = Annotated[
 ]
 MovedBackbone = Annotated[
     str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
+]
+MinSimilarity = Annotated[
+    float | None,
+    typer.Option(
+        "--min-similarity",
+        min=-1,
+        max=1,
+        callback=_optional_not_nan,
+        help="Give no label to texts less similar to the training texts than this, for example 0.5; default: the one in the bundle.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 LabelFile = Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.options import not_nan
+from crosstune_cli.options import MinSimilarity, not_nan
 
 
 def serve(
@@ -22,6 +22,7 @@ def serve(
         int | None,
         typer.Option("--threads", min=1, help="Requests to classify at the same time; default: number of processors."),
     ] = None,
+    min_similarity: MinSimilarity = None,
     max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Maximum texts in one request.")] = 32,
     max_characters: Annotated[
         int, typer.Option("--max-characters", min=1, help="Maximum characters of one text.")
@@ -79,6 +80,13 @@ def serve(
         drain_delay_s=drain_delay,
         drain_timeout_s=drain_timeout,
     )
-    code = run_server(bundle, host=host, port=port, threads=threads or default_threads(), limits=limits)
+    code = run_server(
+        bundle,
+        host=host,
+        port=port,
+        threads=threads or default_threads(),
+        limits=limits,
+        min_similarity=min_similarity,
+    )
     if code:
         os._exit(code)  # a normal exit would wait for worker threads that still classify

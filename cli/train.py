@@ -129,7 +129,7 @@ def train(
     accuracy = checkpoint.quality.cv_accuracy
     measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
     layers_used = f", first {checkpoint.facts.head.layers} layers" if settings.layers is not None else ""
-    limits = {"probability": checkpoint.threshold, "similarity": checkpoint.scope_threshold}
+    limits = {"probability": checkpoint.threshold, "similarity": checkpoint.min_similarity}
     thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
         f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"

@@ -83,9 +83,9 @@ class Checkpoint:
         return self.facts.head.threshold
 
     @property
-    def scope_threshold(self) -> float | None:
-        """Scope (cosine to the nearest label) below which no label is given, None where every text gets one."""
-        return self.facts.head.scope_threshold
+    def min_similarity(self) -> float | None:
+        """Similarity (cosine to the nearest label) below which no label is given, None where every text gets one."""
+        return self.facts.head.min_similarity
 
     def predict_proba(
         self,
@@ -133,7 +133,7 @@ class Checkpoint:
         progress: Progress = no_progress,
         where: str = "examples",
     ) -> Answers:
-        """Classify labelled texts; the result has the metrics, and ``evaluation.report.report_page`` shows it.
+        """Classify labelled texts; the result has the metrics and writes the report page.
 
         Args:
             examples: N labelled texts that were not trained on.
@@ -148,8 +148,17 @@ class Checkpoint:
         """
         self.check_examples(examples, where)
         loaded, texts = backbone or self.load_backbone(), [example.content for example in examples]
-        probs, scope = predict_with_scope(self, loaded, texts, batch_size=batch_size, progress=progress)
-        return Answers(examples, self.labels.names, probs, self.threshold, scope, self.scope_threshold)
+        probs, similarity = predict_with_similarity(self, loaded, texts, batch_size=batch_size, progress=progress)
+        return Answers(
+            examples,
+            self.labels.names,
+            probs,
+            self.threshold,
+            similarity,
+            self.min_similarity,
+            data=where,
+            model=f"the {self.head.kind} head",
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -227,10 +236,10 @@ def predict_proba(
     progress: Progress = no_progress,
 ) -> npt.NDArray[np.float32]:
     """As ``Checkpoint.predict_proba``."""
-    return predict_with_scope(checkpoint, backbone, texts, batch_size=batch_size, progress=progress)[0]
+    return predict_with_similarity(checkpoint, backbone, texts, batch_size=batch_size, progress=progress)[0]
 
 
-def predict_with_scope(
+def predict_with_similarity(
     checkpoint: Checkpoint,
     backbone: Backbone,
     texts: Sequence[Text],
@@ -241,21 +250,21 @@ def predict_with_scope(
     """Class probabilities, and how near each text is to the nearest label; arguments as of ``Checkpoint.predict_proba``.
 
     Returns:
-        float32 (N, L), and float32 (N,), which is None for a head without a scope.
+        float32 (N, L), and float32 (N,), None for a head that measures no similarity.
     """
     probs = np.empty((len(texts), len(checkpoint.labels)), np.float32)
     head = checkpoint.head.to(backbone.device)
-    scope = np.empty(len(texts), np.float32) if isinstance(head, PriorHead) else None
+    similarity = np.empty(len(texts), np.float32) if isinstance(head, PriorHead) else None
     done = 0
     with torch.inference_mode():
         for chunk, hidden in backbone.batches(texts, batch_size, checkpoint.tokens):
             batch_probs, vectors = head(hidden.states, hidden.mask)
             probs[chunk] = batch_probs.cpu().numpy()
-            if scope is not None and isinstance(head, PriorHead):
-                scope[chunk] = head.scope(vectors).cpu().numpy()
+            if similarity is not None and isinstance(head, PriorHead):
+                similarity[chunk] = head.similarity(vectors).cpu().numpy()
             done += len(chunk)
             progress("classify", done, len(texts))
-    return probs, scope
+    return probs, similarity
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crosstune_export.bundle.packing import pack, unpack
     from crosstune_export.bundle.selftest import SelfTestReport
     from crosstune_export.edit.labels import add_label, describe_label, remove_label, rename_label
+    from crosstune_export.evaluation import evaluate_bundle
     from crosstune_export.release.signing import sign
     from crosstune_export.runtime.classifier import Classifier
     from crosstune_export.runtime.explanation import Explanation, WordEvidence
@@ -75,6 +76,7 @@ _HOMES = {
     "crosstune_export.bundle.packing": ("pack", "unpack"),
     "crosstune_export.bundle.selftest": ("SelfTestReport",),
     "crosstune_export.edit.labels": ("add_label", "describe_label", "remove_label", "rename_label"),
+    "crosstune_export.evaluation": ("evaluate_bundle",),
     "crosstune_export.release.signing": ("sign",),
     "crosstune_export.runtime.classifier": ("Classifier",),
     "crosstune_export.runtime.explanation": ("Explanation", "WordEvidence"),
@@ -111,6 +113,7 @@ __all__ = [
     "add_label",
     "build",
     "describe_label",
+    "evaluate_bundle",
     "inspect_bundle",
     "pack",
     "remove_label",

@@ -51,7 +51,7 @@ def figures(outcome: Outcome, test: Sequence[Example], labels: LabelSet) -> dict
     }
     if not inside.all():
         row["top_probability_auroc"] = float(roc_auc_score(inside, outcome.probs.max(1)))
-        row["scope_auroc"] = float(roc_auc_score(inside, outcome.scope))
+        row["scope_auroc"] = float(roc_auc_score(inside, outcome.similarity))
     return row
 
 

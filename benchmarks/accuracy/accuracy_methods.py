@@ -61,19 +61,19 @@ class Outcome:
     Attributes:
         probs: float32 (N, L).
         seconds: Of training, on cached features where there is a cache.
-        scope: float32 (N,), similarity to the training texts; the top probability for methods that have none.
+        similarity: float32 (N,), similarity to the training texts; the top probability for methods that have none.
     """
 
     probs: Floats
     seconds: float
-    scope: Floats
+    similarity: Floats
 
 
 Method = Callable[[Split], "Outcome | None"]
 
 
 def unsure(probs: Floats, seconds: float) -> Outcome:
-    """An outcome whose scope is the top probability."""
+    """An outcome whose similarity is the top probability."""
     return Outcome(probs, seconds, probs.max(1))
 
 
@@ -93,7 +93,7 @@ def answers(task: Split, checkpoint: Checkpoint, seconds: float) -> Outcome:
     features = cached_features(states, trained.spec, trained.queries)
     probs = trained.probs(features).numpy()
     if isinstance(trained, PriorHead):
-        return Outcome(probs, seconds, trained.scope(features).numpy())
+        return Outcome(probs, seconds, trained.similarity(features).numpy())
     return unsure(probs, seconds)
 
 

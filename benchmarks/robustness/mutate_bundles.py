@@ -35,7 +35,8 @@ from benchmarks.robustness.bundle_mutations import Contents, cut, damaged, damag
 from crosstune_export import BundleError
 from crosstune_export.bundle.archive import MEMBERS, archive_parts
 from crosstune_export.bundle.files import read_bundle
-from crosstune_export.bundle.graph_check import OPERATORS, check_graph
+from crosstune_export.bundle.graph_check import check_graph
+from crosstune_export.bundle.graph_rules import OPERATORS
 from crosstune_export.bundle.manifest import MANIFEST_NAME, MODEL_NAME, parse_manifest
 
 #: Runs in one fork.
@@ -60,7 +61,7 @@ def foreign_parts(model: bytes) -> str:
         parsed = onnx.load_from_string(model)
     except DecodeError as error:
         return f"something that onnx cannot read: {error}"
-    nodes = [(node, OPERATORS.get(node.domain.replace("ai.onnx", ""), frozenset())) for node in parsed.graph.node]
+    nodes = [(node, OPERATORS.get(node.domain.replace("ai.onnx", ""), {})) for node in parsed.graph.node]
     foreign = [node.op_type for node, known in nodes if node.op_type not in known]
     attributes = [item for node in parsed.graph.node for item in node.attribute]
     graphs = [item.name for item in attributes if item.HasField("g") or item.graphs]
@@ -76,7 +77,8 @@ def wrongly_reached(model: bytes | None, contents: Contents, good: Contents) -> 
     if model is None or model == good[MODEL_NAME]:
         return ""
     try:
-        check_graph(model, parse_manifest(contents[MANIFEST_NAME], MANIFEST_NAME).graph, MODEL_NAME)
+        manifest = parse_manifest(contents[MANIFEST_NAME], MANIFEST_NAME)
+        check_graph(model, manifest.graph, MODEL_NAME, manifest.tokens.max_length_tokens)
     except BundleError as error:
         return str(error)
     return foreign_parts(model)

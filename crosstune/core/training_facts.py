@@ -75,7 +75,8 @@ class HeadFacts:
         layers_tried: One entry a number of layers.
         views: One entry a view; empty without shots to choose by.
         threshold: Probability below which no label is given, in [0, 1], or None.
-        scope_threshold: Cosine to the nearest label below which no label is given, in [-1, 1], or None.
+        usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
+        min_similarity: Cosine to the nearest label below which no label is given, in [-1, 1], or None.
     """
 
     quality: Quality = field(default_factory=Quality)
@@ -83,7 +84,8 @@ class HeadFacts:
     layers_tried: tuple[LayersTried, ...] = ()
     views: tuple[ViewFacts, ...] = ()
     threshold: float | None = None
-    scope_threshold: float | None = None
+    min_similarity: float | None = None
+    usual_similarity: float | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> HeadFacts:
@@ -106,14 +108,19 @@ class HeadFacts:
                 for item in _rows(row.get("views", []))
             ),
             threshold=_optional_number(row, "threshold"),
-            scope_threshold=_optional_number(row, "scope_threshold"),
+            min_similarity=_optional_number(row, "scope_threshold"),
+            usual_similarity=_optional_number(row, "usual_similarity"),
         )
 
     def to_json(self) -> dict[str, Json]:
         """As a checkpoint keeps it."""
         if self.layers is None:
             return {"cv_accuracy": self.quality.cv_accuracy}
-        thresholds = {"threshold": self.threshold, "scope_threshold": self.scope_threshold}
+        limits = {
+            "threshold": self.threshold,
+            "scope_threshold": self.min_similarity,
+            "usual_similarity": self.usual_similarity,
+        }
         return {
             "cv_accuracy": self.quality.cv_accuracy,
             "cv_loss": self.quality.cv_loss,
@@ -132,7 +139,7 @@ class HeadFacts:
                 }
                 for view in self.views
             ],
-            **{name: value for name, value in thresholds.items() if value is not None},
+            **{name: value for name, value in limits.items() if value is not None},
         }
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from crosstune.core.strict_text import Json
 
@@ -88,18 +87,21 @@ def evaluate(probs: npt.NDArray[np.float32], gold: Sequence[int], labels: Sequen
     if probs.ndim != 2 or probs.shape != (len(truth), len(labels)) or not len(truth):
         raise ValueError(f"probs {probs.shape}, expected ({len(truth)}, {len(labels)}) with at least one row")
     predicted = probs.argmax(1)
-    classes = np.arange(len(labels))
-    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    correct, support, answers = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
+    precision, recall = correct / np.maximum(answers, 1), correct / np.maximum(support, 1)
+    f1 = 2 * correct / np.maximum(support + answers, 1)
     return Evaluation(
         n=len(truth),
         accuracy=float((predicted == truth).mean()),
-        macro_f1=float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        macro_f1=float(f1[support + answers > 0].mean()),
         ece=calibration_error(probs.max(1), predicted == truth),
         per_label=tuple(
             LabelScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
             for i, label in enumerate(labels)
         ),
-        confusion=confusion_matrix(truth, predicted, labels=classes),
+        confusion=confusion,
     )
 
 
@@ -176,5 +178,8 @@ def rate_interval(hits: int, trials: int) -> tuple[float, float]:
     """
     if trials == 0:
         return 0.0, 1.0
-    interval = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    rate, z = hits / trials, 1.959963984540054  # the 97.5% quantile of the normal distribution
+    middle = rate + z * z / (2 * trials)
+    width = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)

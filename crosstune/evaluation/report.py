@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from crosstune.core.reports.page import figure, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars, matrix
-from crosstune.evaluation.answers import Answers
 from crosstune.evaluation.metrics import ECE_BINS, Evaluation, rate_interval, reliability, risk_coverage
+
+if TYPE_CHECKING:
+    from crosstune.evaluation.answers import Answers
 
 #: Rows of the tables of mistakes, and characters of a text in them.
 SHOWN, CHARACTERS = 25, 500
 
 
-def report_page(answers: Answers, name: str, model: str) -> str:
-    """The page.
-
-    Args:
-        answers: The answers, at least one.
-        name: Name of the file of texts.
-        model: Human-readable name of the classifier.
-    """
+def report_page(answers: Answers) -> str:
+    """The page for the answers, at least one."""
     result = answers.evaluation
     low, high = rate_interval(int(answers.right.sum()), result.n)
     return html_page(
-        f"{name}: evaluation",
+        f"{answers.data}: evaluation",
         [
             f"<h1>Accuracy {100 * result.accuracy:.1f}% on {result.n} texts</h1>",
-            f'<p class="faint">{plain(name)}, by {plain(model)}</p>',
+            f'<p class="faint">{plain(answers.data)}, by {plain(answers.model)}</p>',
             f"<p>95% interval of the accuracy {100 * low:.1f}% to {100 * high:.1f}%; macro-F1 <b>{100 * result.macro_f1:.1f}%</b>; "
             f"expected calibration error <b>{result.ece:.3f}</b>; {len(answers.labels)} labels.</p>",
             "<h2>By label</h2>",
@@ -108,8 +106,8 @@ def _reliability(answers: Answers, result: Evaluation) -> str:
 
 def _risk(answers: Answers) -> list[str]:
     curves = [("most probable first", answers.probs.max(1), answers.threshold, "probability", 0)]
-    if answers.scope is not None:
-        curves.append(("most similar first", answers.scope, answers.scope_threshold, "similarity", 1))
+    if answers.similarity is not None:
+        curves.append(("most similar first", answers.similarity, answers.min_similarity, "similarity", 1))
     right_answers = answers.right
     found = [risk_coverage(scores, right_answers) for _, scores, *_ in curves]
     highest = max(float(risk[coverage >= 0.05].max()) for coverage, risk in found)
@@ -127,9 +125,9 @@ def _risk(answers: Answers) -> list[str]:
         )
         if threshold is not None:
             plot.rule(float((scores.astype(np.float64) >= threshold).mean()), f"{kind} {threshold:.2f}")
-    scope_note = ""
-    if answers.scope is not None:
-        scope_note = " Similarity detects texts that belong to no label; all texts here belong to one."
+    similarity_note = ""
+    if answers.similarity is not None:
+        similarity_note = " Similarity detects texts that belong to no label; all texts here belong to one."
     share, right = answers.coverage, answers.accuracy_answered
     if share is None:
         verdict = "This classifier has no threshold, so every text gets a label. Train with --abstain-at to set one."
@@ -142,7 +140,8 @@ def _risk(answers: Answers) -> list[str]:
         f"<p>{plain(verdict)}</p>",
         legend([(title, colour) for title, *_, colour in curves]),
         figure(
-            plot.svg(), "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + scope_note
+            plot.svg(),
+            "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + similarity_note,
         ),
     ]
 

@@ -44,6 +44,7 @@ def describe(
         shots=trained.config.shots,
         seed=trained.config.seed,
         cv_accuracy=held_out_accuracy(runner.trained),
+        usual_similarity=runner.trained.facts.head.usual_similarity,
         all_layers=AllLayers(trained.head.spec.last_layer, held_out_accuracy(trained)) if fewer else None,
     )
     backbone = BackboneFacts(
@@ -67,6 +68,7 @@ def describe(
         to_fp32=shipped.on_texts,
         to_fp32_truncated=shipped.on_truncated,
         batch_invariance=invariance,
+        kernels_to_fp32=shipped.by_kernels,
         rewrites=shipped.passes,
     )
     return BundleManifest(
@@ -77,7 +79,7 @@ def describe(
         tokens=trained.tokens,
         graph=shipped.facts,
         threshold=runner.trained.threshold,
-        scope_threshold=runner.trained.scope_threshold,
+        min_similarity=runner.trained.min_similarity,
         backbone=backbone.to_json(),
         head=head_facts.to_json(),
         training=training.to_json(),

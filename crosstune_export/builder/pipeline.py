@@ -162,7 +162,7 @@ def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[
 def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, target: Path) -> BuildResult:
     """Measure the shipped graph, and write the bundle, the folder for phones and the report."""
     shipped, tokenizer, texts = choice.shipped, task.tokenizer, task.texts
-    session = shipped.open()
+    session = shipped.open(kernels="portable")
     sample_probs = parity.graph_probs(session, tokenizer, texts.samples, 1)
     selftest = selftest_bytes(shipped.facts.precision, task.samples, texts.samples, sample_probs)
     invariance = parity.invariance(shipped.open, tokenizer, texts.rows)

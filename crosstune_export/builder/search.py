@@ -64,8 +64,10 @@ class Trial:
         size_bytes: Estimated size of the bundle.
         on_texts: Compared with fp32 on the calibration texts; None for fp32 itself.
         on_truncated: Compared with fp32 on the truncated texts; None if there are none.
+        by_kernels: The fast kernels compared with fp32, on texts and truncated texts together; None if they cannot run it.
         latency_ms: Median latency per text; None if not timed.
         verdict: ``shipped``, or the reason why not; empty while undecided.
+        longest: Largest number of tokens of a text.
     """
 
     variant: Variant
@@ -75,13 +77,16 @@ class Trial:
     size_bytes: int
     on_texts: PredictionDifference | None = None
     on_truncated: PredictionDifference | None = None
+    by_kernels: PredictionDifference | None = None
     latency_ms: float | None = None
     verdict: str = ""
+    longest: int = 1
 
     @property
     def label_changes(self) -> int:
-        """Labels that differ from fp32, on texts and truncated texts together."""
-        return sum(part.label_changes for part in (self.on_texts, self.on_truncated) if part is not None)
+        """Labels that differ from fp32, on texts and truncated texts together; of onnxruntime's and the fast kernels the most."""
+        portable = sum(part.label_changes for part in (self.on_texts, self.on_truncated) if part is not None)
+        return portable if self.by_kernels is None else max(portable, self.by_kernels.label_changes)
 
     @property
     def texts(self) -> int:
@@ -93,9 +98,10 @@ class Trial:
         """Percent of labels that differ from fp32."""
         return 100 * self.label_changes / max(1, self.texts)
 
-    def open(self, threads: int = 1) -> GraphSession:
-        """Open a session of the graph."""
-        return open_session(self.model, self.facts, f"the graph {self.variant.name!r}", threads=threads)
+    def open(self, threads: int = 1, kernels: str = "auto") -> GraphSession:
+        """Open a session of the graph, with ``kernels`` out of ``KERNELS``."""
+        where = f"the graph {self.variant.name!r}"
+        return open_session(self.model, self.facts, where, longest=self.longest, threads=threads, kernels=kernels)
 
 
 def choose(

@@ -12,6 +12,7 @@ from onnxscript import ir
 
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, predict_proba
+from crosstune.core.errors import BundleContentError
 from crosstune.core.token_layout import Text
 from crosstune.heads.default.head import PriorHead
 from crosstune.heads.label_attention import LabelAttentionHead
@@ -21,12 +22,15 @@ from crosstune_export.builder.config import BuildConfig
 from crosstune_export.builder.exporters.foreign_graph import export_by_optimum, read_backbone_graph, with_features
 from crosstune_export.builder.exporters.runtime_target import RuntimeTarget
 from crosstune_export.builder.exporters.torch_export import trace
-from crosstune_export.builder.passes import float16_labels, label_attention
+from crosstune_export.builder.passes import classify_function, float16_labels, label_attention
 from crosstune_export.builder.search import Budgets, Trial, over_budget
 from crosstune_export.builder.task import BuildTask
 from crosstune_export.builder.variants import Variant, VariantMaker, copy_model
+from crosstune_export.bundle.facts import PredictionDifference, sum_of
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
 from crosstune_export.bundle.manifest import GraphFacts
+from crosstune_export.runtime.kernels import fast_kernels, wanted
+from crosstune_export.runtime.session import GraphSession, open_inner
 
 #: Upper bounds in bytes for size budgets: manifest and model card without descriptions, a text of the self-test, and one number
 #: of it. Chosen by hand.
@@ -84,12 +88,19 @@ class TrialRunner:
     def _compare(self, variant: Variant) -> Trial:
         if variant == variants.FP32:
             return self._reference
-        trial, tokenizer, texts = self._build(variant), self._task.tokenizer, self._task.texts
-        session = trial.open()
-        on_texts, on_truncated = parity.compare(session, tokenizer, texts.real, self.expected), None
+        trial = self._build(variant)
+        on_texts, on_truncated = self._to_fp32(trial.open(kernels="portable"))
+        if trial.facts.function is not None:
+            by_kernels = sum_of(self._to_fp32(trial.open(kernels="fast" if fast_kernels().name else "plain")))
+            trial = replace(trial, by_kernels=by_kernels)
+        return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
+
+    def _to_fp32(self, session: GraphSession) -> tuple[PredictionDifference, PredictionDifference | None]:
+        """Compare a graph with the fp32 graph on texts and on truncated texts."""
+        tokenizer, texts, on_truncated = self._task.tokenizer, self._task.texts, None
         if self._expected_truncated is not None:
             on_truncated = parity.compare(session, tokenizer, texts.truncated, self._expected_truncated)
-        return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
+        return parity.compare(session, tokenizer, texts.real, self.expected), on_truncated
 
     def _build(self, variant: Variant) -> Trial:
         encoder, passes = self._maker.make(variant)
@@ -97,12 +108,19 @@ class TrialRunner:
         model = _with_labels(encoder, self.trained)
         if variant.precision != "fp32":
             passes = {**passes, "float16_labels": float16_labels.apply(model)}
-        data = _serialize(model)
+        data, function = (
+            _as_function(_serialize(model), self.trained.head)
+            if variant.plan is not None
+            else (_serialize(model), None)
+        )
+        passes = passes if function is None else {**passes, "classify_function": 1}
         prior = prior_map(self.trained.head)
         if prior is not None:
             data = with_metadata(data, prior.metadata())
         size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
-        return Trial(variant, self._facts(encoder, variant), data, passes, size)
+        longest = self.trained.tokens.max_length_tokens
+        facts = replace(self._facts(encoder, variant), function=function)
+        return Trial(variant, facts, data, passes, size, longest=longest)
 
     def _other_bytes(self) -> int:
         """Return an upper bound for the size of manifest, self-test and model card."""
@@ -149,6 +167,29 @@ def _exported(
         return trace(backbone, trained.head, trained.text_pair), {}
     rows = backbone.tokenize(texts, trained.tokens)
     return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
+
+
+def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | None]:
+    """Return the graph as one call of a function, and the function's name; unchanged and None if the fast kernels cannot run it.
+
+    They are tried here, because only they know all that they need.
+    """
+    spec = head.spec
+    if fast_kernels().library is None or spec.merge != "concat" or not set(spec.pools) <= {"mean", "max", "first"}:
+        return data, None
+    mean, maximum, first = (
+        tuple(atom.layer for atom in spec.atoms if atom.pool == pool) for pool in ("mean", "max", "first")
+    )
+    attend = () if head.queries is None else spec.attention
+    layout = classify_function.HeadLayout(mean, maximum, first, head.positions.first, attend, len(head.folded()[0]))
+    model = onnx.load_from_string(data)
+    try:
+        classify_function.apply(model, layout)
+        wrapped = bytes(model.SerializeToString(deterministic=True))
+        open_inner(wrapped, "the graph as a function", fast=wanted("plain", True, True))
+    except (classify_function.NoFunctionError, BundleContentError):
+        return data, None
+    return wrapped, classify_function.NAME
 
 
 def _serialize(model: ir.Model) -> bytes:

@@ -16,7 +16,7 @@ from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
 
 Fields = dict[str, object]
 #: Columns that are added to each row.
-RESULT_COLUMNS = ("label", "prob", "probs", "truncated")
+RESULT_COLUMNS = ("label", "prob", "probs", "truncated", "similarity")
 _RESERVED = re.compile(rf"(input_)*({'|'.join(RESULT_COLUMNS)})")
 
 

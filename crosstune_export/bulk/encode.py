@@ -90,6 +90,7 @@ class Encoder:
             ("prob", arrow.float32()),
             ("probs", arrow.map_(arrow.string(), arrow.float32())),
             ("truncated", arrow.bool_()),
+            ("similarity", arrow.float32()),
         ]
         return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in added)])
 

@@ -38,6 +38,7 @@ class BulkOptions:
         on_error: Treatment of bad rows, one of ``ON_ERROR``.
         top_k: Number of labels in ``probs``, at least 1; None for all.
         threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
+        min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
         batch_size: Texts per run of the graph, at least 1.
         threads: Threads per session, at least 1.
         workers: Number of processes, each with a session, at least 1.
@@ -55,6 +56,7 @@ class BulkOptions:
     on_error: str = "fail"
     top_k: int | None = None
     threshold: float | None = None
+    min_similarity: float | None = None
     batch_size: int = 8
     threads: int = 1
     workers: int = 1
@@ -142,6 +144,7 @@ def classify_files(
         options.providers,
         options.allow_fallback,
         options.explain,
+        options.min_similarity,
     )
     output.begin(encoder.header())
     remaining = chain(leading, windows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from crosstune.core.errors import DataError
 from crosstune.core.token_layout import Text
@@ -28,6 +29,7 @@ class WindowResult:
         labels: Number of texts per label; the key None counts texts without a label.
         prob_sums: Sum of ``prob`` over the texts of each key of ``labels``.
         truncated: Number of texts that were truncated to the maximum length.
+        unlike: Number of texts that look unlike the training texts; None if the bundle does not say how similar those are.
         digest: SHA-256 of the window.
         read_bytes: See ``Window.read_bytes``.
     """
@@ -38,6 +40,7 @@ class WindowResult:
     labels: dict[str | None, int]
     prob_sums: dict[str | None, float]
     truncated: int
+    unlike: int | None
     digest: bytes
     read_bytes: int
 
@@ -56,6 +59,7 @@ class WindowJob:
         providers: Execution providers, in order of preference.
         allow_fallback: Run on the CPU if a provider is not available.
         explain: Add the evidence of each word for each label; runs the graph once per word.
+        min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
     """
 
     files: BundleFiles = field(repr=False)
@@ -67,6 +71,14 @@ class WindowJob:
     providers: tuple[str, ...]
     allow_fallback: bool
     explain: bool = False
+    min_similarity: float | None = None
+
+    @property
+    def usual_similarity(self) -> float | None:
+        """Similarity below which a text looks unlike the training texts; None if nothing says it."""
+        manifest = self.files.manifest
+        chosen = manifest.min_similarity if self.min_similarity is None else self.min_similarity
+        return manifest.training_facts.usual_similarity if chosen is None else chosen
 
     def load(self) -> WindowClassifier:
         """Load the bundle in the process that will classify.
@@ -86,6 +98,12 @@ class WindowClassifier:
 
     def __init__(self, job: WindowJob, classifier: Classifier) -> None:
         self._job, self._classifier = job, classifier
+        self._usual = job.usual_similarity
+        self._rule: dict[str, Any] = {
+            "batch_size": job.batch_size,
+            "threshold": job.threshold,
+            "min_similarity": job.min_similarity,
+        }
 
     def __call__(self, window: Window) -> WindowResult:
         """Decode, classify and encode a window.
@@ -110,9 +128,15 @@ class WindowClassifier:
             labels=dict(labels),
             prob_sums=sums,
             truncated=sum(prediction.truncated for prediction in predictions),
+            unlike=self._unlike(predictions),
             digest=window.digest(),
             read_bytes=window.read_bytes,
         )
+
+    def _unlike(self, predictions: Sequence[Prediction]) -> int | None:
+        if self._usual is None:
+            return None
+        return sum(item.similarity is not None and item.similarity < self._usual for item in predictions)
 
     def _classify_rows(self, window: Window, decoded: Decoded) -> tuple[Decoded, Predictions]:
         """Classify all texts together; if that fails, classify them one by one to find the bad ones."""
@@ -134,9 +158,6 @@ class WindowClassifier:
             return decoded.take(good, bad), results
 
     def _classify(self, texts: Sequence[Text]) -> Predictions:
-        job = self._job
-        if job.explain:
-            return [
-                self._classifier.explain(text, batch_size=job.batch_size, threshold=job.threshold) for text in texts
-            ]
-        return self._classifier.classify(texts, batch_size=job.batch_size, threshold=job.threshold)
+        if self._job.explain:
+            return [self._classifier.explain(text, **self._rule) for text in texts]
+        return self._classifier.classify(texts, **self._rule)

@@ -6,7 +6,7 @@ them through the records in this file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from crosstune.core.strict_text import Json
@@ -63,6 +63,17 @@ class PredictionDifference:
         return cls(texts, batch_sizes, difference, changes)
 
 
+def sum_of(parts: Iterable[PredictionDifference | None]) -> PredictionDifference:
+    """Return the differences of several sets of texts as one; None is left out."""
+    measured = [part for part in parts if part is not None]
+    return PredictionDifference(
+        sum(part.texts for part in measured),
+        measured[0].batch_sizes,
+        max(part.max_difference for part in measured),
+        sum(part.label_changes for part in measured),
+    )
+
+
 @dataclass(frozen=True)
 class QualityFacts:
     """Measurements of the build.
@@ -73,6 +84,7 @@ class QualityFacts:
         to_fp32: The shipped graph compared with fp32; None if fp32 is shipped.
         to_fp32_truncated: The same on truncated texts, which the head was not trained on.
         batch_invariance: Padded batches and two threads compared with one text at a time.
+        kernels_to_fp32: The fast kernels compared with fp32, on texts and truncated texts; None if they cannot run this graph.
         rewrites: Number of times that each graph rewrite was applied.
     """
 
@@ -81,6 +93,7 @@ class QualityFacts:
     to_fp32: PredictionDifference | None
     to_fp32_truncated: PredictionDifference | None
     batch_invariance: PredictionDifference | None
+    kernels_to_fp32: PredictionDifference | None = None
     rewrites: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -90,6 +103,7 @@ class QualityFacts:
             ("fp32 graph vs torch", self.fp32_to_torch),
             (f"{self.precision} vs fp32", self.to_fp32),
             (f"{self.precision} vs fp32, truncated texts", self.to_fp32_truncated),
+            (f"{self.precision} by fast kernels vs fp32", self.kernels_to_fp32),
             ("padded batches vs one text at a time", self.batch_invariance),
         )
         return tuple((title, difference) for title, difference in rows if difference is not None)
@@ -100,6 +114,7 @@ class QualityFacts:
             ("fp32_to_torch", self.fp32_to_torch),
             (f"{self.precision}_to_fp32", self.to_fp32),
             (f"{self.precision}_to_fp32_on_halves", self.to_fp32_truncated),
+            ("kernels_to_fp32", self.kernels_to_fp32),
             ("together_to_alone", self.batch_invariance),
         )
         body: dict[str, Json] = {name: difference.to_json() for name, difference in rows if difference is not None}
@@ -119,6 +134,7 @@ class QualityFacts:
             PredictionDifference.from_json(table.get(f"{precision}_to_fp32")),
             PredictionDifference.from_json(table.get(f"{precision}_to_fp32_on_halves")),
             PredictionDifference.from_json(table.get("together_to_alone")),
+            PredictionDifference.from_json(table.get("kernels_to_fp32")),
             rewrites,
         )
 
@@ -147,6 +163,7 @@ class TrainingFacts:
         seed: Random seed.
         cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None if not measured.
         all_layers: The head on all layers, if a budget made the build use fewer.
+        usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
     """
 
     examples: int | None
@@ -155,6 +172,7 @@ class TrainingFacts:
     seed: int | None
     cv_accuracy: float | None
     all_layers: AllLayers | None = None
+    usual_similarity: float | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the record as the manifest stores it."""
@@ -165,6 +183,8 @@ class TrainingFacts:
             "seed": self.seed,
             "cv_accuracy": self.cv_accuracy,
         }
+        if self.usual_similarity is not None:
+            body["usual_similarity"] = self.usual_similarity
         if self.all_layers is not None:
             body["all_layers"] = {"layers": self.all_layers.layers, "cv_accuracy": self.all_layers.cv_accuracy}
         return body
@@ -183,6 +203,7 @@ class TrainingFacts:
             all_layers=AllLayers(layers, _number(full, "cv_accuracy"))
             if isinstance(full, dict) and layers is not None
             else None,
+            usual_similarity=_number(table, "usual_similarity"),
         )
 
 

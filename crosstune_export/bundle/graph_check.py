@@ -1,65 +1,30 @@
 """Refuses graphs that no build writes, before onnxruntime reads them.
 
 A graph is a program: it can make onnxruntime open other files, run loops, or load code by name, and a correct digest does not
-prove who wrote it. Every field, operator and constant of ``model.onnx`` is therefore checked against the lists in
-``graph_rules.json``, without the onnx package, and anything else is refused. The C++ and web runtimes use the same lists and
-give the same verdict.
+prove who wrote it. onnxruntime is no sandbox either: a node with an input too many or an attribute out of range can end the process
+or read memory. Every field, node and constant of ``model.onnx`` is therefore checked against the rules in ``graph_rules.json``,
+without the onnx package, and anything else is refused. The C++ and web runtimes use the same rules and give the same verdict.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from crosstune.core.errors import BundleContentError
-from crosstune_export.bundle.manifest import GraphFacts
-from crosstune_export.bundle.onnx_wire import BYTES, FIXED32, VARINT, Field, fields, numbers
+from crosstune_export.bundle.graph_rules import DOMAINS, LIMITS, MESSAGES, OPERATORS, TYPES, AttributeRules
+from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value, require_bounded
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN, GraphFacts
+from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
 
-_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
-
-
-@dataclass(frozen=True)
-class _Message:
-    """Rules for a message type of onnx.proto.
-
-    Attributes:
-        called: Its name in error messages.
-        once: Wire types of the fields that may occur once, by field number.
-        many: Wire types of the fields that may repeat, by field number.
-        named: Names of forbidden fields for error messages, by field number.
-        numbers_one_a_field: Whether repeated numbers may also be written unpacked, one per field.
-    """
-
-    called: str
-    once: Mapping[int, int]
-    many: Mapping[int, int]
-    named: Mapping[int, str]
-    numbers_one_a_field: bool
-
-
-def _read_message(body: dict[str, Any]) -> _Message:
-    def kinds(listed: dict[str, str]) -> dict[int, int]:
-        return {int(number): _KINDS[kind] for number, kind in listed.items()}
-
-    named = {int(number): name for number, name in body["named"].items()}
-    return _Message(body["called"], kinds(body["once"]), kinds(body["many"]), named, body["numbers_one_a_field"])
-
-
-_KINDS = {"varint": VARINT, "bytes": BYTES, "fixed32": FIXED32}
-_RULES = json.loads(Path(__file__).with_name("graph_rules.json").read_bytes())
-#: Operators by domain: those of our rewrites, and those that torch exports for the encoders of transformers. None of them has
-#: control flow, sequences, strings or randomness, or opens a file.
-OPERATORS: Mapping[str, frozenset[str]] = {domain: frozenset(names) for domain, names in _RULES["operators"].items()}
-_DOMAINS: Mapping[str, str] = _RULES["domains"]
-#: Bytes per element, by element type of onnx.proto.
-_SIZES: Mapping[int, int] = {int(kind): size for kind, size in _RULES["element_bytes"].items()}
-_MESSAGES = {name: _read_message(body) for name, body in _RULES["messages"].items()}
+_FLOATS = {"f": "<f4", "h": "<f2", "d": "<f8"}
+_INTEGERS = {"i": "<i4", "l": "<i8"}
+#: Field and number of ``AttributeProto.type`` for each type of attribute.
+_ATTRIBUTE_FIELDS = {"float": (2, 1), "int": (3, 2), "ints": (8, 7)}
 
 
 @dataclass
@@ -67,35 +32,38 @@ class _GraphContents:
     """Contents of a graph, collected by the check.
 
     Attributes:
-        shapes: Shape of each constant by name.
-        gathers: Both inputs (table, indices) of each Gather.
+        constants: Type, shape and small contents of each constant by name.
+        types: Letter of the type of each value by name.
+        nodes: The nodes in order.
         inputs: Names of the inputs.
         outputs: Names of the outputs.
     """
 
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    gathers: list[tuple[str, str]] = field(default_factory=list)
+    constants: dict[str, Value] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 
 
-def check_graph(model: bytes, facts: GraphFacts, where: str) -> int:
+def check_graph(model: bytes, facts: GraphFacts, where: str, longest: int = 1) -> int:
     """Check a whole ONNX file and refuse it unless a build can have written it.
 
     Args:
         model: Contents of ``model.onnx``.
         facts: Section ``graph`` of the manifest.
         where: Name of the graph in messages.
+        longest: Largest number of tokens of a text, for what a run may take.
 
     Returns:
         Number of rows of the embedding table; every token id must be smaller.
 
     Raises:
-        BundleContentError: An operator, domain, field or constant is not allowed, a number is not finite, or inputs, outputs
-            or versions differ from the manifest.
+        BundleContentError: A node, field or constant is none that a build writes, a number is not finite, inputs, outputs or
+            versions differ from the manifest, or a run would take more than one of such a graph may.
     """
     try:
-        return _checked(model, facts)
+        return _checked(model, facts, longest)
     except ValueError as error:
         raise BundleContentError(
             f"{where}: the graph has {error}, expected only what a build writes. Do not use it; build the bundle again."
@@ -107,17 +75,17 @@ def constants(model: bytes) -> dict[str, tuple[tuple[int, ...], memoryview]]:
     graph = _parts(_parts(model, "model")[7][0].view, "graph")
     result = {}
     for part in graph.get(5, ()):
-        name, shape = _check_tensor(part.view)
-        result[name] = shape, _parts(part.view, "constant")[9][0].view
+        name, value = _check_tensor(part.view)
+        result[name] = value.shape, _parts(part.view, "constant")[9][0].view
     return result
 
 
-def _checked(model: bytes, facts: GraphFacts) -> int:
+def _checked(model: bytes, facts: GraphFacts, longest: int) -> int:
     parts = _parts(model, "model")
     opsets = {}
     for part in parts.get(8, ()):
         inner = _parts(part.view, "opset")
-        domain = _DOMAINS.get(_text(inner, 1))
+        domain = DOMAINS.get(_text(inner, 1))
         if domain is None:
             raise ValueError(f"the domain {_text(inner, 1)!r:.60}")
         if domain in opsets:
@@ -131,11 +99,17 @@ def _checked(model: bytes, facts: GraphFacts) -> int:
     if 7 not in parts:
         raise ValueError("no nodes")
     _check_entries(parts, 14)
-    contents = _GraphContents()
-    _check_nodes(_parts(parts[7][0].view, "graph"), contents)
+    graph, contents = _parts(parts[7][0].view, "graph"), _GraphContents()
+    function = _function(parts, facts)
+    _check_values(graph, contents)
     if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
         raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} differ from the manifest"[:200])
-    return _vocabulary_size(contents)
+    if function is not None:
+        _check_call(graph, function, contents, opsets)
+    _check_nodes(graph.get(1, ()) if function is None else function[7], contents)
+    rows = _vocabulary_size(contents)
+    require_bounded(contents.nodes, contents.constants, contents.inputs, longest)
+    return rows
 
 
 def _check_entries(parts: Mapping[int, list[Field]], number: int) -> None:
@@ -144,58 +118,151 @@ def _check_entries(parts: Mapping[int, list[Field]], number: int) -> None:
         _parts(part.view, "entry")
 
 
-def _check_nodes(graph: Mapping[int, list[Field]], contents: _GraphContents) -> None:
+def _check_values(graph: Mapping[int, list[Field]], contents: _GraphContents) -> None:
     _check_entries(graph, 16)
     for part in graph.get(5, ()):
-        name, shape = _check_tensor(part.view)
-        if not name or name in contents.shapes:
+        name, value = _check_tensor(part.view)
+        if not name or name in contents.constants:
             raise ValueError(f"the constant {name!r:.60} twice" if name else "a constant without a name")
-        contents.shapes[name] = shape
+        contents.constants[name] = value
+        contents.types[name] = value.type
     for number, names in ((11, contents.inputs), (12, contents.outputs), (13, [])):
         for part in graph.get(number, ()):
             names.append(_check_value(part.view))
-    for part in graph.get(1, ()):
-        node = _parts(part.view, "node")
-        _check_entries(node, 9)
-        domain, operator = _text(node, 7), _text(node, 4)
-        if operator not in OPERATORS.get(_DOMAINS.get(domain, "?"), ()):
-            raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
-        for attribute in node.get(5, ()):
-            _check_attribute(attribute.view, operator)
-        if operator == "Gather":
-            inputs = [_decoded(value) for value in node.get(1, ())]
-            if len(inputs) == 2:
-                contents.gathers.append((inputs[0], inputs[1]))
 
 
-def _check_attribute(message: memoryview, operator: str) -> None:
-    attribute = _parts(message, "attribute")
-    for part in attribute.get(8, ()):
-        numbers(part)
-    if 5 in attribute:
-        _check_tensor(attribute[5][0].view)
-    floats = [part.value for number in (2, 7) for part in attribute.get(number, ())]
-    for value in floats:
-        if isinstance(value, memoryview) and len(value) % 4:
-            raise ValueError(f"an attribute of {operator} that is cut short")
-        if isinstance(value, memoryview) and not _finite(value, "<f4"):
-            raise ValueError(f"an attribute of {operator} that is not finite")
+def _function(model: Mapping[int, list[Field]], facts: GraphFacts) -> Mapping[int, list[Field]] | None:
+    """Return the function that the manifest speaks of; None without one."""
+    functions = model.get(25, ())
+    if len(functions) != (facts.function is not None):
+        raise ValueError(f"{len(functions)} functions where the manifest says {int(facts.function is not None)}")
+    return _parts(functions[0].view, "function") if functions else None
 
 
-def _check_tensor(message: memoryview) -> tuple[str, tuple[int, ...]]:
-    """Return name and shape of a constant, after checking that its bytes fit its shape and are finite."""
+def _check_call(
+    graph: Mapping[int, list[Field]],
+    function: Mapping[int, list[Field]],
+    contents: _GraphContents,
+    opsets: Mapping[str, int],
+) -> None:
+    """Check that the graph is one call of the function, under the same names inside and outside.
+
+    So the nodes of the function can be checked as if they were those of the graph.
+    """
+    nodes = [_parts(part.view, "node") for part in graph.get(1, ())]
+    if len(nodes) != 1 or 7 not in function:
+        raise ValueError("a function and other nodes beside its call")
+    (call,) = nodes
+    _check_entries(call, 9)
+    names = {(_text(call, 7), _text(call, 4)), (_text(function, 10), _text(function, 1))}
+    if names != {(FUNCTION_DOMAIN, FUNCTION)}:
+        raise ValueError(f"a function of another name than {FUNCTION_DOMAIN}.{FUNCTION}")
+    allowed = OPERATORS[FUNCTION_DOMAIN][FUNCTION].attributes
+    attributes = [_check_attribute(part.view, FUNCTION, allowed)[0] for part in call.get(5, ())]
+    inside, outside = (
+        [[_decoded(part) for part in message.get(number, ())] for number in numbers]
+        for message, numbers in ((function, (4, 5, 6)), (call, (1, 2)))
+    )
+    if inside != [[*contents.inputs, *contents.constants], contents.outputs, attributes] or outside != inside[:2]:
+        raise ValueError("a function whose inputs, outputs or attributes are not those of its call")
+    versions = [_parts(part.view, "opset") for part in function.get(9, ())]
+    if {DOMAINS.get(_text(version, 1)): _number(version, 2) for version in versions} != {
+        domain: version for domain, version in opsets.items() if domain != FUNCTION_DOMAIN
+    } or len(versions) != len(opsets) - 1:
+        raise ValueError("a function of other opsets than the graph")
+
+
+def _check_nodes(nodes: Sequence[Field], contents: _GraphContents) -> None:
+    for name in contents.inputs:
+        _define(name, "l", contents)
+    for part in nodes:
+        if len(contents.nodes) == LIMITS.nodes:
+            raise ValueError(f"more than {LIMITS.nodes} nodes")
+        contents.nodes.append(_check_node(part.view, contents))
+    missing = next((name for name in contents.outputs if name not in contents.types), None)
+    if missing is not None:
+        raise ValueError(f"no node that computes {missing!r:.60}")
+
+
+def _define(name: str, kind: str, contents: _GraphContents) -> None:
+    if name in contents.types:
+        raise ValueError(f"the value {name!r:.60} twice")
+    contents.types[name] = kind
+
+
+def _check_node(message: memoryview, contents: _GraphContents) -> Node:
+    """Return a node that a build can have written: its operator, the types of its inputs, its attributes."""
+    parts = _parts(message, "node")
+    _check_entries(parts, 9)
+    domain, operator = _text(parts, 7), _text(parts, 4)
+    rules = OPERATORS.get(DOMAINS.get(domain, "?"), {}).get(operator)
+    if rules is None:
+        raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
+    attributes: dict[str, Sequence[float]] = {}
+    for part in parts.get(5, ()):
+        name, values = _check_attribute(part.view, operator, rules.attributes)
+        if name in attributes:
+            raise ValueError(f"the attribute {name!r:.60} of {operator} twice")
+        attributes[name] = values
+    inputs, outputs = (tuple(_decoded(part) for part in parts.get(number, ())) for number in (1, 2))
+    unknown = next((name for name in inputs if name and name not in contents.types), None)
+    if unknown is not None:
+        raise ValueError(f"a node {operator} that reads {unknown!r:.60} before it is there")
+    types = "".join(contents.types[name] if name else "-" for name in inputs)
+    if rules.shape == "cast":  # the type that it casts to counts as an input
+        target = TYPES.get(int(attributes["to"][0])) if "to" in attributes else None
+        types += target.letter if target else "?"
+    expected = rules.outputs(types)
+    if expected is None:
+        raise ValueError(f"a node {operator} with the inputs {types:.60}")
+    if not 1 <= len(outputs) <= len(expected) or not outputs[0]:
+        raise ValueError(f"a node {operator} with {len(outputs)} outputs")
+    for name, kind in zip(outputs, expected, strict=False):
+        if name:
+            _define(name, kind, contents)
+    return Node(operator, rules, inputs, outputs, expected, attributes)
+
+
+def _check_attribute(
+    message: memoryview, operator: str, allowed: Mapping[str, AttributeRules]
+) -> tuple[str, Sequence[float]]:
+    """Return name and values of an attribute that is within the rules."""
+    parts = _parts(message, "attribute")
+    name = _text(parts, 1)
+    rules = allowed.get(name)
+    if rules is None:
+        raise ValueError(f"the attribute {name!r:.60} of {operator}")
+    place, kind = _ATTRIBUTE_FIELDS[rules.type]
+    if set(parts) - {1, 20, place} or place not in parts or _number(parts, 20) != kind:
+        raise ValueError(f"the attribute {name!r:.60} of {operator} in another form")
+    values: list[int] | list[float]
+    if rules.type == "float":
+        (part,) = parts[place]
+        values = list(struct.unpack("<f", part.value)) if isinstance(part.value, memoryview) else []
+    else:
+        values = [value - (1 << 64 if value >> 63 else 0) for part in parts[place] for value in numbers(part)]
+    if not rules.allow(values):
+        raise ValueError(f"the attribute {name!r:.60} of {operator} out of its range")
+    return name, values
+
+
+def _check_tensor(message: memoryview) -> tuple[str, Value]:
+    """Return name and contents of a constant, after checking that its bytes fit its shape and are finite."""
     tensor = _parts(message, "constant")
     _check_entries(tensor, 16)
-    name, kind = _text(tensor, 8), _number(tensor, 2)
+    name, kind = _text(tensor, 8), TYPES.get(_number(tensor, 2))
     shape = tuple(size for part in tensor.get(1, ()) for size in numbers(part))
     raw = tensor[9][0].view if 9 in tensor else memoryview(b"")
-    if kind not in _SIZES:
-        raise ValueError(f"the constant {name!r:.60} of type {kind}")
-    if len(shape) > 8 or math.prod(shape) * _SIZES[kind] != len(raw):
+    if kind is None:
+        raise ValueError(f"the constant {name!r:.60} of type {_number(tensor, 2)}")
+    fits = len(shape) <= MOST_NUMBERS and max(shape, default=0) <= MOST_ELEMENTS
+    if not fits or math.prod(shape) * kind.size_bytes != len(raw):
         raise ValueError(f"{len(raw)} bytes for the constant {name!r:.60} of shape {shape[:8]}")
-    if kind in _FLOATS and not _finite(raw, _FLOATS[kind]):
+    if kind.letter in _FLOATS and not _finite(raw, _FLOATS[kind.letter]):
         raise ValueError(f"numbers in the constant {name!r:.60} that are not finite")
-    return name, shape
+    small = kind.letter in _INTEGERS and len(shape) <= 1 and math.prod(shape) <= MOST_NUMBERS
+    contents = tuple(np.frombuffer(raw, _INTEGERS[kind.letter]).tolist()) if small else None
+    return name, Value(kind.letter, shape, contents)
 
 
 def _finite(raw: memoryview, dtype: str) -> bool:
@@ -221,11 +288,12 @@ def _check_value(message: memoryview) -> str:
 
 
 def _vocabulary_size(contents: _GraphContents) -> int:
-    rows = [
-        contents.shapes[table][0]
-        for table, ids in contents.gathers
-        if ids == "input_ids" and len(contents.shapes.get(table, ())) == 2
+    tables = [
+        contents.constants[node.inputs[0]].shape
+        for node in contents.nodes
+        if node.operator == "Gather" and node.inputs[1] == "input_ids" and node.inputs[0] in contents.constants
     ]
+    rows = [shape[0] for shape in tables if len(shape) == 2]
     if not rows:
         raise ValueError("no embedding table for input_ids")
     return min(rows)
@@ -233,7 +301,7 @@ def _vocabulary_size(contents: _GraphContents) -> int:
 
 def _parts(message: bytes | memoryview, name: str) -> dict[int, list[Field]]:
     """Return the fields of a message by number, after checking them against its rules."""
-    rules = _MESSAGES[name]
+    rules = MESSAGES[name]
     by_number: dict[int, list[Field]] = {}
     for part in fields(message):
         kind = rules.once.get(part.number, rules.many.get(part.number))

@@ -67,13 +67,13 @@ class LabelBank:
         keys: float32 (H, L, F).
         bias: float32 (H, L).
         prior: Map from descriptions to keys; None if the head has none.
-        scope: float32 (S, L), label vectors that a text's similarity is measured against; None if the graph has no such output.
+        scope_keys: float32 (S, L), label vectors that a text's similarity is measured against; None if the graph has no such output.
     """
 
     keys: Floats
     bias: Floats
     prior: PriorMap | None
-    scope: Floats | None = None
+    scope_keys: Floats | None = None
 
 
 def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
@@ -104,10 +104,10 @@ def read_bank(model: bytes, labels: int, where: str) -> LabelBank:
             if not all(np.isfinite(array).all() for array in (prior.scale, prior.shift, prior.centre)):
                 raise ValueError("a prior that is not finite")
         features = keys.shape[1]
-        scope = _float_array(tensors["scope_keys"].view) if "scope_keys" in tensors else None
-        if scope is not None and scope.shape[1:] != (labels,):
-            raise ValueError(f"scope_keys {scope.shape}")
-        return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior, scope)
+        scope_keys = _float_array(tensors["scope_keys"].view) if "scope_keys" in tensors else None
+        if scope_keys is not None and scope_keys.shape[1:] != (labels,):
+            raise ValueError(f"scope_keys {scope_keys.shape}")
+        return LabelBank(keys.reshape(-1, labels, features), bias.reshape(-1, labels), prior, scope_keys)
     except (ValueError, KeyError, IndexError, StopIteration, binascii.Error) as error:
         raise BundleContentError(f"{where}: no label bank in the graph ({error!r}). Build the bundle again.") from error
 
@@ -120,8 +120,8 @@ def with_bank(model: bytes, bank: LabelBank) -> bytes:
         "label_bias": bank.bias.reshape(heads * labels),
         "label_shape": np.array([0, heads, labels]),
     }
-    if bank.scope is not None:
-        new["scope_keys"] = bank.scope
+    if bank.scope_keys is not None:
+        new["scope_keys"] = bank.scope_keys
 
     def tensor(part: Field) -> bytes | memoryview:
         name = _name(part, _TENSOR_NAME)

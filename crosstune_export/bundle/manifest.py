@@ -23,7 +23,10 @@ from crosstune_export.bundle.json_reader import JsonReader
 from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
-FORMAT_VERSION: Final = "1.1"
+FORMAT_VERSION: Final = "1.2"
+#: The function that a graph may consist of, and its domain.
+FUNCTION: Final = "Classify"
+FUNCTION_DOMAIN: Final = "crosstune"
 MANIFEST_NAME: Final = "manifest.json"
 MODEL_NAME: Final = "model.onnx"
 TOKENIZER_NAME: Final = "tokenizer.json"
@@ -58,6 +61,8 @@ class GraphFacts:
         min_onnxruntime: Oldest onnxruntime that loads the graph.
         disabled_optimizers: Optimizers of onnxruntime to turn off.
         text_vector_size: Length of ``text_vector``.
+        function: ``Classify`` if the graph is one call of the function of this name, which fast kernels can replace; otherwise
+            None.
     """
 
     inputs: tuple[str, ...]
@@ -68,6 +73,7 @@ class GraphFacts:
     min_onnxruntime: str
     disabled_optimizers: tuple[str, ...]
     text_vector_size: int
+    function: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class BundleManifest:
     training: Mapping[str, Json]
     quality: Mapping[str, Json]
     files: Mapping[str, FileEntry]
-    scope_threshold: float | None = None
+    min_similarity: float | None = None
     format_version: str = FORMAT_VERSION
     release: int = 0
     digest: str = field(default="", compare=False)
@@ -148,8 +154,8 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "labels": [{"name": entry.name, "descriptions": list(entry.descriptions)} for entry in manifest.labels],
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
-        "graph": _plain(dataclasses.asdict(manifest.graph)),
-        "decision": {"threshold": manifest.threshold, "scope_threshold": manifest.scope_threshold},
+        "graph": _graph_json(manifest.graph),
+        "decision": {"threshold": manifest.threshold, "scope_threshold": manifest.min_similarity},
         "backbone": dict(manifest.backbone),
         "head": dict(manifest.head),
         "training": dict(manifest.training),
@@ -211,6 +217,10 @@ def _checked_digest(data: bytes, where: str) -> str:
     return written.decode("ascii")
 
 
+def _graph_json(graph: GraphFacts) -> dict[str, Json]:
+    return {key: _plain(value) for key, value in dataclasses.asdict(graph).items() if value is not None}
+
+
 def _plain(value: object) -> Json:
     """Convert tuples to lists, for JSON."""
     if isinstance(value, dict):
@@ -232,7 +242,7 @@ def _read_manifest(reader: JsonReader, version: str, digest: str) -> BundleManif
         tokens=_read_tokens(reader.inner("tokens")),
         graph=graph,
         threshold=_read_threshold(reader.inner("decision"), "threshold", 0),
-        scope_threshold=_read_scope_threshold(reader, graph),
+        min_similarity=_read_min_similarity(reader, graph),
         backbone=reader.table("backbone"),
         head=reader.table("head"),
         training=reader.table("training"),
@@ -286,7 +296,10 @@ def _read_graph(reader: JsonReader) -> GraphFacts:
         min_onnxruntime=reader.text("min_onnxruntime"),
         disabled_optimizers=reader.texts("disabled_optimizers"),
         text_vector_size=reader.integer("text_vector_size", 1, 1 << 24),
+        function=reader.text("function") if "function" in reader.keys else None,
     )
+    if facts.function not in (None, FUNCTION):
+        raise reader.error("function", repr(facts.function)[:80], repr(FUNCTION))
     if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):
         raise reader.error("inputs", list(facts.inputs), "input_ids, attention_mask and optionally token_type_ids")
     if facts.outputs[:2] != ("probs", "text_vector") or facts.outputs[2:] not in ((), ("scope",)):
@@ -305,7 +318,7 @@ def _read_threshold(reader: JsonReader, key: str, low: float) -> float | None:
     return float(value)
 
 
-def _read_scope_threshold(reader: JsonReader, graph: GraphFacts) -> float | None:
+def _read_min_similarity(reader: JsonReader, graph: GraphFacts) -> float | None:
     decision = reader.inner("decision")
     value = _read_threshold(decision, "scope_threshold", -1) if "scope_threshold" in decision.keys else None
     if value is not None and "scope" not in graph.outputs:

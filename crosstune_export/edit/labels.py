@@ -61,12 +61,12 @@ def add_label(path: str | os.PathLike[str], name: str, descriptions: Sequence[st
         entry, prior = _entry(state.labels, name, descriptions, path), _prior(state, path)
         described = describe(descriptions)
         key, bias = prior.key(described)
-        scope = state.bank.scope
+        scope_keys = state.bank.scope_keys
         bank = LabelBank(
             np.concatenate([state.bank.keys, key.reshape(1, 1, -1)], 1),
             np.concatenate([state.bank.bias, bias.reshape(1, 1)], 1),
             prior,
-            None if scope is None else np.column_stack([scope, _scope_key(scope, described)]),
+            None if scope_keys is None else np.column_stack([scope_keys, _similarity_key(scope_keys, described)]),
         )
         return _State((*state.labels, entry), bank)
 
@@ -98,17 +98,17 @@ def describe_label(path: str | os.PathLike[str], name: str, descriptions: Sequen
         entry = _entry(others, name, descriptions, path)
         old, new = describe(state.labels[at].descriptions), describe(descriptions)
         (old_key, old_bias), (new_key, new_bias) = prior.key(old), prior.key(new)
-        keys, bias, scope = state.bank.keys.copy(), state.bank.bias.copy(), state.bank.scope
+        keys, bias, scope_keys = state.bank.keys.copy(), state.bank.bias.copy(), state.bank.scope_keys
         keys[0, at] += new_key - old_key
         bias[0, at] += new_bias - old_bias
-        if scope is not None and _same_direction(
-            scope[:, at], old[: len(scope)]
+        if scope_keys is not None and _same_direction(
+            scope_keys[:, at], old[: len(scope_keys)]
         ):  # without examples, it came from the description
-            scope = scope.copy()
-            scope[:, at] = _scope_key(scope, new)
+            scope_keys = scope_keys.copy()
+            scope_keys[:, at] = _similarity_key(scope_keys, new)
         labels = list(state.labels)
         labels[at] = entry
-        return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias, scope=scope))
+        return _State(tuple(labels), replace(state.bank, keys=keys, bias=bias, scope_keys=scope_keys))
 
     return _edited(path, edit, f"describe {name}")
 
@@ -155,7 +155,7 @@ def remove_label(path: str | os.PathLike[str], name: str) -> BundleManifest:
             state.bank,
             keys=np.delete(state.bank.keys, at, 1),
             bias=np.delete(state.bank.bias, at, 1),
-            scope=None if state.bank.scope is None else np.delete(state.bank.scope, at, 1),
+            scope_keys=None if state.bank.scope_keys is None else np.delete(state.bank.scope_keys, at, 1),
         )
         return _State(state.labels[:at] + state.labels[at + 1 :], bank)
 
@@ -171,7 +171,7 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))
 
     def describe(sentences: Sequence[str]) -> Floats:
-        session = open_session(files.model, manifest.graph, str(files.path))
+        session = open_session(files.model, manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens)
         texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
         rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
         mean: Floats = np.mean(rows, 0, dtype=np.float32)
@@ -197,10 +197,10 @@ def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokeni
     return selftest_bytes(manifest.graph.precision, texts, rows, probs)
 
 
-def _scope_key(scope: Floats, described: Floats) -> Floats:
-    """Return a scope key (S,) for a label whose description has the features (F,), with the mean norm of the keys (S, L)."""
-    column = described[: len(scope)]
-    length = np.linalg.norm(scope, axis=0).mean() / np.linalg.norm(column)
+def _similarity_key(scope_keys: Floats, described: Floats) -> Floats:
+    """Return a similarity key (S,) for a label whose description has the features (F,), with the mean norm of the keys (S, L)."""
+    column = described[: len(scope_keys)]
+    length = np.linalg.norm(scope_keys, axis=0).mean() / np.linalg.norm(column)
     key: Floats = (column * length).astype(np.float32)
     return key
 

@@ -82,7 +82,7 @@ def _of_labels(before: BundleManifest, after: BundleManifest) -> list[str]:
 def _facts(manifest: BundleManifest) -> dict[str, Json]:
     return {
         "threshold": manifest.threshold,
-        "scope_threshold": manifest.scope_threshold,
+        "min_similarity": manifest.min_similarity,
         "release": manifest.release,
         "text_pair": manifest.text_pair,
         "tokens": json.loads(json.dumps(asdict(manifest.tokens))),

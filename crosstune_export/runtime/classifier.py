@@ -15,7 +15,14 @@ from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.runtime.explanation import Explanation, word_evidence
-from crosstune_export.runtime.prediction import Prediction, check_threshold, decide, require_finite
+from crosstune_export.runtime.kernels import PORTABLE
+from crosstune_export.runtime.prediction import (
+    Prediction,
+    check_min_similarity,
+    check_threshold,
+    decide,
+    require_finite,
+)
 from crosstune_export.runtime.session import CPU_PROVIDERS, GraphSession, check_providers, check_threads, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -33,9 +40,12 @@ class Classifier:
         ['shipping']
     """
 
-    def __init__(self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool) -> None:
+    def __init__(
+        self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool, kernels: str = "auto"
+    ) -> None:
         self._files = files
         self._threads, self._providers, self._allow_fallback = threads, check_providers(providers), allow_fallback
+        self._kernels = kernels
         self._tokenizer = TextTokenizer(
             files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
         )
@@ -54,7 +64,14 @@ class Classifier:
             )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _from_files, (type(self), self._files, self._threads, self._providers, self._allow_fallback)
+        return _from_files, (
+            type(self),
+            self._files,
+            self._threads,
+            self._providers,
+            self._allow_fallback,
+            self._kernels,
+        )
 
     @classmethod
     def load(
@@ -64,6 +81,7 @@ class Classifier:
         threads: int = 1,
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
+        kernels: str = "auto",
     ) -> Classifier:
         """Read and check a bundle, and create a session.
 
@@ -72,12 +90,15 @@ class Classifier:
             threads: Threads per run of the graph, 1 to 256; 1 is fastest for single short texts.
             providers: Execution providers of onnxruntime, in order of preference.
             allow_fallback: Run on another provider if the first one is not available.
+            kernels: ``auto`` (the fast kernels of crosstune-kernels where this processor and this bundle have them),
+                ``portable`` (onnxruntime's), ``fast`` (an error where the fast ones cannot run) or ``plain`` (a slow reference
+                with the bits of the fast ones). The environment variable ``CROSSTUNE_KERNELS`` replaces ``auto``.
 
         Raises:
             BundleError: The bundle is invalid; the message names the file and the reason.
-            MissingExtraError: onnxruntime is not installed.
+            MissingExtraError: onnxruntime is not installed, or kernels that were asked for cannot run.
             ProviderError: The first provider is not available and ``allow_fallback`` is off.
-            ConfigError: ``threads`` is out of range, or ``providers`` is empty or a string.
+            ConfigError: ``threads`` is out of range, ``providers`` is empty or a string, or there are no such kernels.
             ResourceError: There is too little memory.
         """
         return cls(
@@ -85,6 +106,7 @@ class Classifier:
             threads=check_threads("threads", threads),
             providers=providers,
             allow_fallback=allow_fallback,
+            kernels=kernels,
         )
 
     @property
@@ -102,8 +124,18 @@ class Classifier:
         """Execution providers that the session runs on."""
         return self._session.providers
 
+    @property
+    def kernels(self) -> str:
+        """Kernels that run: ``portable`` for onnxruntime's, or the name of the fast ones, such as ``avx512``."""
+        return self._session.kernels
+
     def classify(
-        self, texts: Sequence[Text], *, batch_size: int = 32, threshold: float | None = None
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
     ) -> list[Prediction]:
         """Label texts.
 
@@ -111,19 +143,25 @@ class Classifier:
             texts: N strings, or N pairs of strings if the bundle classifies pairs.
             batch_size: Texts per run of the graph, at least 1.
             threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
+            min_similarity: Similarity (-1 to 1) to the training texts below which a text gets no label; None for the one in
+                the bundle.
 
         Returns:
             N predictions, in the order of the texts.
 
         Raises:
-            DataError: An item is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            DataError: An item is not a text, an argument is out of range, or a probability is not finite.
+            ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
         threshold = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
         rows = self._rows(texts, batch_size)
-        probs, _, scope = self._predict(rows, batch_size)
-        scope_threshold = self._files.manifest.scope_threshold
-        return decide(probs, [row.truncated for row in rows], self.labels, threshold, scope, scope_threshold)
+        has_similarity = "scope" in self.manifest.graph.outputs
+        min_similarity = check_min_similarity(
+            self.manifest.min_similarity if min_similarity is None else min_similarity, has_similarity
+        )
+        probs, _, similarity = self._predict(rows, batch_size)
+        return decide(probs, [row.truncated for row in rows], self.labels, threshold, similarity, min_similarity)
 
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Return probabilities, float32 (N, L), with columns in the order of ``labels``.
@@ -145,7 +183,14 @@ class Classifier:
         """
         return self._predict(self._rows(texts, batch_size), batch_size)[1]
 
-    def explain(self, text: Text, *, batch_size: int = 32, threshold: float | None = None) -> Explanation:
+    def explain(
+        self,
+        text: Text,
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
+    ) -> Explanation:
         """Label one text, and compute the evidence of each word for each label.
 
         The graph runs once without each word, so a text of W words needs W + 1 runs.
@@ -154,12 +199,14 @@ class Classifier:
             text: A string, or a pair of strings if the bundle classifies pairs.
             batch_size: As for ``classify``.
             threshold: As for ``classify``.
+            min_similarity: As for ``classify``.
 
         Raises:
-            DataError: The input is not a text, ``batch_size`` or ``threshold`` is out of range, or a probability is not finite.
+            DataError: The input is not a text, an argument is out of range, or a probability is not finite.
+            ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
-        prediction = self.classify([text], batch_size=batch_size, threshold=threshold)[0]
+        prediction = self.classify([text], batch_size=batch_size, threshold=threshold, min_similarity=min_similarity)[0]
         row = self._tokenizer.rows([text])[0]
         words = self._tokenizer.words(text)
         evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
@@ -203,9 +250,11 @@ class Classifier:
             self._files.model,
             self._files.manifest.graph,
             str(self._files.path),
+            longest=self._files.manifest.tokens.max_length_tokens,
             threads=self._threads,
             providers=self._providers,
             allow_fallback=self._allow_fallback,
+            kernels=self._kernels,
         )
 
     def _current_session(self) -> GraphSession:
@@ -231,26 +280,38 @@ class Classifier:
         manifest = self._files.manifest
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
-        scope = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
+        similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
         session = self._current_session()
-        for chunk in _equal_length_batches(rows, batch_size):
+        batches = _equal_length_batches if session.kernels == PORTABLE else _batches
+        for chunk in batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
-            chunk_probs, features, chunk_scope = session.run(batch.feeds())
+            chunk_probs, features, chunk_similarity = session.run(batch.feeds())
             if chunk_probs.shape != (len(chunk), len(self.labels)) or features.shape != (len(chunk), vectors.shape[1]):
                 raise BundleContentError(
                     f"{self._files.path}: the graph gives {chunk_probs.shape} probs and {features.shape} text_vector, expected "
                     f"{(len(chunk), len(self.labels))} and {(len(chunk), vectors.shape[1])}. Build the bundle again."
                 )
             probs[chunk], vectors[chunk] = chunk_probs, features
-            if scope is not None:
-                scope[chunk] = chunk_scope
-        return probs, vectors, scope
+            if similarity is not None:
+                similarity[chunk] = chunk_similarity
+        return probs, vectors, similarity
 
 
 def _from_files(
-    kind: type[Classifier], files: BundleFiles, threads: int, providers: Sequence[str], allow_fallback: bool
+    kind: type[Classifier],
+    files: BundleFiles,
+    threads: int,
+    providers: Sequence[str],
+    allow_fallback: bool,
+    kernels: str,
 ) -> Classifier:
-    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback)
+    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback, kernels=kernels)
+
+
+def _batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of row indices in their order, for kernels that leave padding out."""
+    for start in range(0, len(rows), batch_size):
+        yield list(range(start, min(start + batch_size, len(rows))))
 
 
 def _equal_length_batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:

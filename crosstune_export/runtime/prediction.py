@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crosstune.core.errors import DataError
+from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.strict_text import Json
 
 
@@ -18,18 +18,18 @@ class Prediction:
     """The prediction for one text.
 
     Attributes:
-        label: The most probable label; None if its probability or ``scope`` is below a threshold.
+        label: The most probable label; None if its probability or ``similarity`` is below a threshold.
         prob: Probability of the most probable label, in [0, 1], also if ``label`` is None.
         probs: Probabilities of all labels, float32 (L,), in the order of the classifier's labels.
         truncated: Whether the text was truncated to the maximum length.
-        scope: Similarity of the text to the nearest label, a cosine in [-1, 1]; None if the graph has no such output.
+        similarity: Similarity of the text to the nearest label, a cosine in [-1, 1]; None if the graph has no such output.
     """
 
     label: str | None
     prob: float
     probs: npt.NDArray[np.float32] = field(repr=False, compare=False)
     truncated: bool
-    scope: float | None = None
+    similarity: float | None = None
 
     def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
         """Return the prediction as the command line and the server write it.
@@ -43,6 +43,7 @@ class Prediction:
             "prob": self.prob,
             "probs": {labels[i]: float(self.probs[i]) for i in self.shown(top_k)},
             "truncated": self.truncated,
+            "similarity": self.similarity,
         }
 
     def shown(self, top_k: int | None) -> Sequence[int]:
@@ -62,8 +63,30 @@ def check_threshold(threshold: float | None) -> float | None:
     return threshold
 
 
+def check_min_similarity(value: float | None, has_similarity: bool) -> float | None:
+    """Return a smallest similarity that is None or in [-1, 1].
+
+    Args:
+        value: The smallest similarity; None for none.
+        has_similarity: Whether the bundle measures similarity.
+
+    Raises:
+        DataError: The value is out of range.
+        ConfigError: The bundle measures no similarity.
+    """
+    if value is None:
+        return None
+    if not -1 <= value <= 1:
+        raise DataError(f"min_similarity: found {value}, expected a number from -1 to 1.")
+    if not has_similarity:
+        raise ConfigError(
+            f"min_similarity: found {value}, expected none: this bundle measures no similarity. Train with the default head."
+        )
+    return value
+
+
 def require_finite(probs: npt.NDArray[np.float32]) -> None:
-    """Check that probabilities, float32 (B, L), are finite; a column of scopes may be appended.
+    """Check that probabilities, float32 (B, L), are finite; a column of similarities may be appended.
 
     Raises:
         DataError: A number is not finite; the message names the row.
@@ -78,8 +101,8 @@ def decide(
     truncated: Sequence[bool],
     labels: Sequence[str],
     threshold: float | None,
-    scope: npt.NDArray[np.float32] | None = None,
-    scope_threshold: float | None = None,
+    similarities: npt.NDArray[np.float32] | None = None,
+    min_similarity: float | None = None,
 ) -> list[Prediction]:
     """Derive predictions from probabilities; of equally probable labels the first is chosen.
 
@@ -88,20 +111,20 @@ def decide(
         truncated: B flags.
         labels: L names.
         threshold: Probability below which a text gets no label; None for none.
-        scope: float32 (B,), similarities to the nearest label; None if the graph has no such output.
-        scope_threshold: Scope below which a text gets no label; None for none.
+        similarities: float32 (B,), similarities to the nearest label; None if the graph has no such output.
+        min_similarity: Similarity below which a text gets no label; None for none.
 
     Raises:
-        DataError: A probability or scope is not finite.
+        DataError: A probability or similarity is not finite.
     """
-    require_finite(probs if scope is None else np.column_stack((probs, scope)))
+    require_finite(probs if similarities is None else np.column_stack((probs, similarities)))
     best = probs.argmax(axis=1)
     predictions = []
     for index, (row, column, is_truncated) in enumerate(zip(probs, best, truncated, strict=True)):
         prob = float(row[column])
-        similarity = None if scope is None else float(scope[index])
+        similarity = None if similarities is None else float(similarities[index])
         unsure = threshold is not None and prob < threshold
-        outside = scope_threshold is not None and similarity is not None and similarity < scope_threshold
+        outside = min_similarity is not None and similarity is not None and similarity < min_similarity
         label = None if unsure or outside else labels[column]
         predictions.append(Prediction(label, prob, row, is_truncated, similarity))
     return predictions

@@ -24,6 +24,7 @@ from crosstune.core.errors import (
 )
 from crosstune_export.bundle.graph_check import check_graph
 from crosstune_export.bundle.manifest import GraphFacts
+from crosstune_export.runtime.kernels import PORTABLE, FastKernels, check_kernels, register, wanted
 from crosstune_export.runtime.machine_limits import memory_left_bytes, processor_limit
 
 #: Distributions that install the module ``onnxruntime``; if both are installed, they overwrite each other's files.
@@ -51,9 +52,11 @@ def open_session(
     graph: GraphFacts,
     where: str,
     *,
+    longest: int = 1,
     threads: int = 1,
     providers: Sequence[str] = CPU_PROVIDERS,
     allow_fallback: bool = False,
+    kernels: str = "auto",
 ) -> GraphSession:
     """Check a graph and create a session for it.
 
@@ -61,19 +64,23 @@ def open_session(
         model: Contents of ``model.onnx``.
         graph: Section ``graph`` of the manifest.
         where: Name of the graph in messages.
+        longest: Largest number of tokens of a text; a graph that would take too much for them is refused.
         threads: Threads per run, at least 1.
         providers: Execution providers of onnxruntime, in order of preference.
         allow_fallback: Run on another provider if the first one is not available.
+        kernels: One of ``KERNELS``.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
+        MissingExtraError: onnxruntime is not installed, or kernels that were asked for cannot run.
         BundleVersionError: The installed onnxruntime is older than the graph needs.
         ProviderError: Two onnxruntime wheels are installed, or a provider is not available.
         BundleContentError: The graph has parts that no build writes, or onnxruntime cannot load it.
         ResourceError: There is too little memory.
-        ConfigError: ``providers`` is empty or a string.
+        ConfigError: ``providers`` is empty or a string, or there are no such kernels.
     """
     check_providers(providers)
+    choice = check_kernels(kernels)
+    fast = wanted(choice, graph.function is not None, providers[0] == CPU_PROVIDERS[0])
     left = memory_left_bytes()
     if left is not None and left < len(model):
         raise ResourceError(_too_little_memory(where, len(model), left))
@@ -83,17 +90,29 @@ def open_session(
             f"{where}: needs onnxruntime >= {graph.min_onnxruntime} (opset {graph.opset}), found {version}. "
             f"Run: pip install 'onnxruntime>={graph.min_onnxruntime}'"
         )
-    vocabulary_size = check_graph(model, graph, where)
-    inner = open_inner(
-        model,
-        where,
-        threads=threads,
-        providers=providers,
-        allow_fallback=allow_fallback,
-        disabled_optimizers=graph.disabled_optimizers,
-    )
+    vocabulary_size = check_graph(model, graph, where, longest)
+
+    def open_with(chosen: FastKernels | None) -> Any:  # noqa: ANN401
+        return open_inner(
+            model,
+            where,
+            threads=threads,
+            providers=providers,
+            allow_fallback=allow_fallback,
+            disabled_optimizers=graph.disabled_optimizers,
+            fast=chosen,
+        )
+
+    try:
+        inner = open_with(fast)
+    except BundleContentError:
+        if fast is None or choice != "auto":
+            raise
+        fast = None  # a graph or an onnxruntime that the kernels do not know
+        inner = open_with(None)
     _check_signature(inner, graph, where)
-    return GraphSession(inner, graph, tuple(inner.get_providers()), vocabulary_size, where)
+    name = PORTABLE if fast is None else str(fast.name)
+    return GraphSession(inner, graph, tuple(inner.get_providers()), vocabulary_size, where, name)
 
 
 def open_inner(
@@ -105,6 +124,7 @@ def open_inner(
     allow_fallback: bool = False,
     disabled_optimizers: Sequence[str] = (),
     profile_prefix: str | None = None,
+    fast: FastKernels | None = None,
 ) -> Any:  # noqa: ANN401
     """Create an ``onnxruntime.InferenceSession`` for any graph, without checking the graph.
 
@@ -116,6 +136,7 @@ def open_inner(
         allow_fallback: Run on another provider if the first one is not available.
         disabled_optimizers: Optimizers of onnxruntime to turn off.
         profile_prefix: Prefix of the profile's path; None turns profiling off. ``end_profiling`` returns the whole path.
+        fast: Kernels to run instead of onnxruntime's; None for none.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -141,6 +162,8 @@ def open_inner(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Otherwise onnxruntime would read external data of the graph from the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    if fast is not None:
+        register(options, fast, threads)
     usable = [name for name in providers if name not in missing]
 
     def create(names: Sequence[str]) -> Any:  # noqa: ANN401
@@ -188,6 +211,7 @@ class GraphSession:
     Attributes:
         providers: Execution providers that it runs on.
         vocabulary_size: Number of rows of the embedding table; every token id must be smaller.
+        kernels: ``portable`` for onnxruntime's kernels, or the name of the fast ones, such as ``avx512``.
     """
 
     def __init__(
@@ -197,8 +221,9 @@ class GraphSession:
         providers: tuple[str, ...],
         vocabulary_size: int,
         where: str,
+        kernels: str = PORTABLE,
     ) -> None:
-        self._inner, self._graph, self._where = inner, graph, where
+        self._inner, self._graph, self._where, self.kernels = inner, graph, where, kernels
         self.providers, self.vocabulary_size = providers, vocabulary_size
 
     @property

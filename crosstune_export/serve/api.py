@@ -14,14 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crosstune.core.errors import DataError
+from crosstune.core.errors import ConfigError, DataError
 from crosstune_export import __version__
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.http_errors import HttpError
-from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.schema import (
     BundleLabel,
     ClassifyResponse,
@@ -84,7 +83,7 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
 
 def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> None:
     request_model = classify_request_model(classifier, state.limits)
-    example_request, example_response = _example(classifier, request_model, state.limits)
+    example_request, example_response = _example(classifier, request_model, state)
     body_schema = {"schema": request_model.model_json_schema(), "example": example_request}
 
     @app.post(
@@ -106,7 +105,9 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
             )
         request.scope["request_info"].texts = len(body.texts)
         with state.pending_texts.hold(state.limits.max_texts if body.explain else len(body.texts)):
-            content = await asyncio.get_running_loop().run_in_executor(state.pool, _classify, classifier, body)
+            content = await asyncio.get_running_loop().run_in_executor(
+                state.pool, _classify, classifier, body, state.min_similarity
+            )
         answers = content["answers"]
         state.metrics.count_texts(
             len(answers),
@@ -150,14 +151,20 @@ async def _routing_error_response(request: Request, error: Exception) -> Respons
     return await _error_response(request, http_error)
 
 
-def _classify(classifier: Classifier, body: Any) -> dict[str, Any]:  # noqa: ANN401
+def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -> dict[str, Any]:  # noqa: ANN401
     """The JSON of a response, made in a thread of the pool."""
     results: Sequence[Prediction | Explanation]
+    rule = {"threshold": body.threshold, "min_similarity": min_similarity}
+    if body.min_similarity is not None:
+        rule["min_similarity"] = body.min_similarity
     try:
-        if body.explain:
-            results = [classifier.explain(text, threshold=body.threshold) for text in body.texts]
-        else:
-            results = classifier.classify(body.texts, threshold=body.threshold)
+        results = (
+            [classifier.explain(text, **rule) for text in body.texts]
+            if body.explain
+            else classifier.classify(body.texts, **rule)
+        )
+    except ConfigError as error:
+        raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field="min_similarity") from error
     except DataError as error:  # its message may quote the tokenizer
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
@@ -167,11 +174,12 @@ def _classify(classifier: Classifier, body: Any) -> dict[str, Any]:  # noqa: ANN
 
 
 def _example(
-    classifier: Classifier, request_model: type[BaseModel], limits: ServeLimits
+    classifier: Classifier, request_model: type[BaseModel], state: ServerState
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A request with two descriptions as texts, within the limits, and the real response of this bundle."""
+    limits = state.limits
     first, second = (label.descriptions[0][: limits.max_characters] for label in classifier.manifest.labels[:2])
     texts: list[Any] = [[first, second]] if classifier.manifest.text_pair else [first, second]
     top_k = min(2, len(classifier.labels))
     example = {"texts": texts[: limits.max_texts], "top_k": top_k}
-    return example, _classify(classifier, request_model.model_validate(example))
+    return example, _classify(classifier, request_model.model_validate(example), state.min_similarity)

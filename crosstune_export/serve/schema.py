@@ -29,6 +29,9 @@ class TextAnswer(BaseModel):
     prob: float = Field(ge=0, le=1, description="Probability of the most probable label.")
     probs: dict[str, float] = Field(description="Probabilities by label; with top_k only the most probable ones.")
     truncated: bool = Field(description="Whether the text is longer than the bundle reads.")
+    similarity: float | None = Field(
+        ge=-1, le=1, description="Similarity to the training texts; null if the bundle does not measure it."
+    )
     words: list[WordEvidence] | None = Field(None, description="With explain only.")
 
 
@@ -101,6 +104,11 @@ def classify_request_model(classifier: Classifier, limits: ServeLimits) -> type[
             Annotated[float, Field(ge=0, le=1, description="Abstain below this probability.")] | None,
             None,
         ),
+        "min_similarity": (
+            Annotated[float, Field(ge=-1, le=1, description="Abstain below this similarity to the training texts.")]
+            | None,
+            None,
+        ),
         "explain": (
             Annotated[bool, Field(description="Also return which words speak for each label; for one text only.")],
             False,
@@ -130,7 +138,8 @@ def parse_body(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
         raise HttpError(HTTPStatus.BAD_REQUEST, f"body: {message}.")
     if first["type"] == "extra_forbidden":  # the client chose its name, which may be a text
         raise HttpError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "body: found an unknown key, expected texts, top_k, threshold or explain."
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "body: found an unknown key, expected texts, top_k, threshold, min_similarity or explain.",
         )
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)

@@ -31,7 +31,15 @@ _HTTP_ENDED = 0
 Events = queue.SimpleQueue[int]
 
 
-def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int, limits: ServeLimits) -> int:
+def serve(
+    bundle: str | os.PathLike[str],
+    *,
+    host: str,
+    port: int,
+    threads: int,
+    limits: ServeLimits,
+    min_similarity: float | None = None,
+) -> int:
     """Serve a bundle until SIGTERM or SIGINT; SIGHUP reloads it. Call it in the main thread.
 
     When the exit code is not 0, worker threads may still run, and Python waits for them at exit: end the process with
@@ -43,6 +51,7 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
         port: 0 lets the system choose a free port; the first line of the log names it.
         threads: Requests that are classified at the same time, one thread each, at least 1.
         limits: Limits and timeouts.
+        min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
 
     Returns:
         The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
@@ -50,11 +59,12 @@ def serve(bundle: str | os.PathLike[str], *, host: str, port: int, threads: int,
     Raises:
         BundleError: The bundle is refused.
         SelfTestError: Its samples give other results on this machine.
-        ConfigError: The address is not available, or ``threads`` is not from 1 to 256.
+        ConfigError: The address is not available, ``threads`` is not from 1 to 256, or
+            ``min_similarity`` is given and the bundle measures no similarity.
     """
     check_threads("threads", threads)
     _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
-    state = ServerState(limits, threads)
+    state = ServerState(limits, threads, min_similarity)
     reloader = BundleLoader(Path(bundle), state)
     reloader.load()
     listener = open_listener(host, port, limits)

@@ -39,6 +39,7 @@ class ServerState:
 
     Attributes:
         limits: Limits and timeouts.
+        min_similarity: Similarity below which a text gets no label; None for the one in the bundle.
         pending_texts: Texts queued or running.
         buffered_bytes: Bytes of bodies that are being received.
         metrics: What ``/metrics`` shows.
@@ -50,8 +51,9 @@ class ServerState:
 
     served: ServedBundle
 
-    def __init__(self, limits: ServeLimits, threads: int) -> None:
+    def __init__(self, limits: ServeLimits, threads: int, min_similarity: float | None = None) -> None:
         self.limits = limits
+        self.min_similarity = min_similarity
         self.pending_texts = Capacity(limits.max_pending_texts, "texts")
         self.buffered_bytes = Capacity(limits.max_buffered_bytes, "bytes of bodies")
         self.metrics = Metrics(self.pending_texts)

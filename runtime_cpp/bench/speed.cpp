@@ -49,8 +49,8 @@ void measure_latency(const Classifier& classifier, const std::string& text, int 
   const crosstune_text input{text.data(), text.size(), nullptr, 0};
   const TokenRow row = classifier.tokenize(input);
   std::vector<float> probs(labels);
-  float scope = 0;
-  const PreparedRun run(classifier.session(), row, probs.data(), &scope);
+  float similarity = 0;
+  const PreparedRun run(classifier.session(), row, probs.data(), &similarity);
   std::vector<double> crosstune_us, onnxruntime_us, differences;
   for (int round = -rounds / 10; round < rounds; ++round) {
     double times[2];

@@ -36,6 +36,8 @@ constexpr char kHelp[] =
     "                                  standard input as text.\n"
     "  --threshold P                   Probability below which a text gets no label, for example 0.6. Default: the\n"
     "                                  bundle's threshold.\n"
+    "  --min-similarity S              Similarity to the training texts below which a text gets no label, for example\n"
+    "                                  0.5. Default: the bundle's.\n"
     "  --threads N                     Threads for each text, 1 to 256. Default: 1.\n"
     "  --onnxruntime LIBRARY           The onnxruntime library, for example ./libonnxruntime.so. Default:\n"
     "                                  $CROSSTUNE_ONNXRUNTIME, then the built-in path, then the system's library.\n"
@@ -88,6 +90,8 @@ Arguments parse(const std::vector<std::string>& words) {
     else if (word == "--") options_ended = true;
     else if (word == "--threshold")
       arguments.options.threshold = parse_number<double>(word, value(), std::strtod);
+    else if (word == "--min-similarity")
+      arguments.options.min_similarity = parse_number<double>(word, value(), std::strtod);
     else if (word == "--threads")
       arguments.options.threads = parse_number<std::int32_t>(word, value(), parse_int32);
     else if (word == "--onnxruntime") arguments.options.onnxruntime = value();
@@ -122,7 +126,8 @@ std::string answer_line(const crosstune::Classifier& classifier, const TextRow& 
   line += ", \"prob\": " + json_text(double{answer.prob}) + ", \"probs\": {";
   for (std::size_t i = 0; i < answer.probs.size(); ++i)
     line += (i == 0 ? "" : ", ") + json_text(classifier.labels()[i]) + ": " + json_text(double{answer.probs[i]});
-  return line + "}, \"truncated\": " + json_bool(answer.truncated) + "}\n";
+  line += "}, \"truncated\": " + json_bool(answer.truncated);
+  return line + ", \"similarity\": " + (answer.similarity ? json_text(double{*answer.similarity}) : "null") + "}\n";
 }
 
 std::string ids_line(const crosstune::Classifier& classifier, const TextRow& row) {
@@ -191,8 +196,9 @@ void run(const std::vector<std::string>& words) {
   const crosstune_selftest_report report = classifier.selftest();
   char line[256];
   std::snprintf(line, sizeof line,
-                "self-test: %zu samples, largest probability difference %.1e (at most %.0e), onnxruntime %s\n",
-                report.samples, report.max_difference, report.tolerance, classifier.onnxruntime_version().c_str());
+                "self-test: %zu samples, largest probability difference %.1e (at most %.0e), onnxruntime %s, kernels %s\n",
+                report.samples, report.max_difference, report.tolerance, classifier.onnxruntime_version().c_str(),
+                classifier.kernels().c_str());
   results.write(line);
 }
 

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   facts.opset = 18;
   facts.ir_version = 10;
   try {
-    check_graph({reinterpret_cast<const char*>(data), size}, facts, "model.onnx");
+    check_graph({reinterpret_cast<const char*>(data), size}, facts, "model.onnx", 64);
   } catch (const Failure& failure) {
     if (failure.status != CROSSTUNE_BUNDLE) __builtin_trap();
   }

@@ -53,9 +53,9 @@ typedef struct crosstune_text {
 } crosstune_text;
 
 typedef struct crosstune_answer {
-  int32_t label;     /* index of the label; -1 when `prob` or `scope` is below its threshold */
+  int32_t label;     /* index of the label; -1 when `prob` or `similarity` is below its threshold */
   float prob;        /* probability of the most probable label, even when `label` is -1; in [0, 1] */
-  float scope;       /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
+  float similarity;  /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
   int32_t truncated; /* 1 when the text was too long and was truncated, otherwise 0 */
 } crosstune_answer;
 
@@ -88,6 +88,10 @@ CROSSTUNE_API crosstune_status crosstune_options_set_onnxruntime(crosstune_optio
 /* Probability, in [0, 1], below which a text gets no label. Default: the bundle's threshold. */
 CROSSTUNE_API crosstune_status crosstune_options_set_threshold(crosstune_options *options, double threshold);
 
+/* Similarity to the training texts, in [-1, 1], below which a text gets no label. Default: the bundle's. The classifier is not
+ * created when the bundle measures no similarity. */
+CROSSTUNE_API crosstune_status crosstune_options_set_min_similarity(crosstune_options *options, double min_similarity);
+
 /* Loads a bundle, which is a folder or a file written by `crosstune-export pack`, and checks every byte of it. `options` may
  * be NULL. */
 CROSSTUNE_API crosstune_status crosstune_classifier_create(const char *bundle, const crosstune_options *options,
@@ -111,6 +115,10 @@ CROSSTUNE_API const char *crosstune_digest(const crosstune_classifier *classifie
 
 /* Version of the onnxruntime library in use. */
 CROSSTUNE_API const char *crosstune_onnxruntime_version(const crosstune_classifier *classifier);
+
+/* Kernels in use: "portable" for onnxruntime's own, or the name of the fast ones, such as "avx512". The environment variable
+ * CROSSTUNE_KERNELS=portable turns the fast ones off. */
+CROSSTUNE_API const char *crosstune_kernels(const crosstune_classifier *classifier);
 
 /* Classifies one input. Writes the L probabilities to `probs`, in the order of the labels, unless `probs` is NULL. Each call
  * runs the graph on one input alone, so no answer depends on other texts. */

@@ -30,17 +30,18 @@ class Error : public std::runtime_error {
 };
 
 struct Options {
-  std::int32_t threads = 1;         // for one run of the graph
-  std::string onnxruntime;          // file name of the library; empty: searched as crosstune.h says
-  std::optional<double> threshold;  // instead of the bundle's
+  std::int32_t threads = 1;              // for one run of the graph
+  std::string onnxruntime;               // file name of the library; empty: searched as crosstune.h says
+  std::optional<double> threshold;       // instead of the bundle's
+  std::optional<double> min_similarity;  // instead of the bundle's
 };
 
 struct Prediction {
-  std::optional<std::string> label;  // empty when `prob` or `scope` is below its threshold
+  std::optional<std::string> label;  // empty when `prob` or `similarity` is below its threshold
   float prob = 0;                    // probability of the most probable label, in [0, 1]
   std::vector<float> probs;          // L probabilities, in the order of labels()
   bool truncated = false;            // whether the text was too long and was truncated
-  std::optional<float> scope;        // cosine similarity to the nearest label, in [-1, 1]; empty when the bundle lacks it
+  std::optional<float> similarity;   // cosine similarity to the nearest label, in [-1, 1]; empty when the bundle lacks it
 };
 
 struct TokenIds {
@@ -58,6 +59,7 @@ class Classifier {
     check(crosstune_options_set_threads(raw, options.threads));
     if (!options.onnxruntime.empty()) check(crosstune_options_set_onnxruntime(raw, options.onnxruntime.c_str()));
     if (options.threshold) check(crosstune_options_set_threshold(raw, *options.threshold));
+    if (options.min_similarity) check(crosstune_options_set_min_similarity(raw, *options.min_similarity));
     crosstune_classifier* handle = nullptr;
     check(crosstune_classifier_create(bundle.c_str(), raw, &handle));
     handle_.reset(handle);
@@ -67,6 +69,7 @@ class Classifier {
   const std::vector<std::string>& labels() const noexcept { return labels_; }
   bool takes_pairs() const noexcept { return crosstune_takes_pairs(handle_.get()) != 0; }
   std::string digest() const { return crosstune_digest(handle_.get()); }
+  std::string kernels() const { return crosstune_kernels(handle_.get()); }
   std::string onnxruntime_version() const { return crosstune_onnxruntime_version(handle_.get()); }
 
   Prediction classify(std::string_view text) const { return classify(input(text)); }
@@ -102,7 +105,7 @@ class Classifier {
     crosstune_answer answer;
     check(crosstune_classify(handle_.get(), &text, &answer, prediction.probs.data()));
     if (answer.label >= 0) prediction.label = labels_[static_cast<std::size_t>(answer.label)];
-    if (!std::isnan(answer.scope)) prediction.scope = answer.scope;
+    if (!std::isnan(answer.similarity)) prediction.similarity = answer.similarity;
     prediction.prob = answer.prob;
     prediction.truncated = answer.truncated != 0;
     return prediction;

@@ -110,6 +110,16 @@ crosstune_status crosstune_options_set_threshold(crosstune_options* options, dou
   });
 }
 
+crosstune_status crosstune_options_set_min_similarity(crosstune_options* options, double min_similarity) {
+  return catch_errors([&] {
+    require_pointer(options, "options");
+    if (!(min_similarity >= -1 && min_similarity <= 1))
+      throw Failure(CROSSTUNE_INPUT,
+                    "min_similarity: found " + format_number(min_similarity) + ", expected a number from -1 to 1.");
+    options->values.min_similarity = min_similarity;
+  });
+}
+
 crosstune_status crosstune_classifier_create(const char* bundle, const crosstune_options* options,
                                              crosstune_classifier** classifier) {
   return catch_errors([&] {
@@ -140,6 +150,8 @@ const char* crosstune_digest(const crosstune_classifier* classifier) { return cl
 const char* crosstune_onnxruntime_version(const crosstune_classifier* classifier) {
   return classifier->inner.onnxruntime().version.c_str();
 }
+
+const char* crosstune_kernels(const crosstune_classifier* classifier) { return classifier->inner.session().kernels().c_str(); }
 
 crosstune_status crosstune_classify(const crosstune_classifier* classifier, const crosstune_text* input,
                                     crosstune_answer* answer, float* probs) {

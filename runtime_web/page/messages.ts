@@ -13,7 +13,7 @@ export interface BundleFacts {
   readonly textPair: boolean;
   readonly maxLengthTokens: number;
   readonly threshold: number | null;
-  readonly scopeThreshold: number | null;
+  readonly minSimilarity: number | null;
 }
 
 /** The prediction for a text, and what it cost. */
@@ -22,7 +22,7 @@ export interface Answer {
   readonly prob: number;
   readonly probs: Float32Array;
   readonly truncated: boolean;
-  readonly scope: number | null;
+  readonly similarity: number | null;
   readonly tokens: number;
   readonly tokensBeforeTruncation: number;
   readonly milliseconds: number;

@@ -92,10 +92,10 @@ export class OneText {
     if (answer?.truncated) {
       set("truncated", `The text is too long: only the first ${answer.tokens} of ${answer.tokensBeforeTruncation} tokens count.`);
     }
-    if (answer !== null && answer.scope !== null) {
-      const threshold = bundle.scopeThreshold === null ? "" : ` (threshold ${bundle.scopeThreshold.toFixed(2)})`;
+    if (answer !== null && answer.similarity !== null) {
+      const threshold = bundle.minSimilarity === null ? "" : ` (threshold ${bundle.minSimilarity.toFixed(2)})`;
       element("similarity-fact", HTMLElement).hidden = false;
-      set("similarity", answer.scope.toFixed(2) + threshold);
+      set("similarity", answer.similarity.toFixed(2) + threshold);
     }
     window.clearTimeout(this.announcementTimer);
     this.announcementTimer = window.setTimeout(() => {

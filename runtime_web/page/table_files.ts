@@ -21,11 +21,11 @@ export function parseLines(pasted: string, isPairs: boolean): [text: string, pai
 
 /** JSON Lines with the fields that `crosstune-export classify` writes. */
 export function toJsonLines(rows: readonly Row[], labels: readonly string[]): string {
-  const lines = rows.map(({ text, pair, answer: { label, prob, probs, truncated } }) => {
+  const lines = rows.map(({ text, pair, answer: { label, prob, probs, truncated, similarity } }) => {
     // Written field by field, because a JavaScript object would move a label called "1" to the front and lose "__proto__".
     const fields = labels.map((name, column) => `${JSON.stringify(name)}: ${probs[column]}`);
     const pairField = pair === null ? "" : `, "text_pair": ${JSON.stringify(pair)}`;
-    return `{"text": ${JSON.stringify(text)}${pairField}, "label": ${JSON.stringify(label)}, "prob": ${prob}, "probs": {${fields.join(", ")}}, "truncated": ${truncated}}\n`;
+    return `{"text": ${JSON.stringify(text)}${pairField}, "label": ${JSON.stringify(label)}, "prob": ${prob}, "probs": {${fields.join(", ")}}, "truncated": ${truncated}, "similarity": ${similarity}}\n`;
   });
   return lines.join("");
 }

@@ -14,7 +14,7 @@ async function loadBundle(id: number, source: Source): Promise<BundleFacts> {
   classifier = loaded;
   explanation.abort();
   void previous?.close(); // waits for its running calls
-  const { name, digest, graph, files, textPair, tokens, threshold, scopeThreshold } = loaded.manifest;
+  const { name, digest, graph, files, textPair, tokens, threshold, minSimilarity } = loaded.manifest;
   return {
     name,
     digest,
@@ -24,7 +24,7 @@ async function loadBundle(id: number, source: Source): Promise<BundleFacts> {
     textPair,
     maxLengthTokens: tokens.maxLengthTokens,
     threshold,
-    scopeThreshold,
+    minSimilarity,
   };
 }
 

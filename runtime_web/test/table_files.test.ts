@@ -3,7 +3,7 @@ import type { Answer } from "../page/messages.js";
 import { parseLines, type Row, toCsv, toJsonLines } from "../page/table_files.js";
 
 const answer: Answer = {
-  label: "1", prob: 0.75, probs: Float32Array.of(0.25, 0.75), truncated: false, scope: null, tokens: 3, tokensBeforeTruncation: 3, milliseconds: 1,
+  label: "1", prob: 0.75, probs: Float32Array.of(0.25, 0.75), truncated: false, similarity: null, tokens: 3, tokensBeforeTruncation: 3, milliseconds: 1,
 };
 const row = (text: string, fields: Partial<Answer> = {}, pair: string | null = null): Row => ({ text, pair, answer: { ...answer, ...fields } });
 
@@ -19,8 +19,8 @@ test("splits pairs at the first tab", () => {
 test("JSON Lines keep the order of the labels, whatever their names", () => {
   const lines = toJsonLines([row('say "hi"\t', { label: null, truncated: true }), row("b", {}, "c")], ["__proto__", "1"]);
   expect(lines).toBe(
-    '{"text": "say \\"hi\\"\\t", "label": null, "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": true}\n' +
-      '{"text": "b", "text_pair": "c", "label": "1", "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": false}\n',
+    '{"text": "say \\"hi\\"\\t", "label": null, "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": true, "similarity": null}\n' +
+      '{"text": "b", "text_pair": "c", "label": "1", "prob": 0.75, "probs": {"__proto__": 0.25, "1": 0.75}, "truncated": false, "similarity": null}\n',
   );
 });
 

@@ -27,9 +27,18 @@ def expected(tiny_fp32_bundle_dir):
             "prob": answer.prob,
             "probs": dict(zip(classifier.labels, answer.probs.tolist(), strict=True)),
             "truncated": answer.truncated,
+            "similarity": answer.similarity,
         }
         for text, answer in zip(TEXTS, classifier.classify(TEXTS, batch_size=8), strict=True)
     ]
+
+
+@pytest.fixture
+def closing(tiny_fp32_bundle_dir, expected):
+    """The closing line for TEXTS."""
+    usual = Classifier.load(tiny_fp32_bundle_dir).manifest.training_facts.usual_similarity
+    assert sum(row["similarity"] < usual for row in expected) == 1
+    return f"1 row ({100 / len(TEXTS):.1f}%) looks unlike the training texts\n"
 
 
 @pytest.fixture
@@ -42,12 +51,12 @@ def as_jsonl(texts) -> bytes:
     return "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
 
 
-def test_jsonl_in_order_with_the_promised_fields(classify, task, expected):
+def test_jsonl_in_order_with_the_promised_fields(classify, task, closing, expected):
     (task.folder / "t.jsonl").write_bytes(as_jsonl(TEXTS))
     result = classify(task.folder / "t.jsonl")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, closing)
     rows = json_lines(result.out)
-    assert [list(row) for row in rows] == [["text", "label", "prob", "probs", "truncated"]] * len(TEXTS)
+    assert [list(row) for row in rows] == [["text", "label", "prob", "probs", "truncated", "similarity"]] * len(TEXTS)
     assert rows == expected
     assert [row["truncated"] for row in rows] == [False] * (len(TEXTS) - 1) + [True]
     assert all(row["label"] == max(row["probs"], key=row["probs"].get) for row in rows)
@@ -70,10 +79,10 @@ def _csv(texts) -> bytes:
         ("bom.jsonl", b"\xef\xbb\xbf" + as_jsonl(TEXTS).replace(b"\n", b"\r\n")),
     ],
 )
-def test_every_kind_of_file(classify, task, expected, name, content):
+def test_every_kind_of_file(classify, task, closing, expected, name, content):
     (task.folder / name).write_bytes(content)
     result = classify(task.folder / name)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, closing)
     assert json_lines(result.out) == expected
 
 
@@ -88,10 +97,10 @@ def test_every_kind_of_file(classify, task, expected, name, content):
     ],
     ids=["left out", "dash", "jsonl", "csv"],
 )
-def test_standard_input(classify, stdin, expected, arguments, content):
+def test_standard_input(classify, stdin, closing, expected, arguments, content):
     stdin(content)
     result = classify(*arguments)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, closing)
     assert json_lines(result.out) == expected
 
 
@@ -116,6 +125,24 @@ def test_a_stream_that_is_closed(classify, stdin, monkeypatch, stream, outcome):
     stdin(b"a\n")
     monkeypatch.setattr(sys, stream, None)
     assert classify("-") == outcome
+
+
+@pytest.mark.fault("L12")
+def test_texts_unlike_the_training_texts(run_app, classify, task, expected, tiny_paper_bundle_dir):
+    """A smallest similarity on the command line decides what is unlike, and such texts get no label."""
+    (task.folder / "t.txt").write_text("\n".join(TEXTS), "utf-8")
+    limit = sorted(row["similarity"] for row in expected)[1]
+    result = classify(task.folder / "t.txt", "--min-similarity", limit)
+    labels = [None if row["similarity"] < limit else row["label"] for row in expected]
+    assert [row["label"] for row in json_lines(result.out)] == labels
+    assert labels.count(None) == 1
+    share = 100 / len(TEXTS)
+    assert (result.code, result.err) == (0, f"1 row ({share:.1f}%) looks unlike the training texts\n")
+    output = classify(task.folder / "t.txt", "--min-similarity", limit, "--output", task.out / "a.jsonl")
+    assert output.err.splitlines()[-1] == f"1 row ({share:.1f}%) looks unlike the training texts"
+    assert [classify(task.folder / "t.txt", "--min-similarity", value).code for value in ("nan", 2)] == [2, 2]
+    paper = ("crosstune-export", "classify", tiny_paper_bundle_dir, task.folder / "t.txt", "--min-similarity", 0.5)
+    assert run_app(*paper).code == 2
 
 
 def test_no_text_is_no_line(classify, stdin):
@@ -253,7 +280,9 @@ def test_pairs(run_app, task, tiny_pair_checkpoint_dir):
     result = run_app("crosstune-export", "classify", bundle, task.folder / "p.jsonl")
     assert (result.code, result.err) == (0, "")
     rows = json_lines(result.out)
-    assert [list(row) for row in rows] == [["text", "text_pair", "label", "prob", "probs", "truncated"]] * 2
+    assert [list(row) for row in rows] == [
+        ["text", "text_pair", "label", "prob", "probs", "truncated", "similarity"]
+    ] * 2
     assert [(row["text"], row["text_pair"]) for row in rows] == pairs
     explained = run_app("crosstune-export", "classify", bundle, task.folder / "p.jsonl", "--explain")
     words = json_lines(explained.out)[0]["words"]

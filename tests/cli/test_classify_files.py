@@ -28,7 +28,7 @@ def rows(task):
     return found
 
 
-ANSWER = ["label", "prob", "probs", "truncated"]
+ANSWER = ["label", "prob", "probs", "truncated", "similarity"]
 
 
 def answers(printed) -> list[dict]:
@@ -211,11 +211,12 @@ def test_the_summary(classify, task):
     result = classify(
         task.folder / "t.jsonl", "--output", task.out / "a.jsonl", "--on-error", "record", "--threshold", "1"
     )
-    first, second = result.err.splitlines()
+    first, second, third = result.err.splitlines()
     assert first.startswith(f"3 rows, 2 bad rows skipped, 1 truncated, recorded in {task.out}/a.jsonl.bad.jsonl, ")
     assert first.endswith(" rows/s")
     mean = sum(row["prob"] for row in json_lines((task.out / "a.jsonl").read_text("utf-8"))) / 3
     assert second == f"  (none)  3  100.0%  mean prob {mean:.2f}"
+    assert third.endswith("unlike the training texts")
 
 
 def test_a_column_that_comes_late(classify, task):
@@ -249,10 +250,11 @@ def test_nothing_to_classify(classify, task, ending):
         assert parquet.read_table(task.out / "a.parquet").schema.names == ["text", "n", *ANSWER]
         again = classify(task.out / "a.parquet", "--format", "csv", "--id-column", "n")
         assert (again.code, again.out) == (
-            0, "n,text,input_label,input_prob,input_probs,input_truncated,label,prob,probs,truncated\n",
+            0, "n,text,input_label,input_prob,input_probs,input_truncated,input_similarity,"
+            "label,prob,probs,truncated,similarity\n",
         )  # fmt: skip
     else:
-        expected = {"jsonl": "", "csv": "text,n,label,prob,probs,truncated\n"}[ending]
+        expected = {"jsonl": "", "csv": "text,n,label,prob,probs,truncated,similarity\n"}[ending]
         assert (task.out / f"a.{ending}").read_text("utf-8") == expected
 
 
@@ -261,8 +263,8 @@ def test_a_table_without_rows_before_one_that_has_some(classify, task):
     (task.folder / "a.csv").write_bytes(b"text\n")
     (task.folder / "b.csv").write_bytes(b"text,n\nthanks,1\n")
     result = classify(task.folder / "a.csv", task.folder / "b.csv", "--format", "csv")
-    assert (result.code, result.err) == (0, "")
-    assert result.out.splitlines()[0] == "text,n,label,prob,probs,truncated"
+    assert result.code == 0
+    assert result.out.splitlines()[0] == "text,n,label,prob,probs,truncated,similarity"
 
 
 def test_a_first_window_of_bad_rows(classify, task):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crosstune import evaluate, load_checkpoint, read_examples
-from crosstune.checkpoint import predict_proba, predict_with_scope
+from crosstune.checkpoint import predict_proba, predict_with_similarity
 from tests.cli.conftest import files_in, jsonl
 from tests.conftest import make_tiny_backbone
 from tests.fixtures.report_pages import read_page
@@ -65,9 +65,11 @@ def test_what_abstaining_buys(run_app, task, tiny_backbone_dir, target):
         jsonl([("zebra", "praise"), ("why was my card charged", "billing"), ("i love it so", "praise")])
     )
     checkpoint, rows = load_checkpoint(task.out / "a.ckpt"), read_examples(task.test)
-    probs, scope = predict_with_scope(checkpoint, checkpoint.load_backbone(device="cpu"), [row.content for row in rows])
+    probs, similarity = predict_with_similarity(
+        checkpoint, checkpoint.load_backbone(device="cpu"), [row.content for row in rows]
+    )
     given = probs.max(1) >= (checkpoint.threshold or 0)
-    given &= scope >= (checkpoint.scope_threshold or 0)
+    given &= similarity >= (checkpoint.min_similarity or 0)
     right = probs.argmax(1) == np.array(checkpoint.labels.indices(rows))
     assert given.any()
     assert not given.all()

@@ -82,6 +82,18 @@ def test_classify_gives_the_labels_of_this_environment(base, elsewhere):
     assert [row["prob"] for row in rows] == pytest.approx([answer.prob for answer in here], abs=1e-6)
 
 
+@pytest.mark.fault("L13")
+def test_evaluate(base, elsewhere):
+    rows = [{"text": TEXTS[0], "label": "shipping"}, {"text": TEXTS[1], "label": "praise"}]
+    (elsewhere / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    command = ("evaluate", "desk.bundle", "--data", "test.jsonl", "--json", "--report", "r.html")
+    found = json.loads(run(base / "crosstune-export", *command, cwd=elsewhere))
+    labels = [answer.label for answer in Classifier.load(elsewhere / "desk.bundle").classify(TEXTS[:2])]
+    assert found["n"] == 2
+    assert found["accuracy"] == sum(label == row["label"] for label, row in zip(labels, rows, strict=True)) / 2
+    assert "Accuracy" in (elsewhere / "r.html").read_text("utf-8")
+
+
 def test_inspect_and_verify(base, elsewhere):
     facts = json.loads(run(base / "crosstune-export", "inspect", "desk.bundle", "--json", cwd=elsewhere))
     assert facts["digest"] == Classifier.load(elsewhere / "desk.bundle").manifest.digest

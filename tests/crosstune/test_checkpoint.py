@@ -60,7 +60,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read_and_written_as_it_was(tmp_pa
     assert (facts.shots, len(checkpoint.examples)) == (18, 20)
     assert (facts.head.layers, [tried.layers for tried in facts.head.layers_tried]) == (1, [2, 1])
     assert [view.name for view in facts.head.views][-1] == "label queries"
-    assert (checkpoint.threshold, checkpoint.scope_threshold) == (None, 0.9564975500106812)
+    assert (checkpoint.threshold, checkpoint.min_similarity) == (None, 0.9564975500106812)
     assert (facts.generated.offered, facts.generated.kept, facts.generated.dropped["gate"]) == (11, 2, 5)
     probs = checkpoint.predict_proba(["where is my parcel", "so kind"], backbone=tiny_backbone)
     expected = [[0.8252353, 0.0949788, 0.0797858], [0.1265108, 0.1719156, 0.7015737]]

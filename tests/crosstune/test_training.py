@@ -187,7 +187,7 @@ def test_what_a_training_of_the_default_head_records(tiny_backbone, tiny_example
     assert (facts.head.layers, facts.head.layers_tried) == (2, (LayersTried(2, checkpoint.quality),))
     assert [view.name for view in facts.head.views] == [view.name for view in default_views(2)]
     assert all(view.weight >= 0 and 0 <= view.cv_accuracy <= 1 for view in facts.head.views)
-    assert (checkpoint.threshold, checkpoint.scope_threshold) == (None, None)
+    assert (checkpoint.threshold, checkpoint.min_similarity) == (None, None)
 
 
 def test_the_stages_are_reported_to_their_end(tmp_path, tiny_backbone, tiny_examples, tiny_labels):

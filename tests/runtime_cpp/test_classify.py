@@ -30,10 +30,10 @@ def test_answers_equal_pythons(request, library, tiny_examples, tiny_other_texts
         assert (found.label, found.truncated) == (expected.label, expected.truncated)
         assert np.abs(np.array(found.probs) - expected.probs).max() <= CPP_TO_PYTHON
         assert found.prob == max(found.probs)
-        if expected.scope is None:
-            assert math.isnan(found.scope)
+        if expected.similarity is None:
+            assert math.isnan(found.similarity)
         else:
-            assert found.scope == pytest.approx(expected.scope, abs=CPP_TO_PYTHON)
+            assert found.similarity == pytest.approx(expected.similarity, abs=CPP_TO_PYTHON)
 
 
 def test_pairs(library, tiny_pair_bundle_dir, tiny_pair_examples):
@@ -89,9 +89,11 @@ def test_thresholds_of_the_bundle_and_of_the_caller(library, tiny_fp32_bundle_di
     assert library.load(tiny_fp32_bundle_dir, threshold=1).classify(b"where is my parcel").label is None
 
 
-def test_no_label_below_the_scope_threshold(library, tiny_fp32_bundle_dir, tmp_path):
-    scope = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel"])[0].scope
-    for number, (threshold, label) in enumerate(((None, "shipping"), (scope - 0.01, "shipping"), (scope + 0.01, None))):
+def test_no_label_below_the_min_similarity(library, tiny_fp32_bundle_dir, tmp_path):
+    similarity = Classifier.load(tiny_fp32_bundle_dir).classify(["where is my parcel"])[0].similarity
+    for number, (threshold, label) in enumerate(
+        ((None, "shipping"), (similarity - 0.01, "shipping"), (similarity + 0.01, None))
+    ):
         decision = {"threshold": None, "scope_threshold": threshold}
         path = edited(
             tiny_fp32_bundle_dir,
@@ -100,11 +102,11 @@ def test_no_label_below_the_scope_threshold(library, tiny_fp32_bundle_dir, tmp_p
         )
         answer = library.load(path).classify(b"where is my parcel")
         assert answer.label == Classifier.load(path).classify(["where is my parcel"])[0].label == label
-        assert answer.scope == pytest.approx(scope, abs=CPP_TO_PYTHON)
+        assert answer.similarity == pytest.approx(similarity, abs=CPP_TO_PYTHON)
 
 
 def test_scope_is_nan_when_the_bundle_lacks_it(library, tiny_paper_bundle_dir):
-    assert math.isnan(library.load(tiny_paper_bundle_dir).classify(b"where is my parcel").scope)
+    assert math.isnan(library.load(tiny_paper_bundle_dir).classify(b"where is my parcel").similarity)
 
 
 def test_disabled_optimizers_reach_onnxruntime(library, tiny_fp32_bundle_dir, tmp_path, tiny_other_texts):

@@ -28,7 +28,7 @@ def test_json_lines(run, tiny_fp32_bundle_dir, tiny_other_texts):
     answers = python.classify(list(tiny_other_texts), batch_size=1)
     for line, text, answer in zip(out.splitlines(), tiny_other_texts, answers, strict=True):
         row = json.loads(line)
-        assert list(row) == ["text", "label", "prob", "probs", "truncated"]
+        assert list(row) == ["text", "label", "prob", "probs", "truncated", "similarity"]
         assert (row["text"], row["label"], row["truncated"]) == (text, answer.label, answer.truncated)
         assert list(row["probs"]) == list(python.labels)
         assert np.abs(np.subtract(list(row["probs"].values()), answer.probs)).max() <= CPP_TO_PYTHON
@@ -69,7 +69,7 @@ def test_pairs(run, tiny_pair_bundle_dir, tmp_path):
     file.write_text(json.dumps({"text_pair": "the box", "text": "where is it"}) + "\n", "utf-8")
     code, out, err = run(tiny_pair_bundle_dir, file)
     row = json.loads(out)
-    assert (code, err, list(row)) == (0, "", ["text", "text_pair", "label", "prob", "probs", "truncated"])
+    assert (code, err, list(row)) == (0, "", ["text", "text_pair", "label", "prob", "probs", "truncated", "similarity"])
     assert row["label"] == Classifier.load(tiny_pair_bundle_dir).classify([("where is it", "the box")])[0].label
 
 

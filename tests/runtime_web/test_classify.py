@@ -33,8 +33,8 @@ def test_answers_equal_pythons(request, runtime, tiny_examples, tiny_other_texts
         if first - second > 2 * BUNDLES[name]:
             assert found["label"] == expected.label
         assert found["truncated"] == expected.truncated
-        assert (found["scope"] is None) == (expected.scope is None)
-        assert found["scope"] == pytest.approx(expected.scope, abs=BUNDLES[name])
+        assert (found["similarity"] is None) == (expected.similarity is None)
+        assert found["similarity"] == pytest.approx(expected.similarity, abs=BUNDLES[name])
 
 
 def test_no_texts(runtime, tiny_fp32_bundle_dir):
@@ -94,10 +94,12 @@ def test_thresholds_of_the_bundle_and_of_the_caller(runtime, tiny_fp32_bundle_di
     )
 
 
-def test_no_label_below_the_scope_threshold(runtime, tiny_fp32_bundle_dir, tmp_path):
+def test_no_label_below_the_min_similarity(runtime, tiny_fp32_bundle_dir, tmp_path):
     text = ["where is my parcel"]
-    scope = Classifier.load(tiny_fp32_bundle_dir).classify(text)[0].scope
-    for number, (threshold, label) in enumerate(((None, "shipping"), (scope - 0.01, "shipping"), (scope + 0.01, None))):
+    similarity = Classifier.load(tiny_fp32_bundle_dir).classify(text)[0].similarity
+    for number, (threshold, label) in enumerate(
+        ((None, "shipping"), (similarity - 0.01, "shipping"), (similarity + 0.01, None))
+    ):
         decision = {"threshold": None, "scope_threshold": threshold}
         path = edited(
             tiny_fp32_bundle_dir,

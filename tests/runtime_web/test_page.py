@@ -82,8 +82,8 @@ def test_a_threshold_from_the_slider(visit, files, python):
 
 
 def test_the_thresholds_of_the_bundle(visit, tiny_fp32_bundle_dir, tmp_path, python):
-    scope = python.classify([TEXT])[0].scope
-    decision = {"threshold": 0.25, "scope_threshold": scope + 0.01}
+    similarity = python.classify([TEXT])[0].similarity
+    decision = {"threshold": 0.25, "scope_threshold": similarity + 0.01}
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", lambda body: body.update(decision=decision))
     page = visit(served_files(path)).open().ready().page
     expect(page.locator("#threshold-value")).to_have_text("25%")
@@ -92,7 +92,7 @@ def test_the_thresholds_of_the_bundle(visit, tiny_fp32_bundle_dir, tmp_path, pyt
     expect(page.locator("#verdict-reason")).to_have_text(
         re.compile("^The text is not similar to any label. Most probable is ")
     )
-    expect(page.locator("#similarity")).to_have_text(f"{scope:.2f} (threshold {scope + 0.01:.2f})")
+    expect(page.locator("#similarity")).to_have_text(f"{similarity:.2f} (threshold {similarity + 0.01:.2f})")
 
 
 def test_the_explanation_highlights_words(visit, files, runtime, tiny_fp32_bundle_dir):
@@ -131,7 +131,7 @@ def test_many_texts_become_a_table_and_downloads(visit, files, python):
         page.get_by_role("button", name="Download JSON Lines").click()
     assert download.value.suggested_filename == "labels.jsonl"
     rows = [json.loads(line) for line in download.value.path().read_text("utf-8").splitlines()]
-    assert [list(row) for row in rows] == [["text", "label", "prob", "probs", "truncated"]] * 5
+    assert [list(row) for row in rows] == [["text", "label", "prob", "probs", "truncated", "similarity"]] * 5
     assert [row["text"] for row in rows] == LINES
     for row, answer in zip(rows, answers, strict=True):
         assert (row["label"], row["truncated"]) == (answer.label, False)

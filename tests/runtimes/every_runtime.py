@@ -42,7 +42,7 @@ class Answer:
     label: str | None
     probs: tuple[float, ...]
     truncated: bool
-    scope: float | None
+    similarity: float | None
 
 
 class Loaded(Protocol):
@@ -50,7 +50,7 @@ class Loaded(Protocol):
 
     digest: str
 
-    def answer(self, text: Text, threshold: float | None = None) -> Answer: ...
+    def answer(self, text: Text, threshold: float | None = None, min_similarity: float | None = None) -> Answer: ...
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]: ...
 
@@ -119,9 +119,10 @@ class _Python:
     def __init__(self, inner: Classifier) -> None:
         self._inner, self.digest = inner, inner.manifest.digest
 
-    def answer(self, text: Text, threshold: float | None = None) -> Answer:
-        (found,) = _convert_errors(lambda: self._inner.classify([text], batch_size=1, threshold=threshold))
-        return Answer(found.label, tuple(found.probs.tolist()), found.truncated, found.scope)
+    def answer(self, text: Text, threshold: float | None = None, min_similarity: float | None = None) -> Answer:
+        rule = {"threshold": threshold, "min_similarity": min_similarity}
+        (found,) = _convert_errors(lambda: self._inner.classify([text], batch_size=1, **rule))
+        return Answer(found.label, tuple(found.probs.tolist()), found.truncated, found.similarity)
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
         found = _convert_errors(lambda: self._inner.token_ids([text])[0])
@@ -139,13 +140,14 @@ class _Cpp:
         self._library, self._path, self._inner = library, path, inner
         self.digest = library.digest(inner.handle).decode()
 
-    def answer(self, text: Text, threshold: float | None = None) -> Answer:
+    def answer(self, text: Text, threshold: float | None = None, min_similarity: float | None = None) -> Answer:
         inner = self._inner
-        if threshold is not None:
-            inner = _convert_errors(lambda: self._library.load(self._path, threshold=threshold))
+        if threshold is not None or min_similarity is not None:
+            rule = {"threshold": threshold, "min_similarity": min_similarity}
+            inner = _convert_errors(lambda: self._library.load(self._path, **rule))
         found = _convert_errors(lambda: inner.classify(*_utf8(text)))
-        scope = None if math.isnan(found.scope) else found.scope
-        return Answer(found.label, found.probs, found.truncated, scope)
+        similarity = None if math.isnan(found.similarity) else found.similarity
+        return Answer(found.label, found.probs, found.truncated, similarity)
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
         ids, truncated = _convert_errors(lambda: self._inner.tokenize(*_utf8(text)))
@@ -168,9 +170,9 @@ class _Web:
     def __init__(self, inner: WebLoaded) -> None:
         self._inner, self.digest = inner, inner.digest
 
-    def answer(self, text: Text, threshold: float | None = None) -> Answer:
-        (found,) = _convert_errors(lambda: self._inner.classify([text], threshold))
-        return Answer(found["label"], tuple(found["probs"]), found["truncated"], found["scope"])
+    def answer(self, text: Text, threshold: float | None = None, min_similarity: float | None = None) -> Answer:
+        (found,) = _convert_errors(lambda: self._inner.classify([text], threshold, min_similarity))
+        return Answer(found["label"], tuple(found["probs"]), found["truncated"], found["similarity"])
 
     def ids(self, text: Text) -> tuple[tuple[int, ...], bool]:
         ((ids, _, truncated),) = _convert_errors(lambda: self._inner.tokenize([text]))

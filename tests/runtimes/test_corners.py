@@ -87,10 +87,42 @@ def test_a_probability_equal_to_the_threshold_is_enough(runtime, tiny_fp32_bundl
     assert loaded.answer(text, threshold=prob).label == answer.label == "shipping"
     assert loaded.answer(text, threshold=math.nextafter(prob, 1)).label is None
     assert loaded.answer(text, threshold=0).label == "shipping"
-    for limit, label in ((answer.scope, "shipping"), (math.nextafter(answer.scope, 1), None), (-1, "shipping")):
+    for limit, label in (
+        (answer.similarity, "shipping"),
+        (math.nextafter(answer.similarity, 1), None),
+        (-1, "shipping"),
+    ):
         edit = put("decision", "scope_threshold", limit)
         path = edited(tiny_fp32_bundle_dir, tmp_path / f"{limit}.bundle", edit)
         assert runtime.load(path).answer(text).label == label
+
+
+@pytest.mark.fault("L12")
+def test_a_smallest_similarity_replaces_that_of_the_bundle(runtime, tiny_fp32_bundle_dir, tmp_path):
+    text = "where is my parcel"
+    path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", put("decision", "scope_threshold", 1))
+    similarity = runtime.load(path).answer(text).similarity
+    for limit, label in ((None, None), (similarity, "shipping"), (math.nextafter(similarity, 1), None)):
+        assert runtime.load(path).answer(text, min_similarity=limit).label == label
+
+
+@pytest.mark.fault("L12")
+@pytest.mark.parametrize("limit", [1.5, -1.25])
+def test_an_invalid_smallest_similarity(runtime, tiny_fp32_bundle_dir, limit):
+    with pytest.raises(Refused) as caught:
+        runtime.load(tiny_fp32_bundle_dir).answer("a", min_similarity=limit)
+    message = f"min_similarity: found {limit}, expected a number from -1 to 1."
+    assert (caught.value.code, caught.value.message) == (3, message)
+
+
+@pytest.mark.fault("L12")
+def test_a_smallest_similarity_needs_a_bundle_that_measures_it(runtime, tiny_paper_bundle_dir):
+    with pytest.raises(Refused) as caught:
+        runtime.load(tiny_paper_bundle_dir).answer("a", min_similarity=0.5)
+    message = (
+        "min_similarity: found 0.5, expected none: this bundle measures no similarity. Train with the default head."
+    )
+    assert (caught.value.code, caught.value.message) == (2, message)
 
 
 @pytest.mark.fault("H10")

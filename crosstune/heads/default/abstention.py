@@ -1,6 +1,6 @@
 """Chooses when to give no label: thresholds on a text's similarity to the shots and on its top probability.
 
-The code calls the similarity of a text ``scope``, as the bundle format does.
+The keys are called ``scope_keys``, as in checkpoints and bundles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> Tensor:
     """One key for each label: the mean of its shots, or its description if it has no shots.
 
-    ``scope(x) = max_y x · key_y`` is the cosine similarity of a text to the nearest key.
+    ``similarity(x) = max_y x · key_y`` is the cosine similarity of a text to the nearest key.
 
     Args:
         features: float32 (N, S), mean states of the shots: ``atoms`` concatenated vectors of length 1.
@@ -32,8 +32,10 @@ def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms:
     return keys
 
 
-def held_out_scope(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> npt.NDArray[np.float64]:
-    """Scope of each shot, float64 (N,), without the shot itself in the key of its label; arguments as in ``scope_keys``."""
+def held_out_similarity(
+    features: Tensor, targets: Tensor, label_features: Tensor, atoms: int
+) -> npt.NDArray[np.float64]:
+    """Similarity of each shot, float64 (N,), without the shot itself in the key of its label; arguments as in ``scope_keys``."""
     scores = features @ scope_keys(features, targets, label_features, atoms).t()  # (N, L)
     sums = torch.zeros_like(label_features).index_add_(0, targets, features)
     counts = torch.bincount(targets, minlength=len(label_features))

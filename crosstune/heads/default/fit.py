@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from crosstune.core.errors import DataError
 from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
-from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
 from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
@@ -22,6 +24,8 @@ from crosstune.heads.shares import log_expected, shot_weights
 #: With ``layers = "auto"``: by how much fewer layers may lower the accuracy on held-out shots, and raise their loss (as a
 #: share of it). Chosen by hand; ``auto`` as a whole gains 0.05 points (``benchmarks/results/ablations.json``).
 ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
+#: Share of the held-out shots that reach ``usual_similarity``; chosen by hand, the usual level of an outlier test.
+USUAL_SHARE = 0.95
 
 
 def fit_default(
@@ -63,20 +67,38 @@ def fit_default(
         layers_tried=tuple(tried),
         views=chosen.views,
     )
+    similarities = _held_out_similarities(task, head) if task.shots else None
+    if similarities is not None:
+        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
+        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
     if config.abstain_at is not None:
-        facts = _with_threshold(facts, task, head, chosen, config.abstain_at, in_use)
+        facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
     held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
     if len(held_out):
         held_out[:, torch.unique(task.targets)] = chosen.held_out.softmax(1)
     return head, facts, held_out
 
 
+def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
+    """Similarity of each shot to the other shots, float64 (N,)."""
+    size = head.scope_keys.shape[1]
+    texts = cached_features(task.texts, head.spec)[: task.shots, :size].to(head.scope_keys)
+    descriptions = description_features(task, head.spec, texts.device)[:, :size]
+    return held_out_similarity(texts, task.targets[: task.shots], descriptions, head.similarity_atoms)
+
+
 def _with_threshold(
-    facts: HeadFacts, task: EncodedTask, head: PriorHead, chosen: Selection, target: str, in_use: Tensor
+    facts: HeadFacts,
+    task: EncodedTask,
+    head: PriorHead,
+    chosen: Selection,
+    similarities: npt.NDArray[np.float64] | None,
+    target: str,
+    in_use: Tensor,
 ) -> HeadFacts:
     """The facts with the threshold that keeps a promise such as ``coverage=0.95``, for labels as frequent as in use."""
     kind, _, value = target.partition("=")
-    if not len(chosen.held_out):
+    if similarities is None or not len(chosen.held_out):
         raise DataError(
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
@@ -89,11 +111,7 @@ def _with_threshold(
         gold = targets[: task.shots].cpu().numpy()
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    size, atoms = head.scope_keys.shape[1], head.scope_atoms
-    texts = cached_features(task.texts, head.spec)[:, :size].to(head.scope_keys)
-    descriptions = description_features(task, head.spec, texts.device)[:, :size]
-    scope = held_out_scope(texts[: task.shots], targets[: task.shots], descriptions, atoms)
-    return replace(facts, scope_threshold=coverage_threshold(scope, float(value), counted))
+    return replace(facts, min_similarity=coverage_threshold(similarities, float(value), counted))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:

@@ -53,11 +53,11 @@ class PriorHead(LabelAttentionHead):
         return self.label_queries if self.spec.attention else None
 
     @property
-    def scope_atoms(self) -> int:
-        """How many atoms the scope is measured on."""
+    def similarity_atoms(self) -> int:
+        """How many atoms the similarity is measured on."""
         return mean_atoms(self.spec)
 
-    def scope(self, text_vector: Tensor) -> Tensor:
+    def similarity(self, text_vector: Tensor) -> Tensor:
         """Cosine to the nearest label, float32 (B,), from features (B, F): low where a text belongs to none."""
         return (text_vector[:, : self.scope_keys.shape[1]] @ self.scope_keys.t()).amax(1)
 

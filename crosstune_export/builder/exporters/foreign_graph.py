@@ -12,6 +12,7 @@ import onnx
 import torch
 from onnx import version_converter
 from onnxscript import ir, optimizer
+from onnxscript.ir.passes import common
 from torch import Tensor, nn
 
 from crosstune.backbone.frozen import Backbone
@@ -133,6 +134,9 @@ def with_features(
     for value in graph.inputs:
         value.shape = ir.Shape(["batch", "tokens"])
     optimizer.remove_unused_nodes(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(
+        model
+    )  # a bundle has no Constant nodes
     strip(model)
     return model
 

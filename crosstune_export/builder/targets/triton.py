@@ -95,7 +95,7 @@ parameters {{ key: "enable_mem_arena" value: {{ string_value: "0" }} }}
 
 def _notes(manifest: BundleManifest, name: str) -> str:
     graph, tokens = manifest.graph, manifest.tokens
-    decision = f"threshold {manifest.threshold}, scope threshold {manifest.scope_threshold}"
+    decision = f"threshold {manifest.threshold}, minimum similarity {manifest.min_similarity}"
     return f"""# {name} for Triton
 
 Made from the bundle {manifest.digest}. Needs a Triton whose onnxruntime is at least {graph.min_onnxruntime} (opset {graph.opset}).

@@ -71,6 +71,9 @@ GraphFacts read_graph_facts(const JsonReader& reader) {
   facts.min_onnxruntime = reader.string("min_onnxruntime");
   facts.disabled_optimizers = reader.strings("disabled_optimizers");
   facts.text_vector_size = reader.integer("text_vector_size", 1, 1 << 24);
+  facts.has_function = reader.has("function");
+  if (facts.has_function && reader.string("function") != "Classify")
+    throw reader.field_error("function", "something else", "Classify");
   if (facts.inputs != Names{"input_ids", "attention_mask"} &&
       facts.inputs != Names{"input_ids", "attention_mask", "token_type_ids"})
     throw reader.field_error("inputs", "something else", "input_ids, attention_mask and optionally token_type_ids");
@@ -161,9 +164,9 @@ Manifest parse_manifest(std::string_view bytes, const std::string& where) {
   const JsonReader decision = reader.child("decision");
   if (!decision.has("threshold")) throw decision.field_error("threshold", "nothing", "a number from 0 to 1 or null");
   manifest.threshold = read_threshold(decision, "threshold", 0);
-  manifest.scope_threshold = read_threshold(decision, "scope_threshold", -1);
-  if (manifest.scope_threshold && !manifest.graph.has_scope())
-    throw decision.field_error("scope_threshold", json_text(*manifest.scope_threshold), "null where the graph has no output scope");
+  manifest.min_similarity = read_threshold(decision, "scope_threshold", -1);
+  if (manifest.min_similarity && !manifest.graph.has_similarity())
+    throw decision.field_error("scope_threshold", json_text(*manifest.min_similarity), "null where the graph has no output scope");
   check_informational_fields(reader);
   manifest.files = read_files(reader);
   return manifest;

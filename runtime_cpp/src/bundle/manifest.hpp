@@ -50,8 +50,9 @@ struct GraphFacts {
   std::string min_onnxruntime;
   std::vector<std::string> disabled_optimizers;
   std::int64_t text_vector_size;
+  bool has_function = false;  // the graph is one call of the function that the fast kernels replace
 
-  bool has_scope() const { return outputs.size() == 3; }
+  bool has_similarity() const { return outputs.size() == 3; }
 };
 
 struct FileEntry {
@@ -65,7 +66,7 @@ struct Manifest {
   bool text_pair;
   TokenLayout tokens;
   GraphFacts graph;
-  std::optional<double> threshold, scope_threshold;
+  std::optional<double> threshold, min_similarity;
   std::map<std::string, FileEntry> files;  // the other four files, by name
 };
 

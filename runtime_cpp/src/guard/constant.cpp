@@ -8,8 +8,6 @@
 namespace crosstune::core {
 namespace {
 
-constexpr std::uint64_t kFloat32 = 1, kFloat16 = 10, kFloat64 = 11;  // data types of onnx.proto
-constexpr std::size_t kMaxRank = 8;
 
 // Whether all numbers are finite. A single number may be infinite, because graphs mask padding with minus infinity.
 template <typename Bits>
@@ -27,11 +25,23 @@ bool are_finite(std::string_view bytes, Bits exponent) {
   return finite;
 }
 
-bool are_finite_numbers(std::string_view bytes, std::uint64_t type) {
-  if (type == kFloat32) return are_finite_floats(bytes);
-  if (type == kFloat16) return are_finite<std::uint16_t>(bytes, 0x7C00);
-  if (type == kFloat64) return are_finite<std::uint64_t>(bytes, 0x7FF0000000000000);
+bool are_finite_numbers(std::string_view bytes, char type) {
+  if (type == 'f') return are_finite<std::uint32_t>(bytes, 0x7F800000);
+  if (type == 'h') return are_finite<std::uint16_t>(bytes, 0x7C00);
+  if (type == 'd') return are_finite<std::uint64_t>(bytes, 0x7FF0000000000000);
   return true;
+}
+
+// The elements of a small integer constant, which may be a shape, axes or positions.
+template <typename Integer>
+std::vector<std::int64_t> read_integers(std::string_view bytes) {
+  std::vector<std::int64_t> numbers;
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(Integer)) {
+    Integer number;
+    std::memcpy(&number, bytes.data() + i, sizeof(Integer));
+    numbers.push_back(number);
+  }
+  return numbers;
 }
 
 // The shape as Python writes a tuple.
@@ -44,6 +54,8 @@ std::string format_shape(const std::vector<std::uint64_t>& shape) {
 // Whether a tensor of this shape has `size` bytes; never overflows.
 bool shape_has_size(const std::vector<std::uint64_t>& shape, std::uint64_t element_bytes, std::uint64_t size) {
   if (shape.size() > kMaxRank) return false;
+  for (const std::uint64_t length : shape)
+    if (length > static_cast<std::uint64_t>(kMostElements)) return false;
   if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return size == 0;
   std::uint64_t bytes = element_bytes;
   for (const std::uint64_t length : shape) {
@@ -59,19 +71,27 @@ Constant parse_constant(std::string_view bytes) {
   const Message tensor(bytes, graph_rules().constant);
   check_entries(tensor, 16);
   Constant constant{tensor.string(8), {}};
-  const std::uint64_t type = tensor.number(2);
-  tensor.each(1, [&](const WireField& field) { append_numbers(field, &constant.shape); });
+  const std::uint64_t number = tensor.number(2);
+  std::vector<std::uint64_t> shape;
+  tensor.each(1, [&](const WireField& field) { append_numbers(field, &shape); });
   const auto raw_data = tensor.find(9);
   const std::string_view data = raw_data ? raw_data->bytes : std::string_view();
-  const auto element_bytes = graph_rules().element_bytes.find(type);
-  if (element_bytes == graph_rules().element_bytes.end())
-    throw WireError("the constant " + quoted(constant.name) + " of type " + std::to_string(type));
-  if (!shape_has_size(constant.shape, element_bytes->second, data.size())) {
+  const auto type = graph_rules().types.find(number);
+  if (type == graph_rules().types.end())
+    throw WireError("the constant " + quoted(constant.name) + " of type " + std::to_string(number));
+  if (!shape_has_size(shape, type->second.bytes, data.size())) {
     throw WireError(std::to_string(data.size()) + " bytes for the constant " + quoted(constant.name) + " of shape " +
-                    format_shape(constant.shape));
+                    format_shape(shape));
   }
-  if (!are_finite_numbers(data, type))
+  const char letter = type->second.letter;
+  if (!are_finite_numbers(data, letter))
     throw WireError("numbers in the constant " + quoted(constant.name) + " that are not finite");
+  constant.value.type = letter;
+  constant.value.shape.assign(shape.begin(), shape.end());
+  if (shape.size() <= 1 && data.size() <= kMaxRank * type->second.bytes) {
+    if (letter == 'l') constant.value.numbers = read_integers<std::int64_t>(data);
+    if (letter == 'i') constant.value.numbers = read_integers<std::int32_t>(data);
+  }
   return constant;
 }
 
@@ -83,7 +103,5 @@ void append_numbers(const WireField& field, std::vector<std::uint64_t>* numbers)
   if (field.kind != WireKind::kBytes) throw not_bytes(field);
   for (std::size_t offset = 0; offset < field.bytes.size();) append(read_varint(field.bytes, &offset));
 }
-
-bool are_finite_floats(std::string_view bytes) { return are_finite<std::uint32_t>(bytes, 0x7F800000); }
 
 }  // namespace crosstune::core

@@ -1,6 +1,7 @@
 #include "guard/graph_check.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
@@ -8,30 +9,52 @@
 
 #include "error.hpp"
 #include "guard/constant.hpp"
+#include "guard/graph_shapes.hpp"
 #include "guard/message.hpp"
 
 namespace crosstune::core {
 namespace {
 
-// What the check collects from the nodes and constants of a graph.
+// What the check collects from a graph.
 struct GraphSummary {
-  std::map<std::string, std::vector<std::uint64_t>> shapes;  // of the constants, by name
-  std::vector<std::string> embedding_tables;                 // names of tensors from which input_ids select rows
+  std::map<std::string, Value> constants;
+  std::map<std::string, char> types;  // of all values, by name
+  std::vector<Node> nodes;
   std::vector<std::string> inputs, outputs, intermediates;
+  std::vector<std::string> constant_names;  // in the order of the file
 };
 
-void check_attribute(std::string_view bytes, const std::string& op) {
+void define(const std::string& name, char type, GraphSummary* summary) {
+  if (!summary->types.emplace(name, type).second) throw WireError("the value " + quoted(name) + " twice");
+}
+
+// Reads an attribute that is within the rules into `attributes`.
+void check_attribute(std::string_view bytes, const std::string& op, const OperatorRules& rules,
+                     std::map<std::string, std::vector<double>>* attributes) {
   const Message attribute(bytes, graph_rules().attribute);
-  std::vector<std::uint64_t> numbers;
-  attribute.each(8, [&](const WireField& field) { append_numbers(field, &numbers); });
-  if (const auto tensor = attribute.find(5)) parse_constant(tensor->bytes);
-  for (const std::uint32_t number : {2u, 7u}) {
-    attribute.each(number, [&](const WireField& field) {
-      if (field.kind == WireKind::kVarint) return;
-      if (field.bytes.size() % sizeof(float) != 0) throw WireError("an attribute of " + op + " that is cut short");
-      if (!are_finite_floats(field.bytes)) throw WireError("an attribute of " + op + " that is not finite");
-    });
+  const std::string name = attribute.string(1), of = "the attribute " + quoted(name) + " of " + op;
+  const auto allowed = rules.attributes.find(name);
+  if (allowed == rules.attributes.end()) throw WireError(of);
+  const AttributeType type = allowed->second.type;
+  const std::uint32_t place = type == AttributeType::kFloat ? 2 : type == AttributeType::kInt ? 3 : 8;
+  const std::uint64_t number = type == AttributeType::kFloat ? 1 : type == AttributeType::kInt ? 2 : 7;  // AttributeProto.type
+  bool fits = attribute.number(20) == number && attribute.find(place);
+  for (const std::uint32_t other : {2u, 3u, 8u}) fits = fits && (other == place || !attribute.find(other));
+  if (!fits) throw WireError(of + " in another form");
+  std::vector<double> values;
+  if (type == AttributeType::kFloat) {
+    float value = 0;
+    std::memcpy(&value, attribute.find(place)->bytes.data(), sizeof(value));
+    values.push_back(static_cast<double>(value));
+  } else {
+    std::vector<std::uint64_t> numbers;
+    attribute.each(place, [&](const WireField& field) { append_numbers(field, &numbers); });
+    for (const std::uint64_t value : numbers) values.push_back(static_cast<double>(static_cast<std::int64_t>(value)));
   }
+  bool in_range = values.size() <= allowed->second.most;
+  for (const double value : values) in_range = in_range && allowed->second.lowest <= value && value <= allowed->second.highest;
+  if (!in_range) throw WireError(of + " out of its range");
+  if (!attributes->emplace(name, std::move(values)).second) throw WireError(of + " twice");
 }
 
 // Checks an input, output or intermediate tensor and returns its name; its shape may be anything.
@@ -51,44 +74,123 @@ std::string check_value(std::string_view bytes) {
   return value.string(1);
 }
 
-void check_node(std::string_view bytes, GraphSummary* summary) {
+// Reads a node that a build can have written: its operator, the types of its inputs, its attributes.
+Node check_node(std::string_view bytes, GraphSummary* summary) {
   const GraphRules& rules = graph_rules();
-  const Message node(bytes, rules.node);
-  check_entries(node, 9);
-  const std::string domain = node.string(7), op = node.string(4);
+  const Message message(bytes, rules.node);
+  check_entries(message, 9);
+  Node node;
+  const std::string domain = message.string(7);
+  node.op = message.string(4);
   const auto known_domain = rules.domains.find(domain);
-  if (known_domain == rules.domains.end() || rules.operators.at(known_domain->second).count(op) == 0)
-    throw WireError("the operator " + quoted(op) + " of " + (domain.empty() ? "ai.onnx" : escaped(domain)));
-  node.each(5, [&](const WireField& field) { check_attribute(field.bytes, op); });
-  if (op != "Gather") return;
-  std::vector<std::string> inputs;
-  node.each(1, [&](const WireField& field) { inputs.push_back(string_of(field)); });
-  if (inputs.size() == 2 && inputs[1] == "input_ids") summary->embedding_tables.push_back(inputs[0]);
+  if (known_domain != rules.domains.end()) {
+    const auto& operators = rules.operators.at(known_domain->second);
+    const auto found = operators.find(node.op);
+    if (found != operators.end()) node.rules = &found->second;
+  }
+  if (node.rules == nullptr)
+    throw WireError("the operator " + quoted(node.op) + " of " + (domain.empty() ? "ai.onnx" : escaped(domain)));
+  message.each(5, [&](const WireField& field) { check_attribute(field.bytes, node.op, *node.rules, &node.attributes); });
+  message.each(1, [&](const WireField& field) { node.inputs.push_back(string_of(field)); });
+  message.each(2, [&](const WireField& field) { node.outputs.push_back(string_of(field)); });
+  std::string types;
+  for (const std::string& name : node.inputs) {
+    const auto type = summary->types.find(name);
+    if (name.empty()) types += '-';
+    else if (type == summary->types.end())
+      throw WireError("a node " + node.op + " that reads " + quoted(name) + " before it is there");
+    else types += type->second;
+  }
+  if (node.rules->shape == "cast") {  // the type that it casts to counts as an input
+    const auto to = node.attributes.find("to");
+    const auto type = to == node.attributes.end() ? rules.types.end() : rules.types.find(static_cast<std::uint64_t>(to->second[0]));
+    types += type == rules.types.end() ? '?' : type->second.letter;
+  }
+  const std::string* expected = node.rules->outputs(types);
+  if (expected == nullptr) throw WireError("a node " + node.op + " with the inputs " + types.substr(0, 60));
+  node.types = *expected;
+  if (node.outputs.empty() || node.outputs.size() > expected->size() || node.outputs[0].empty())
+    throw WireError("a node " + node.op + " with " + std::to_string(node.outputs.size()) + " outputs");
+  for (std::size_t i = 0; i < node.outputs.size(); ++i)
+    if (!node.outputs[i].empty()) define(node.outputs[i], node.types[i], summary);
+  return node;
 }
 
-void check_graph_message(const Message& graph, GraphSummary* summary) {
+void check_values(const Message& graph, GraphSummary* summary) {
   check_entries(graph, 16);
   graph.each(5, [&](const WireField& field) {
     Constant constant = parse_constant(field.bytes);
     if (constant.name.empty()) throw WireError("a constant without a name");
-    if (!summary->shapes.emplace(constant.name, std::move(constant.shape)).second)
+    summary->types[constant.name] = constant.value.type;
+    summary->constant_names.push_back(constant.name);
+    if (!summary->constants.emplace(constant.name, std::move(constant.value)).second)
       throw WireError("the constant " + quoted(constant.name) + " twice");
   });
   for (const auto& [number, names] :
        {std::pair(11u, &summary->inputs), std::pair(12u, &summary->outputs), std::pair(13u, &summary->intermediates)})
     graph.each(number, [&, target = names](const WireField& field) { target->push_back(check_value(field.bytes)); });
-  graph.each(1, [&](const WireField& field) { check_node(field.bytes, summary); });
 }
 
-void check_versions(const Message& model, const GraphFacts& facts) {
-  std::map<std::string, std::uint64_t> opsets;
-  model.each(8, [&](const WireField& field) {
+// Checks the nodes in the field `number` of a graph or of a function.
+void check_nodes(const Message& nodes, std::uint32_t number, GraphSummary* summary) {
+  for (const std::string& name : summary->inputs) define(name, 'l', summary);
+  const std::size_t most = graph_rules().limits.nodes;
+  nodes.each(number, [&](const WireField& field) {
+    if (summary->nodes.size() == most) throw WireError("more than " + std::to_string(most) + " nodes");
+    summary->nodes.push_back(check_node(field.bytes, summary));
+  });
+  for (const std::string& name : summary->outputs)
+    if (summary->types.count(name) == 0) throw WireError("no node that computes " + quoted(name));
+}
+
+using Opsets = std::map<std::string, std::uint64_t>;
+
+// The versions of the operators by domain, in the field `number` of a model or of a function.
+Opsets read_opsets(const Message& message, std::uint32_t number) {
+  Opsets opsets;
+  message.each(number, [&](const WireField& field) {
     const Message opset(field.bytes, graph_rules().opset);
     const std::string name = opset.string(1);
     const auto domain = graph_rules().domains.find(name);
     if (domain == graph_rules().domains.end()) throw WireError("the domain " + quoted(name));
     if (!opsets.emplace(domain->second, opset.number(2)).second) throw WireError("the domain " + quoted(name) + " twice");
   });
+  return opsets;
+}
+
+std::vector<std::string> strings_of(const Message& message, std::uint32_t number) {
+  std::vector<std::string> strings;
+  message.each(number, [&](const WireField& field) { strings.push_back(string_of(field)); });
+  return strings;
+}
+
+// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
+// be checked as if they were those of the graph.
+void check_call(const Message& graph, const Message& function, const GraphSummary& summary, Opsets opsets) {
+  const std::string domain = "crosstune", name = "Classify";
+  std::vector<std::string_view> nodes;
+  graph.each(1, [&](const WireField& field) { if (nodes.size() < 2) nodes.push_back(field.bytes); });
+  if (nodes.size() != 1 || !function.find(7)) throw WireError("a function and other nodes beside its call");
+  const Message call(nodes[0], graph_rules().node);
+  check_entries(call, 9);
+  if (call.string(7) != domain || call.string(4) != name || function.string(10) != domain || function.string(1) != name)
+    throw WireError("a function of another name than " + domain + "." + name);
+  std::map<std::string, std::vector<double>> values;
+  std::vector<std::string> attributes;
+  call.each(5, [&](const WireField& field) {
+    check_attribute(field.bytes, name, graph_rules().operators.at(domain).at(name), &values);
+    attributes.push_back(Message(field.bytes, graph_rules().attribute).string(1));
+  });
+  std::vector<std::string> inputs = summary.inputs;
+  inputs.insert(inputs.end(), summary.constant_names.begin(), summary.constant_names.end());
+  if (strings_of(function, 4) != inputs || strings_of(call, 1) != inputs || strings_of(function, 5) != summary.outputs ||
+      strings_of(call, 2) != summary.outputs || strings_of(function, 6) != attributes)
+    throw WireError("a function whose inputs, outputs or attributes are not those of its call");
+  opsets.erase(domain);
+  if (read_opsets(function, 9) != opsets) throw WireError("a function of other opsets than the graph");
+}
+
+void check_versions(Opsets opsets, const Message& model, const GraphFacts& facts) {
   const auto opset = static_cast<std::uint64_t>(facts.opset), ir_version = static_cast<std::uint64_t>(facts.ir_version);
   if (opsets[""] == opset && model.number(1) == ir_version) return;
   throw WireError("opset " + std::to_string(opsets[""]) + " and IR version " + std::to_string(model.number(1)) +
@@ -106,37 +208,53 @@ std::string quoted_list(const std::vector<std::string>& names) {
 
 // The number of rows of the smallest table from which input_ids select rows.
 std::uint64_t vocabulary_size(const GraphSummary& summary) {
-  std::optional<std::uint64_t> rows;
-  for (const std::string& table : summary.embedding_tables) {
-    const auto shape = summary.shapes.find(table);
-    if (shape == summary.shapes.end() || shape->second.size() != 2) continue;
-    rows = rows ? std::min(*rows, shape->second[0]) : shape->second[0];
+  std::optional<std::int64_t> rows;
+  for (const Node& node : summary.nodes) {
+    if (node.op != "Gather" || node.inputs[1] != "input_ids") continue;
+    const auto table = summary.constants.find(node.inputs[0]);
+    if (table == summary.constants.end() || table->second.shape.size() != 2) continue;
+    rows = rows ? std::min(*rows, table->second.shape[0]) : table->second.shape[0];
   }
   if (!rows) throw WireError("no embedding table for input_ids");
-  return *rows;
+  return static_cast<std::uint64_t>(*rows);
 }
 
-std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts) {
+std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts, std::size_t longest) {
   const GraphRules& rules = graph_rules();
   const Message model(bytes, rules.model);
-  check_versions(model, facts);
-  const auto graph = model.find(7);
-  if (!graph) throw WireError("no nodes");
+  const Opsets opsets = read_opsets(model, 8);
+  check_versions(opsets, model, facts);
+  const auto found = model.find(7);
+  if (!found) throw WireError("no nodes");
   check_entries(model, 14);
+  const Message graph(found->bytes, rules.graph);
   GraphSummary summary;
-  check_graph_message(Message(graph->bytes, rules.graph), &summary);
+  check_values(graph, &summary);
   if (summary.inputs != facts.inputs || summary.outputs != facts.outputs) {
     throw WireError(at_most(200, "inputs " + quoted_list(summary.inputs) + " and outputs " + quoted_list(summary.outputs) +
                                      " differ from the manifest"));
   }
-  return vocabulary_size(summary);
+  std::vector<std::string_view> functions;
+  model.each(25, [&](const WireField& field) { if (functions.size() < 2) functions.push_back(field.bytes); });
+  if (functions.size() != (facts.has_function ? 1u : 0u))
+    throw WireError(std::to_string(functions.size()) + " functions where the manifest says " + (facts.has_function ? "1" : "0"));
+  if (facts.has_function) {
+    const Message function(functions[0], rules.function);
+    check_call(graph, function, summary, opsets);
+    check_nodes(function, 7, &summary);
+  } else {
+    check_nodes(graph, 1, &summary);
+  }
+  const std::uint64_t rows = vocabulary_size(summary);
+  require_bounded(summary.nodes, summary.constants, summary.inputs, longest);
+  return rows;
 }
 
 }  // namespace
 
-std::uint64_t check_graph(std::string_view model, const GraphFacts& facts, const std::string& where) {
+std::uint64_t check_graph(std::string_view model, const GraphFacts& facts, const std::string& where, std::size_t longest) {
   try {
-    return check_model(model, facts);
+    return check_model(model, facts, longest);
   } catch (const WireError& error) {
     throw bundle_error(where + ": the graph has " + error.what() +
                        ", expected only what a build writes. Do not use it; build the bundle again.");

@@ -11,7 +11,8 @@
 namespace crosstune::core {
 
 // Refuses an ONNX file unless the build can have written it. The messages are those of the Python runtime. Returns the
-// number of rows of the word embeddings: every token id must be smaller. Throws Failure (CROSSTUNE_BUNDLE).
-std::uint64_t check_graph(std::string_view model, const GraphFacts& facts, const std::string& where);
+// number of rows of the word embeddings: every token id must be smaller. `longest` is the largest number of tokens of a text,
+// for what a run may take. Throws Failure (CROSSTUNE_BUNDLE).
+std::uint64_t check_graph(std::string_view model, const GraphFacts& facts, const std::string& where, std::size_t longest);
 
 }  // namespace crosstune::core

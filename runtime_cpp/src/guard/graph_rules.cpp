@@ -28,27 +28,67 @@ MessageRules read_message_rules(const JsonReader& messages, const std::string& n
   return rules;
 }
 
+OperatorRules read_operator(const JsonReader& reader) {
+  OperatorRules rules;
+  rules.shape = reader.string("shape");
+  for (const std::string& form : reader.strings("forms")) {
+    const std::size_t arrow = form.find('>');
+    rules.forms[form.substr(0, arrow)] = form.substr(arrow + 1);
+  }
+  if (!reader.has("attributes")) return rules;
+  const JsonReader attributes = reader.child("attributes");
+  for (const auto& [name, _] : reader.object("attributes")) {
+    const JsonReader attribute = attributes.child(name);
+    const std::string& type = attribute.string("type");
+    const std::vector<double> range = attribute.numbers("range");
+    const auto most = attribute.has("most") ? attribute.integer("most", 0, 1024) : 1;
+    rules.attributes[name] = {type == "ints"    ? AttributeType::kInts
+                              : type == "float" ? AttributeType::kFloat
+                                                : AttributeType::kInt,
+                              range.at(0), range.at(1), static_cast<std::size_t>(most)};
+  }
+  return rules;
+}
+
 GraphRules read_rules() {
   const Json json = parse_json(kGraphRules);
   const JsonReader file("graph_rules.json", json);
   GraphRules rules;
   for (const auto& [domain, _] : file.object("domains")) rules.domains[domain] = file.child("domains").string(domain);
   for (const auto& [domain, _] : file.object("operators")) {
-    const std::vector<std::string> names = file.child("operators").strings(domain);
-    rules.operators[domain] = {names.begin(), names.end()};
+    const JsonReader operators = file.child("operators").child(domain);
+    for (const auto& [name, _unused] : file.child("operators").object(domain))
+      rules.operators[domain][name] = read_operator(operators.child(name));
   }
-  for (const auto& [type, _] : file.object("element_bytes"))
-    rules.element_bytes[std::stoull(type)] = static_cast<std::uint64_t>(file.child("element_bytes").integer(type, 1, 8));
+  for (const auto& [number, _] : file.object("types")) {
+    const JsonReader type = file.child("types").child(number);
+    rules.types[std::stoull(number)] = {type.string("letter").at(0), static_cast<std::uint64_t>(type.integer("bytes", 1, 8))};
+  }
+  const JsonReader limits = file.child("limits");
+  rules.limits = {static_cast<std::size_t>(limits.integer("nodes", 1, 1 << 30)),
+                  limits.number("values_per_token"), limits.number("values_per_token_pair"),
+                  limits.number("values_per_constant"), limits.number("work"),
+                  limits.number("work_per_token_and_constant"), limits.number("work_per_token_pair")};
   const JsonReader messages = file.child("messages");
   for (const auto& [name, target] : std::initializer_list<std::pair<const char*, MessageRules*>>{
            {"model", &rules.model}, {"opset", &rules.opset}, {"entry", &rules.entry}, {"graph", &rules.graph},
-           {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
+           {"function", &rules.function}, {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
            {"type", &rules.type}, {"tensor_type", &rules.tensor_type}, {"shape", &rules.shape}, {"dimension", &rules.dimension}})
     *target = read_message_rules(messages, name);
   return rules;
 }
 
+constexpr std::size_t kMostInputs = 256;  // of an operator that takes any number of them
+
 }  // namespace
+
+const std::string* OperatorRules::outputs(const std::string& inputs) const {
+  auto form = forms.end();
+  if (!inputs.empty() && inputs.size() <= kMostInputs && inputs.find_first_not_of(inputs[0]) == std::string::npos)
+    form = forms.find(inputs.substr(0, 1) + "+");  // any number of inputs of one type
+  if (form == forms.end()) form = forms.find(inputs);
+  return form == forms.end() ? nullptr : &form->second;
+}
 
 const GraphRules& graph_rules() {
   static const GraphRules rules = read_rules();

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 
 #include "guard/wire.hpp"
@@ -23,11 +22,42 @@ struct MessageRules {
   bool allow_unpacked = false;                           // whether repeated numbers may be written without packing
 };
 
+enum class AttributeType : std::uint8_t { kInt, kFloat, kInts };
+
+struct AttributeRules {
+  AttributeType type;
+  double lowest, highest;  // of each value
+  std::size_t most;        // values
+};
+
+// The rules for one operator.
+struct OperatorRules {
+  std::string shape;                                // how the shapes of its outputs follow from its inputs, see graph_shapes.hpp
+  std::map<std::string, std::string> forms;         // types of the outputs by types of the inputs: a letter each, "-" for none
+  std::map<std::string, AttributeRules> attributes;
+
+  // The types of the outputs for types of inputs; nullptr if no build writes such a node.
+  const std::string* outputs(const std::string& inputs) const;
+};
+
+struct ElementType {
+  char letter;
+  std::uint64_t bytes;
+};
+
+// How much a graph may take: see Limits in crosstune_export/bundle/graph_rules.py.
+struct GraphLimits {
+  std::size_t nodes;
+  double values_per_token, values_per_token_pair, values_per_constant;
+  double work, work_per_token_and_constant, work_per_token_pair;
+};
+
 struct GraphRules {
-  std::map<std::string, std::string> domains;              // name in the graph -> key of `operators`
-  std::map<std::string, std::set<std::string>> operators;  // by domain
-  std::map<std::uint64_t, std::uint64_t> element_bytes;    // by the number of the data type in onnx.proto
-  MessageRules model, opset, entry, graph, node, attribute, constant, value, type, tensor_type, shape, dimension;
+  std::map<std::string, std::string> domains;                           // name in the graph -> key of `operators`
+  std::map<std::string, std::map<std::string, OperatorRules>> operators;  // by domain
+  std::map<std::uint64_t, ElementType> types;                           // by the number of the data type in onnx.proto
+  GraphLimits limits;
+  MessageRules model, opset, entry, graph, function, node, attribute, constant, value, type, tensor_type, shape, dimension;
 };
 
 // The rules that are compiled in; parsed at the first call.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bundle/selftest.hpp"
+#include "bundle/strict_json.hpp"
 #include "error.hpp"
 #include "tokenize/tokenizer.hpp"
 
@@ -21,9 +22,15 @@ Classifier::Classifier(BundleFiles files, const LoadOptions& options)
       tokenizer_(read_tokenizer(files_.tokenizer.view(), files_.where(kTokenizerName)), files_.manifest.tokens),
       runtime_(open_onnxruntime(options.onnxruntime)),
       session_(std::make_unique<const Session>(runtime_, files_.model.view(), files_.manifest.graph, files_.path,
-                                               options.threads, files_.manifest.labels.size())),
+                                               options.threads, files_.manifest.labels.size(),
+                                               files_.manifest.tokens.max_length_tokens)),
       threshold_(options.threshold ? options.threshold : files_.manifest.threshold),
+      min_similarity_(options.min_similarity ? options.min_similarity : files_.manifest.min_similarity),
       process_(getpid()) {
+  if (min_similarity_ && !files_.manifest.graph.has_similarity()) {
+    throw Failure(CROSSTUNE_USAGE, "min_similarity: found " + json_text(*min_similarity_) +
+                                       ", expected none: this bundle measures no similarity. Train with the default head.");
+  }
   const std::int64_t largest = tokenizer_.largest_id();
   if (static_cast<std::uint64_t>(largest) >= session_->vocabulary_size()) {
     throw bundle_error(files_.where(kTokenizerName) + ": has the id " + std::to_string(largest) + ", expected ids below " +
@@ -61,17 +68,17 @@ crosstune_answer Classifier::classify(const crosstune_text& input, float* probs)
   crosstune_answer answer{0, 0, std::numeric_limits<float>::quiet_NaN(), 0};
   const Manifest& manifest = files_.manifest;
   const TokenRow row = tokenize(input);
-  session_->run(row, probs, &answer.scope);
+  session_->run(row, probs, &answer.similarity);
   float* const end = probs + manifest.labels.size();
-  const bool has_scope = manifest.graph.has_scope();
+  const bool has_similarity = manifest.graph.has_similarity();
   if (!std::all_of(probs, end, [](float prob) { return std::isfinite(prob); }) ||
-      (has_scope && !std::isfinite(answer.scope)))
+      (has_similarity && !std::isfinite(answer.similarity)))
     throw Failure(CROSSTUNE_INPUT, "text: the graph gave probabilities that are not finite. Verify the bundle.");
   const float* best = std::max_element(probs, end);  // the first one of several equal ones
   answer.prob = *best;
   const bool below_threshold = threshold_ && double{answer.prob} < *threshold_;
-  const bool below_scope_threshold = manifest.scope_threshold && double{answer.scope} < *manifest.scope_threshold;
-  answer.label = below_threshold || below_scope_threshold ? -1 : static_cast<std::int32_t>(best - probs);
+  const bool dissimilar = min_similarity_ && double{answer.similarity} < *min_similarity_;
+  answer.label = below_threshold || dissimilar ? -1 : static_cast<std::int32_t>(best - probs);
   answer.truncated = row.truncated;
   return answer;
 }

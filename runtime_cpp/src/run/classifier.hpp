@@ -18,9 +18,10 @@ namespace crosstune::core {
 inline constexpr int kMaxThreads = 256;
 
 struct LoadOptions {
-  int threads = 1;                  // of one run of the graph
-  std::string onnxruntime;          // file name for dlopen; empty: searched as crosstune.h says
-  std::optional<double> threshold;  // instead of the bundle's
+  int threads = 1;                       // of one run of the graph
+  std::string onnxruntime;               // file name for dlopen; empty: searched as crosstune.h says
+  std::optional<double> threshold;       // instead of the bundle's
+  std::optional<double> min_similarity;  // instead of the bundle's
 };
 
 class Classifier {
@@ -49,7 +50,7 @@ class Classifier {
   TextTokenizer tokenizer_;
   const OnnxRuntime& runtime_;
   std::unique_ptr<const Session> session_;
-  std::optional<double> threshold_;
+  std::optional<double> threshold_, min_similarity_;
   pid_t process_;  // that created the classifier
 };
 

@@ -1,10 +1,13 @@
 #include "run/session.hpp"
 
+#include <cstdlib>
 #include <mutex>
 #include <vector>
 
 #include "error.hpp"
 #include "guard/graph_check.hpp"
+#include "kernels/kernels.hpp"
+#include "kernels/op.hpp"
 #include "utf8.hpp"
 
 namespace crosstune::core {
@@ -27,6 +30,12 @@ std::string joined(const std::vector<std::string>& parts, const std::string& sep
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
   return text;
+}
+
+// Whether the environment allows the fast kernels.
+bool kernels_wanted() {
+  const char* choice = std::getenv("CROSSTUNE_KERNELS");
+  return choice == nullptr || std::string_view(choice) != "portable";
 }
 
 std::mutex& creation_mutex() {
@@ -61,30 +70,46 @@ Session::Owned<OrtSessionOptions> Session::session_options(const GraphFacts& gra
 }
 
 Session::Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
-                 int threads, std::size_t label_count)
+                 int threads, std::size_t label_count, std::size_t longest)
     : api_(*runtime.api),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       session_(nullptr, api_.ReleaseSession),
       label_count_(label_count),
       has_types_(graph.inputs.size() == 3),
-      has_scope_(graph.has_scope()) {
+      has_similarity_(graph.has_similarity()) {
   if (!is_version_at_least(runtime.version, graph.min_onnxruntime)) {
     throw bundle_error(where + ": needs onnxruntime >= " + graph.min_onnxruntime + " (opset " + std::to_string(graph.opset) +
                        "), found " + runtime.version + " in " + runtime.file + ". Install a newer onnxruntime.");
   }
-  vocabulary_size_ = check_graph(model, graph, where);
+  vocabulary_size_ = check_graph(model, graph, where, longest);
   OrtMemoryInfo* memory = nullptr;
   check(api_.CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory), where);
   memory_.reset(memory);
-  const Owned<OrtSessionOptions> options = session_options(graph, threads);
-  OrtSession* session = nullptr;
-  {
-    const std::lock_guard<std::mutex> lock(creation_mutex());  // not documented as thread-safe
-    check(api_.CreateSessionFromArray(runtime.environment, model.data(), model.size(), options.get(), &session),
-          where + ": onnxruntime refuses the graph");
+  std::string reason;
+  const kernels::Kernels* fast = graph.has_function && kernels_wanted() ? kernels::best_kernels() : nullptr;
+  if (fast != nullptr) {
+    const Owned<OrtSessionOptions> options = session_options(graph, threads);
+    check(api_.AddSessionConfigEntry(options.get(), kernels::kThreadsOption, std::to_string(threads).c_str()), where);
+    check(kernels::register_op(options.get(), api_), where);
+    session_.reset(create(runtime, model, options.get(), &reason));
+    if (session_ != nullptr) kernels_ = fast->name;
   }
-  session_.reset(session);
+  if (session_ == nullptr) {  // also for a graph or an onnxruntime that the kernels do not know
+    session_.reset(create(runtime, model, session_options(graph, threads).get(), &reason));
+    if (session_ == nullptr) throw bundle_error(where + ": onnxruntime refuses the graph (" + reason + "). Build the bundle again.");
+  }
   check_signature(graph, where);
+}
+
+OrtSession* Session::create(const OnnxRuntime& runtime, std::string_view model, const OrtSessionOptions* options,
+                            std::string* reason) const {
+  OrtSession* session = nullptr;
+  const std::lock_guard<std::mutex> lock(creation_mutex());  // not documented as thread-safe
+  OrtStatus* status = api_.CreateSessionFromArray(runtime.environment, model.data(), model.size(), options, &session);
+  if (status == nullptr) return session;
+  *reason = one_line(api_.GetErrorMessage(status));
+  api_.ReleaseStatus(status);
+  return nullptr;
 }
 
 // The inputs or outputs, in the form "input_ids int64 rank 2, attention_mask int64 rank 2". Appends the second dimension of
@@ -161,7 +186,7 @@ Session::Owned<OrtValue> Session::tensor(void* data, std::array<std::size_t, 2> 
   return Owned<OrtValue>(value, api_.ReleaseValue);
 }
 
-void Session::run(const TokenRow& row, float* probs, float* scope) const { PreparedRun(*this, row, probs, scope).run(); }
+void Session::run(const TokenRow& row, float* probs, float* similarity) const { PreparedRun(*this, row, probs, similarity).run(); }
 
 namespace {
 
@@ -173,22 +198,22 @@ void* writable(const std::vector<std::int64_t>& values) { return const_cast<std:
 
 }  // namespace
 
-PreparedRun::PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope)
+PreparedRun::PreparedRun(const Session& session, const TokenRow& row, float* probs, float* similarity)
     : session_(session),
       mask_(row.ids.size(), 1),
       ids_(session.tensor(writable(row.ids), {1, mask_.size()}, 2, kInt64)),
       masks_(session.tensor(mask_.data(), {1, mask_.size()}, 2, kInt64)),
       types_(session.tensor(writable(row.type_ids), {1, mask_.size()}, 2, kInt64)),
       probs_(session.tensor(probs, {1, session.label_count_}, 2, kFloat)),
-      scope_(session.tensor(scope, {1, 1}, 1, kFloat)) {}
+      similarity_(session.tensor(similarity, {1, 1}, 1, kFloat)) {}
 
 void PreparedRun::run() const {
   static const char* const kInputs[] = {"input_ids", "attention_mask", "token_type_ids"};
   static const char* const kOutputs[] = {"probs", "scope"};
   const OrtValue* inputs[] = {ids_.get(), masks_.get(), types_.get()};
-  OrtValue* outputs[] = {probs_.get(), scope_.get()};
+  OrtValue* outputs[] = {probs_.get(), similarity_.get()};
   session_.check(session_.api_.Run(session_.session_.get(), nullptr, kInputs, inputs, session_.has_types_ ? 3 : 2,
-                                   kOutputs, session_.has_scope_ ? 2 : 1, outputs),
+                                   kOutputs, session_.has_similarity_ ? 2 : 1, outputs),
                  "onnxruntime fails on the graph");
 }
 

@@ -15,16 +15,20 @@ namespace crosstune::core {
 
 class Session {
  public:
-  // `model` may be freed afterwards. `where` names the bundle in messages; `label_count` is L. Throws Failure.
+  // `model` may be freed afterwards. `where` names the bundle in messages; `label_count` is L,
+  // `longest` the largest number of tokens of a text. Throws Failure.
   Session(const OnnxRuntime& runtime, std::string_view model, const GraphFacts& graph, const std::string& where,
-          int threads, std::size_t label_count);
+          int threads, std::size_t label_count, std::size_t longest);
 
   // Every token id must be smaller.
   std::uint64_t vocabulary_size() const { return vocabulary_size_; }
 
-  // Runs the graph on one row. Writes L floats to `probs`, and one to `scope` if the graph has this output. Thread-safe.
+  // "portable" for onnxruntime's own kernels, or the name of the fast ones.
+  const std::string& kernels() const { return kernels_; }
+
+  // Runs the graph on one row. Writes L floats to `probs`, and one to `similarity` if the graph has this output. Thread-safe.
   // Throws Failure.
-  void run(const TokenRow& row, float* probs, float* scope) const;
+  void run(const TokenRow& row, float* probs, float* similarity) const;
 
  private:
   friend class PreparedRun;
@@ -33,6 +37,8 @@ class Session {
 
   void check(OrtStatus* status, const std::string& what) const;
   Owned<OrtSessionOptions> session_options(const GraphFacts& graph, int threads) const;
+  // Null if onnxruntime cannot load the graph with these options; then `reason` says why.
+  OrtSession* create(const OnnxRuntime& runtime, std::string_view model, const OrtSessionOptions* options, std::string* reason) const;
   void check_signature(const GraphFacts& graph, const std::string& where) const;
   std::string signature_of(bool inputs, std::vector<std::int64_t>* columns) const;
   // A tensor that uses the memory of `data`; its shape is the first `rank` entries of `shape`.
@@ -43,13 +49,14 @@ class Session {
   Owned<OrtSession> session_;
   std::size_t label_count_;
   std::uint64_t vocabulary_size_ = 0;
-  bool has_types_, has_scope_;
+  std::string kernels_ = "portable";
+  bool has_types_, has_similarity_;
 };
 
 // A run of the graph whose tensors exist already, so that run() measures onnxruntime alone. All arguments must outlive it.
 class PreparedRun {
  public:
-  PreparedRun(const Session& session, const TokenRow& row, float* probs, float* scope);
+  PreparedRun(const Session& session, const TokenRow& row, float* probs, float* similarity);
 
   // Throws Failure.
   void run() const;
@@ -57,7 +64,7 @@ class PreparedRun {
  private:
   const Session& session_;
   std::vector<std::int64_t> mask_;
-  Session::Owned<OrtValue> ids_, masks_, types_, probs_, scope_;
+  Session::Owned<OrtValue> ids_, masks_, types_, probs_, similarity_;
 };
 
 }  // namespace crosstune::core

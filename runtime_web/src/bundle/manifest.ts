@@ -47,6 +47,8 @@ export interface GraphFacts {
   readonly minOnnxruntime: string;
   readonly disabledOptimizers: readonly string[];
   readonly textVectorSize: number;
+  /** Whether the graph is one call of a function, which other runtimes replace by faster kernels. */
+  readonly hasFunction: boolean;
 }
 
 /** The SHA-256 (64 lowercase hex digits) and the size in bytes of a file. */
@@ -67,7 +69,7 @@ export interface Manifest {
   /** Probability below which a text gets no label; null: no threshold. */
   readonly threshold: number | null;
   /** Similarity to the nearest label below which a text gets no label; null: no threshold. */
-  readonly scopeThreshold: number | null;
+  readonly minSimilarity: number | null;
   readonly files: ReadonlyMap<string, FileEntry>;
 }
 
@@ -99,9 +101,9 @@ export async function parseManifest(bytes: Bytes, where: string): Promise<Manife
   const decision = reader.child("decision");
   if (!decision.has("threshold")) throw decision.fieldError("threshold", "nothing", "a number from 0 to 1 or null");
   checkInformationalFields(reader);
-  const scopeThreshold = readThreshold(decision, "scope_threshold", -1);
-  if (scopeThreshold !== null && !graph.outputs.includes("scope")) {
-    throw decision.fieldError("scope_threshold", String(scopeThreshold), "null where the graph has no output scope");
+  const minSimilarity = readThreshold(decision, "scope_threshold", -1);
+  if (minSimilarity !== null && !graph.outputs.includes("scope")) {
+    throw decision.fieldError("scope_threshold", String(minSimilarity), "null where the graph has no output scope");
   }
   return {
     digest,
@@ -112,7 +114,7 @@ export async function parseManifest(bytes: Bytes, where: string): Promise<Manife
     tokens: readTokenLayout(reader.child("tokens")),
     graph,
     threshold: readThreshold(decision, "threshold", 0),
-    scopeThreshold,
+    minSimilarity,
     files: readFiles(reader),
   };
 }
@@ -173,6 +175,8 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
   }
   const precision = reader.string("precision");
   if (!["fp32", "fp16", "int8"].includes(precision)) throw reader.fieldError("precision", describe(precision), "fp32 or fp16 or int8");
+  const functionName = reader.optional("function") ?? null;
+  if (functionName !== null && functionName !== "Classify") throw reader.fieldError("function", describe(functionName), "'Classify'");
   return {
     inputs,
     outputs,
@@ -182,6 +186,7 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
     minOnnxruntime: reader.string("min_onnxruntime"),
     disabledOptimizers: reader.strings("disabled_optimizers"),
     textVectorSize: reader.integer("text_vector_size", 1, 2 ** 24),
+    hasFunction: functionName !== null,
   };
 }
 

@@ -1,18 +1,14 @@
-// The constants of a graph: weights, and tensors in attributes.
+// The constants of a graph.
 
-import { GRAPH_RULES } from "./graph_rules.js";
+import { TYPES } from "./graph_rules_reader.js";
+import { MAX_RANK, MOST_ELEMENTS, type Value } from "./graph_shapes.js";
 import { checkEntries, Message, MESSAGES, notBytes, quoted } from "./message.js";
 import { readVarint, WireError, type WireField } from "./wire.js";
 
-const ELEMENT_BYTES = new Map(Object.entries(GRAPH_RULES.element_bytes).map(([type, size]) => [BigInt(type), BigInt(size)]));
-const FLOAT32 = 1n; // data types of onnx.proto
-const FLOAT16 = 10n;
-const FLOAT64 = 11n;
-const MAX_RANK = 8;
-
+/** A constant of the graph. */
 export interface Constant {
   readonly name: string;
-  readonly shape: readonly bigint[];
+  readonly value: Value;
 }
 
 /** Parses a constant; its bytes must match its shape and type, and its numbers must be finite. Throws WireError. */
@@ -20,19 +16,30 @@ export function parseConstant(bytes: Uint8Array): Constant {
   const tensor = new Message(bytes, MESSAGES.constant);
   checkEntries(tensor, 16);
   const name = tensor.string(8);
-  const type = tensor.number(2);
-  const shape: bigint[] = [];
-  for (const field of tensor.all(1)) appendNumbers(field, shape);
+  const number = tensor.number(2);
+  const lengths: bigint[] = [];
+  for (const field of tensor.all(1)) appendNumbers(field, lengths);
   const data = tensor.find(9)?.bytes ?? new Uint8Array();
-  const elementBytes = ELEMENT_BYTES.get(type);
-  if (elementBytes === undefined) throw new WireError(`the constant ${quoted(name)} of type ${type}`);
-  const size = shape.reduce((product, length) => product * length, elementBytes);
-  if (shape.length > MAX_RANK || size !== BigInt(data.length)) {
-    const lengths = shape.slice(0, MAX_RANK).join(", ");
-    throw new WireError(`${data.length} bytes for the constant ${quoted(name)} of shape (${lengths}${shape.length === 1 ? "," : ""})`);
+  const type = TYPES.get(number);
+  if (type === undefined) throw new WireError(`the constant ${quoted(name)} of type ${number}`);
+  const size = lengths.reduce((product, length) => product * length, BigInt(type.bytes));
+  const fits = lengths.length <= MAX_RANK && lengths.every((length) => length <= MOST_ELEMENTS);
+  if (!fits || size !== BigInt(data.length)) {
+    const listed = lengths.slice(0, MAX_RANK).join(", ");
+    throw new WireError(`${data.length} bytes for the constant ${quoted(name)} of shape (${listed}${lengths.length === 1 ? "," : ""})`);
   }
-  if (!areFinite(data, type)) throw new WireError(`numbers in the constant ${quoted(name)} that are not finite`);
-  return { name, shape };
+  if (!areFinite(data, type.letter)) throw new WireError(`numbers in the constant ${quoted(name)} that are not finite`);
+  const shape = lengths.map(Number);
+  const isSmall = shape.length <= 1 && data.length <= MAX_RANK * type.bytes;
+  return { name, value: { type: type.letter, shape, numbers: isSmall ? integersOf(data, type.letter) : undefined } };
+}
+
+// The elements of a small integer constant, which may be a shape, axes or positions.
+function integersOf(bytes: Uint8Array, type: string): number[] | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (type === "l") return Array.from({ length: bytes.length / 8 }, (_, index) => Number(view.getBigInt64(8 * index, true)));
+  if (type === "i") return Array.from({ length: bytes.length / 4 }, (_, index) => view.getInt32(4 * index, true));
+  return undefined;
 }
 
 /**
@@ -52,14 +59,9 @@ export function appendNumbers(field: WireField, numbers: bigint[]): void {
   }
 }
 
-/** Whether all float32 values are finite; a single value may be infinite. */
-export function areFiniteFloats(bytes: Uint8Array): boolean {
-  return areFinite(bytes, FLOAT32);
-}
-
 // A single number may be infinite, because graphs mask padding with minus infinity.
-function areFinite(bytes: Uint8Array, type: bigint): boolean {
-  const width = type === FLOAT32 ? 4 : type === FLOAT16 ? 2 : type === FLOAT64 ? 8 : 0;
+function areFinite(bytes: Uint8Array, type: string): boolean {
+  const width = type === "f" ? 4 : type === "h" ? 2 : type === "d" ? 8 : 0;
   if (width === 0) return true;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length === width) {

@@ -3,31 +3,34 @@
 
 import type { GraphFacts } from "../bundle/manifest.js";
 import { BundleContentError } from "../errors.js";
-import { appendNumbers, areFiniteFloats, parseConstant } from "./constant.js";
+import { appendNumbers, parseConstant } from "./constant.js";
 import { GRAPH_RULES } from "./graph_rules.js";
+import { DOMAINS, OPERATORS, outputsOf, type AttributeRules, type OperatorRules, TYPES } from "./graph_rules_reader.js";
+import { type Node, requireBounded, type Value } from "./graph_shapes.js";
 import { checkEntries, escaped, Message, MESSAGES, quoted, stringOf } from "./message.js";
 import { WireError } from "./wire.js";
 
-const DOMAINS = new Map<string, string>(Object.entries(GRAPH_RULES.domains));
-const OPERATORS = new Map(Object.entries(GRAPH_RULES.operators).map(([domain, names]) => [domain, new Set<string>(names)]));
+/** Field and number of AttributeProto.type for each type of attribute. */
+const ATTRIBUTE_FIELDS = { float: [2, 1n], int: [3, 2n], ints: [8, 7n] } as const;
 
-/** What the check collects from the nodes and constants of a graph. */
+/** What the check collects from a graph. */
 interface GraphSummary {
-  /** Of the constants, by name. */
-  readonly shapes: Map<string, readonly bigint[]>;
-  /** Names of tensors from which input_ids select rows. */
-  readonly embeddingTables: string[];
+  readonly constants: Map<string, Value>;
+  /** Letters of the types of all values, by name. */
+  readonly types: Map<string, string>;
+  readonly nodes: Node[];
   readonly inputs: string[];
   readonly outputs: string[];
 }
 
 /**
  * Refuses an ONNX file unless the build can have written it. The messages are those of the Python runtime. Returns the number of
- * rows of the word embeddings: every token id must be smaller. Throws BundleContentError.
+ * rows of the word embeddings: every token id must be smaller. `longest` is the largest number of tokens of a text, for what a run may
+ * take. Throws BundleContentError.
  */
-export function checkGraph(model: Uint8Array, facts: GraphFacts, where: string): number {
+export function checkGraph(model: Uint8Array, facts: GraphFacts, where: string, longest: number): number {
   try {
-    return checkModel(model, facts);
+    return checkModel(model, facts, longest);
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
     throw new BundleContentError(
@@ -37,24 +40,40 @@ export function checkGraph(model: Uint8Array, facts: GraphFacts, where: string):
   }
 }
 
-function checkModel(bytes: Uint8Array, facts: GraphFacts): number {
+function checkModel(bytes: Uint8Array, facts: GraphFacts, longest: number): number {
   const model = new Message(bytes, MESSAGES.model);
-  checkVersions(model, facts);
-  const graph = model.find(7);
-  if (graph === undefined) throw new WireError("no nodes");
+  const opsets = readOpsets(model, 8);
+  checkVersions(opsets, model, facts);
+  const found = model.find(7);
+  if (found === undefined) throw new WireError("no nodes");
   checkEntries(model, 14);
-  const summary: GraphSummary = { shapes: new Map(), embeddingTables: [], inputs: [], outputs: [] };
-  checkGraphMessage(new Message(graph.bytes, MESSAGES.graph), summary);
+  const graph = new Message(found.bytes, MESSAGES.graph);
+  const summary: GraphSummary = { constants: new Map(), types: new Map(), nodes: [], inputs: [], outputs: [] };
+  checkValues(graph, summary);
   if (!equal(summary.inputs, facts.inputs) || !equal(summary.outputs, facts.outputs)) {
     const found = `inputs ${quotedList(summary.inputs)} and outputs ${quotedList(summary.outputs)}`;
     throw new WireError(`${found} differ from the manifest`.slice(0, 200));
   }
-  return vocabularySize(summary);
+  const functions = Array.from(model.all(25));
+  if (functions.length !== Number(facts.hasFunction)) {
+    throw new WireError(`${functions.length} functions where the manifest says ${Number(facts.hasFunction)}`);
+  }
+  if (facts.hasFunction) {
+    const body = new Message(functions[0]!.bytes, MESSAGES.function);
+    checkCall(graph, body, summary, opsets);
+    checkNodes(body, 7, summary);
+  } else {
+    checkNodes(graph, 1, summary);
+  }
+  const rows = vocabularySize(summary);
+  requireBounded(summary.nodes, summary.constants, summary.inputs, longest);
+  return rows;
 }
 
-function checkVersions(model: Message, facts: GraphFacts): void {
+// The versions of the operators by domain, in the field `number` of a model or of a function.
+function readOpsets(message: Message, number: number): Map<string, bigint> {
   const opsets = new Map<string, bigint>();
-  for (const field of model.all(8)) {
+  for (const field of message.all(number)) {
     const opset = new Message(field.bytes, MESSAGES.opset);
     const name = opset.string(1);
     const domain = DOMAINS.get(name);
@@ -62,6 +81,41 @@ function checkVersions(model: Message, facts: GraphFacts): void {
     if (opsets.has(domain)) throw new WireError(`the domain ${quoted(name)} twice`);
     opsets.set(domain, opset.number(2));
   }
+  return opsets;
+}
+
+// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
+// be checked as if they were those of the graph.
+function checkCall(graph: Message, body: Message, summary: GraphSummary, opsets: ReadonlyMap<string, bigint>): void {
+  const nodes = Array.from(graph.all(1));
+  if (nodes.length !== 1 || body.find(7) === undefined) throw new WireError("a function and other nodes beside its call");
+  const call = new Message(nodes[0]!.bytes, MESSAGES.node);
+  checkEntries(call, 9);
+  const [domain, name] = ["crosstune", "Classify"];
+  if (call.string(7) !== domain || call.string(4) !== name || body.string(10) !== domain || body.string(1) !== name) {
+    throw new WireError(`a function of another name than ${domain}.${name}`);
+  }
+  const attributes = new Map<string, readonly number[]>();
+  for (const field of call.all(5)) checkAttribute(field.bytes, name, OPERATORS.get(domain)!.get(name)!, attributes);
+  const strings = (message: Message, number: number): string[] => Array.from(message.all(number), stringOf);
+  const inputs = [...summary.inputs, ...summary.constants.keys()];
+  const pairs = [
+    [strings(body, 4), inputs],
+    [strings(call, 1), inputs],
+    [strings(body, 5), summary.outputs],
+    [strings(call, 2), summary.outputs],
+    [strings(body, 6), [...attributes.keys()]],
+  ] as const;
+  if (!pairs.every(([found, expected]) => equal(found, expected))) {
+    throw new WireError("a function whose inputs, outputs or attributes are not those of its call");
+  }
+  const inside = readOpsets(body, 9);
+  if (inside.size !== opsets.size - 1 || [...inside].some(([key, version]) => key === domain || opsets.get(key) !== version)) {
+    throw new WireError("a function of other opsets than the graph");
+  }
+}
+
+function checkVersions(opsets: ReadonlyMap<string, bigint>, model: Message, facts: GraphFacts): void {
   const [opset, irVersion] = [opsets.get("") ?? 0n, model.number(1)];
   if (opset === BigInt(facts.opset) && irVersion === BigInt(facts.irVersion)) return;
   throw new WireError(
@@ -69,13 +123,14 @@ function checkVersions(model: Message, facts: GraphFacts): void {
   );
 }
 
-function checkGraphMessage(graph: Message, summary: GraphSummary): void {
+function checkValues(graph: Message, summary: GraphSummary): void {
   checkEntries(graph, 16);
   for (const field of graph.all(5)) {
-    const { name, shape } = parseConstant(field.bytes);
+    const { name, value } = parseConstant(field.bytes);
     if (name === "") throw new WireError("a constant without a name");
-    if (summary.shapes.has(name)) throw new WireError(`the constant ${quoted(name)} twice`);
-    summary.shapes.set(name, shape);
+    if (summary.constants.has(name)) throw new WireError(`the constant ${quoted(name)} twice`);
+    summary.constants.set(name, value);
+    summary.types.set(name, value.type);
   }
   const intermediates = undefined; // whose names are checked, but not needed
   for (const [number, names] of [[11, summary.inputs], [12, summary.outputs], [13, intermediates]] as const) {
@@ -84,34 +139,77 @@ function checkGraphMessage(graph: Message, summary: GraphSummary): void {
       names?.push(name);
     }
   }
-  for (const field of graph.all(1)) checkNode(field.bytes, summary);
 }
 
-function checkNode(bytes: Uint8Array, summary: GraphSummary): void {
+// Checks the nodes in the field `number` of a graph or of a function.
+function checkNodes(message: Message, number: number, summary: GraphSummary): void {
+  for (const name of summary.inputs) define(name, "l", summary);
+  const most = GRAPH_RULES.limits.nodes;
+  for (const field of message.all(number)) {
+    if (summary.nodes.length === most) throw new WireError(`more than ${most} nodes`);
+    summary.nodes.push(checkNode(field.bytes, summary));
+  }
+  const missing = summary.outputs.find((name) => !summary.types.has(name));
+  if (missing !== undefined) throw new WireError(`no node that computes ${quoted(missing)}`);
+}
+
+function define(name: string, type: string, summary: GraphSummary): void {
+  if (summary.types.has(name)) throw new WireError(`the value ${quoted(name)} twice`);
+  summary.types.set(name, type);
+}
+
+// Reads a node that a build can have written: its operator, the types of its inputs, its attributes.
+function checkNode(bytes: Uint8Array, summary: GraphSummary): Node {
   const node = new Message(bytes, MESSAGES.node);
   checkEntries(node, 9);
-  const [domain, operator] = [node.string(7), node.string(4)];
-  if (!OPERATORS.get(DOMAINS.get(domain) ?? "?")?.has(operator)) {
-    throw new WireError(`the operator ${quoted(operator)} of ${domain === "" ? "ai.onnx" : escaped(domain).slice(0, 60)}`);
+  const [domain, op] = [node.string(7), node.string(4)];
+  const rules = OPERATORS.get(DOMAINS.get(domain) ?? "?")?.get(op);
+  if (rules === undefined) {
+    throw new WireError(`the operator ${quoted(op)} of ${domain === "" ? "ai.onnx" : escaped(domain).slice(0, 60)}`);
   }
-  for (const field of node.all(5)) checkAttribute(field.bytes, operator);
-  if (operator !== "Gather") return;
+  const attributes = new Map<string, readonly number[]>();
+  for (const field of node.all(5)) checkAttribute(field.bytes, op, rules, attributes);
   const inputs = Array.from(node.all(1), stringOf);
-  if (inputs.length === 2 && inputs[1] === "input_ids") summary.embeddingTables.push(inputs[0]!);
+  const outputs = Array.from(node.all(2), stringOf);
+  const unknown = inputs.find((name) => name !== "" && !summary.types.has(name));
+  if (unknown !== undefined) throw new WireError(`a node ${op} that reads ${quoted(unknown)} before it is there`);
+  let types = inputs.map((name) => (name === "" ? "-" : summary.types.get(name)!)).join("");
+  // The type that it casts to counts as an input.
+  if (rules.shape === "cast") types += TYPES.get(BigInt(attributes.get("to")?.[0] ?? 0))?.letter ?? "?";
+  const expected = outputsOf(rules, types);
+  if (expected === undefined) throw new WireError(`a node ${op} with the inputs ${types.slice(0, 60)}`);
+  if (outputs.length === 0 || outputs.length > expected.length || outputs[0] === "") {
+    throw new WireError(`a node ${op} with ${outputs.length} outputs`);
+  }
+  for (const [index, name] of outputs.entries()) if (name !== "") define(name, expected[index]!, summary);
+  return { op, rules, inputs, outputs, types: expected, attributes };
 }
 
-function checkAttribute(bytes: Uint8Array, operator: string): void {
+// Reads an attribute that is within the rules into `attributes`.
+function checkAttribute(bytes: Uint8Array, op: string, rules: OperatorRules, attributes: Map<string, readonly number[]>): void {
   const attribute = new Message(bytes, MESSAGES.attribute);
-  for (const field of attribute.all(8)) appendNumbers(field, []);
-  const tensor = attribute.find(5);
-  if (tensor !== undefined) parseConstant(tensor.bytes);
-  for (const number of [2, 7]) {
-    for (const field of attribute.all(number)) {
-      if (field.kind === "varint") continue;
-      if (field.bytes.length % 4 !== 0) throw new WireError(`an attribute of ${operator} that is cut short`);
-      if (!areFiniteFloats(field.bytes)) throw new WireError(`an attribute of ${operator} that is not finite`);
+  const name = attribute.string(1);
+  const of = `the attribute ${quoted(name)} of ${op}`;
+  const allowed: AttributeRules | undefined = rules.attributes.get(name);
+  if (allowed === undefined) throw new WireError(of);
+  const [place, type] = ATTRIBUTE_FIELDS[allowed.type];
+  const isOther = [2, 3, 8].some((number) => (attribute.find(number) !== undefined) !== (number === place));
+  if (isOther || attribute.number(20) !== type) throw new WireError(`${of} in another form`);
+  const values: number[] = [];
+  for (const field of attribute.all(place)) {
+    if (allowed.type === "float") {
+      values.push(new DataView(field.bytes.buffer, field.bytes.byteOffset, 4).getFloat32(0, true));
+      continue;
     }
+    const numbers: bigint[] = [];
+    appendNumbers(field, numbers);
+    for (const number of numbers) values.push(Number(BigInt.asIntN(64, number)));
   }
+  const [lowest, highest] = allowed.range as [number, number];
+  const isInRange = values.length <= (allowed.most ?? 1) && values.every((value) => lowest <= value && value <= highest);
+  if (!isInRange) throw new WireError(`${of} out of its range`);
+  if (attributes.has(name)) throw new WireError(`${of} twice`);
+  attributes.set(name, values);
 }
 
 // Checks an input, output or intermediate tensor and returns its name; its shape may be anything.
@@ -129,9 +227,9 @@ function checkValue(bytes: Uint8Array): string {
 
 // The number of rows of the smallest table from which input_ids select rows.
 function vocabularySize(summary: GraphSummary): number {
-  const rows = summary.embeddingTables.flatMap((table) => {
-    const shape = summary.shapes.get(table);
-    return shape?.length === 2 ? [Number(shape[0])] : [];
+  const rows = summary.nodes.flatMap(({ op, inputs }) => {
+    const shape = op === "Gather" && inputs[1] === "input_ids" ? summary.constants.get(inputs[0]!)?.shape : undefined;
+    return shape?.length === 2 ? [shape[0]!] : [];
   });
   if (rows.length === 0) throw new WireError("no embedding table for input_ids");
   return rows.reduce((smallest, count) => Math.min(smallest, count));

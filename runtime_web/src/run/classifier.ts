@@ -7,7 +7,7 @@ import type { Text } from "../text.js";
 import { TextTokenizer, type TokenRow } from "../tokenize/token_row.js";
 import { readTokenizer } from "../tokenize/wordpiece.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
-import { checkThreshold, decide, type Prediction } from "./prediction.js";
+import { checkMinSimilarity, checkThreshold, decide, type Prediction } from "./prediction.js";
 import { GraphSession } from "./session.js";
 
 export interface LoadOptions {
@@ -18,6 +18,8 @@ export interface LoadOptions {
 export interface ClassifyOptions {
   /** Probability below which a text gets no label. Default: the bundle's threshold. */
   readonly threshold?: number;
+  /** Similarity to the training texts, in [-1, 1], below which a text gets no label. Default: the bundle's. */
+  readonly minSimilarity?: number;
 }
 
 export interface ExplainOptions extends ClassifyOptions {
@@ -60,18 +62,22 @@ export class Classifier {
   /**
    * Classifies texts. Runs the graph once for each text, so no answer depends on the other texts.
    *
-   * Throws DataError when an item is not a text, or not a pair of texts if the bundle classifies pairs.
+   * Throws DataError when an item is not a text, or not a pair of texts if the bundle classifies pairs; ConfigError when
+   * `minSimilarity` is given and the bundle measures no similarity.
    */
   async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
     const rule = {
       labels: this.labels,
       threshold: checkThreshold(options.threshold ?? this.manifest.threshold),
-      scopeThreshold: this.manifest.scopeThreshold,
+      minSimilarity: checkMinSimilarity(
+        options.minSimilarity ?? this.manifest.minSimilarity,
+        this.manifest.graph.outputs.includes("scope"),
+      ),
     };
     const predictions: Prediction[] = [];
     for (const [index, row] of this.tokenize(texts).entries()) {
-      const { probs, scope } = await this.session.run(row);
-      predictions.push(decide(rule, probs, scope, row.truncated, index));
+      const { probs, similarity } = await this.session.run(row);
+      predictions.push(decide(rule, probs, similarity, row.truncated, index));
     }
     return predictions;
   }

@@ -10,7 +10,7 @@ import type { TokenRow } from "../tokenize/token_row.js";
 /** The outputs of the graph for one text. */
 export interface GraphOutput {
   readonly probs: Float32Array;
-  readonly scope: number | null;
+  readonly similarity: number | null;
 }
 
 // A WebAssembly module with one SIMD instruction. onnxruntime-web needs SIMD, so its support is tested with this module.
@@ -47,7 +47,7 @@ export class GraphSession {
         `${where}: needs onnxruntime >= ${facts.minOnnxruntime}, found onnxruntime-web ${version}. Upgrade crosstune-web.`,
       );
     }
-    const vocabularySize = checkGraph(model, facts, where);
+    const vocabularySize = checkGraph(model, facts, where, manifest.tokens.maxLengthTokens);
     env.wasm.numThreads = 1; // fastest for short texts, and works on pages that are not cross-origin isolated
     env.logLevel = "fatal"; // errors arrive as exceptions
     const options: InferenceSession.SessionOptions = { executionProviders: ["wasm"], enableCpuMemArena: false, logSeverityLevel: 4 };
@@ -77,8 +77,8 @@ export class GraphSession {
       attention_mask: new Tensor("int64", new BigInt64Array(row.ids.length).fill(1n), shape),
     };
     if (this.facts.inputs.includes("token_type_ids")) feeds.token_type_ids = tensor(row.typeIds);
-    const hasScope = this.facts.outputs.includes("scope");
-    const fetches = hasScope ? ["probs", "scope"] : ["probs"];
+    const hasSimilarity = this.facts.outputs.includes("scope");
+    const fetches = hasSimilarity ? ["probs", "scope"] : ["probs"];
     const outputs = await oneAtATime(() => this.inner.run(feeds, fetches)).catch((error: unknown) => {
       throw new BundleContentError(`onnxruntime fails on the graph (${oneLine(error)}). Build the bundle again.`, { cause: error });
     });
@@ -86,7 +86,7 @@ export class GraphSession {
     if (probs.length !== this.labelCount) {
       throw new BundleContentError(`the graph gives ${probs.length} probs, expected ${this.labelCount}. Build the bundle again.`);
     }
-    return { probs, scope: hasScope ? (outputs.scope!.data as Float32Array)[0]! : null };
+    return { probs, similarity: hasSimilarity ? (outputs.scope!.data as Float32Array)[0]! : null };
   }
 
   /** Frees the memory of the graph. */

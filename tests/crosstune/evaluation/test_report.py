@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def answers_of(texts: int, seed: int = 13, **thresholds) -> Answers:
 
 def test_every_part_is_there():
     answers = answers_of(80)
-    page = read_page(report_page(answers, "t<est>.jsonl", "the default head of a.ckpt"))
+    page = read_page(report_page(replace(answers, data="t<est>.jsonl", model="the default head of a.ckpt")))
     assert page.tags.count("svg") == 4
     assert f"Accuracy {100 * answers.right.mean():.1f}% on 80 texts" in page.text
     assert "t<est>.jsonl, by the default head of a.ckpt" in page.text
@@ -38,25 +40,25 @@ def test_every_part_is_there():
 
 def test_a_long_text_is_cut():
     probs = np.array([[0.1, 0.9, 0.0]], np.float32)
-    page = read_page(report_page(Answers([Example("x" * 9999, LABELS[0])], LABELS, probs), "t", "m"))
+    page = read_page(report_page(Answers([Example("x" * 9999, LABELS[0])], LABELS, probs)))
     assert "x" * 499 + "…" in page.pieces
 
 
 def test_thresholds_are_marked_and_obeyed():
-    scope = np.linspace(0, 1, 80, dtype=np.float32)
-    answers = answers_of(80, threshold=0.6, scope=scope, scope_threshold=0.5)
-    given = (answers.probs.max(1) >= 0.6) & (scope >= 0.5)
+    similarity = np.linspace(0, 1, 80, dtype=np.float32)
+    answers = answers_of(80, threshold=0.6, similarity=similarity, min_similarity=0.5)
+    given = (answers.probs.max(1) >= 0.6) & (similarity >= 0.5)
     assert (answers.answered == given).all()
-    page = read_page(report_page(answers, "t", "m"))
+    page = read_page(report_page(answers))
     assert {"probability 0.60", "similarity 0.50", "most probable first", "most similar first"} <= set(page.pieces)
     right = answers.right[given].mean()
     assert (
         f"{100 * given.mean():.1f}% of the texts get a label (red dot), and {100 * right:.1f}% of these are correct."
         in page.text
     )
-    every = read_page(report_page(answers_of(80, threshold=0.0), "t", "m"))
+    every = read_page(report_page(answers_of(80, threshold=0.0)))
     assert "With its thresholds all of these texts get a label." in every.text
-    none = read_page(report_page(answers_of(80, threshold=1.0), "t", "m"))
+    none = read_page(report_page(answers_of(80, threshold=1.0)))
     assert "With its thresholds none of these texts get a label." in none.text
 
 
@@ -64,6 +66,6 @@ def test_thresholds_are_marked_and_obeyed():
 def test_one_text(right):
     probs = np.array([[0.9, 0.1, 0.0]], np.float32)
     answers = Answers([Example("a", LABELS[0 if right else 1], "second")], LABELS, probs)
-    page = read_page(report_page(answers, "t", "m"))
+    page = read_page(report_page(answers))
     assert ("None." in page.pieces) == right
     assert ("a | second" in page.pieces) != right

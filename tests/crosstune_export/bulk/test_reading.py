@@ -107,7 +107,7 @@ def test_other_columns_are_carried_in_their_order(read):
 )
 def test_output_names_stay_apart(one, other):
     assert (output_name(one) == output_name(other)) == (one == other)
-    assert output_name(one) not in ("label", "prob", "probs", "truncated")
+    assert output_name(one) not in ("label", "prob", "probs", "truncated", "similarity")
 
 
 def bad(fault, name, *values):

@@ -111,28 +111,28 @@ def test_the_prior_map_gives_what_the_descriptions_gave(bundle, tiny_checkpoint_
         assert bias == pytest.approx(-float(found @ head.prior_centre.numpy()), abs=1e-2)
 
 
-def test_the_scope_knows_an_added_label(bundle):
+def test_the_similarity_knows_an_added_label(bundle):
     text = "rain and sun and how warm it is"
-    before = Classifier.load(bundle).classify([text])[0].scope
+    before = Classifier.load(bundle).classify([text])[0].similarity
     add_label(bundle, "weather", [text])
     classifier = Classifier.load(bundle)
     assert before < 1 - 1e-3
-    assert classifier.classify([text])[0].scope == pytest.approx(1, abs=1e-3)
+    assert classifier.classify([text])[0].similarity == pytest.approx(1, abs=1e-3)
     remove_label(bundle, "weather")
-    assert Classifier.load(bundle).classify([text])[0].scope == pytest.approx(before, abs=1e-6)
+    assert Classifier.load(bundle).classify([text])[0].similarity == pytest.approx(before, abs=1e-6)
 
 
 @pytest.mark.parametrize("fixture", ["tiny_fp32_bundle_dir", "tiny_bundle_dir"])
-def test_the_scope_follows_the_description_of_a_label_without_shots(tmp_path, request, fixture):
+def test_the_similarity_follows_the_description_of_a_label_without_shots(tmp_path, request, fixture):
     bundle = shutil.copytree(request.getfixturevalue(fixture), tmp_path / "x.bundle")
     text = "rain and sun and how warm it is"
     add_label(bundle, "weather", ["who paid this invoice"])
-    before = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope
-    assert Classifier.load(bundle).classify([text])[0].scope < 1 - 1e-3
+    before = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope_keys
+    assert Classifier.load(bundle).classify([text])[0].similarity < 1 - 1e-3
     describe_label(bundle, "weather", [text])
-    assert Classifier.load(bundle).classify([text])[0].scope == pytest.approx(1, abs=1e-3)
+    assert Classifier.load(bundle).classify([text])[0].similarity == pytest.approx(1, abs=1e-3)
     describe_label(bundle, "praise", [text])  # it has shots, and they stay
-    after = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope
+    after = read_bank((bundle / "model.onnx").read_bytes(), 4, "here").scope_keys
     assert np.array_equal(after[:, :3], before[:, :3])
 
 

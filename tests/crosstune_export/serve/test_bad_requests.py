@@ -25,7 +25,11 @@ VALUES = [
     ({"texts": [["a"]]}, "texts[0]: input should be a valid string.", "texts[0]"),
     ({"texts": ["a"] * 33}, "texts: list should have at most 32 items after validation, not 33.", "texts"),
     ({"texts": [CANARY * 2000]}, "texts[0]: string should have at most 16384 characters.", "texts[0]"),
-    ({"texts": [], CANARY: 1}, "body: found an unknown key, expected texts, top_k, threshold or explain.", None),
+    (
+        {"texts": [], CANARY: 1},
+        "body: found an unknown key, expected texts, top_k, threshold, min_similarity or explain.",
+        None,
+    ),
     (
         {"texts": ["a"] * 2, "explain": True},
         "explain: found 2 texts, expected 1: the model runs once for each word.",

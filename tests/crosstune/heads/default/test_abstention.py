@@ -1,4 +1,4 @@
-"""Thresholds below which no label is given: what they promise on the shots, and what the scope of a text is."""
+"""Thresholds below which no label is given: what they promise on the shots, and what the similarity of a text is."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.heads.default.abstention import coverage_threshold, held_out_scope, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
 from tests.fixtures.fits import fitted
 from tests.tolerances import FEATURES_TO_ORACLE
 
@@ -66,7 +66,7 @@ def cosine(a, b):
 
 
 @given(st.integers(0, 1 << 31), st.integers(1, 3), st.integers(2, 4))
-def test_the_scope_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels):
+def test_the_similarity_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels):
     random = np.random.RandomState(seed)
     targets = random.randint(0, labels, 7)
     shots, described = unit_rows(random, 7, atoms, 5), unit_rows(random, labels, atoms, 5)
@@ -75,7 +75,7 @@ def test_the_scope_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels)
         torch.tensor(targets),
         torch.tensor(described, dtype=torch.float32),
     )
-    found = held_out_scope(*tensors, atoms)
+    found = held_out_similarity(*tensors, atoms)
     for i, shot in enumerate(shots):
         best = -2.0
         for other in range(labels):
@@ -92,12 +92,12 @@ def test_the_scope_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, labels)
 def test_a_checkpoint_keeps_its_thresholds(tiny_backbone, tiny_examples, tiny_labels, tmp_path):
     from crosstune import load_checkpoint
 
-    for target, name in (("coverage=0.9", "scope_threshold"), ("precision=0.9", "threshold")):
+    for target, name in (("coverage=0.9", "min_similarity"), ("precision=0.9", "threshold")):
         trained = train(tiny_examples, tiny_labels, TrainConfig(abstain_at=target), backbone=tiny_backbone)
         trained.save(tmp_path / name)
         loaded = load_checkpoint(tmp_path / name)
         assert getattr(loaded, name) == getattr(trained, name) is not None
-        assert [loaded.threshold is None, loaded.scope_threshold is None] == [name != "threshold", name == "threshold"]
+        assert [loaded.threshold is None, loaded.min_similarity is None] == [name != "threshold", name == "threshold"]
 
 
 def test_without_shots_there_is_nothing_to_choose_by(tiny_backbone, tiny_labels):
@@ -130,22 +130,22 @@ def test_the_first_layers_alone(tiny_backbone, tiny_examples, tiny_labels):
     assert auto.layers in (1, 2)
 
 
-def test_a_pair_of_labels_far_from_a_text_gives_a_low_scope(tiny_backbone):
+def test_a_pair_of_labels_far_from_a_text_gives_a_low_similarity(tiny_backbone):
     labels = LabelSet.from_mapping({"a": "where is my parcel", "b": "thank you very much"})
     shots = [Example("where is my parcel", "a"), Example("thank you very much", "b")]
     head = train(shots, labels, backbone=tiny_backbone).head
     states = tiny_backbone.forward(tiny_backbone.tokenize(["where is my parcel", "7 7 7 7 7 7"]))
-    scope = head.scope(head(states.states, states.mask)[1])
-    assert scope[0] == pytest.approx(1, abs=1e-4)
-    assert scope[1] < scope[0]
+    similarity = head.similarity(head(states.states, states.mask)[1])
+    assert similarity[0] == pytest.approx(1, abs=1e-4)
+    assert similarity[1] < similarity[0]
 
 
-def test_generated_texts_do_not_move_the_scope(tiny_backbone, tiny_examples, tiny_labels):
+def test_generated_texts_do_not_move_the_similarity(tiny_backbone, tiny_examples, tiny_labels):
     shots, further = tiny_examples[::2], tiny_examples[1::2]
     config = TrainConfig(abstain_at="coverage=0.9")
     alone = fitted(shots, (), tiny_labels, config, tiny_backbone)
     both = fitted(shots, further, tiny_labels, config, tiny_backbone)
-    assert both.facts.scope_threshold == alone.facts.scope_threshold
+    assert both.facts.min_similarity == alone.facts.min_similarity
     torch.testing.assert_close(both.head.scope_keys, alone.head.scope_keys, rtol=0, atol=0)
 
 

@@ -1,0 +1,314 @@
+"""Turns the whole graph into one call of a function, which a runtime with fast kernels runs as one operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from crosstune.features.attention import SHARPNESS
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
+
+#: Domain and name of the function, and of the operator that may take its place.
+DOMAIN, NAME = FUNCTION_DOMAIN, FUNCTION
+_NORMS = ("LayerNormalization", "SkipLayerNormalization")
+_GELUS = {"Gelu": 0, "FastGelu": 1}
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """What the head reads, which the graph does not tell; layers are numbered as hidden states, 0 is the embeddings.
+
+    Attributes:
+        mean: Layers whose mean over the tokens is a feature.
+        maximum: Layers whose maximum is one.
+        first: Layers whose token at ``first_place`` is one.
+        first_place: Position of the text's first token.
+        attend: Layers that the label queries attend to.
+        label_heads: Number H of softmaxes that are averaged.
+    """
+
+    mean: tuple[int, ...]
+    maximum: tuple[int, ...]
+    first: tuple[int, ...]
+    first_place: int
+    attend: tuple[int, ...]
+    label_heads: int
+
+
+class NoFunctionError(ValueError):
+    """The graph has parts that the kernels do not know; the message says which."""
+
+
+def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
+    """Move all nodes into the model-local function ``crosstune::Classify`` and call it once.
+
+    onnxruntime inlines the function, so that answers, speed and files' sizes stay as they are. A runtime that registers an
+    operator of this domain and name runs it instead. Constants stay in the main graph, as inputs of the call; those of the
+    encoder get names that say what they are (``layer.0.up.weights``; docs/bundle_format.md lists them).
+
+    Requires: an int8 encoder of BERT's form as a build writes it, and the label attention.
+    Ensures: the same graph after inlining, up to the names of constants.
+
+    Args:
+        model: Changed in place; left as it is if it cannot be done.
+        head: What the head reads.
+
+    Raises:
+        NoFunctionError: The encoder has another form.
+    """
+    reader = _Reader(model.graph)
+    reader.read()
+    attributes = {
+        "heads": reader.heads,
+        "epsilon": reader.epsilon,
+        "tanh_gelu": reader.tanh_gelu,
+        "mean": head.mean,
+        "maximum": head.maximum,
+        "first": head.first,
+        "first_place": head.first_place,
+        "attend": head.attend,
+        "sharpness": float(SHARPNESS),
+        "label_heads": head.label_heads,
+    }
+    attributes = {name: value for name, value in attributes.items() if value != ()}
+    graph = model.graph
+    names = reader.names
+    for node in graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = names.get(name, name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+    inputs = [*(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)]
+    outputs = [value.name for value in graph.output]
+    function = helper.make_function(
+        DOMAIN, NAME, inputs, outputs, list(graph.node), list(model.opset_import), list(attributes)
+    )
+    call = helper.make_node(NAME, inputs, outputs, name=NAME, domain=DOMAIN)
+    call.attribute.extend(_attribute(name, value) for name, value in attributes.items())
+    del graph.node[:]
+    graph.node.append(call)
+    del graph.value_info[:]
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+
+
+def _attribute(name: str, value: int | float | Sequence[int]) -> onnx.AttributeProto:
+    if isinstance(value, (int, float)):
+        return helper.make_attribute(name, value)
+    return helper.make_attribute(name, list(value), attr_type=onnx.AttributeProto.INTS)
+
+
+@dataclass
+class _Reader:
+    """Follows the encoder from the ids to its last layer, and names its constants.
+
+    Attributes:
+        graph: The graph.
+        heads: Attention heads.
+        epsilon: Of all normalizations.
+        tanh_gelu: 1 if Gelu is computed by the tanh formula.
+        names: New names of constants by their old ones.
+    """
+
+    graph: onnx.GraphProto
+    heads: int = 0
+    epsilon: float = 0.0
+    tanh_gelu: int = 0
+    names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._constants = {tensor.name: tensor for tensor in self.graph.initializer}
+        self._producers = {name: node for node in self.graph.node for name in node.output}
+        self._users: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.graph.node:
+            for name in node.input:
+                self._users.setdefault(name, []).append(node)
+        self._epsilons: set[float] = set()
+        self._heads: set[int] = set()
+        self._gelus: set[int] = set()
+
+    def read(self) -> None:
+        """Read the whole encoder.
+
+        Raises:
+            NoFunctionError: It has another form.
+        """
+        first = next((node for node in self.graph.node if node.op_type in _NORMS), None)
+        if first is None or first.op_type != "LayerNormalization":
+            raise NoFunctionError("the embeddings are not normalized")
+        self._embeddings(first.input[0])
+        self._norm(first, "norm")
+        state, layers = first.output[0], 0
+        while (after := self._layer(state, f"layer.{layers}")) is not None:
+            state, layers = after, layers + 1
+        if layers == 0:
+            raise NoFunctionError("no layer has the form of BERT's")
+        products = sum(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in self.graph.node)
+        if products != 4 * layers:
+            raise NoFunctionError(f"{products - 4 * layers} int8 products are outside of the layers")
+        if len(self._epsilons) != 1 or len(self._heads) != 1 or len(self._gelus) != 1:
+            raise NoFunctionError("layers differ in epsilon, heads or Gelu")
+        (self.epsilon,), (self.heads,), (self.tanh_gelu,) = self._epsilons, self._heads, self._gelus
+
+    def _embeddings(self, name: str) -> None:
+        """Name the tables of a sum of embeddings."""
+        parts = list(self._addends(name))
+        roles = [self._table(part) for part in parts]
+        if sorted(roles) not in (["place", "word"], ["place", "type", "word"]):
+            raise NoFunctionError(f"the embeddings are the sum of {roles}")
+
+    def _addends(self, name: str) -> Iterator[str]:
+        node = self._producers.get(name)
+        if node is not None and node.op_type == "Add":
+            for part in node.input:
+                yield from self._addends(part)
+        else:
+            yield name
+
+    def _table(self, name: str) -> str:
+        """Name the constants of ``Cast(Gather(rows, ids)) * Gather(scale, ids) * columns``."""
+        product, columns = self._by_constant(name, "Mul")
+        scaled = self._expect(product, "Mul")
+        rows = self._expect(self._expect(scaled.input[0], "Cast").input[0], "Gather")
+        scales = self._expect(scaled.input[1], "Gather")
+        if rows.input[1] != scales.input[1]:
+            raise NoFunctionError("an embedding is not one int8 table")
+        role = self._ids_role(rows.input[1])
+        for part, constant in (("rows", rows.input[0]), ("scale", scales.input[0]), ("columns", columns)):
+            self._name(constant, f"{role}.{part}")
+        return role
+
+    def _ids_role(self, name: str) -> str:
+        """Which embedding is looked up by these ids: ``word``, ``type`` or ``place``."""
+        if name in ("input_ids", "token_type_ids"):
+            return "word" if name == "input_ids" else "type"
+        sources = self._sources(name)
+        tables = [
+            numpy_helper.to_array(self._constants[source]).reshape(-1) for source in sources & set(self._constants)
+        ]
+        tables = [table for table in tables if table.size > 1]
+        zeros = [table for table in tables if not table.any()]
+        if tables and "input_ids" not in sources and len(zeros) + sum(map(_counts_up, tables)) == len(tables):
+            return "type" if zeros else "place"
+        raise NoFunctionError("an embedding is neither of words, of types nor of positions")
+
+    def _sources(self, name: str) -> set[str]:
+        """Names of the inputs and constants that a value is computed from; shapes of inputs do not count."""
+        found, todo = set(), [name]
+        while todo:
+            current = todo.pop()
+            node = self._producers.get(current)
+            if node is None:
+                found.add(current)
+            elif node.op_type != "Shape":
+                todo += node.input
+        return found
+
+    def _layer(self, state: str, role: str) -> str | None:
+        """Name the constants of the layer that reads a state, and return the state after it; None if no layer reads it."""
+        attention = self._quantized_user(state, f"{role}.attend_in", "QAttention")
+        if attention is None:
+            return None
+        values = {item.name: helper.get_attribute_value(item) for item in attention.attribute}
+        if values.pop("unidirectional", 0) != 0 or set(values) - {"num_heads", "mask_filter_value"}:
+            raise NoFunctionError(f"attention has the attributes {sorted(values)}")
+        self._heads.add(int(values["num_heads"]))
+        _, weights, bias, step, scale, _, zero, weight_zero = attention.input
+        self._product(f"{role}.attend_in", weights, bias, step, scale, zero, weight_zero)
+        mixed = self._matmul(attention.output[0], f"{role}.attend_out")
+        between = self._residual(mixed, state, f"{role}.attend_norm")
+        raised = self._matmul(between, f"{role}.up")
+        gelu = self._only_user(raised, tuple(_GELUS))
+        if len(gelu.input) != 1:
+            raise NoFunctionError("Gelu has a bias")
+        self._gelus.add(_GELUS[gelu.op_type])
+        return self._residual(self._matmul(gelu.output[0], f"{role}.down"), between, f"{role}.norm")
+
+    def _matmul(self, name: str, role: str) -> str:
+        product = self._quantized_user(name, role, "MatMulIntegerToFloat")
+        if product is None or len(product.input) != 7:
+            raise NoFunctionError(f"{role} is no int8 product with a bias")
+        _, weights, step, scale, zero, weight_zero, bias = product.input
+        self._product(role, weights, bias, step, scale, zero, weight_zero)
+        return product.output[0]
+
+    def _product(self, role: str, weights: str, bias: str, step: str, scale: str, zero: str, weight_zero: str) -> None:
+        parts = {
+            "weights": weights,
+            "bias": bias,
+            "step": step,
+            "scale": scale,
+            "zero": zero,
+            "weight_zero": weight_zero,
+        }
+        for part, constant in parts.items():
+            self._name(constant, f"{role}.{part}")
+
+    def _quantized_user(self, name: str, role: str, operator: str) -> onnx.NodeProto | None:
+        """Return the one product that reads ``quantize(x)`` or ``quantize(x * smooth)``."""
+        found = None
+        for node in self._users.get(name, ()):
+            smooth = node.input[1] if node.op_type == "Mul" and node.input[1] in self._constants else None
+            quantizes = self._users.get(node.output[0], ()) if smooth is not None else [node]
+            for quantize in quantizes:
+                if quantize.op_type != "QuantizeLinear":
+                    continue
+                product = self._only_user(quantize.output[0], (operator,))
+                if found is not None or product.input[0] != quantize.output[0]:
+                    raise NoFunctionError(f"several int8 products read {role}")
+                at = {"QAttention": (3, 6), "MatMulIntegerToFloat": (2, 4)}[operator]
+                if [product.input[i] for i in at] != list(quantize.input[1:3]):
+                    raise NoFunctionError(f"{role} has two steps")
+                found = product
+                if smooth is not None:
+                    self._name(smooth, f"{role}.smooth")
+        return found
+
+    def _residual(self, name: str, skip: str, role: str) -> str:
+        """Name the constants of ``norm(x + skip)`` and return its result."""
+        node = self._only_user(name, ("Add", "SkipLayerNormalization"))
+        if {name, skip} != set(node.input[:2]):
+            raise NoFunctionError(f"{role} does not add the layer's input")
+        if node.op_type == "Add":
+            node = self._only_user(node.output[0], ("LayerNormalization",))
+        self._norm(node, role)
+        return node.output[0]
+
+    def _norm(self, node: onnx.NodeProto, role: str) -> None:
+        values = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        affine = node.input[1:] if node.op_type == "LayerNormalization" else node.input[2:]
+        if len(affine) != 2 or values.get("axis", -1) != -1:
+            raise NoFunctionError(f"{role} has another form")
+        self._epsilons.add(float(values.get("epsilon", 1e-5)))
+        self._name(affine[0], f"{role}.gamma")
+        self._name(affine[1], f"{role}.beta")
+
+    def _by_constant(self, name: str, operator: str) -> tuple[str, str]:
+        node = self._expect(name, operator)
+        if node.input[1] not in self._constants:
+            raise NoFunctionError("an embedding is not one int8 table")
+        return node.input[0], node.input[1]
+
+    def _expect(self, name: str, operator: str) -> onnx.NodeProto:
+        node = self._producers.get(name)
+        if node is None or node.op_type != operator:
+            raise NoFunctionError(f"{operator} expected, found {'none' if node is None else node.op_type}")
+        return node
+
+    def _only_user(self, name: str, operators: Sequence[str]) -> onnx.NodeProto:
+        users = self._users.get(name, [])
+        if len(users) != 1 or users[0].op_type not in operators:
+            raise NoFunctionError(f"{' or '.join(operators)} expected, found {[node.op_type for node in users]}")
+        return users[0]
+
+    def _name(self, constant: str, role: str) -> None:
+        if constant not in self._constants or self.names.setdefault(constant, role) != role:
+            raise NoFunctionError(f"{role} is no constant of its own")
+
+
+def _counts_up(array: np.ndarray) -> bool:
+    return bool(np.array_equal(array, np.arange(len(array))))

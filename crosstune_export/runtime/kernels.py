@@ -1,0 +1,99 @@
+"""Chooses between the fast kernels of the package ``crosstune-kernels`` and those of onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from crosstune.core.errors import ConfigError, MissingExtraError
+
+#: ``auto``: the fast kernels where they can run. ``portable``: those of onnxruntime. ``fast``: the fast ones, or an error. ``plain``:
+#: the reference of the fast ones, which runs on any processor and gives the same bits, slowly.
+Kernels = Literal["auto", "portable", "fast", "plain"]
+KERNELS = get_args(Kernels)
+PORTABLE = "portable"
+#: Environment variable with one of ``KERNELS``, for programs that have no option.
+VARIABLE = "CROSSTUNE_KERNELS"
+_INSTALL = "Run: pip install 'crosstune-export[fast]'."
+
+
+@dataclass(frozen=True)
+class FastKernels:
+    """What this machine has of the fast kernels.
+
+    Attributes:
+        name: Kernels for this processor, such as ``avx512``; None if they cannot run here.
+        library: Path of the library; None if it is not installed or cannot be loaded.
+        reason: Why they cannot run; empty if they can.
+    """
+
+    name: str | None
+    library: str | None
+    reason: str
+
+
+@functools.cache
+def fast_kernels() -> FastKernels:
+    """Find the library and ask it which kernels this processor runs."""
+    try:
+        import crosstune_kernels
+    except ImportError:
+        return FastKernels(None, None, f"crosstune-kernels is not installed. {_INSTALL}")
+    try:
+        library, name = str(crosstune_kernels.library()), crosstune_kernels.processor()
+    except OSError as error:
+        return FastKernels(None, None, f"the library of crosstune-kernels cannot be loaded ({error})")
+    if name is None:
+        return FastKernels(None, library, "this processor has no VNNI instructions")
+    return FastKernels(name, library, "")
+
+
+def check_kernels(name: str) -> Kernels:
+    """Return one of ``KERNELS``; ``auto`` becomes what the environment variable says.
+
+    Raises:
+        ConfigError: There is no such choice.
+    """
+    chosen, where = (os.environ.get(VARIABLE) or "auto", VARIABLE) if name == "auto" else (name, "kernels")
+    if chosen not in KERNELS:
+        raise ConfigError(f"{where}: found {chosen!r}, expected one of {', '.join(KERNELS)}.")
+    return chosen
+
+
+def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | None:
+    """Return the kernels that a session should use instead of onnxruntime's; None for none.
+
+    Args:
+        choice: What was asked for.
+        has_function: Whether the graph is a call of the function that the kernels replace.
+        on_cpu: Whether the session runs on the processor.
+
+    Raises:
+        MissingExtraError: ``fast`` or ``plain``, and they cannot run here or not this graph.
+    """
+    if choice == "portable":
+        return None
+    here = fast_kernels()
+    if choice == "plain" and here.library is not None:
+        here = FastKernels("plain", here.library, "")
+    if here.name is not None and has_function and on_cpu:
+        return here
+    if choice != "auto":
+        reason = here.reason or ("the graph was built without them" if on_cpu else "they run on the processor only")
+        raise MissingExtraError(f"kernels: {reason.rstrip('.')}. Choose kernels=auto (--kernels auto).")
+    return None
+
+
+def register(options: Any, kernels: FastKernels, threads: int) -> None:  # noqa: ANN401
+    """Let a session run the fast kernels.
+
+    Args:
+        options: ``onnxruntime.SessionOptions``.
+        kernels: Which ones, as ``wanted`` returns them.
+        threads: Threads per run.
+    """
+    options.add_session_config_entry("crosstune.kernels.threads", str(threads))
+    options.add_session_config_entry("crosstune.kernels.name", kernels.name)
+    options.register_custom_ops_library(kernels.library)
