@@ -30,6 +30,7 @@ CROSSTUNE = [
     "FilterResult",
     "GenerationError",
     "Label",
+    "LabelCheck",
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
@@ -39,6 +40,7 @@ CROSSTUNE = [
     "TrainingError",
     "__version__",
     "augment",
+    "check_examples",
     "draw_shots",
     "evaluate",
     "filter_generated",
@@ -106,7 +108,7 @@ SIGNATURES = {
         "Checkpoint.load_backbone": "self * device name",
         "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
-        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at expected_shares feature template heads "
+        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at feature template heads "
         "epochs learning_rate expected_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
@@ -120,13 +122,16 @@ SIGNATURES = {
         "FilterResult": "judged gates noise threshold teacher_accuracy accuracy_without accuracy_with evidence",
         "FilterResult.to_json": "self",
         "Label": "name descriptions",
+        "LabelCheck": "examples suspects conflicts confusable few held_out_accuracy",
+        "LabelCheck.to_json": "self",
         "LabelSet": "labels",
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
-        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature "
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
         "template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
+        "check_examples": "examples labels config * backbone device cache_path progress where",
         "draw_shots": "pool shots_per_label seed",
         "evaluate": "probs gold labels",
         "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
