@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from crosstune.evaluation.metrics import Evaluation, evaluate
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
+    from crosstune.labelling.check import LabelCheck, check_examples
     from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
@@ -74,6 +75,7 @@ _HOMES = {
     "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
+    "crosstune.labelling.check": ("LabelCheck", "check_examples"),
     "crosstune.rows.options": ("ReadOptions",),
     "crosstune.training": ("train",),
 }
@@ -97,6 +99,7 @@ __all__ = [
     "FilterResult",
     "GenerationError",
     "Label",
+    "LabelCheck",
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
@@ -107,6 +110,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "augment",
+    "check_examples",
     "draw_shots",
     "evaluate",
     "filter_generated",

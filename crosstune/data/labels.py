@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crosstune.core.errors import ConfigError, CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet, label_set
-from crosstune.core.strict_text import parse_json, parse_toml, read_text
+from crosstune.core.strict_text import read_object
 from crosstune.data.examples import Example
 from crosstune.rows.decode import RowError, label_value, rows_of, text_value
 from crosstune.rows.options import DEFAULT_READING, ReadOptions
@@ -33,15 +33,8 @@ def read_labels(path: str | os.PathLike[str], options: ReadOptions | None = None
         ConfigError: The ending is unknown.
     """
     source = Path(path)
-    ending = source.suffix.lower()
-    if ending in (".json", ".toml"):
-        text = read_text(source)
-        body = parse_toml(text, str(source), DataError) if ending == ".toml" else parse_json(text, str(source))
-        if not isinstance(body, dict):
-            raise DataError(
-                f"{source}: found {type(body).__name__}, expected an object of label and description. Correct it."
-            )
-        return label_set(body, str(source))
+    if source.suffix.lower() in (".json", ".toml"):
+        return label_set(read_object(source, "label and description"), str(source))
     return label_set(_described(source, options or DEFAULT_READING), str(source))
 
 

@@ -108,7 +108,11 @@ class TrialRunner:
         model = _with_labels(encoder, self.trained)
         if variant.precision != "fp32":
             passes = {**passes, "float16_labels": float16_labels.apply(model)}
-        data, function = _as_function(_serialize(model), self.trained.head) if variant.plan is not None else (_serialize(model), None)
+        data, function = (
+            _as_function(_serialize(model), self.trained.head)
+            if variant.plan is not None
+            else (_serialize(model), None)
+        )
         passes = passes if function is None else {**passes, "classify_function": 1}
         prior = prior_map(self.trained.head)
         if prior is not None:

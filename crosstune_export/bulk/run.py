@@ -24,8 +24,6 @@ from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
-ON_ERROR = ("fail", "skip", "record")
-ENGINES = ("local", "ray")
 #: Called with the rows classified, the bytes read, and the bytes of all sources (0 if unknown).
 BulkProgress = Callable[[int, int, int], None]
 
@@ -38,7 +36,7 @@ class BulkOptions:
         file_format: Output format, one of ``encode.OUTPUT_FORMATS``.
         reading: How to read the files; only its columns matter here, because each source has its own.
         id_column: Column that identifies a row; None for none.
-        on_error: Treatment of bad rows, one of ``ON_ERROR``.
+        on_error: Treatment of bad rows, ``fail``, ``skip`` or ``record``.
         top_k: Number of labels in ``probs``, at least 1; None for all.
         threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
@@ -51,7 +49,7 @@ class BulkOptions:
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
         probs: Form of the probabilities, one of ``result_columns.PROBS``.
         output_encoding: One of ``encode.OUTPUT_ENCODINGS``; for tables.
-        engine: One of ``ENGINES``.
+        engine: ``local`` or ``ray``.
         ray_address: Ray cluster to join; None starts one on this machine.
     """
 

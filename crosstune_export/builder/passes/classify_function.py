@@ -10,9 +10,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from crosstune.features.attention import SHARPNESS
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
 
 #: Domain and name of the function, and of the operator that may take its place.
-DOMAIN, NAME = "crosstune", "Classify"
+DOMAIN, NAME = FUNCTION_DOMAIN, FUNCTION
 _NORMS = ("LayerNormalization", "SkipLayerNormalization")
 _GELUS = {"Gelu": 0, "FastGelu": 1}
 
@@ -73,6 +74,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
         "sharpness": float(SHARPNESS),
         "label_heads": head.label_heads,
     }
+    attributes = {name: value for name, value in attributes.items() if value != ()}
     graph = model.graph
     names = reader.names
     for node in graph.node:
@@ -185,7 +187,9 @@ class _Reader:
         if name in ("input_ids", "token_type_ids"):
             return "word" if name == "input_ids" else "type"
         sources = self._sources(name)
-        tables = [numpy_helper.to_array(self._constants[source]).reshape(-1) for source in sources & set(self._constants)]
+        tables = [
+            numpy_helper.to_array(self._constants[source]).reshape(-1) for source in sources & set(self._constants)
+        ]
         tables = [table for table in tables if table.size > 1]
         zeros = [table for table in tables if not table.any()]
         if tables and "input_ids" not in sources and len(zeros) + sum(map(_counts_up, tables)) == len(tables):
@@ -233,7 +237,14 @@ class _Reader:
         return product.output[0]
 
     def _product(self, role: str, weights: str, bias: str, step: str, scale: str, zero: str, weight_zero: str) -> None:
-        parts = {"weights": weights, "bias": bias, "step": step, "scale": scale, "zero": zero, "weight_zero": weight_zero}
+        parts = {
+            "weights": weights,
+            "bias": bias,
+            "step": step,
+            "scale": scale,
+            "zero": zero,
+            "weight_zero": weight_zero,
+        }
         for part, constant in parts.items():
             self._name(constant, f"{role}.{part}")
 
@@ -301,4 +312,3 @@ class _Reader:
 
 def _counts_up(array: np.ndarray) -> bool:
     return bool(np.array_equal(array, np.arange(len(array))))
-

@@ -7,11 +7,14 @@ import datetime
 import gzip
 import io
 import lzma
+import warnings
 import zipfile
 
 import openpyxl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from crosstune import ConfigError, CrossTuneWarning, DataError, Example, ReadOptions, read_examples, read_labels
@@ -184,6 +187,49 @@ def test_labels_are_read_from_tables(tmp_path, name, data):
         "ship": ("where a parcel is", "when it comes"),
         "1": ("paid",),
     }
+
+
+STARTS = [
+    b"", b"text,label\n", b"sep=;\ntext;label\n", b'"text","label"\n', b"[", b'[{"text": "a", "label": "b"}', b'{"text": ', b"\xff\xfe",
+    b"\xfe\xff\0", b"\xef\xbb\xbf", b"\x1f\x8b\x08\0", b"PK\x03\x04", b"PAR1", "text;label\n".encode("utf-16-le"),
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from(STARTS),
+    st.lists(
+        st.sampled_from(
+            [
+                b'"',
+                b",",
+                b";",
+                b"\n",
+                b"\r",
+                b"\0",
+                b"a",
+                b"\xe9",
+                b"\xc3\xa9",
+                b"{",
+                b"}",
+                b"[",
+                b"]",
+                b"\\u0000",
+                b"1",
+            ]
+        )
+    ),
+    st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".xlsx", ".parquet", ".csv.gz"]),
+    st.sampled_from([None, "utf-8", "cp1252", "utf-16", "shift_jis", "utf-7"]),
+)
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, start, rest, ending, encoding):
+    path = tmp_path_factory.mktemp("any") / f"x{ending}"
+    path.write_bytes(start + b"".join(rest))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CrossTuneWarning)
+        try:
+            read_examples(path, ReadOptions(encoding=encoding))
+        except DataError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
 
 
 @pytest.mark.fault("L6")
