@@ -49,6 +49,14 @@ def train(
             help="Give no label to texts far from all labels (coverage=0.95) or to uncertain ones (precision=0.9); default head.",
         ),
     ] = None,
+    expected_shares: Annotated[
+        str | None,
+        typer.Option(
+            "--expected-shares",
+            help="How frequent the labels are in use: uniform, shots (as in the training file), or a JSON or TOML file that maps "
+            "each label to its share; default: uniform; default head.",
+        ),
+    ] = None,
     max_length_tokens: Annotated[
         int | None, typer.Option("--max-length", help="Maximum tokens per text; longer texts are truncated.")
     ] = None,
@@ -70,6 +78,7 @@ def train(
     from crosstune.data.checks import check_held_out
     from crosstune.data.labels import check_labels, read_labels
     from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.shares import read_expected_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
     label_set = read_labels(labels)
@@ -96,6 +105,7 @@ def train(
             "seed": seed,
             "layers": int(layers) if layers is not None and layers.isdecimal() else layers,
             "abstain_at": abstain_at,
+            "expected_shares": None if expected_shares is None else read_expected_shares(expected_shares),
             "max_length_tokens": max_length_tokens,
             "feature": feature,
             "template": template,

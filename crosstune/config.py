@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -56,6 +57,11 @@ class TrainConfig(BaseModel):
         description="default head, when to give no label: coverage=0.95 answers that share of texts like the shots and "
         "abstains on texts far from all labels; precision=0.9 abstains on unsure texts so that 90% of the answers are right",
     )
+    expected_shares: Literal["uniform", "shots"] | dict[str, float] = Field(
+        "uniform",
+        description="default head: how frequent the labels are expected to be in use: equally (uniform), as among the "
+        "shots, or a share for each label",
+    )
     feature: Literal["mean", "max", "mask"] = Field(
         "mean",
         description="paper head: mean or maximum over tokens of the last layer, or the state at the mask of the template",
@@ -71,6 +77,17 @@ class TrainConfig(BaseModel):
         if value is None or value == "auto" or (type(value) is int and value >= 1):
             return value
         raise ValueError("expected auto or a number of layers, at least 1")
+
+    @field_validator("expected_shares", mode="before")
+    @classmethod
+    def _shares(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            value = {name: float(share) if type(share) is int else share for name, share in value.items()}
+            if value and all(type(share) is float and 0 < share < math.inf for share in value.values()):
+                return value
+        elif value in ("uniform", "shots"):
+            return value
+        raise ValueError("expected uniform, shots, or a number above 0 for each label")
 
     @field_validator("abstain_at")
     @classmethod
@@ -88,6 +105,10 @@ class TrainConfig(BaseModel):
         for name in ("layers", "abstain_at"):
             if self.head == "paper" and getattr(self, name) is not None:
                 raise ValueError(f"{name} {getattr(self, name)} goes with head default; the paper head has none")
+        if self.head == "paper" and self.expected_shares != "uniform":
+            raise ValueError(
+                "expected_shares goes with head default; the paper head takes all labels as equally frequent"
+            )
         return self
 
 

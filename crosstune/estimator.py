@@ -49,6 +49,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: str = DEFAULT_HEAD,
         seed: int = DEFAULT_SEED,
         max_length_tokens: int | None = None,
+        expected_shares: str | dict[Label, float] = "uniform",
         device: str = "auto",
         cache_path: str | None = None,
     ) -> None:
@@ -56,6 +57,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.head = head
         self.seed = seed
         self.max_length_tokens = max_length_tokens
+        self.expected_shares = expected_shares
         self.device = device
         self.cache_path = cache_path
 
@@ -97,6 +99,9 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "head": self.head,
                 "seed": self.seed,
                 "max_length_tokens": self.max_length_tokens,
+                "expected_shares": self.expected_shares
+                if isinstance(self.expected_shares, str)
+                else {str(label): share for label, share in self.expected_shares.items()},
             },
             "CrossTuneClassifier",
         )

@@ -17,6 +17,7 @@ from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress, stage_progress
 from crosstune.core.training_facts import BackboneFacts, FilterFacts, TrainingFacts
 from crosstune.data.examples import Example
+from crosstune.data.shares import check_expected_shares
 from crosstune.data.task import Task
 from crosstune.features.encoding import EncodedTask, Rows, encode
 from crosstune.filter.noise_filter import check_enough_shots, judge_generated
@@ -58,7 +59,7 @@ def train(
 
     Raises:
         DataError: An example's label is unknown, a text has two labels or holds what no file can, pairs and single texts are
-            mixed, or all texts are the same to the backbone.
+            mixed, all texts are the same to the backbone, or ``config.expected_shares`` lacks a label.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
         ConfigError: More layers are asked for than the backbone has.
@@ -68,6 +69,7 @@ def train(
     task = Task(labels, examples, generated, where=where, expect_every_label=True)
     if config.shots is not None:
         task = task.draw(config.shots, config.seed)
+    check_expected_shares(config.expected_shares, labels)
     if task.generated:
         check_enough_shots(task.shots, "generated")
     if config.head == "paper" and not task.shots:

@@ -133,3 +133,21 @@ def _finite_number(digits: str) -> float:
 def _likely_encoding(data: bytes) -> str:
     """Guess the encoding of a file that is not UTF-8; spreadsheets write UTF-16 with a byte order mark."""
     return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
+
+
+def read_object(source: Path, entries: str) -> dict[str, Json]:
+    """Read an object from a .json or .toml file.
+
+    Args:
+        source: The file; what does not end in .toml is read as JSON.
+        entries: What to call its entries in messages, such as ``label and description``.
+
+    Raises:
+        DataError: The file cannot be read, or holds no object.
+    """
+    text = read_text(source)
+    is_toml = source.suffix.lower() == ".toml"
+    body = parse_toml(text, str(source), DataError) if is_toml else parse_json(text, str(source))
+    if not isinstance(body, dict):
+        raise DataError(f"{source}: found {type(body).__name__}, expected an object of {entries}. Correct it.")
+    return body

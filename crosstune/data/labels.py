@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crosstune.core.errors import CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet, label_set
-from crosstune.core.strict_text import parse_json, parse_toml, read_text
+from crosstune.core.strict_text import read_object
 from crosstune.data.examples import Example
 
 
@@ -20,16 +20,7 @@ def read_labels(path: str | os.PathLike[str]) -> LabelSet:
     Raises:
         DataError: The file cannot be read, or its labels cannot be used.
     """
-    source = Path(path)
-    text = read_text(source)
-    body = (
-        parse_toml(text, str(source), DataError) if source.suffix.lower() == ".toml" else parse_json(text, str(source))
-    )
-    if not isinstance(body, dict):
-        raise DataError(
-            f"{source}: found {type(body).__name__}, expected an object of label and description. Correct it."
-        )
-    return label_set(body, str(source))
+    return label_set(read_object(Path(path), "label and description"), str(path))
 
 
 def check_labels(

@@ -72,6 +72,7 @@ def open_gate(
     counts: Mapping[str, int],
     without: Probs,
     truth: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float32],
     progress: Progress,
 ) -> GateResult:
     """Measure the shots with generated texts, take out the labels that got worse, and measure again.
@@ -83,25 +84,27 @@ def open_gate(
         counts: How many texts of each label would enter.
         without: Held-out probabilities without generated texts, float32 (R, N, L).
         truth: int64 (N,).
+        weights: float32 (N,), how much each shot counts, of mean 1 (``heads.shares.shot_weights``).
         progress: Called with the stage, the steps done and their total.
     """
     entering = frozenset(name for name in names if counts[name])
-    before = _f1(without, truth)
+    before = _f1(without, truth, weights)
     f1_with: dict[str, float] = {}
     probs = without
     for trial in range(1, ROUNDS + 1):
         if not entering:
             break
         probs = measure(entering, partial(progress, f"gate {trial}"))
-        after = _f1(probs, truth)
+        after = _f1(probs, truth, weights)
         f1_with |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
-        is_worse = before - after > FALL * _error_of_f1(without, probs, truth)
+        is_worse = before - after > FALL * _error_of_f1(without, probs, truth, weights)
         worse = {name for i, name in enumerate(names) if name in entering and is_worse[i]}
         if not worse:
             break
         entering = entering - worse if trial < ROUNDS else frozenset()
-    evidence = _evidence(without, probs, truth)
-    if _in_standard_errors(_hit_rates(probs, truth) - _hit_rates(without, truth)) < -FALL or evidence < -RISE:
+    evidence = _evidence(without, probs, truth, weights)
+    gain = _in_standard_errors((_hit_rates(probs, truth) - _hit_rates(without, truth)) * weights)
+    if gain < -FALL or evidence < -RISE:
         entering = frozenset()
     gates = tuple(
         LabelGate(name, counts[name], float(before[i]), f1_with.get(name, float(before[i])), name in entering)
@@ -110,14 +113,15 @@ def open_gate(
     return GateResult(entering, gates, probs if entering else without, evidence)
 
 
-def accuracy(held_out: Probs, truth: npt.NDArray[np.int64]) -> float:
-    """Share of right answers, float32 (..., N, L) against int64 (N,), in [0, 1]."""
-    return float((held_out.argmax(-1) == truth).mean())
+def accuracy(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
+    """Share of right answers, float32 (..., N, L) against int64 (N,), in [0, 1]; shot n counts ``weights[n]`` times."""
+    right = (held_out.argmax(-1) == truth).reshape(-1, len(truth)).mean(0)
+    return float(np.average(right, weights=weights.astype(np.float64)))
 
 
-def _evidence(before: Probs, after: Probs, truth: npt.NDArray[np.int64]) -> float:
+def _evidence(before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
     """Mean fall of the loss over shots, in standard errors of that mean; 0 where nothing changed."""
-    return _in_standard_errors(_losses(before, truth) - _losses(after, truth))
+    return _in_standard_errors((_losses(before, truth) - _losses(after, truth)) * weights)
 
 
 def _in_standard_errors(changes: npt.NDArray[np.float64]) -> float:
@@ -136,9 +140,9 @@ def _losses(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     return np.asarray(-np.log(np.maximum(gold, 1e-6)).mean(0))
 
 
-def _f1(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _f1(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """F1 of each label over all repeats, float64 (L,): recall alone does not show what a label takes from others."""
-    return np.asarray(_f1_of_samples(held_out, truth, np.ones((1, len(truth))))[0])
+    return np.asarray(_f1_of_samples(held_out, truth, weights.astype(np.float64).reshape(1, -1))[0])
 
 
 def _f1_of_samples(
@@ -151,8 +155,11 @@ def _f1_of_samples(
     return np.asarray(2 * (samples @ hits) / np.maximum(samples @ (predicted + actual), 1))
 
 
-def _error_of_f1(before: Probs, after: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _error_of_f1(
+    before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
     """Standard error of the difference of F1 of each label, by the bootstrap over shots, float64 (L,)."""
     random = np.random.RandomState(0)
-    samples = random.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), BOOTSTRAP_SAMPLES).astype(np.float64)
+    drawn = random.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), BOOTSTRAP_SAMPLES)
+    samples = np.multiply(drawn, weights, dtype=np.float64)
     return np.asarray((_f1_of_samples(after, truth, samples) - _f1_of_samples(before, truth, samples)).std(0))

@@ -33,6 +33,7 @@ from crosstune.filter.label_gate import GateResult, Measure, accuracy, open_gate
 from crosstune.filter.result import DISAGREES, GATED, UNSURE, FilterResult, Judged
 from crosstune.filter.teacher import Fit, Folds, HeadFit, Probs, RowFit, fit_by_rows
 from crosstune.heads.feature_plan import encoding_plan
+from crosstune.heads.shares import log_expected, shot_weights
 
 #: How much likelier right than wrong the label of a kept text must be. Chosen by hand; not ablated.
 ODDS = 2.0
@@ -103,6 +104,8 @@ def judge_generated(
     labels, generated = task.labels, task.examples[task.shots :]
     targets = np.array(labels.indices(task.examples), np.int64)
     truth, requested = targets[: task.shots], targets[task.shots :]
+    of_shots = task.targets[: task.shots]
+    counted = shot_weights(of_shots, log_expected(config.expected_shares, labels, of_shots)).cpu().numpy()
     rows = np.arange(task.shots, len(task.examples))
     folds = Folds.assign(task.examples[: task.shots], config.seed)
     head = HeadFit(task, config)
@@ -124,7 +127,7 @@ def judge_generated(
     if gate and None in reasons:
         offered = _offered(rows, label_probs, screened, len(labels))
         counts = Counter(item.label for item, reason in zip(generated, reasons, strict=True) if reason is None)
-        opened = open_gate(_measure(head, folds, offered), labels.names, counts, without, truth, progress)
+        opened = open_gate(_measure(head, folds, offered), labels.names, counts, without, truth, counted, progress)
     return FilterResult(
         judged=tuple(
             Judged(
@@ -139,9 +142,9 @@ def judge_generated(
         gates=opened.gates,
         noise=noise,
         threshold=threshold,
-        teacher_accuracy=accuracy(teacher_of_shots, truth),
-        accuracy_without=accuracy(without, truth),
-        accuracy_with=accuracy(opened.held_out, truth) if gate else None,
+        teacher_accuracy=accuracy(teacher_of_shots, truth, counted),
+        accuracy_without=accuracy(without, truth, counted),
+        accuracy_with=accuracy(opened.held_out, truth, counted) if gate else None,
         evidence=opened.evidence,
     )
 

@@ -118,10 +118,8 @@ class TrialRunner:
         if prior is not None:
             data = with_metadata(data, prior.metadata())
         size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
-        facts, longest = (
-            replace(self._facts(encoder, variant), function=function),
-            self.trained.tokens.max_length_tokens,
-        )
+        longest = self.trained.tokens.max_length_tokens
+        facts = replace(self._facts(encoder, variant), function=function)
         return Trial(variant, facts, data, passes, size, longest=longest)
 
     def _other_bytes(self) -> int:

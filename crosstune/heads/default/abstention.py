@@ -46,7 +46,9 @@ def held_out_similarity(
     return np.asarray(scores.max(1).values.double().cpu())
 
 
-def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> float:
+def coverage_threshold(
+    scores: npt.NDArray[np.float64], coverage: float, weights: npt.NDArray[np.float32] | None = None
+) -> float:
     """The largest threshold that at least a given share of N scores reaches.
 
     Example:
@@ -56,12 +58,20 @@ def coverage_threshold(scores: npt.NDArray[np.float64], coverage: float) -> floa
     Args:
         scores: float64 (N,), N at least 1.
         coverage: The share, in (0, 1].
+        weights: float32 (N,), how much each text counts, of mean 1; all alike when None.
     """
-    shares = np.arange(1, len(scores) + 1) / len(scores)  # a product, coverage * N, could round to above a whole number
-    return float(np.sort(scores)[::-1][np.searchsorted(shares, coverage)])
+    order = np.argsort(scores)[::-1]
+    counted = np.cumsum(_weights(weights, len(scores))[order])
+    shares = counted / counted[-1]  # a product, coverage * N, could round to above a whole number
+    return float(scores[order[np.searchsorted(shares, coverage)]])
 
 
-def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int64], precision: float) -> float:
+def precision_threshold(
+    probs: npt.NDArray[np.float32],
+    gold: npt.NDArray[np.int64],
+    precision: float,
+    weights: npt.NDArray[np.float32] | None = None,
+) -> float:
     """The lowest threshold on the top probability at which enough of the given labels are correct.
 
     Example:
@@ -74,14 +84,20 @@ def precision_threshold(probs: npt.NDArray[np.float32], gold: npt.NDArray[np.int
         gold: int64 (N,), their classes.
         precision: Share of given labels that must be correct, in (0, 1]. If no threshold reaches it, the threshold is the
             largest top probability, so that only the most certain text gets a label.
+        weights: float32 (N,), how much each text counts; all alike when None.
 
     Returns:
         A probability in [0, 1].
     """
     top = probs.max(1).astype(np.float64)
     order = np.argsort(-top, kind="stable")
+    counted = _weights(weights, len(top))[order]
     right = (probs.argmax(1) == gold)[order]
-    shares = np.cumsum(right) / np.arange(1, len(top) + 1)
+    shares = np.cumsum(right * counted) / np.cumsum(counted)
     last = np.append(top[order][1:] < top[order][:-1], True)  # equal probabilities are answered together
     good = np.flatnonzero((shares >= precision) & last)
     return float(top[order[good[-1]]]) if len(good) else float(top[order[0]])
+
+
+def _weights(weights: npt.NDArray[np.float32] | None, count: int) -> npt.NDArray[np.float64]:
+    return np.ones(count) if weights is None else weights.astype(np.float64)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
@@ -18,6 +19,7 @@ from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
 from crosstune.heads.feature_plan import default_views, depths_to_try, spec_of
+from crosstune.heads.shares import log_expected, shot_weights
 
 #: With ``layers = "auto"``: by how much fewer layers may lower the accuracy on held-out shots, and raise their loss (as a
 #: share of it). Chosen by hand; ``auto`` as a whole gains 0.05 points (``benchmarks/results/ablations.json``).
@@ -31,7 +33,7 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
 
     Args:
         task: An encoded task; its examples may be none.
-        config: Seed, the layers to use, and when to abstain.
+        config: Seed, the layers to use, the shares of the labels in use, and when to abstain.
         progress: Called with steps done and their number.
 
     Returns:
@@ -41,6 +43,7 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         DataError: A threshold is to be chosen, and there are no shots to choose it by; or a description has no token.
     """
     depths = depths_to_try(config, task.backbone.layer_count)
+    in_use = log_expected(config.expected_shares, task.labels, task.targets[: task.shots])
     fits: list[tuple[PriorHead, Selection]] = []
     tried = []
     views = len(default_views(1))
@@ -50,7 +53,7 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
             if progress is not None:
                 progress(before + done, views * len(depths))
 
-        head, chosen = _fit_depth(task, depth, config.seed, step)
+        head, chosen = _fit_depth(task, depth, config.seed, in_use, step)
         tried.append(LayersTried(depth, chosen.quality))
         rivals = (*fits[:1], *fits[-1:])  # all layers, and the fewest that did as well
         if all(_as_good(chosen.quality, rival.quality) for _, rival in rivals):
@@ -64,10 +67,11 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
     )
     similarities = _held_out_similarities(task, head) if task.shots else None
     if similarities is not None:
-        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE))
+        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
+        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
     if config.abstain_at is None:
         return head, facts
-    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at)
+    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
 
 
 def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
@@ -85,21 +89,24 @@ def _with_threshold(
     chosen: Selection,
     similarities: npt.NDArray[np.float64] | None,
     target: str,
+    in_use: Tensor,
 ) -> HeadFacts:
-    """The facts with the threshold that keeps a promise such as ``coverage=0.95``."""
+    """The facts with the threshold that keeps a promise such as ``coverage=0.95``, for labels as frequent as in use."""
     kind, _, value = target.partition("=")
     if similarities is None or not len(chosen.held_out):
         raise DataError(
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
     targets = task.targets
+    counted = shot_weights(targets[: task.shots], in_use).cpu().numpy()
     if kind == "precision":
         features = cached_features(task.texts, head.spec, head.queries)[: task.shots].to(head.label_keys)
         logits = features @ head.label_keys.t() + head.label_bias  # of labels without shots, which compete too
         logits[:, torch.unique(targets)] = chosen.held_out
         gold = targets[: task.shots].cpu().numpy()
-        return replace(facts, threshold=precision_threshold(logits.softmax(1).cpu().numpy(), gold, float(value)))
-    return replace(facts, min_similarity=coverage_threshold(similarities, float(value)))
+        probs = logits.softmax(1).cpu().numpy()
+        return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
+    return replace(facts, min_similarity=coverage_threshold(similarities, float(value), counted))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:
@@ -111,7 +118,9 @@ def _as_good(shallow: Quality, deep: Quality) -> bool:
     )
 
 
-def _fit_depth(task: EncodedTask, depth: int, seed: int, progress: StepProgress) -> tuple[PriorHead, Selection]:
+def _fit_depth(
+    task: EncodedTask, depth: int, seed: int, in_use: Tensor, progress: StepProgress
+) -> tuple[PriorHead, Selection]:
     """Fit a head to the first ``depth`` layers."""
     backbone, targets = task.backbone, task.targets
     views = default_views(depth)
@@ -128,6 +137,7 @@ def _fit_depth(task: EncodedTask, depth: int, seed: int, progress: StepProgress)
         progress,
         generated=len(task.examples) - task.shots,
         taught_features=features.taught_features,
+        log_expected=in_use,
     )
     size = mean_atoms(spec) * backbone.hidden_size
     shots = features.texts[: task.shots, :size]

@@ -29,6 +29,7 @@ from crosstune.heads.default.strengths import (
     predict,
 )
 from crosstune.heads.feature_plan import View
+from crosstune.heads.shares import balanced_mean, shot_weights
 
 #: Pull of the views' weights to their believed values, in shots. Chosen by hand; not ablated.
 MIXTURE_PULL = 2.0
@@ -80,6 +81,7 @@ def select(
     *,
     generated: int = 0,
     taught_features: Callable[[Tensor], Tensor] | None = None,
+    log_expected: Tensor | None = None,
 ) -> Selection:
     """Fit the default head.
 
@@ -96,6 +98,7 @@ def select(
             they resemble what the head knows, and would make every choice look better than it is.
         taught_features: Where the label queries were taught: rows int64 (n,) to the features float32 (N, K·Q) of all texts
             by queries that these rows alone have taught. Held-out shots need queries that they have not taught.
+        log_expected: float32 (L,), ``heads.shares.log_expected`` of the labels; they count alike when None.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
@@ -104,7 +107,7 @@ def select(
     shots = len(targets) - generated
     one_label = len(torch.unique(targets[:shots])) < 2
     # With shots of one label, centring on their mean would remove what that label's texts have in common.
-    mean = features.new_zeros(features.shape[1]) if one_label else features[:shots].mean(0)
+    mean = features.new_zeros(features.shape[1]) if one_label else balanced_mean(features[:shots], targets[:shots])
     shift = label_features.mean(0) if one_label else label_features[present].mean(0)
     local = torch.searchsorted(present, targets)
     task = None
@@ -120,9 +123,7 @@ def select(
             progress(done, len(views))
     parts = [part for _, _, part in fits]
     believed = features.new_tensor([view.weight for view in views])
-    weights, held_out = (
-        (believed, features.new_zeros(0, 0)) if task is None else _mixture(parts, believed, local[:shots])
-    )
+    weights, held_out = (believed, features.new_zeros(0, 0)) if task is None else _mixture(parts, believed, task)
     keys = features.new_zeros(len(label_features), features.shape[1])
     prior_scale = features.new_zeros(features.shape[1])
     bias = features.new_zeros(len(label_features))
@@ -130,39 +131,47 @@ def select(
         keys[:, columns] += weight * part.keys * units.text
         prior_scale[columns] += weight * part.scale * units.text * units.label
         bias += weight * part.bias
+    if log_expected is None:
+        log_expected = torch.zeros_like(bias)
+    if task is not None:
+        held_out = held_out + log_expected[present]
+    counted = shot_weights(targets[:shots], log_expected)
     return Selection(
         label_keys=keys,
-        label_bias=bias - keys @ mean,
+        label_bias=bias - keys @ mean + log_expected,
         prior_scale=prior_scale,
         prior_shift=shift,
         prior_centre=mean,
-        views=() if task is None else _view_facts(views, parts, weights, local[:shots]),
-        quality=Quality() if task is None else _quality(held_out, local[:shots]),
+        views=() if task is None else _view_facts(views, parts, weights, local[:shots], counted),
+        quality=Quality() if task is None else _quality(held_out, local[:shots], counted),
         held_out=held_out,
     )
 
 
-def _mixture(parts: Sequence[ViewFit], believed: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+def _mixture(parts: Sequence[ViewFit], believed: Tensor, task: FoldedTask) -> tuple[Tensor, Tensor]:
     """Weights of the views, float32 (V,), temperature included, and the held-out logits of the mixture."""
+    gold, shares = task.targets[: task.shots], task.log_shares_of_shots
     logits = torch.stack([part.held_out for part in parts])  # (V, shots, labels with texts)
     spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
-    weights = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, MIXTURE_PULL / len(gold)) / spread
+    pull = MIXTURE_PULL / len(gold)
+    weights = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, pull, shares) / spread
     held_out = torch.einsum("v,vnl->nl", weights, logits)
-    temperature = fit_temperature(held_out, gold)
+    temperature = fit_temperature(held_out, gold, shares)
     return weights / temperature, held_out / temperature
 
 
 def _view_facts(
-    views: Sequence[View], parts: Sequence[ViewFit], weights: Tensor, gold: Tensor
+    views: Sequence[View], parts: Sequence[ViewFit], weights: Tensor, gold: Tensor, counted: Tensor
 ) -> tuple[ViewFacts, ...]:
     return tuple(
-        ViewFacts(view.name, float(weight), part.scale, part.penalty, _accuracy(part.held_out, gold))
+        ViewFacts(view.name, float(weight), part.scale, part.penalty, _accuracy(part.held_out, gold, counted))
         for view, part, weight in zip(views, parts, weights, strict=True)
     )
 
 
-def _quality(held_out: Tensor, gold: Tensor) -> Quality:
-    return Quality(_accuracy(held_out, gold), float(torch.nn.functional.cross_entropy(held_out, gold)))
+def _quality(held_out: Tensor, gold: Tensor, counted: Tensor) -> Quality:
+    losses = torch.nn.functional.cross_entropy(held_out, gold, reduction="none")
+    return Quality(_accuracy(held_out, gold, counted), float((losses * counted).mean()))
 
 
 @dataclass(frozen=True)
@@ -217,7 +226,7 @@ def _predict_taught(
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         for fold in range(task.folds.grid.folds):
             x = taught_features(torch.nonzero(task.training_mask(0, fold)).flatten())
-            x = x - x[: task.shots].mean(0)
+            x = x - balanced_mean(x[: task.shots], task.targets[: task.shots])
             units = _to_units(view, x[: task.shots], h, spec, one_label=False)
             yield from held_out_logits(x * units.text, h * units.label, task, 0, [fold])
 
@@ -235,5 +244,6 @@ def _columns(view: View, spec: FeatureSpec, hidden: int, features: int) -> Tenso
     return torch.cat([torch.arange(hidden) + hidden * spec.atoms.index(atom) for atom in view.atoms])
 
 
-def _accuracy(logits: Tensor, targets: Tensor) -> float:
-    return float((logits.argmax(1) == targets).double().mean())
+def _accuracy(logits: Tensor, targets: Tensor, counted: Tensor) -> float:
+    weights = counted.double()
+    return float(((logits.argmax(1) == targets) * weights).sum() / weights.sum())

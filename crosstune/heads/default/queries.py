@@ -16,6 +16,7 @@ from torch import Tensor
 from crosstune.features.attention import attention_features
 from crosstune.features.cache import TextStates
 from crosstune.features.spec import FeatureSpec
+from crosstune.heads.shares import log_shares, shot_weights
 
 #: Queries per label: the tokens of its descriptions that are least like any token of other labels' descriptions.
 QUERIES_PER_LABEL = 8
@@ -50,6 +51,7 @@ class QueryLearner:
             weights: Weights that the descriptions give a label on their features, float32 (L, K·Q).
         """
         self._targets, self._queries, self._weights = targets, queries, weights
+        self._log_shares, self._counted = log_shares(targets, len(weights)), shot_weights(targets).unsqueeze(1)
         longest = max((part.shape[1] for part in texts.tokens), default=0)
         products = 3.0 * len(targets) * longest * queries.numel()  # forward, and backward to both factors
         affordable = int(WORK_BUDGET / (_FITS * products)) if products else 0
@@ -66,8 +68,8 @@ class QueryLearner:
     def learn(self, rows: Tensor) -> Tensor:
         """Queries taught by some of the texts; those of labels without any of these texts stay as they are.
 
-        Minimises the cross-entropy of ``(f(x) − mean f) · (s · w_y + Δ_y) + b_y`` over queries, Δ and b, where f are the
-        ``attention_features`` and w_y the weights that the description gives, plus
+        Minimises the cross-entropy of ``(f(x) − mean f) · (s · w_y + Δ_y) + b_y + log_shares_y`` over queries, Δ and b, where f
+        are the ``attention_features`` and w_y the weights that the description gives, plus
         ``½ · QUERY_PULL / n · ‖queries − start‖²`` and ``½ · WEIGHT_PULL · ‖Δ‖²``. Only the queries are kept.
 
         Args:
@@ -80,11 +82,11 @@ class QueryLearner:
         states, mask, start = list(self._states[:, rows]), self._mask[rows], self._queries
         if len(present) < 2:
             return start
-        weights = self._weights[present]
+        weights, shares = self._weights[present], self._log_shares[present]
         taught = (weights.reshape(-1, start.shape[1]) != 0).any(0).unsqueeze(1)  # (Q, 1)
         with torch.no_grad():
             features = attention_features(states, mask, start)
-            mean = features.mean(0)
+            mean = (features * self._counted[rows]).mean(0)
             unit = (features - mean).square().sum(1).mean().sqrt().clamp_min(1e-6).reciprocal()
             prior = weights / ((features - mean) * unit @ weights.t()).std(unbiased=False).clamp_min(1e-6)
         with torch.enable_grad():
@@ -97,7 +99,7 @@ class QueryLearner:
                 queries = torch.nn.functional.normalize(start + moved * taught, dim=2)
                 logits = (attention_features(states, mask, queries) - mean) * unit @ (prior + delta).t() + bias
                 pull = QUERY_PULL / len(rows) * moved.square().sum() + WEIGHT_PULL * delta.square().sum()
-                loss = torch.nn.functional.cross_entropy(logits, targets) + pull / 2
+                loss = torch.nn.functional.cross_entropy(logits + shares, targets) + pull / 2
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -15,11 +15,18 @@ BIAS_PULL, MIXTURE_STEPS = 0.01, 1000
 
 
 def fit_prior(
-    basis: Tensor, prior: Tensor, targets: Tensor, weights: Tensor, scale: Tensor, penalty: Tensor
+    basis: Tensor,
+    prior: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    scale: Tensor,
+    penalty: Tensor,
+    log_shares: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression around given logits, S problems at once.
 
-    Minimises, for each setting, ``Σ_n w_n · −log softmax(scale · prior_n + basis_n Θ + b)[target_n] + penalty/2 · ‖Θ‖²``
+    Minimises, for each setting,
+    ``Σ_n w_n · −log softmax(scale · prior_n + basis_n Θ + b + log_shares)[target_n] + penalty/2 · ‖Θ‖²``
     by Nesterov's accelerated gradient with a step from the Hessian bound ½ · max w · σ₁(basis)² (Böhning 1992).
 
     Args:
@@ -29,6 +36,7 @@ def fit_prior(
         weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1, or more with generated texts.
         scale: float32 (S,), at least 0.
         penalty: float32 (S,), above 0.
+        log_shares: float32 (L,), ``heads.shares.log_shares`` of the texts.
 
     Returns:
         Θ float32 (S, r, L) and b float32 (S, L).
@@ -37,7 +45,7 @@ def fit_prior(
     settings, (count, labels), rank = len(scale), prior.shape, basis.shape[1]
     gold = torch.nn.functional.one_hot(targets, labels).to(basis.dtype).unsqueeze(2)  # (N, L, 1)
     shot_weight = weights.t().unsqueeze(1).contiguous()  # (N, 1, S)
-    base = prior.unsqueeze(2) * scale  # (N, L, S)
+    base = prior.unsqueeze(2) * scale + log_shares.unsqueeze(1)  # (N, L, S)
     curvature = 0.5 * weights.amax(1) * torch.linalg.matrix_norm(basis, 2) ** 2 + penalty  # (S,)
     ratio = (penalty / curvature).sqrt()
     momentum = (1 - ratio) / (1 + ratio)
@@ -59,16 +67,17 @@ def fit_prior(
     return theta.permute(2, 0, 1), bias.t()
 
 
-def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) -> Tensor:
+def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float, log_shares: Tensor) -> Tensor:
     """Weights, none negative, with which the logits of several views are added.
 
-    Minimises the cross-entropy of ``Σ_v w_v · logits_v`` plus ``pull · V · ‖w − believed‖²`` by projected gradient.
+    Minimises the cross-entropy of ``Σ_v w_v · logits_v + log_shares`` plus ``pull · V · ‖w − believed‖²`` by projected gradient.
 
     Args:
         logits: float32 (V, N, L), held-out.
         targets: int64 (N,).
         believed: float32 (V,), the weights before any shot is seen.
         pull: Strength of the pull to them.
+        log_shares: float32 (L,), ``heads.shares.log_shares`` of the N texts.
 
     Returns:
         float32 (V,).
@@ -80,7 +89,7 @@ def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float) 
     curvature = 0.5 * torch.linalg.matrix_norm(flat, 2) ** 2 / count + 2 * pull * views
     weights = ahead = previous = believed
     for k in range(MIXTURE_STEPS):
-        error = (torch.einsum("v,vnl->nl", ahead, centred).softmax(-1) - gold) / count
+        error = ((torch.einsum("v,vnl->nl", ahead, centred) + log_shares).softmax(-1) - gold) / count
         slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - believed)
         weights = (ahead - slope / curvature).clamp_min(0)
         ahead = weights + k / (k + 3) * (weights - previous)
@@ -94,7 +103,7 @@ TEMPERATURES = torch.linspace(-1.5, 1.5, 61).exp()
 TEMPERATURE_BELIEF = 0.5
 
 
-def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+def fit_temperature(logits: Tensor, targets: Tensor, log_shares: Tensor) -> float:
     """The number by which to divide held-out logits so that their probabilities are calibrated (Guo et al. 2017).
 
     Minimises the summed cross-entropy plus ``½ (log T / TEMPERATURE_BELIEF)²``: with few shots T stays near 1.
@@ -102,12 +111,16 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     Args:
         logits: float32 (N, L), held-out.
         targets: int64 (N,).
+        log_shares: float32 (L,), ``heads.shares.log_shares`` of the N texts.
 
     Returns:
         T, above 0.
     """
     losses = torch.stack(
-        [torch.nn.functional.cross_entropy(logits / t, targets, reduction="sum") for t in TEMPERATURES.tolist()]
+        [
+            torch.nn.functional.cross_entropy(logits / t + log_shares, targets, reduction="sum")
+            for t in TEMPERATURES.tolist()
+        ]
     )
     belief = (TEMPERATURES.log() / TEMPERATURE_BELIEF).square().to(losses) / 2
     return float(TEMPERATURES[int((losses + belief).argmin())])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from crosstune.data.sampling import assign_folds
 from crosstune.heads.default.regression import STEPS, fit_prior
+from crosstune.heads.shares import log_shares
 
 #: Power of the held-out likelihood by which strengths are averaged: 0 weighs all alike, 1 takes shots as independent evidence.
 #: Chosen by hand; not ablated.
@@ -85,6 +86,16 @@ class FoldedTask:
     folds: Folds
 
     @property
+    def log_shares(self) -> Tensor:
+        """Of all texts: float32 (labels with texts,)."""
+        return log_shares(self.targets, len(self.present))
+
+    @property
+    def log_shares_of_shots(self) -> Tensor:
+        """Of the shots: float32 (labels with texts,)."""
+        return log_shares(self.targets[: self.shots], len(self.present))
+
+    @property
     def shots(self) -> int:
         """How many of the texts are shots."""
         return self.folds.of_shot.shape[1]
@@ -151,7 +162,7 @@ def gather(task: FoldedTask, repeats: int, parts: Iterable[tuple[Tensor, Tensor]
     loss = held_out.new_zeros(settings)
     for out, logits in parts:
         held_out[:, out] += logits / repeats
-        loss += _losses(logits, task.targets[out]).sum(1) / repeats
+        loss += _losses(logits + task.log_shares_of_shots, task.targets[out]).sum(1) / repeats
     return Predicted(held_out, loss)
 
 
@@ -173,6 +184,7 @@ def held_out_logits(
         text_weights.repeat(len(scales), 1),
         scales.repeat_interleave(len(folds)),
         penalties.repeat_interleave(len(folds)),
+        task.log_shares,
     )
     theta = theta.reshape(len(scales), len(folds), basis.shape[1], -1)
     bias = bias.reshape(len(scales), len(folds), -1)
@@ -204,7 +216,7 @@ def fit_view(x: Tensor, h: Tensor, task: FoldedTask, predicted: Predicted) -> Vi
     share = share[used] / share[used].sum()
 
     even = x.new_full((len(used), len(x)), 1 / task.shots)
-    theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used])
+    theta, bias = fit_prior(basis, prior, task.targets, even, scales[used], penalties[used], task.log_shares)
     scale = float((share * scales[used]).sum())
     keys = scale * h
     keys[task.present] += torch.einsum("g,grl->lr", share, theta) @ right  # (labels with texts, F_v)

@@ -12,6 +12,7 @@ from crosstune.core.training_facts import HeadFacts
 from crosstune.features.encoding import EncodedTask, cached_features
 from crosstune.heads.feature_plan import paper_specs
 from crosstune.heads.paper.head import PaperHead
+from crosstune.heads.shares import log_shares
 
 
 def fit_paper(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PaperHead, HeadFacts]:
@@ -52,7 +53,9 @@ def optimize(
     learning_rate: float,
     progress: StepProgress | None = None,
 ) -> None:
-    """Minimise ``−log (1/H) Σ_k a_k[gold]`` over the shots, by changing the head.
+    """Minimise ``−log p[gold]``, ``p = (1/H) Σ_k a_k``, over the shots, by changing the head.
+
+    Where the labels have unequally many shots, p is multiplied by their shares and brought to sum 1 again (``heads.shares``).
 
     Args:
         head: Where to start.
@@ -67,9 +70,14 @@ def optimize(
     """
     optimizer = torch.optim.Adam(head.parameters(), lr=learning_rate)
     rows = torch.arange(len(targets), device=targets.device)
+    shares = log_shares(targets, len(head.label_vectors)).exp()
+    is_balanced = bool((shares == 1).all())
     for epoch in range(epochs):
         optimizer.zero_grad()
-        loss = -head.probs(features)[rows, targets].clamp_min(1e-12).log().mean()
+        probs = head.probs(features)
+        if not is_balanced:
+            probs = probs * shares / (probs @ shares).unsqueeze(1)
+        loss = -probs[rows, targets].clamp_min(1e-12).log().mean()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"training: loss is {float(loss.detach())} at epoch {epoch} with learning rate {learning_rate}. Lower the learning rate."

@@ -10,9 +10,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from crosstune.features.attention import SHARPNESS
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
 
 #: Domain and name of the function, and of the operator that may take its place.
-DOMAIN, NAME = "crosstune", "Classify"
+DOMAIN, NAME = FUNCTION_DOMAIN, FUNCTION
 _NORMS = ("LayerNormalization", "SkipLayerNormalization")
 _GELUS = {"Gelu": 0, "FastGelu": 1}
 
@@ -73,6 +74,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
         "sharpness": float(SHARPNESS),
         "label_heads": head.label_heads,
     }
+    attributes = {name: value for name, value in attributes.items() if value != ()}
     graph = model.graph
     names = reader.names
     for node in graph.node:

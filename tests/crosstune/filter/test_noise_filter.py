@@ -93,7 +93,9 @@ def test_a_teacher_of_one_s_own(tiny_backbone, tiny_backbone_dir, tiny_examples,
     truth = np.array(tiny_labels.indices(tiny_examples))
     head = HeadFit(encoded(tiny_examples, (), tiny_labels, config, tiny_backbone), config)
     held_out, _ = Folds.assign(tiny_examples, config.seed).held_out(head)
-    assert found.accuracy_without == accuracy(held_out, truth), "of the head, whoever the teacher is"
+    assert found.accuracy_without == accuracy(held_out, truth, np.ones(len(truth), np.float32)), (
+        "of the head, whoever the teacher is"
+    )
 
 
 @pytest.mark.slow
@@ -154,7 +156,9 @@ def test_the_gate_closes_where_real_examples_are_clearly_answered_worse(wrong, s
     truth = np.repeat([0, 1], 16)
     without, with_them = answers(truth, [0, 1, 16, 17]), answers(truth, wrong, sure)
     measure = scripted(with_them, with_them, with_them)
-    opened = open_gate(measure, ["a", "b"], {"a": 3, "b": 0}, without, truth, no_progress)
+    opened = open_gate(
+        measure, ["a", "b"], {"a": 3, "b": 0}, without, truth, np.ones(len(truth), np.float32), no_progress
+    )
     assert opened.entering == ({"a"} if enters else set())
     assert [gate.enters for gate in opened.gates] == [enters, False]
 
@@ -164,11 +168,25 @@ def test_the_gate_sees_what_all_real_examples_agree_on(wrong_without, wrong_with
     """A change that is the same for every shot has no standard error; and texts of a label without shots cannot lower its F1."""
     truth = np.ones(16, np.int64)
     without, with_them = answers(truth, wrong_without), answers(truth, wrong_with)
-    opened = open_gate(scripted(with_them), ["a", "b"], {"a": 3, "b": 0}, without, truth, no_progress)
+    opened = open_gate(
+        scripted(with_them), ["a", "b"], {"a": 3, "b": 0}, without, truth, np.ones(len(truth), np.float32), no_progress
+    )
     better = len(wrong_without) - len(wrong_with)
     assert opened.entering == ({"a"} if better >= 0 else set())
     assert np.sign(opened.evidence) == np.sign(better)
     assert np.isfinite(opened.evidence), "the account is JSON"
+
+
+@pytest.mark.fault("L23")
+def test_the_gate_counts_labels_alike_however_many_shots_they_have():
+    """Three of five shots of a rare label get worse and six of 27 of a frequent one get better."""
+    truth = np.repeat([0, 1], [5, 27])
+    without, with_them = answers(truth, range(5, 11)), answers(truth, range(3))
+    opened = [
+        open_gate(scripted(with_them), ["a", "b"], {"a": 0, "b": 3}, without, truth, weights, no_progress).evidence
+        for weights in (np.ones(32, np.float32), np.repeat([3.2, 32 / 54], [5, 27]).astype(np.float32))
+    ]
+    assert opened[0] > 0 > opened[1]
 
 
 @pytest.mark.parametrize("layers", [None, 1, "auto"])

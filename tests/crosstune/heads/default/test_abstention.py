@@ -44,6 +44,18 @@ def test_precision_is_kept_wherever_it_can_be(seed, count, precision):
         assert threshold == pytest.approx(top.max())
 
 
+@pytest.mark.fault("L23")
+@given(st.integers(0, 1 << 31), st.floats(0.5, 1))
+def test_a_weight_is_as_good_as_so_many_texts(seed, share):
+    random = np.random.RandomState(seed)
+    counts = random.randint(1, 4, 12)
+    probs, gold, scores = random.dirichlet(np.ones(3), 12).astype(np.float32), random.randint(0, 3, 12), random.rand(12)
+    many = (np.repeat(values, counts, axis=0) for values in (probs, gold, scores))
+    expected = precision_threshold(next(many), next(many), share), coverage_threshold(next(many), share)
+    weights = counts.astype(np.float32)
+    assert (precision_threshold(probs, gold, share, weights), coverage_threshold(scores, share, weights)) == expected
+
+
 def unit_rows(random, rows, atoms, hidden):
     values = random.randn(rows, atoms, hidden)
     return (values / np.linalg.norm(values, axis=2, keepdims=True)).reshape(rows, -1)

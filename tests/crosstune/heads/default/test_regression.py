@@ -15,6 +15,10 @@ from tests.tolerances import FIT_EXCESS, FIT_LOGITS, FIT_TOGETHER, MIXTURE_WEIGH
 BIAS_RIDGE = 0.01  # what keeps the biases from drifting
 
 
+def shares(labels, values=None):
+    return torch.zeros(labels) if values is None else torch.tensor(values, dtype=torch.float32)
+
+
 def problem(seed, shots, rank, labels):
     random = np.random.RandomState(seed)
     basis = random.randn(shots, rank) / np.sqrt(rank)
@@ -23,11 +27,11 @@ def problem(seed, shots, rank, labels):
     return basis, prior, targets
 
 
-def objective(parameters, basis, prior, targets, weights, scale, penalty):
+def objective(parameters, basis, prior, targets, weights, scale, penalty, log_shares=0.0):
     """The function that fit_prior says it minimises, with its slope."""
     rank, labels = basis.shape[1], prior.shape[1]
     theta, bias = parameters[: rank * labels].reshape(rank, labels), parameters[rank * labels :]
-    logs = log_softmax(scale * prior + basis @ theta + bias, axis=1)
+    logs = log_softmax(scale * prior + basis @ theta + bias + log_shares, axis=1)
     rows = np.arange(len(targets))
     error = np.exp(logs)
     error[rows, targets] -= 1
@@ -37,7 +41,7 @@ def objective(parameters, basis, prior, targets, weights, scale, penalty):
     return value, slope
 
 
-def fitted(basis, prior, targets, weights, scales, penalties):
+def fitted(basis, prior, targets, weights, scales, penalties, log_shares=None):
     tensors = (torch.tensor(value, dtype=torch.float32) for value in (basis, prior))
     theta, bias = fit_prior(
         *tensors,
@@ -45,6 +49,7 @@ def fitted(basis, prior, targets, weights, scales, penalties):
         torch.tensor(weights, dtype=torch.float32),
         torch.tensor(scales, dtype=torch.float32),
         torch.tensor(penalties, dtype=torch.float32),
+        shares(prior.shape[1], log_shares),
     )
     return theta.double().numpy(), bias.double().numpy()
 
@@ -57,13 +62,15 @@ def fitted(basis, prior, targets, weights, scales, penalties):
     labels=st.integers(2, 4),
     scale=st.floats(0, 8),
     penalty=st.floats(0.01, 2),
+    skew=st.floats(0, 2),
 )
-def test_the_fit_is_the_minimum_that_scipy_finds(seed, shots, rank, labels, scale, penalty):
+def test_the_fit_is_the_minimum_that_scipy_finds(seed, shots, rank, labels, scale, penalty, skew):
     basis, prior, targets = problem(seed, shots, rank, labels)
     weights = np.random.RandomState(seed ^ 1).dirichlet(np.ones(shots) * 5)
-    theta, bias = fitted(basis, prior, targets, weights[None], [scale], [penalty])
+    log_shares = skew * np.linspace(-1, 1, labels)
+    theta, bias = fitted(basis, prior, targets, weights[None], [scale], [penalty], log_shares)
     ours = np.concatenate([theta[0].ravel(), bias[0]])
-    case = (basis, prior, targets, weights, scale, penalty)
+    case = (basis, prior, targets, weights, scale, penalty, log_shares)
     best = minimize(
         objective,
         np.zeros_like(ours),
@@ -136,8 +143,9 @@ def test_a_huge_penalty_leaves_the_descriptions_alone():
     shots=st.integers(3, 20),
     labels=st.integers(2, 4),
     pull=st.floats(0.02, 1),
+    skew=st.floats(0, 2),
 )
-def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels, pull):
+def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels, pull, skew):
     random = np.random.RandomState(seed)
     targets = random.randint(0, labels, shots)
     logits = random.randn(views, shots, labels) * 2
@@ -145,9 +153,10 @@ def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels,
     rows = np.arange(shots)
 
     believed = random.dirichlet(np.ones(views))
+    log_shares = skew * np.linspace(-1, 1, labels)
 
     def cost(weights):
-        logs = log_softmax(np.einsum("v,vnl->nl", weights, logits), axis=1)
+        logs = log_softmax(np.einsum("v,vnl->nl", weights, logits) + log_shares, axis=1)
         return -logs[rows, targets].mean() + pull * views * ((weights - believed) ** 2).sum()
 
     best = minimize(
@@ -158,7 +167,8 @@ def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels,
         options={"ftol": 1e-14, "gtol": 1e-9},
     )
     tensors = (torch.tensor(value, dtype=torch.float32) for value in (logits, believed))
-    ours = fit_mixture(next(tensors), torch.tensor(targets), next(tensors), pull).double().numpy()
+    ours = fit_mixture(next(tensors), torch.tensor(targets), next(tensors), pull, shares(labels, log_shares))
+    ours = ours.double().numpy()
     assert (ours >= 0).all()
     np.testing.assert_allclose(ours, best.x, rtol=0, atol=MIXTURE_WEIGHTS)  # fmt: skip
 
@@ -166,27 +176,36 @@ def test_the_mixture_is_the_minimum_that_scipy_finds(seed, views, shots, labels,
 def test_views_that_say_the_same_get_the_same_weight():
     random = np.random.RandomState(0)
     one = torch.tensor(random.randn(1, 8, 3), dtype=torch.float32)
-    weights = fit_mixture(one.repeat(4, 1, 1), torch.tensor(random.randint(0, 3, 8)), torch.full((4,), 0.25), 0.05)
+    weights = fit_mixture(
+        one.repeat(4, 1, 1), torch.tensor(random.randint(0, 3, 8)), torch.full((4,), 0.25), 0.05, shares(3)
+    )
     assert weights.tolist() == pytest.approx([float(weights[0])] * 4, abs=FIT_TOGETHER)
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 1 << 31), shots=st.integers(3, 40), labels=st.integers(2, 4), size=st.floats(0.1, 9))
-def test_the_temperature_is_the_minimum_that_scipy_finds(seed, shots, labels, size):
+@given(
+    seed=st.integers(0, 1 << 31),
+    shots=st.integers(3, 40),
+    labels=st.integers(2, 4),
+    size=st.floats(0.1, 9),
+    skew=st.floats(0, 2),
+)
+def test_the_temperature_is_the_minimum_that_scipy_finds(seed, shots, labels, size, skew):
     random = np.random.RandomState(seed)
     targets = random.randint(0, labels, shots)
     logits = random.randn(shots, labels) * size
     logits[np.arange(shots), targets] += 1
+    log_shares = skew * np.linspace(-1, 1, labels)
 
     def cost(log_temperature):
-        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        logs = log_softmax(logits / np.exp(log_temperature) + log_shares, axis=1)
         return -logs[np.arange(shots), targets].sum() + (log_temperature / TEMPERATURE_BELIEF) ** 2 / 2
 
     best = minimize_scalar(cost, bounds=(-1.5, 1.5), method="bounded", options={"xatol": 1e-6})
-    ours = fit_temperature(torch.tensor(logits), torch.tensor(targets))
+    ours = fit_temperature(torch.tensor(logits), torch.tensor(targets), shares(labels, log_shares))
     step = float(TEMPERATURES[1].log() - TEMPERATURES[0].log())
     assert abs(np.log(ours) - best.x) <= step
 
 
 def test_one_shot_hardly_moves_the_temperature():
-    assert 1 / 1.7 < fit_temperature(torch.tensor([[9.0, 0.0]]), torch.tensor([0])) <= 1
+    assert 1 / 1.7 < fit_temperature(torch.tensor([[9.0, 0.0]]), torch.tensor([0]), shares(2)) <= 1

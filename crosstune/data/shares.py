@@ -1,0 +1,38 @@
+"""Reads how frequent each label is expected to be, and checks it against the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from crosstune.core.errors import DataError
+from crosstune.core.labels import LabelSet
+from crosstune.core.strict_text import read_object
+
+
+def read_expected_shares(value: str) -> object:
+    """The setting ``expected_shares`` from a command line: ``uniform``, ``shots``, or what a .json or .toml file holds.
+
+    Raises:
+        DataError: The file cannot be read, or is no object of label and share.
+    """
+    return value if value in ("uniform", "shots") else read_object(Path(value), "label and share")
+
+
+def check_expected_shares(expected: str | Mapping[str, float], labels: LabelSet) -> None:
+    """Check that shares are given for the labels of a task, for all of them and no others.
+
+    Example:
+        >>> labels = LabelSet.from_mapping({"spam": "an unwanted message", "ham": "a message from a friend"})
+        >>> check_expected_shares({"spam": 0.2, "ham": 0.8}, labels)
+
+    Raises:
+        DataError: A label has no share, or a share belongs to no label.
+    """
+    if isinstance(expected, str):
+        return
+    missing = [name for name in labels.names if name not in expected]
+    unknown = [name for name in expected if name not in labels.names]
+    if missing or unknown:
+        found = f"no share for label {missing[0]!r}" if missing else f"a share for {unknown[0]!r}, which is no label"
+        raise DataError(f"expected_shares: {found}, expected one for each of the {len(labels)} labels. Correct it.")
