@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import row_progress
-from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider
+from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, RequireSignature, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +79,8 @@ def classify(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 8,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Where the processes run: local, or ray (a Ray cluster).")
     ] = "local",
@@ -106,6 +108,7 @@ def classify(
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bulk.sources import find_sources
     from crosstune_export.bundle.files import read_bundle
+    from crosstune_export.bundle.signature import require_trusted
     from crosstune_export.runtime.session import default_threads, providers_of
 
     options = BulkOptions(
@@ -136,12 +139,14 @@ def classify(
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], input_format)
     _check_places(bundle, sources, output, bad_rows)
+    contents = read_bundle(bundle)
+    require_trusted(contents, [] if require_signature is None else [require_signature], signature)
     if pretty:
-        _show(read_bundle(bundle), sources, options)
+        _show(contents, sources, options)
     elif output is None:
-        _to_standard_output(read_bundle(bundle), sources, options, bad_rows, force=force)
+        _to_standard_output(contents, sources, options, bad_rows, force=force)
     else:
-        _to_file(read_bundle(bundle), sources, options, output, bad_rows, resume=resume, force=force)
+        _to_file(contents, sources, options, output, bad_rows, resume=resume, force=force)
 
 
 def _output_format(file_format: str, output: Path | None) -> str:

@@ -45,6 +45,11 @@ AllowFallback = Annotated[
 MovedBackbone = Annotated[
     str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
 ]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle; default: none."),
+]
+Signature = Annotated[Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")]
 MinSimilarity = Annotated[
     float | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan
+from crosstune_cli.options import AllowFallback, AnyBundle, Provider, RequireSignature, Signature, not_nan
 
 
 def verify(
@@ -30,12 +30,8 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
     ] = False,
-    require_signature: Annotated[
-        Path | None, typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle.")
-    ] = None,
-    signature: Annotated[
-        Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")
-    ] = None,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
