@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.options import Force, LabelFile, TrainFile, not_nan
 
 
@@ -17,7 +17,7 @@ def augment(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="JSON Lines file to write; the account of costs is written to OUTPUT.account.json."
+            "--output", "-o", help="JSON Lines file to write; the account of costs is written to OUTPUT.account.json."
         ),
     ],
     base_url: Annotated[
@@ -96,7 +96,7 @@ def augment(
         typer.echo(describe_plan(plan, endpoint, config))
         return
     via = f" via the proxy {endpoint.proxy}" if endpoint.proxy else ""
-    typer.echo(f"sending {plan.seed_texts} texts to {endpoint.host}{via}, model {model}", err=True)
+    note(f"sending {plan.seed_texts} texts to {endpoint.host}{via}, model {model}")
     with progress_bars() as progress:
         result = job.run(cache, progress=progress)
     account = json.dumps(account_json(result, plan, endpoint, config), ensure_ascii=False, indent=1) + "\n"
@@ -107,3 +107,7 @@ def augment(
             sink.write(example_line(example).encode("utf-8"))
     first, *rest = describe_account(result, endpoint, config)
     typer.echo("\n".join([f"{output}: {first}", *rest]))
+    next_command(
+        *("crosstune", "filter", "--generated", output, "--train", train_file, "--labels", labels),
+        *("-o", output.with_suffix(".kept.jsonl")),
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from crosstune_cli.console import row_progress
+from crosstune_cli.console import next_command, note, row_progress, stdout_is_terminal
 from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, RequireSignature, Signature
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from crosstune_export.bundle.files import BundleFiles
 
 
+#: Options of a file that a table on a terminal does not have.
+_NOT_IN_A_TABLE = ("file_format", "on_error", "top_k", "id_column", "engine")
+
+
 def classify(
     bundle: BundleFolder,
     files: Annotated[
@@ -30,7 +36,13 @@ def classify(
             "Folders are searched recursively; quoted glob patterns are expanded; - is standard input."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File to write; default: standard output.")] = None,
+    given_texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="Text to classify, instead of files; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
+    ] = None,
     file_format: Annotated[
         str,
         typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
@@ -61,8 +73,8 @@ def classify(
     ] = None,
     min_similarity: MinSimilarity = None,
     on_error: Annotated[
-        str,
-        typer.Option("--on-error", help="What to do with a bad row: fail, skip, or record it in --bad-rows."),
+        Literal["fail", "skip", "record"],
+        typer.Option("--on-error", help="What to do with a bad row; record writes it to --bad-rows."),
     ] = "fail",
     bad_rows: Annotated[
         Path | None,
@@ -82,7 +94,7 @@ def classify(
     require_signature: RequireSignature = None,
     signature: Signature = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="Where the processes run: local, or ray (a Ray cluster).")
+        Literal["local", "ray"], typer.Option("--engine", help="Where the processes run: here, or on a Ray cluster.")
     ] = "local",
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Ray cluster to join; default: start one on this machine.")
@@ -99,12 +111,20 @@ def classify(
         typer.Option("--explain", help="Add the evidence of each word for each label; runs the graph once per word."),
     ] = False,
     pretty: Annotated[
-        bool, typer.Option("--pretty", help="Print a table with the time of each text instead of JSON Lines.")
+        bool,
+        typer.Option(
+            "--pretty",
+            help="Print a table instead of JSON Lines; this is the default where the results appear on a terminal.",
+        ),
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="With --output: print a summary as one JSON object.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
 ) -> None:
     """Label any number of texts, in input order; every column of the input is kept in the output."""
     from crosstune.core.outputs import check_output
+    from crosstune_export import ConfigError
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bulk.sources import find_sources
     from crosstune_export.bundle.files import read_bundle
@@ -130,6 +150,12 @@ def classify(
         ray_address=ray_address,
     )
     _check(options, output, bad_rows, resume, pretty)
+    if json_output and output is None:
+        raise ConfigError("--json: found no --output, expected one: the results go to standard output. Give --output.")
+    on_terminal = pretty or (output is None and stdout_is_terminal() and options == _plain_options(options))
+    if given_texts:
+        _classify_given(bundle, given_texts, files, options, output, on_terminal)
+        return
     for path in (output, bad_rows):
         if path is not None:
             check_output(
@@ -141,12 +167,13 @@ def classify(
     _check_places(bundle, sources, output, bad_rows)
     contents = read_bundle(bundle)
     require_trusted(contents, [] if require_signature is None else [require_signature], signature)
-    if pretty:
+    if on_terminal:
         _show(contents, sources, options)
     elif output is None:
         _to_standard_output(contents, sources, options, bad_rows, force=force)
     else:
-        _to_file(contents, sources, options, output, bad_rows, resume=resume, force=force)
+        _to_file(contents, sources, options, output, bad_rows, resume=resume, force=force, json_output=json_output)
+        next_command("crosstune-export", "serve", bundle)
 
 
 def _output_format(file_format: str, output: Path | None) -> str:
@@ -163,13 +190,17 @@ def _output_format(file_format: str, output: Path | None) -> str:
     return ending if ending in OUTPUT_FORMATS else "jsonl"
 
 
+def _plain_options(options: BulkOptions) -> BulkOptions:
+    """The options without those that a table on a terminal does not have."""
+    from crosstune_export.bulk.run import BulkOptions
+
+    return replace(options, **{name: getattr(BulkOptions(), name) for name in _NOT_IN_A_TABLE})
+
+
 def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
     from crosstune_export import ConfigError
-    from crosstune_export.bulk.run import ENGINES, ON_ERROR, BulkOptions
+    from crosstune_export.bulk.run import BulkOptions
 
-    for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
-        if value not in known:
-            raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
     if output is None and resume:
         raise ConfigError("--resume: found standard output, expected a file. Give --output.")
     if output is None and options.file_format == "parquet":
@@ -185,17 +216,12 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
             f"--spreadsheet-safe: found format {options.file_format}, expected csv or tsv. Give --format csv."
         )
     if pretty:
-        plain = BulkOptions()
-        changed = {
-            "--output": output is not None,
-            "--format": options.file_format != plain.file_format,
-            "--on-error": options.on_error != plain.on_error,
-            "--top-k": options.top_k is not None,
-            "--id-column": options.id_column is not None,
-            "--engine": options.engine != plain.engine,
-        }
-        for name in (name for name, is_changed in changed.items() if is_changed):
-            raise ConfigError(f"--pretty: cannot be combined with {name}. Remove one of the two options.")
+        if output is not None:
+            raise ConfigError("--pretty: cannot be combined with --output. Remove one of the two options.")
+        for name in _NOT_IN_A_TABLE:
+            if getattr(options, name) != getattr(BulkOptions(), name):
+                shown = "format" if name == "file_format" else name.replace("_", "-")
+                raise ConfigError(f"--pretty: cannot be combined with --{shown}. Remove one of the two options.")
     if options.explain and options.file_format != "jsonl":
         raise ConfigError(f"--explain: found format {options.file_format}, expected jsonl. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
@@ -224,13 +250,13 @@ def _to_standard_output(
 
     if bad_rows is not None:
         check_output(bad_rows, force=force, what="output file")
-    with row_progress() as progress, contextlib.ExitStack() as stack:
+    with row_progress(results_on_stdout=True) as progress, contextlib.ExitStack() as stack:
         bad_sink = None if bad_rows is None else stack.enter_context(new_file(bad_rows))
         tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), progress)
     if tally.bad:
-        typer.echo(tally.lines()[0], err=True)
+        note(tally.lines()[0])
     elif tally.unlike:
-        typer.echo(tally.lines()[-1], err=True)
+        note(tally.lines()[-1])
 
 
 def _to_file(
@@ -242,6 +268,7 @@ def _to_file(
     *,
     resume: bool,
     force: bool,
+    json_output: bool,
 ) -> None:
     from crosstune_export.bulk.partial_output import PartialOutput
     from crosstune_export.bulk.run import classify_files
@@ -256,15 +283,18 @@ def _to_file(
     else:
         with partial, row_progress() as progress:
             tally = classify_files(bundle, sources, options, partial, progress)
-    _print_summary(tally, tally.rows - earlier_rows, time.monotonic() - started, bad_rows)
+    if json_output:
+        typer.echo(json.dumps({"output": str(output), **tally.to_json()}, ensure_ascii=False))
+    else:
+        _print_summary(tally, tally.rows - earlier_rows, time.monotonic() - started, bad_rows)
 
 
 def _print_summary(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:
     first, *rest = tally.lines()
     where = f", recorded in {bad_rows}" if bad_rows is not None and tally.bad else ""
-    typer.echo(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s", err=True)
+    note(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s")
     for line in rest:
-        typer.echo(line, err=True)
+        note(line)
 
 
 def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:
@@ -278,6 +308,39 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
         bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
     texts = read_texts(sources, Columns(options.text_column, bundle.manifest.text_pair))
-    (show_reasons if options.explain else show_answers)(
-        classifier, texts, {"threshold": options.threshold, "min_similarity": options.min_similarity}
+    (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
+
+
+def _classify_given(
+    bundle: Path,
+    texts: list[str],
+    files: list[str] | None,
+    options: BulkOptions,
+    output: Path | None,
+    on_terminal: bool,
+) -> None:
+    from crosstune_cli.answer_tables import show_answers, show_reasons
+
+    from crosstune_export import Classifier, ConfigError
+
+    for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
+        if is_given:
+            raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
+    classifier = Classifier.load(
+        bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
+    if on_terminal:
+        (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
+        return
+    for text in texts:
+        answer = (
+            classifier.explain(text, **_rule(options))
+            if options.explain
+            else classifier.classify([text], **_rule(options))[0]
+        )
+        row = {"text": text, **answer.to_json(classifier.labels, options.top_k)}
+        typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _rule(options: BulkOptions) -> dict[str, Any]:
+    return {"threshold": options.threshold, "min_similarity": options.min_similarity}

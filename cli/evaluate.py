@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
 from crosstune_cli.options import Device, Force, JsonOutput, MovedBackbone
 
@@ -30,8 +30,11 @@ def evaluate(
     trained = load_checkpoint(checkpoint)
     rows = read_examples(data)
     trained.check_examples(rows, str(data))
-    loaded = trained.load_backbone(device=device, name=backbone)
     with progress_bars() as progress:
+        loading = f"loading {backbone or trained.backbone.name}"
+        progress(loading, 0, 1)
+        loaded = trained.load_backbone(device=device, name=backbone)
+        progress(loading, 1, 1)
         answers = trained.answers(rows, backbone=loaded, batch_size=batch_size, progress=progress, where=str(data))
     named = replace(
         answers,
@@ -39,3 +42,4 @@ def evaluate(
         model=replace_surrogates(f"the {trained.head.kind} head of {checkpoint.name}"),
     )
     show_evaluation(named, json_output=json_output, report=report_file, force=force)
+    next_command("crosstune-export", "build", checkpoint, "-o", checkpoint.with_suffix(".bundle"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
 from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Provider
 
@@ -41,3 +41,4 @@ def evaluate_bundle(
         model=replace_surrogates(f"the {classifier.manifest.graph.precision} bundle {bundle.name}"),
     )
     show_evaluation(named, json_output=json_output, report=report_file, force=force)
+    next_command("crosstune-export", "serve", bundle)

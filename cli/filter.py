@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, progress_bars
 from crosstune_cli.options import Device, Force, LabelFile, TrainFile
 
 
@@ -20,7 +20,7 @@ def filter_texts(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="JSON Lines file of the kept texts; all verdicts are written to OUTPUT.filter.json."
+            "--output", "-o", help="JSON Lines file of the kept texts; all verdicts are written to OUTPUT.filter.json."
         ),
     ],
     report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
@@ -118,4 +118,8 @@ def filter_texts(
     with_kept = "not measured with the kept texts" if measured is None else f"{100 * measured:.1f}% with the kept texts"
     typer.echo(
         f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, {with_kept}"
+    )
+    next_command(
+        *("crosstune", "train", "--train", train_file, "--labels", labels, "--generated", generated),
+        *("-o", output.with_suffix(".ckpt")),
     )

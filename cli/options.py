@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,14 +32,27 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def _choose_kernels(choice: str) -> str:
+    """Choose the kernels of this process and of those that it starts."""
+    from crosstune.core.errors import ConfigError
+    from crosstune_export.runtime.kernels import VARIABLE, check_kernels
+
+    if choice != "auto":
+        try:
+            os.environ[VARIABLE] = check_kernels(choice)
+        except ConfigError as error:
+            raise typer.BadParameter(str(error).removeprefix("kernels: ")) from error
+    return choice
+
+
 Version = Annotated[
     bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
 ]
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder.")]
 AnyBundle = Annotated[Path, typer.Argument(help="Bundle folder or packed bundle.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Device = Annotated[str, typer.Option("--device", help="Where torch runs: auto, cpu or cuda.")]
-Provider = Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where torch runs.")]
+Provider = Annotated[Literal["cpu", "cuda"], typer.Option("--provider", help="Where to run.")]
 AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU if the provider is not available.")
 ]
@@ -50,6 +64,14 @@ RequireSignature = Annotated[
     typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle; default: none."),
 ]
 Signature = Annotated[Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")]
+Kernels = Annotated[
+    str,
+    typer.Option(
+        "--kernels",
+        callback=_choose_kernels,
+        help="auto (the fast kernels of crosstune-kernels where they can run), portable (onnxruntime's) or fast (or fail).",
+    ),
+]
 MinSimilarity = Annotated[
     float | None,
     typer.Option(

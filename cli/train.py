@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, TrainFile
+from crosstune_cli.console import next_command, print_json, progress_bars
+from crosstune_cli.options import Device, Force, JsonOutput, LabelFile, TrainFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crosstune.checkpoint import Checkpoint
+    from crosstune.evaluation.metrics import Evaluation
 
 
 def train(
     train_file: TrainFile,
     labels: LabelFile,
-    output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
     generated: Annotated[
         Path | None,
         typer.Option(
@@ -29,7 +35,8 @@ def train(
         typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id."),
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", help="default, or paper (the head of the CrossTune paper).")
+        Literal["default", "paper"] | None,
+        typer.Option("--head", help="Kind of head; paper is the one of the CrossTune paper."),
     ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Examples to draw per label; default: all.")] = None,
     seed: Annotated[
@@ -61,7 +68,7 @@ def train(
         int | None, typer.Option("--max-length", help="Maximum tokens per text; longer texts are truncated.")
     ] = None,
     feature: Annotated[
-        str | None, typer.Option("--feature", help="Text feature of the paper head: mean, max or mask.")
+        Literal["mean", "max", "mask"] | None, typer.Option("--feature", help="Text feature of the paper head.")
     ] = None,
     template: Annotated[
         str | None,
@@ -71,6 +78,7 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of settings; options take precedence.")
     ] = None,
+    json_output: JsonOutput = False,
     force: Force = False,
 ) -> None:
     """Train a head and write a checkpoint."""
@@ -81,20 +89,7 @@ def train(
     from crosstune.data.shares import read_expected_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
-    label_set = read_labels(labels)
-    examples = read_examples(train_file)
-    check_labels(examples, label_set, str(train_file))
-    generated_examples = read_rows(generated) if generated is not None else ()
-    check_labels(generated_examples, label_set, str(generated))
-    held_out = {}
-    for path in (dev, test):
-        if path is not None:
-            held_out[path] = read_examples(path)
-            check_labels(held_out[path], label_set, str(path))
-            check_held_out((*examples, *generated_examples), held_out[path], str(path))
-
     from crosstune import load_config
-    from crosstune import train as train_head
 
     settings = load_config(
         config,
@@ -111,11 +106,28 @@ def train(
             "template": template,
         },
     )
-    from crosstune.backbone.frozen import Backbone
+    inputs = [train_file, labels, generated, dev, test, config]
+    check_places({"--output": output}, inputs)
+    label_set = read_labels(labels)
+    examples = read_examples(train_file)
+    check_labels(examples, label_set, str(train_file))
+    generated_examples = read_rows(generated) if generated is not None else ()
+    check_labels(generated_examples, label_set, str(generated))
+    held_out = {}
+    for path in (dev, test):
+        if path is not None:
+            held_out[path] = read_examples(path)
+            check_labels(held_out[path], label_set, str(path))
+            check_held_out((*examples, *generated_examples), held_out[path], str(path))
 
-    check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
-    loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress_bars() as progress:
+        loading = f"loading {settings.backbone}"
+        progress(loading, 0, 1)
+        from crosstune import train as train_head
+        from crosstune.backbone.frozen import Backbone
+
+        loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+        progress(loading, 1, 1)
         checkpoint = train_head(
             examples,
             label_set,
@@ -126,13 +138,39 @@ def train(
             where=str(train_file),
         )
     checkpoint.save(output, force=force)
+    evaluations = {
+        path: checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation for path, rows in held_out.items()
+    }
+    if json_output:
+        facts = checkpoint.facts.head
+        print_json(
+            {
+                "output": str(output),
+                "head": settings.head,
+                "labels": list(label_set.names),
+                "examples": len(checkpoint.examples),
+                "layers": facts.layers,
+                "cv_accuracy": facts.quality.cv_accuracy,
+                "threshold": facts.threshold,
+                "min_similarity": facts.min_similarity,
+                "evaluations": {str(path): result.to_json() for path, result in evaluations.items()},
+            }
+        )
+    else:
+        _print_summary(output, checkpoint, generated, evaluations)
+    next_command("crosstune-export", "build", output, "-o", output.with_suffix(".bundle"))
+
+
+def _print_summary(
+    output: Path, checkpoint: Checkpoint, generated: Path | None, evaluations: Mapping[Path, Evaluation]
+) -> None:
     accuracy = checkpoint.quality.cv_accuracy
     measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
-    layers_used = f", first {checkpoint.facts.head.layers} layers" if settings.layers is not None else ""
+    layers_used = f", first {checkpoint.facts.head.layers} layers" if checkpoint.config.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "similarity": checkpoint.min_similarity}
     thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
-        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
+        f"{output}: {checkpoint.config.head} head, {len(checkpoint.labels)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{thresholds}"
     )
     filtered = checkpoint.facts.generated
@@ -141,8 +179,7 @@ def train(
             f"{generated}: {filtered.kept} of {filtered.offered} texts kept; accuracy on held-out real examples "
             f"{100 * filtered.accuracy_without:.1f}% without them, {100 * filtered.accuracy_with:.1f}% with them"
         )
-    for path, rows in held_out.items():
-        result = checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation
+    for path, result in evaluations.items():
         typer.echo(
             f"{path}: accuracy {100 * result.accuracy:.1f}%, macro-F1 {100 * result.macro_f1:.1f}%, n {result.n}"
         )

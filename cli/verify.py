@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, Provider, RequireSignature, Signature, not_nan
+from crosstune_cli.console import next_command, print_json, progress_bars
+from crosstune_cli.options import AllowFallback, AnyBundle, JsonOutput, Provider, RequireSignature, Signature, not_nan
 
 
 def verify(
@@ -35,6 +36,7 @@ def verify(
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    json_output: JsonOutput = False,
 ) -> None:
     """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
     from crosstune_export.runtime.session import providers_of
@@ -54,10 +56,24 @@ def verify(
             allow_fallback=allow_fallback,
             progress=progress,
         )
+    selftest, padded, compared = result.selftest, result.padded_selftest, result.comparison
+    if json_output:
+        print_json(
+            {
+                "bundle": str(bundle),
+                "digest": result.digest,
+                "files": result.files,
+                "signature": result.signature,
+                "selftest": dataclasses.asdict(selftest),
+                "padded_selftest": None if padded is None else dataclasses.asdict(padded),
+                "comparison": None if compared is None else compared.to_json(),
+            }
+        )
+        result.check()
+        return
     if result.signature is not None:
         typer.echo(result.signature)
     typer.echo(f"{bundle}: digest {result.digest}, {result.files} files as built")
-    selftest, padded, compared = result.selftest, result.padded_selftest, result.comparison
     typer.echo(
         f"self-test: {selftest.samples} samples, largest probability difference {selftest.max_difference:.1e} "
         f"(at most {selftest.tolerance:.0e})"
@@ -67,3 +83,4 @@ def verify(
     if compared is not None:
         typer.echo(f"checkpoint: {compared.summary}")
     result.check()
+    next_command("crosstune-export", "bench", bundle)

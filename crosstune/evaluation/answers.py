@@ -18,7 +18,7 @@ from crosstune.evaluation.metrics import Evaluation, evaluate
 from crosstune.evaluation.report import report_page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answers:
     """Probabilities of a classifier for N labelled texts.
 
@@ -29,6 +29,7 @@ class Answers:
         threshold: Probability below which no label is given, or None.
         similarity: float32 (N,), similarity of each text to the nearest label (cosine), or None.
         min_similarity: Similarity below which no label is given, or None.
+        trained_on: Number of the texts that the classifier was trained on, or None if unknown.
         data: Human-readable name of the texts, such as a file name.
         model: Human-readable name of the classifier.
     """
@@ -39,8 +40,15 @@ class Answers:
     threshold: float | None = None
     similarity: npt.NDArray[np.float32] | None = None
     min_similarity: float | None = None
+    trained_on: int | None = None
     data: str = "examples"
     model: str = "a classifier"
+
+    def __repr__(self) -> str:
+        return f"Answers({self.evaluation!r})"
+
+    def _repr_html_(self) -> str:
+        return self.evaluation._repr_html_()
 
     @property
     def truth(self) -> npt.NDArray[np.int64]:
@@ -52,6 +60,11 @@ class Answers:
     def evaluation(self) -> Evaluation:
         """The metrics, without regard to the thresholds."""
         return evaluate(self.probs, self.truth.tolist(), self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct labels, in [0, 1], without regard to the thresholds."""
+        return self.evaluation.accuracy
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:

@@ -21,8 +21,6 @@ from crosstune_export.bulk.windows import Window, read_windows
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
-ON_ERROR = ("fail", "skip", "record")
-ENGINES = ("local", "ray")
 #: Called with the rows classified, the bytes read, and the bytes of all sources (0 if unknown).
 BulkProgress = Callable[[int, int, int], None]
 
@@ -35,7 +33,7 @@ class BulkOptions:
         file_format: Output format, one of ``encode.OUTPUT_FORMATS``.
         text_column: Column of the text.
         id_column: Column that identifies a row; None for none.
-        on_error: Treatment of bad rows, one of ``ON_ERROR``.
+        on_error: Treatment of bad rows, ``fail``, ``skip`` or ``record``.
         top_k: Number of labels in ``probs``, at least 1; None for all.
         threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
@@ -46,7 +44,7 @@ class BulkOptions:
         allow_fallback: Run on the CPU if a provider is not available.
         explain: Add the evidence of each word for each label; JSON Lines only.
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
-        engine: One of ``ENGINES``.
+        engine: ``local`` or ``ray``.
         ray_address: Ray cluster to join; None starts one on this machine.
     """
 

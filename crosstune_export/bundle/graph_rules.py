@@ -144,6 +144,9 @@ OPERATORS: Mapping[str, Mapping[str, OperatorRules]] = {
     domain: {name: _read_operator(body) for name, body in operators.items()}
     for domain, operators in _RULES["operators"].items()
 }
+#: Name and domain of the function that a graph may consist of, and the attributes of its call.
+FUNCTION: tuple[str, str] = (_RULES["function"]["name"], _RULES["function"]["domain"])
+FUNCTION_ATTRIBUTES = _read_attributes(_RULES["function"])
 #: Number types by their number in onnx.proto.
 TYPES: Mapping[int, ElementType] = {
     int(number): ElementType(body["letter"], body["bytes"]) for number, body in _RULES["types"].items()

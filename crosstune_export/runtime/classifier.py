@@ -64,6 +64,10 @@ class Classifier:
                 f"{self._session.vocabulary_size}. Build the bundle again."
             )
 
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return f"Classifier({manifest.name!r}, {len(self.labels)} labels, {manifest.graph.precision})"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _from_files, (
             type(self),
@@ -170,6 +174,18 @@ class Classifier:
         )
         probs, _, similarity = self._predict(rows, batch_size)
         return decide(probs, [row.truncated for row in rows], self.labels, threshold, similarity, min_similarity)
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
+    ) -> list[str | None]:
+        """Return the label of each text, or None for no label; arguments and errors as for ``classify``."""
+        predictions = self.classify(texts, batch_size=batch_size, threshold=threshold, min_similarity=min_similarity)
+        return [prediction.label for prediction in predictions]
 
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Return probabilities, float32 (N, L), with columns in the order of ``labels``.

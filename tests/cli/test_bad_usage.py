@@ -128,14 +128,20 @@ def test_settings_in_a_file(refused, task, content, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--head", "best"), "config: head is 'best', input should be 'default' or 'paper'. Correct the setting."),
+        (
+            ("--head", "best"),
+            "Invalid value for '--head': 'best' is not one of 'default', 'paper'. See crosstune train --help.",
+        ),
         (("--shots", "0"), "config: shots is 0, input should be greater than or equal to 1. Correct the setting."),
         (
             ("--max-length", "5"),
             "config: max_length_tokens is 5, input should be greater than or equal to 8. Correct the setting.",
         ),
         (("--max-length", "65"), "max_length_tokens: found 65, expected 8 to 64 for {backbone}."),
-        (("--device", "tpu"), "device: found 'tpu', expected auto, cpu or cuda."),
+        (
+            ("--device", "tpu"),
+            "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'. See crosstune train --help.",
+        ),
         (
             ("--head", "paper", "--feature", "mask", "--template", "no places"),
             "template: found 'no places', expected {{text}} and after it {{mask}}, once each.",

@@ -43,6 +43,12 @@ export const OPERATORS = new Map(
     ([domain, operators]) => [domain, new Map(Object.entries(operators).map(([name, entry]) => [name, readOperator(entry)]))],
   ),
 );
+/** The function that a graph may consist of, and the attributes of its call. */
+export const FUNCTION = {
+  name: GRAPH_RULES.function.name,
+  domain: GRAPH_RULES.function.domain,
+  attributes: readAttributes(GRAPH_RULES.function.attributes as unknown as Readonly<Record<string, AttributeRules>>),
+};
 /** By the number of the data type in onnx.proto. */
 export const TYPES = new Map<bigint, ElementType>(Object.entries(GRAPH_RULES.types).map(([number, type]) => [BigInt(number), type]));
 

@@ -273,3 +273,26 @@ def test_a_bundle_replaced_while_in_use(tmp_path, tiny_bundle_dir, tiny_fp32_bun
     assert classifier.selftest().passed
     shutil.rmtree(path)
     assert np.array_equal(classifier.predict_proba(tiny_other_texts), before)
+
+
+def test_short_forms_for_a_notebook(tiny_fp32_bundle_dir):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    text = "where is my parcel"
+    prediction, explanation = classifier.classify([text])[0], classifier.explain(text)
+    assert classifier.predict([text]) == [prediction.label] == ["shipping"]
+    assert classifier.predict([text], threshold=1) == [None]
+    assert repr(classifier) == "Classifier('tiny-fp32', 3 labels, fp32)"
+    assert (
+        repr(prediction)
+        == f"Prediction('shipping', prob={prediction.prob:.3f}, similarity={prediction.similarity:.2f})"
+    )
+    assert prediction.top(1) == [("shipping", prediction.prob)]
+    assert [label for label, _ in prediction.top(99)] == sorted(
+        classifier.labels, key=lambda label: -dict(prediction.top(9))[label]
+    )
+    assert prediction.to_json() == prediction.to_json(classifier.labels)
+    assert explanation.to_json() == explanation.to_json(classifier.labels)
+    assert "shipping" in prediction._repr_html_()
+    words = explanation._repr_html_()
+    assert all(f">{word}</span>" in words for word in text.split())
+    assert len(repr(explanation)) < 200
