@@ -9,7 +9,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -39,6 +39,7 @@ def serve(
     threads: int,
     limits: ServeLimits,
     min_similarity: float | None = None,
+    cors: Sequence[str] = (),
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; SIGHUP reloads it. Call it in the main thread.
 
@@ -52,6 +53,7 @@ def serve(
         threads: Requests that are classified at the same time, one thread each, at least 1.
         limits: Limits and timeouts.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
+        cors: Origins of pages that may call the server from a browser, such as ``https://example.com``; ``*`` is every one.
 
     Returns:
         The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
@@ -64,7 +66,7 @@ def serve(
     """
     check_threads("threads", threads)
     _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
-    state = ServerState(limits, threads, min_similarity)
+    state = ServerState(limits, threads, min_similarity, cors)
     reloader = BundleLoader(Path(bundle), state)
     reloader.load()
     listener = open_listener(host, port, limits)

@@ -106,7 +106,7 @@ SIGNATURES = {
         "Checkpoint.load_backbone": "self * device name",
         "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
-        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at expected_shares feature template heads "
+        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at feature template heads "
         "epochs learning_rate expected_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
@@ -124,7 +124,7 @@ SIGNATURES = {
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
-        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at feature "
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
         "template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
         "draw_shots": "pool shots_per_label seed",
