@@ -77,7 +77,7 @@ def docs_page(openapi: dict[str, Any], example: dict[str, Any]) -> Response:
     return _page(
         f"{title}: HTTP",
         f'<h1>{plain(title)}</h1><p><a href="./">Try it</a> · <a href="openapi.json">OpenAPI description</a></p>'
-        f"<h2>Example</h2><pre class='scroll'>{plain(call)}</pre>"
+        f"<h2>Example</h2><pre style='white-space:pre-wrap;overflow-wrap:anywhere'>{plain(call)}</pre>"
         f"<h2>Routes</h2>{table(['route', 'answer'], routes)}",
     )
 
