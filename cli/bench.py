@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import next_command, print_json, progress_bars, table_console
+from crosstune_cli.options import Kernels
 
 if TYPE_CHECKING:
     from crosstune_export.bench.latency import LatencyRow
@@ -26,9 +27,11 @@ def bench(
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML report to write: latency, memory, size and accuracy.")
     ] = None,
+    kernels: Kernels = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Measure latency from text to label, cold starts and memory; all combinations are timed interleaved."""
+    del kernels  # chosen by the option itself
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune_export.bundle.files import require_outside
 
@@ -85,12 +88,12 @@ def _show(rows: Sequence[LatencyRow]) -> None:
             f"{row.texts_per_s:.0f}",
         )
     console.print(calls)
-    starts = Table("bundle", box=None)
+    starts = Table("bundle", "kernels", box=None)
     for name in ("threads", "cold start ms", "memory at start, MB", "peak memory, MB", "files, MB"):
         starts.add_column(name, justify="right")
     for row in {(row.bundle, row.threads): row for row in rows}.values():
         megabytes = (f"{value / 1e6:.1f}" for value in (row.cold_rss_bytes, row.peak_rss_bytes, row.size_bytes))
-        starts.add_row(row.bundle, str(row.threads), f"{row.cold_start_ms:.0f}", *megabytes)
+        starts.add_row(row.bundle, row.kernels, str(row.threads), f"{row.cold_start_ms:.0f}", *megabytes)
     console.print(starts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crosstune_cli.augment import augment
+from crosstune_cli.check import check
 from crosstune_cli.evaluate import evaluate
 from crosstune_cli.filter import filter_texts
 from crosstune_cli.options import Version
@@ -40,6 +41,11 @@ add(
     app, filter_texts,
     "crosstune filter --generated more.jsonl --train train.jsonl --labels labels.json -o kept.jsonl --report kept.html",
     name="filter", panel=DATA,
+)  # fmt: skip
+add(
+    app, check,
+    "crosstune check --train train.jsonl --labels labels.json --report suspects.html",
+    panel=DATA,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +32,19 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def _choose_kernels(choice: str) -> str:
+    """Choose the kernels of this process and of those that it starts."""
+    from crosstune.core.errors import ConfigError
+    from crosstune_export.runtime.kernels import VARIABLE, check_kernels
+
+    if choice != "auto":
+        try:
+            os.environ[VARIABLE] = check_kernels(choice)
+        except ConfigError as error:
+            raise typer.BadParameter(str(error).removeprefix("kernels: ")) from error
+    return choice
+
+
 Version = Annotated[
     bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
 ]
@@ -44,6 +58,14 @@ AllowFallback = Annotated[
 ]
 MovedBackbone = Annotated[
     str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
+]
+Kernels = Annotated[
+    str,
+    typer.Option(
+        "--kernels",
+        callback=_choose_kernels,
+        help="auto (the fast kernels of crosstune-kernels where they can run), portable (onnxruntime's) or fast (or fail).",
+    ),
 ]
 MinSimilarity = Annotated[
     float | None,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from crosstune.evaluation.metrics import Evaluation, evaluate
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
+    from crosstune.labelling.check import LabelCheck, check_examples
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ _HOMES = {
     "crosstune.evaluation.metrics": ("Evaluation", "evaluate"),
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
+    "crosstune.labelling.check": ("LabelCheck", "check_examples"),
     "crosstune.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -95,6 +97,7 @@ __all__ = [
     "FilterResult",
     "GenerationError",
     "Label",
+    "LabelCheck",
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
@@ -104,6 +107,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "augment",
+    "check_examples",
     "draw_shots",
     "evaluate",
     "filter_generated",

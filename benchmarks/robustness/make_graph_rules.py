@@ -110,7 +110,7 @@ def operators(models: Iterator[onnx.ModelProto]) -> dict[str, Any]:
             forms[key].add(form_of(node, types))
             for attribute in node.attribute:
                 values[key][attribute.name].append(helper.get_attribute_value(attribute))
-    rules: dict[str, Any] = {"": {}, "com.microsoft": {}}
+    rules: dict[str, Any] = {"": {}, "com.microsoft": {}, "crosstune": {}}
     for (domain, name), seen in sorted(forms.items()):
         # A node may leave out its last outputs.
         whole = {form for form in seen if not any(other != form and other.startswith(form) for other in seen)}

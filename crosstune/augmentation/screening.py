@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import numpy as np
+from crosstune.data.similar_texts import SimilarTexts, normalized, words_of
 
 #: Reasons to drop a text, which are keys of the account.
 REASONS = {
@@ -26,10 +25,7 @@ REASONS = {
 #: Length in words of a sequence that makes a text a copy of a real text or an echo of the prompt; chosen by hand.
 COPIED_WORDS = 8
 ECHOED_WORDS = 6
-#: Jaccard similarity of character 4-grams from which two texts count as duplicates; chosen by hand.
-DUPLICATE_SIMILARITY = 0.7
 
-_WORD = re.compile(r"\w+")
 _REFUSAL = re.compile(
     r"^\W*(?:(?:(?:i'm|i am|we are|we're) )?(?:very |so |truly )?sorry,? but (?:i|we)"
     r" (?:cannot|can not|can't|won't|am unable to|are unable to)"
@@ -82,19 +78,19 @@ class Screen:
         self._longest = 4 * max((len(text) for text in shots), default=500) + 200
         self._forbidden = tuple(word for word in forbidden if word)
         prompt = list(prompt)
-        self._prompt_lines = {_normalized(text) for text in prompt} - {""}
+        self._prompt_lines = {normalized(text) for text in prompt} - {""}
         self._prompt_runs = {run for text in prompt for run in _runs(text, ECHOED_WORDS)}
         self._shot_runs = {run for text in shots for run in _runs(text, COPIED_WORDS)}
-        self._shots, self._accepted = _SimilarTexts(), _SimilarTexts()
+        self._shots, self._accepted = SimilarTexts(), SimilarTexts()
         for text in shots:
             self._shots.add(text)
         self._scripts = Counter(script for text in shots for script in _scripts(text))
-        words = Counter(word for text in shots for word in _words(text))
+        words = Counter(word for text in shots for word in words_of(text))
         self._languages = _languages(words)
 
     def reason(self, text: str) -> str | None:
         """Return the reason to drop a text, one of ``REASONS``; None to keep it."""
-        if not _normalized(text):
+        if not normalized(text):
             return "empty"
         if len(text) > self._longest:
             return "too long"
@@ -104,7 +100,7 @@ class Screen:
             return "refusal"
         if _PLACEHOLDER.search(text):
             return "placeholder"
-        if _normalized(text) in self._prompt_lines or not self._prompt_runs.isdisjoint(_runs(text, ECHOED_WORDS)):
+        if normalized(text) in self._prompt_lines or not self._prompt_runs.isdisjoint(_runs(text, ECHOED_WORDS)):
             return "echo of the prompt"
         if self._is_foreign(text):
             return "other language"
@@ -128,62 +124,18 @@ class Screen:
         if not self._languages:
             return False
         hits_of = Counter(
-            {language: sum(word in words for word in _words(text)) for language, words in _WORDS_OF.items()}
+            {language: sum(word in words for word in words_of(text)) for language, words in _WORDS_OF.items()}
         )
         (language, hits) = hits_of.most_common(1)[0]
         real_hits = max(hits_of[name] for name in self._languages)
         return language not in self._languages and hits >= 3 and hits >= 2 * real_hits + 2
 
 
-class _SimilarTexts:
-    """An inverted index of texts by their character 4-grams, to find near duplicates."""
-
-    def __init__(self) -> None:
-        self._exact: set[str] = set()
-        self._sizes = array("i")
-        self._texts_with: dict[str, array[int]] = {}
-
-    def add(self, text: str) -> None:
-        normalized = _normalized(text)
-        ngrams = _ngrams(normalized)
-        self._exact.add(normalized)
-        for ngram in ngrams:
-            self._texts_with.setdefault(ngram, array("i")).append(len(self._sizes))
-        self._sizes.append(len(ngrams))
-
-    def contains(self, text: str) -> bool:
-        """Whether the index contains the text or a near duplicate."""
-        normalized = _normalized(text)
-        if normalized in self._exact:
-            return True
-        ngrams = _ngrams(normalized)
-        matches = np.concatenate([np.asarray(self._texts_with.get(ngram, _NO_TEXTS)) for ngram in ngrams])
-        common = np.bincount(matches)  # n-grams shared with each text; this is most of the work
-        near = np.flatnonzero(common >= DUPLICATE_SIMILARITY * len(ngrams))
-        union = len(ngrams) + np.asarray(self._sizes)[near] - common[near]
-        return bool((common[near] >= DUPLICATE_SIMILARITY * union).any())
-
-
-_NO_TEXTS = array("i")
 _WORDS_OF = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
 
 
-def _normalized(text: str) -> str:
-    """Return letters and digits in lower case, with single spaces between words."""
-    return " ".join(_words(text))
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-def _ngrams(normalized: str) -> frozenset[str]:
-    padded = f" {normalized} "
-    return frozenset(padded[i : i + 4] for i in range(max(1, len(padded) - 3)))
-
-
 def _runs(text: str, length: int) -> set[tuple[str, ...]]:
-    words = _words(text)
+    words = words_of(text)
     return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
 

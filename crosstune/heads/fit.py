@@ -28,10 +28,13 @@ class FittedHead:
     Attributes:
         head: The head, on the CPU.
         facts: Held-out accuracy and what was chosen.
+        held_out: Probabilities of the shots by fits that did not learn from them, float32 (shots, L), 0 for labels without texts;
+            of no rows where nothing was held out.
     """
 
     head: LabelAttentionHead
     facts: HeadFacts
+    held_out: npt.NDArray[np.float32]
 
     def probs(self, texts: TextStates) -> npt.NDArray[np.float32]:
         """Class probabilities of N encoded texts, float32 (N, L)."""
@@ -54,11 +57,11 @@ def fit_head(task: EncodedTask, rows: Rows, config: TrainConfig, progress: StepP
     """
     with _one_thread():
         fit = fit_default if config.head == "default" else fit_paper
-        head, facts = fit(task.select(rows), config, progress)
+        head, facts, held_out = fit(task.select(rows), config, progress)
     for name, tensor in head.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise TrainingError(f"training: {name} is not finite. Look for absurd texts, or lower the learning rate.")
-    return FittedHead(head.cpu(), facts)
+    return FittedHead(head.cpu(), facts, held_out.cpu().numpy())
 
 
 @contextlib.contextmanager

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crosstune.core.errors import BundleContentError
-from crosstune_export.bundle.graph_rules import DOMAINS, LIMITS, MESSAGES, OPERATORS, TYPES, AttributeRules
+from crosstune_export.bundle.graph_rules import (
+    DOMAINS,
+    FUNCTION,
+    FUNCTION_ATTRIBUTES,
+    LIMITS,
+    MESSAGES,
+    OPERATORS,
+    TYPES,
+    AttributeRules,
+)
 from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value, require_bounded
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
@@ -103,7 +112,8 @@ def _checked(model: bytes, facts: GraphFacts, longest: int) -> int:
     _check_values(graph, contents)
     if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
         raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} differ from the manifest"[:200])
-    _check_nodes(graph, contents)
+    body, number = (graph, 1) if 25 not in parts else (_function(parts[25][0], graph, opsets, contents), 7)
+    _check_nodes(body.get(number, ()), contents)
     rows = _vocabulary_size(contents)
     require_bounded(contents.nodes, contents.constants, contents.inputs, longest)
     return rows
@@ -128,10 +138,48 @@ def _check_values(graph: Mapping[int, list[Field]], contents: _GraphContents) ->
             names.append(_check_value(part.view))
 
 
-def _check_nodes(graph: Mapping[int, list[Field]], contents: _GraphContents) -> None:
+def _function(
+    part: Field, graph: Mapping[int, list[Field]], opsets: Mapping[str, int], contents: _GraphContents
+) -> Mapping[int, list[Field]]:
+    """Return the function that a graph consists of: its only node calls it, and all values have the same names inside.
+
+    Its nodes are checked as those of a graph are.
+    """
+    function = _parts(part.view, "function")
+    name, domain = _text(function, 1), _text(function, 10)
+    if (name, domain) != FUNCTION:
+        raise ValueError(f"the function {name!r:.60} of {domain or 'ai.onnx':.60}")
+    for opset in function.get(9, ()):
+        inner = _parts(opset.view, "opset")
+        if opsets.get(DOMAINS.get(_text(inner, 1), "?")) != _number(inner, 2):
+            raise ValueError("a function of another opset")
+    nodes = graph.get(1, ())
+    if len(nodes) != 1:
+        raise ValueError(f"a function and {len(nodes)} nodes")
+    call = _parts(nodes[0].view, "node")
+    _check_entries(call, 9)
+    if (_text(call, 4), _text(call, 7)) != FUNCTION:
+        raise ValueError("a function that no node calls")
+    _check_attributes(call, name, FUNCTION_ATTRIBUTES)
+    inputs, outputs, inner_inputs, inner_outputs = (
+        [_decoded(field) for field in message.get(number, ())]
+        for message, number in ((call, 1), (call, 2), (function, 4), (function, 5))
+    )
+    known = {*contents.inputs, *contents.constants}
+    if (
+        inputs != inner_inputs
+        or outputs != inner_outputs
+        or outputs != contents.outputs
+        or not known.issuperset(inputs)
+    ):
+        raise ValueError("a function with other inputs and outputs than the graph")
+    return function
+
+
+def _check_nodes(nodes: Sequence[Field], contents: _GraphContents) -> None:
     for name in contents.inputs:
         _define(name, "l", contents)
-    for part in graph.get(1, ()):
+    for part in nodes:
         if len(contents.nodes) == LIMITS.nodes:
             raise ValueError(f"more than {LIMITS.nodes} nodes")
         contents.nodes.append(_check_node(part.view, contents))
@@ -154,12 +202,7 @@ def _check_node(message: memoryview, contents: _GraphContents) -> Node:
     rules = OPERATORS.get(DOMAINS.get(domain, "?"), {}).get(operator)
     if rules is None:
         raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
-    attributes: dict[str, Sequence[float]] = {}
-    for part in parts.get(5, ()):
-        name, values = _check_attribute(part.view, operator, rules.attributes)
-        if name in attributes:
-            raise ValueError(f"the attribute {name!r:.60} of {operator} twice")
-        attributes[name] = values
+    attributes = _check_attributes(parts, operator, rules.attributes)
     inputs, outputs = (tuple(_decoded(part) for part in parts.get(number, ())) for number in (1, 2))
     unknown = next((name for name in inputs if name and name not in contents.types), None)
     if unknown is not None:
@@ -177,6 +220,18 @@ def _check_node(message: memoryview, contents: _GraphContents) -> Node:
         if name:
             _define(name, kind, contents)
     return Node(operator, rules, inputs, outputs, expected, attributes)
+
+
+def _check_attributes(
+    node: Mapping[int, list[Field]], operator: str, allowed: Mapping[str, AttributeRules]
+) -> dict[str, Sequence[float]]:
+    attributes: dict[str, Sequence[float]] = {}
+    for part in node.get(5, ()):
+        name, values = _check_attribute(part.view, operator, allowed)
+        if name in attributes:
+            raise ValueError(f"the attribute {name!r:.60} of {operator} twice")
+        attributes[name] = values
+    return attributes
 
 
 def _check_attribute(

@@ -24,8 +24,9 @@ from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
 FORMAT_VERSION: Final = "1.2"
-#: The function that a graph may consist of.
+#: The function that a graph may consist of, and its domain.
 FUNCTION: Final = "Classify"
+FUNCTION_DOMAIN: Final = "crosstune"
 MANIFEST_NAME: Final = "manifest.json"
 MODEL_NAME: Final = "model.onnx"
 TOKENIZER_NAME: Final = "tokenizer.json"

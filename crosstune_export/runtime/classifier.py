@@ -245,7 +245,9 @@ class Classifier:
         Raises:
             BundleContentError: The self-test is invalid, or the graph fails.
         """
-        tolerance, samples = read_selftest(self._files.selftest, str(self._files.path / SELFTEST_NAME))
+        tolerance, samples = read_selftest(
+            self._files.selftest, str(self._files.path / SELFTEST_NAME), self.manifest.graph.precision
+        )
         padded: dict[TokenRow, npt.NDArray[np.float32]] = {}
         if together:
             rows = self._tokenizer.rows([sample.text for sample in samples])

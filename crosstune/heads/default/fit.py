@@ -28,7 +28,9 @@ ACCURACY_LOSS, CROSS_ENTROPY_LOSS = 0.005, 0.02
 USUAL_SHARE = 0.95
 
 
-def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PriorHead, HeadFacts]:
+def fit_default(
+    task: EncodedTask, config: TrainConfig, progress: StepProgress | None
+) -> tuple[PriorHead, HeadFacts, Tensor]:
     """Fit the default head.
 
     Args:
@@ -37,7 +39,7 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
         progress: Called with steps done and their number.
 
     Returns:
-        The head and what the fit reports.
+        The head, what the fit reports, and probabilities of held-out shots, float32 (shots, L), of no rows without shots.
 
     Raises:
         DataError: A threshold is to be chosen, and there are no shots to choose it by; or a description has no token.
@@ -69,9 +71,12 @@ def fit_default(task: EncodedTask, config: TrainConfig, progress: StepProgress |
     if similarities is not None:
         counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
         facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
-    if config.abstain_at is None:
-        return head, facts
-    return head, _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
+    if config.abstain_at is not None:
+        facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
+    held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
+    if len(held_out):
+        held_out[:, torch.unique(task.targets)] = chosen.held_out.softmax(1)
+    return head, facts, held_out
 
 
 def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:

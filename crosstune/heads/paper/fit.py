@@ -15,8 +15,10 @@ from crosstune.heads.paper.head import PaperHead
 from crosstune.heads.shares import log_shares
 
 
-def fit_paper(task: EncodedTask, config: TrainConfig, progress: StepProgress | None) -> tuple[PaperHead, HeadFacts]:
-    """Fit the paper's head to all examples of a task, at least one.
+def fit_paper(
+    task: EncodedTask, config: TrainConfig, progress: StepProgress | None
+) -> tuple[PaperHead, HeadFacts, Tensor]:
+    """Fit the paper's head to all examples of a task, at least one; no probabilities are held out.
 
     Args:
         task: An encoded task.
@@ -41,7 +43,7 @@ def fit_paper(task: EncodedTask, config: TrainConfig, progress: StepProgress | N
         learning_rate=config.learning_rate,
         progress=progress,
     )
-    return head.requires_grad_(False), HeadFacts()
+    return head.requires_grad_(False), HeadFacts(), torch.zeros(0, len(task.labels))
 
 
 def optimize(

@@ -10,9 +10,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from crosstune.features.attention import SHARPNESS
+from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
 
 #: Domain and name of the function, and of the operator that may take its place.
-DOMAIN, NAME = "crosstune", "Classify"
+DOMAIN, NAME = FUNCTION_DOMAIN, FUNCTION
 _NORMS = ("LayerNormalization", "SkipLayerNormalization")
 _GELUS = {"Gelu": 0, "FastGelu": 1}
 
@@ -61,7 +62,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
     """
     reader = _Reader(model.graph)
     reader.read()
-    attributes = {
+    attributes: dict[str, int | float | Sequence[int]] = {
         "heads": reader.heads,
         "epsilon": reader.epsilon,
         "tanh_gelu": reader.tanh_gelu,
@@ -73,6 +74,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
         "sharpness": float(SHARPNESS),
         "label_heads": head.label_heads,
     }
+    attributes = {name: value for name, value in attributes.items() if value != ()}
     graph = model.graph
     names = reader.names
     for node in graph.node:
@@ -232,7 +234,7 @@ class _Reader:
             raise NoFunctionError(f"{role} is no int8 product with a bias")
         _, weights, step, scale, zero, weight_zero, bias = product.input
         self._product(role, weights, bias, step, scale, zero, weight_zero)
-        return product.output[0]
+        return str(product.output[0])
 
     def _product(self, role: str, weights: str, bias: str, step: str, scale: str, zero: str, weight_zero: str) -> None:
         parts = {
@@ -274,7 +276,7 @@ class _Reader:
         if node.op_type == "Add":
             node = self._only_user(node.output[0], ("LayerNormalization",))
         self._norm(node, role)
-        return node.output[0]
+        return str(node.output[0])
 
     def _norm(self, node: onnx.NodeProto, role: str) -> None:
         values = {item.name: helper.get_attribute_value(item) for item in node.attribute}

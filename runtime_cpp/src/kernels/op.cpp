@@ -35,9 +35,13 @@ OrtStatus* guarded(const OrtApi& api, F&& f) {
   }
 }
 
+// Empty where there is no such attribute.
 std::vector<std::size_t> integers(const OrtApi& api, const OrtKernelInfo* info, const char* name) {
   std::size_t count = 0;
-  check(api, api.KernelInfoGetAttributeArray_int64(info, name, nullptr, &count));
+  if (OrtStatus* missing = api.KernelInfoGetAttributeArray_int64(info, name, nullptr, &count)) {
+    api.ReleaseStatus(missing);
+    return {};
+  }
   std::vector<std::int64_t> values(count);
   if (count != 0) check(api, api.KernelInfoGetAttributeArray_int64(info, name, values.data(), &count));
   std::vector<std::size_t> result;

@@ -84,7 +84,7 @@ crosstune_answer Classifier::classify(const crosstune_text& input, float* probs)
 }
 
 crosstune_selftest_report Classifier::selftest() const {
-  const Selftest selftest = parse_selftest(files_.selftest.view(), files_.where(kSelftestName));
+  const Selftest selftest = parse_selftest(files_.selftest.view(), files_.where(kSelftestName), files_.manifest.graph.precision);
   crosstune_selftest_report report{selftest.samples.size(), 0, 0, selftest.tolerance};
   std::vector<float> probs(files_.manifest.labels.size());
   for (const SelftestSample& sample : selftest.samples) {

@@ -47,6 +47,8 @@ export interface GraphFacts {
   readonly minOnnxruntime: string;
   readonly disabledOptimizers: readonly string[];
   readonly textVectorSize: number;
+  /** Whether the graph is one call of a function, which other runtimes replace by faster kernels. */
+  readonly hasFunction: boolean;
 }
 
 /** The SHA-256 (64 lowercase hex digits) and the size in bytes of a file. */
@@ -173,6 +175,8 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
   }
   const precision = reader.string("precision");
   if (!["fp32", "fp16", "int8"].includes(precision)) throw reader.fieldError("precision", describe(precision), "fp32 or fp16 or int8");
+  const functionName = reader.optional("function") ?? null;
+  if (functionName !== null && functionName !== "Classify") throw reader.fieldError("function", describe(functionName), "'Classify'");
   return {
     inputs,
     outputs,
@@ -182,6 +186,7 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
     minOnnxruntime: reader.string("min_onnxruntime"),
     disabledOptimizers: reader.strings("disabled_optimizers"),
     textVectorSize: reader.integer("text_vector_size", 1, 2 ** 24),
+    hasFunction: functionName !== null,
   };
 }
 

@@ -109,7 +109,11 @@ export class Classifier {
 
   /** Runs the bundle's self-test on this machine. Throws BundleContentError when its samples cannot be read. */
   async selftest(): Promise<SelfTestReport> {
-    const { tolerance, samples } = readSelftest(this.files.selftest, this.files.where(SELFTEST_NAME));
+    const { tolerance, samples } = readSelftest(
+      this.files.selftest,
+      this.files.where(SELFTEST_NAME),
+      this.manifest.graph.precision,
+    );
     let wrongIds = 0;
     let maxDifference = 0;
     for (const sample of samples) {

@@ -6,7 +6,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from crosstune.augmentation.screening import DUPLICATE_SIMILARITY, REASONS, Screen
+from crosstune.augmentation.screening import REASONS, Screen
+from crosstune.data.similar_texts import DUPLICATE_SIMILARITY
 
 SHOTS = [
     "Where is my parcel? It should have been here on Monday, and nobody answers the phone.",

@@ -1,0 +1,1 @@
+"""Work with labels: which labels look wrong, and which texts to label next."""
