@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from crosstune_cli.console import next_command, note, row_progress, stdout_is_terminal
-from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, reads_rows
+from crosstune_cli.options import (
+    AllowFallback,
+    BundleFolder,
+    MinSimilarity,
+    Provider,
+    RequireSignature,
+    Signature,
+    reads_rows,
+)
 
 from crosstune.rows.options import ReadOptions
 
@@ -100,6 +108,8 @@ def classify(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 8,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option("--engine", help="Where the processes run: here, or on a Ray cluster.")
     ] = "local",
@@ -137,6 +147,7 @@ def classify(
     from crosstune_export import ConfigError
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bundle.files import read_bundle
+    from crosstune_export.bundle.signature import require_trusted
     from crosstune_export.runtime.session import default_threads, providers_of
 
     for path in (output, bad_rows):  # --resume may continue an existing one, so --force is checked later
@@ -165,22 +176,28 @@ def classify(
     _check(options, output, bad_rows, resume, pretty)
     if json_output and output is None:
         raise ConfigError("--json: found no --output, expected one: the results go to standard output. Give --output.")
+    trusted = [] if require_signature is None else [require_signature]
     on_terminal = pretty or (output is None and stdout_is_terminal() and options == _plain_options(options))
     if given_texts:
-        _classify_given(bundle, given_texts, files, options, output, on_terminal)
+        for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
+            if is_given:
+                raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
+        contents = read_bundle(bundle)
+        require_trusted(contents, trusted, signature)
+        _classify_given(contents, given_texts, options, on_terminal)
         return
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], reading)
     _check_places(bundle, sources, output, bad_rows)
+    contents = read_bundle(bundle)
+    require_trusted(contents, trusted, signature)
     if pretty or (on_terminal and not any(source.live for source in sources)):  # a table is shown when it is complete
-        _show(read_bundle(bundle), sources, options)
+        _show(contents, sources, options)
     elif output is None:
-        _to_standard_output(read_bundle(bundle), sources, options, bad_rows, force=force)
+        _to_standard_output(contents, sources, options, bad_rows, force=force)
     else:
-        _to_file(
-            read_bundle(bundle), sources, options, output, bad_rows, resume=resume, force=force, json_output=json_output
-        )
+        _to_file(contents, sources, options, output, bad_rows, resume=resume, force=force, json_output=json_output)
         next_command("crosstune-export", "serve", bundle)
 
 
@@ -331,23 +348,13 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
     (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
 
 
-def _classify_given(
-    bundle: Path,
-    texts: list[str],
-    files: list[str] | None,
-    options: BulkOptions,
-    output: Path | None,
-    on_terminal: bool,
-) -> None:
+def _classify_given(files: BundleFiles, texts: list[str], options: BulkOptions, on_terminal: bool) -> None:
     from crosstune_cli.answer_tables import show_answers, show_reasons
 
-    from crosstune_export import Classifier, ConfigError
+    from crosstune_export import Classifier
 
-    for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
-        if is_given:
-            raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
-    classifier = Classifier.load(
-        bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
+    classifier = Classifier(
+        files, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
     if on_terminal:
         (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))

@@ -65,6 +65,11 @@ AllowFallback = Annotated[
 MovedBackbone = Annotated[
     str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
 ]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle; default: none."),
+]
+Signature = Annotated[Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")]
 Kernels = Annotated[
     str,
     typer.Option(

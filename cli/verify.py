@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, print_json, progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, JsonOutput, Provider, not_nan, reads_rows
+from crosstune_cli.options import (
+    AllowFallback,
+    AnyBundle,
+    JsonOutput,
+    Provider,
+    RequireSignature,
+    Signature,
+    not_nan,
+    reads_rows,
+)
 
 from crosstune.rows.options import ReadOptions
 
@@ -34,12 +43,8 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
     ] = False,
-    require_signature: Annotated[
-        Path | None, typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle.")
-    ] = None,
-    signature: Annotated[
-        Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")
-    ] = None,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
