@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crosstune.core.errors import CrossTuneWarning, DataError
+from crosstune.core.texts import control_problem
 
 #: Matches texts without a visible character.
 INVISIBLE = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad]*")
@@ -105,6 +106,9 @@ def label_set(mapping: Mapping[str, object], where: str) -> LabelSet:
     """
     labels = tuple(_label(name, value, where) for name, value in mapping.items())
     require_usable(labels, where)
+    for label in labels:
+        for problem in filter(None, map(control_problem, label.descriptions)):
+            raise DataError(f"{where}: the description of {label.name!r} {problem}")
     _warn(labels, where)
     return LabelSet(labels)
 

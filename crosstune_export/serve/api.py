@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.texts import refuse_control_characters
 from crosstune_export import __version__
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
@@ -109,6 +110,7 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> d
         data = (await read_body(request, state.limits, state.buffered_bytes)).removeprefix(codecs.BOM_UTF8)
         body = parse_body(request_model, data)
         require_unique_keys(data)
+        _refuse_control_characters(body.texts)
         if body.explain and len(body.texts) != 1:
             raise HttpError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -198,6 +200,14 @@ def _explain_tokens(classifier: Classifier, body: Any) -> int:  # noqa: ANN401
         return classifier.explain_tokens(body.texts[0])
     except DataError as error:  # its message may quote the tokenizer
         raise _unusable_text() from error
+
+
+def _refuse_control_characters(texts: Sequence[object]) -> None:
+    try:
+        refuse_control_characters(texts)
+    except DataError as error:
+        field = str(error).partition(":")[0]
+        raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field=field) from error
 
 
 def _unusable_text() -> HttpError:

@@ -251,3 +251,12 @@ def test_what_is_accepted_comes_back_in_order_and_what_is_not_names_a_clash(mapp
 
 def test_the_example_labels_read(support_desk):
     assert len(read_labels(support_desk.labels)) == 8
+
+
+@pytest.mark.fault("L8")
+def test_a_description_with_a_control_character_is_refused():
+    with pytest.raises(DataError) as caught:
+        LabelSet.from_mapping({"a": "first", "b": ["second", "third\0"]})
+    assert str(caught.value) == (
+        "labels: the description of 'b' has the control character U+0000 at position 5. Remove it."
+    )

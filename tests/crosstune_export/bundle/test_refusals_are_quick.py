@@ -31,7 +31,7 @@ from crosstune.rows.sources import Source
 from crosstune.rows.windows import read_windows
 Path("t.csv").write_text("text," + ",".join(map(str, range({KEYS}))) + ",{KEYS - 1}\\n", "utf-8")
 def parse(text):
-    list(read_windows(Source("t.csv", "csv"), "text"))
+    list(read_windows(Source("t.csv", "csv"), ["text"]))
 text = ""
 """
 

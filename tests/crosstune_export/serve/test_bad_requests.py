@@ -310,13 +310,18 @@ def test_special_tokens_and_unusual_characters_are_plain_text(program, tiny_bund
         "e\u0301" * 3,
         "\U0001f468\u200d\U0001f469",
         "\u202egnp",
-        "a\u0000b",
         "\U0010ffff",
         "İ",
     ]
     classifier = Classifier.load(tiny_bundle_dir)
     answers = fetch(program.url, "POST", "/v1/classify", {"texts": texts})[2]["answers"]
     assert answers == [answer.to_json(classifier.labels) for answer in classifier.classify(texts)]
+
+
+@pytest.mark.fault("L8")
+def test_control_characters_are_refused(program):
+    status, _, body = fetch(program.url, "POST", "/v1/classify", {"texts": ["parcel", "a\u0000b"]})
+    assert (status, body["error"]) == (422, "texts[1]: has the control character U+0000 at position 1. Remove it.")
 
 
 @pytest.mark.fault("J8")
