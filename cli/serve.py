@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.options import MinSimilarity, not_nan
+from crosstune_cli.options import MinSimilarity, RequireSignature, Signature, not_nan
 
 
 def serve(
@@ -43,6 +43,22 @@ def serve(
             "--max-pending-texts", min=1, help="Maximum texts queued or running before the server answers 503."
         ),
     ] = 128,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain/--no-explain", help="Answer requests for explanations, which run the graph once per word."
+        ),
+    ] = True,
+    max_explain_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-explain-tokens",
+            min=1,
+            help="Maximum tokens of one explanation: those of the text, once for each word.",
+        ),
+    ] = 32_768,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     receive_timeout: Annotated[
         float,
         typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request body to arrive."),
@@ -74,6 +90,7 @@ def serve(
     try:
         from crosstune_export.serve.limits import ServeLimits
         from crosstune_export.serve.server import serve as run_server
+        from crosstune_export.serve.state import Trust
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{error.name}: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'"
@@ -83,6 +100,9 @@ def serve(
         max_characters=max_characters,
         max_body_bytes=max_body_bytes,
         max_pending_texts=max_pending_texts,
+        explain=explain,
+        max_explain_tokens=max_explain_tokens,
+        max_pending_explain_tokens=4 * max_explain_tokens,
         receive_timeout_s=receive_timeout,
         drain_delay_s=drain_delay,
         drain_timeout_s=drain_timeout,
@@ -94,6 +114,7 @@ def serve(
         threads=threads or default_threads(),
         limits=limits,
         min_similarity=min_similarity,
+        trust=Trust(() if require_signature is None else (require_signature,), signature),
         cors=cors or (),
     )
     if code:

@@ -8,9 +8,21 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, print_json, progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, JsonOutput, Provider, not_nan
+from crosstune_cli.options import (
+    AllowFallback,
+    AnyBundle,
+    JsonOutput,
+    Provider,
+    RequireSignature,
+    Signature,
+    not_nan,
+    reads_rows,
+)
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def verify(
     bundle: AnyBundle,
     data: Annotated[
@@ -31,16 +43,14 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
     ] = False,
-    require_signature: Annotated[
-        Path | None, typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle.")
-    ] = None,
-    signature: Annotated[
-        Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")
-    ] = None,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     json_output: JsonOutput = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
     from crosstune_export.runtime.session import providers_of
@@ -51,6 +61,7 @@ def verify(
             bundle,
             data=data,
             checkpoint=checkpoint,
+            reading=reading,
             max_label_changes_percent=max_flips,
             padded_batches=deep,
             require_signature=require_signature,

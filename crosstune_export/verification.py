@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import ConfigError, GateError
 from crosstune.core.progress import Progress, no_progress
+from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.parity import FP32_TOLERANCE, allowed_label_changes
 from crosstune_export.bundle.facts import PredictionDifference
+from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.selftest import SelfTestReport
+from crosstune_export.bundle.signature import require_trusted
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import CPU_PROVIDERS
 
@@ -81,6 +83,7 @@ def verify(
     *,
     data: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    reading: ReadOptions | None = None,
     max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT,
     padded_batches: bool = False,
     require_signature: str | os.PathLike[str] | None = None,
@@ -96,6 +99,7 @@ def verify(
         bundle: Bundle folder or packed bundle.
         data: With ``checkpoint``: a file of examples to compare the labels on.
         checkpoint: With ``data``: the checkpoint that the bundle was built from; needs torch.
+        reading: How to read ``data``; recognised when None.
         max_label_changes_percent: Percent of labels, from 0 to 100, that may differ from the checkpoint's.
         padded_batches: Also run the self-test's texts together, in padded batches.
         require_signature: Public key (PEM) that must have signed the bundle.
@@ -133,20 +137,15 @@ def verify(
         raise ConfigError(
             "verify: found --signature without --require-signature, expected both. Give the public key too."
         )
-    signed = None
-    if require_signature is not None or min_release:
-        from crosstune_export.release.signing import check_release, check_signature
-
-        if require_signature is not None:
-            signed = check_signature(bundle, Path(require_signature), None if signature is None else Path(signature))
-        check_release(bundle, min_release)
-    classifier = Classifier.load(bundle, providers=tuple(providers), allow_fallback=allow_fallback)
+    files = read_bundle(bundle)  # once, so that what is checked is what is loaded
+    signed = require_trusted(files, [] if require_signature is None else [require_signature], signature, min_release)
+    classifier = Classifier(files, threads=1, providers=tuple(providers), allow_fallback=allow_fallback)
     selftest = classifier.selftest()
     padded = classifier.selftest(together=True) if padded_batches and selftest.passed else None
     passed = selftest.passed and (padded is None or padded.passed)
     comparison = None
     if data is not None and checkpoint is not None and passed:
-        comparison = _compare(classifier, bundle, checkpoint, data, progress)
+        comparison = _compare(classifier, bundle, checkpoint, data, reading, progress)
     return Verification(
         bundle=str(bundle),
         digest=classifier.manifest.digest,
@@ -166,10 +165,12 @@ def _compare(
     bundle: str | os.PathLike[str],
     checkpoint: str | os.PathLike[str],
     data: str | os.PathLike[str],
+    reading: ReadOptions | None,
     progress: Progress,
 ) -> PredictionDifference:
-    from crosstune import load_checkpoint, read_examples  # which names the missing extra
+    from crosstune import load_checkpoint  # which names the missing extra
     from crosstune.checkpoint import predict_proba
+    from crosstune.data.readers import read_rows
 
     trained = load_checkpoint(checkpoint)
     text_pair = classifier.manifest.text_pair
@@ -179,7 +180,7 @@ def _compare(
             f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
             "Give the checkpoint that the bundle was built from; a bundle with edited labels cannot be compared."
         )
-    texts = [example.content for example in read_examples(data)]
+    texts = [example.content for example in read_rows(data, reading)]
     expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, progress=progress)
     return _difference(classifier.predict_proba(texts), expected)
 

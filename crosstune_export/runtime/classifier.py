@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import BundleContentError, DataError
+from crosstune.core.texts import as_list, refuse_control_characters
 from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
+from crosstune_export.bundle.signature import require_trusted
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.kernels import PORTABLE
 from crosstune_export.runtime.prediction import (
@@ -86,6 +88,8 @@ class Classifier:
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
         kernels: str = "auto",
+        trusted: Sequence[str | os.PathLike[str]] = (),
+        signature: str | os.PathLike[str] | None = None,
     ) -> Classifier:
         """Read and check a bundle, and create a session.
 
@@ -97,16 +101,21 @@ class Classifier:
             kernels: ``auto`` (the fast kernels of crosstune-kernels where this processor and this bundle have them),
                 ``portable`` (onnxruntime's), ``fast`` (an error where the fast ones cannot run) or ``plain`` (a slow reference
                 with the bits of the fast ones). The environment variable ``CROSSTUNE_KERNELS`` replaces ``auto``.
+            trusted: Public keys (PEM), one of which must have signed the bytes that are loaded; none requires no signature.
+            signature: File of the signature; None for ``NAME.sig`` next to the bundle.
 
         Raises:
             BundleError: The bundle is invalid; the message names the file and the reason.
+            SignatureError: None of the ``trusted`` keys has signed the bundle.
             MissingExtraError: onnxruntime is not installed, or kernels that were asked for cannot run.
             ProviderError: The first provider is not available and ``allow_fallback`` is off.
             ConfigError: ``threads`` is out of range, ``providers`` is empty or a string, or there are no such kernels.
             ResourceError: There is too little memory.
         """
+        files = read_bundle(path)
+        require_trusted(files, trusted, signature)
         return cls(
-            read_bundle(path),
+            files,
             threads=check_threads("threads", threads),
             providers=providers,
             allow_fallback=allow_fallback,
@@ -144,7 +153,7 @@ class Classifier:
         """Label texts.
 
         Args:
-            texts: N strings, or N pairs of strings if the bundle classifies pairs.
+            texts: N strings, or N pairs of strings if the bundle classifies pairs; a list, an array (N, 1), or a column.
             batch_size: Texts per run of the graph, at least 1.
             threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
             min_similarity: Similarity (-1 to 1) to the training texts below which a text gets no label; None for the one in
@@ -154,7 +163,8 @@ class Classifier:
             N predictions, in the order of the texts.
 
         Raises:
-            DataError: An item is not a text, an argument is out of range, or a probability is not finite.
+            DataError: An item is not a text or has a control character, ``texts`` is a mapping or a table of several columns, an
+                argument is out of range, or a probability is not finite.
             ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
@@ -228,13 +238,22 @@ class Classifier:
         evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
         return Explanation(prediction, evidence, self.manifest.text_pair)
 
+    def explain_tokens(self, text: Text) -> int:
+        """Return how many tokens the graph reads for an explanation: those of the text, once for each word.
+
+        Raises:
+            DataError: The input is not a text.
+        """
+        words = [word for word in self._tokenizer.words(text) if word.tokens]
+        return (len(words) + 1) * len(self._tokenizer.rows([text])[0].ids)
+
     def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
         """Return the token ids of each text, with special ids and without padding.
 
         Raises:
             DataError: An item is not a text.
         """
-        return [row.ids for row in self._rows(texts, 1)]
+        return [row.ids for row in self._tokenizer.rows(as_list(texts))]
 
     def selftest(self, *, together: bool = False) -> SelfTestReport:
         """Run the self-test of the bundle on this machine.
@@ -286,11 +305,11 @@ class Classifier:
         return self._session
 
     def _rows(self, texts: Sequence[Text], batch_size: int) -> list[TokenRow]:
-        if isinstance(texts, str):
-            raise DataError("texts: found a string, expected a list of strings.")
         if batch_size < 1:
             raise DataError(f"batch_size: found {batch_size}, expected at least 1.")
-        return self._tokenizer.rows(texts)
+        checked = as_list(texts)
+        refuse_control_characters(checked)
+        return self._tokenizer.rows(checked)
 
     def _predict(
         self, rows: Sequence[TokenRow], batch_size: int

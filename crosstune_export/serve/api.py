@@ -40,6 +40,7 @@ _ERROR_DESCRIPTIONS = {
     400: "The body is not JSON or has a duplicate key, or the request is not plain HTTP/1.1.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
+    421: "The Host header names another machine than this one.",
     415: "The content type is not application/json.",
     422: "A value is invalid; `field` names it.",
     431: "The headers are too many or too large.",
@@ -115,10 +116,13 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> d
                 field="explain",
             )
         request.scope["request_info"].texts = len(body.texts)
-        with state.pending_texts.hold(state.limits.max_texts if body.explain else len(body.texts)):
-            content = await asyncio.get_running_loop().run_in_executor(
-                state.pool, _classify, classifier, body, state.min_similarity
-            )
+        if body.explain:
+            content = await _explain(classifier, state, body)
+        else:
+            with state.pending_texts.hold(len(body.texts)):
+                content = await asyncio.get_running_loop().run_in_executor(
+                    state.pool, _classify, classifier, body, state.min_similarity
+                )
         answers = content["answers"]
         state.metrics.count_texts(
             len(answers),
@@ -169,6 +173,38 @@ async def _routing_error_response(request: Request, error: Exception) -> Respons
     return await _error_response(request, http_error)
 
 
+async def _explain(classifier: Classifier, state: ServerState, body: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The JSON of a response with an explanation, whose cost is known before it starts: the tokens of the text for each word."""
+    limits, loop = state.limits, asyncio.get_running_loop()
+    if not limits.explain:
+        raise HttpError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "explain: found true, expected false on this server.", field="explain"
+        )
+    with state.pending_texts.hold(1):
+        tokens = await loop.run_in_executor(state.pool, _explain_tokens, classifier, body)
+    if tokens > limits.max_explain_tokens:
+        raise HttpError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"explain: takes {tokens} tokens, expected at most {limits.max_explain_tokens}: the model reads the text once for "
+            "each word. Shorten the text.",
+            field="explain",
+        )
+    with state.pending_explain_tokens.hold(tokens):
+        return await loop.run_in_executor(state.explain_pool, _classify, classifier, body, state.min_similarity)
+
+
+def _explain_tokens(classifier: Classifier, body: Any) -> int:  # noqa: ANN401
+    try:
+        return classifier.explain_tokens(body.texts[0])
+    except DataError as error:  # its message may quote the tokenizer
+        raise _unusable_text() from error
+
+
+def _unusable_text() -> HttpError:
+    message = "texts: the bundle cannot classify one of them."
+    return HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, message, field="texts")
+
+
 def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -> dict[str, Any]:  # noqa: ANN401
     """The JSON of a response, made in a thread of the pool."""
     results: Sequence[Prediction | Explanation]
@@ -184,9 +220,7 @@ def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -
     except ConfigError as error:
         raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field="min_similarity") from error
     except DataError as error:  # its message may quote the tokenizer
-        raise HttpError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
-        ) from error
+        raise _unusable_text() from error
     answers = [result.to_json(classifier.labels, body.top_k) for result in results]
     return {"digest": classifier.manifest.digest, "answers": answers}
 

@@ -66,6 +66,7 @@ class RequestMiddleware:
         state.open_requests += 1
         try:
             _check_head(scope)
+            _check_host(scope, state.hosts)
             if scope["path"] == _CLASSIFY and scope["method"] == "POST":
                 state.pending_texts.require_room()  # refuse before anything is spent on the request
             await state.served.app(scope, receive, send_with_headers)
@@ -126,6 +127,17 @@ def _check_head(scope: Scope) -> None:
     if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] != "1.1"):
         message = "headers: found transfer-encoding, expected only content-length."
         raise HttpError(HTTPStatus.BAD_REQUEST, message, headers=_CLOSE)
+
+
+def _check_host(scope: Scope, hosts: frozenset[str] | None) -> None:
+    """Refuse requests for another machine: a web page whose name was made to point here could otherwise read the answers."""
+    if hosts is None:
+        return
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() not in hosts:
+        message = "host: found another name, expected localhost or the address of this server."
+        raise HttpError(HTTPStatus.MISDIRECTED_REQUEST, message, headers=_CLOSE)
 
 
 def _request_id(scope: Scope) -> str:

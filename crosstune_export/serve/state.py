@@ -22,6 +22,19 @@ from crosstune_export.serve.schema import RefusedBundle
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Whose bundles are served.
+
+    Attributes:
+        keys: Public keys (PEM), one of which must have signed the bundle; none requires no signature.
+        signature: File of the signature; None for ``NAME.sig`` next to the bundle.
+    """
+
+    keys: tuple[Path, ...] = ()
+    signature: Path | None = None
+
+
+@dataclass(frozen=True)
 class ServedBundle:
     """A bundle that answers requests.
 
@@ -47,6 +60,10 @@ class ServerState:
         buffered_bytes: Bytes of bodies that are being received.
         metrics: What ``/metrics`` shows.
         pool: The threads that classify.
+        pending_explain_tokens: Tokens that explanations will run.
+        explain_pool: The one thread that explains, so that explanations never keep classification waiting.
+        hosts: Names in the Host header that are answered; None for any. On loopback, another name is a web page that was
+            opened in a browser on this machine and whose name was made to point here.
         open_requests: Requests that are not answered yet.
         draining: Whether the server is shutting down.
         served: The bundle that answers.
@@ -64,6 +81,9 @@ class ServerState:
         self.buffered_bytes = Capacity(limits.max_buffered_bytes, "bytes of bodies")
         self.metrics = Metrics(self.pending_texts)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        self.pending_explain_tokens = Capacity(limits.max_pending_explain_tokens, "tokens of explanations")
+        self.explain_pool = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self.hosts: frozenset[str] | None = None
         self.open_requests = 0
         self.draining = False
 
@@ -86,14 +106,14 @@ class ServerState:
         self.served = dataclasses.replace(self.served, refused=refused)
 
 
-def load_checked(path: str | os.PathLike[str]) -> Classifier:
-    """Load a bundle and run its self-test.
+def load_checked(path: str | os.PathLike[str], trust: Trust) -> Classifier:
+    """Load a bundle, with the signature that is required, and run its self-test.
 
     Raises:
         BundleError: The bundle is refused.
         SelfTestError: Its samples give other results on this machine.
     """
-    classifier = Classifier.load(path)
+    classifier = Classifier.load(path, trusted=trust.keys, signature=trust.signature)
     classifier.selftest().check(str(path))
     return classifier
 

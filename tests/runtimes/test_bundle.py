@@ -219,7 +219,9 @@ def test_a_selftest_of_another_shape(runtime, tiny_fp32_bundle_dir, tmp_path, co
 
 def test_a_graph_that_onnxruntime_refuses(runtime, tiny_fp32_bundle_dir, tmp_path):
     model = onnx.load(tiny_fp32_bundle_dir / "model.onnx")
-    model.graph.node.append(onnx.helper.make_node("Add", ["nowhere", "probs"], ["x"]))
+    model.graph.node.append(onnx.helper.make_node("Sqrt", ["probs"], ["x"], name="twice"))
+    (output,) = (value for value in model.graph.output if value.name == "probs")
+    output.type.tensor_type.elem_type = onnx.TensorProto.INT32
     path = edited(tiny_fp32_bundle_dir, tmp_path / "x.bundle", files={"model.onnx": model.SerializeToString()})
     message = refusal(runtime, path)
     assert message.startswith(f"{runtime.graph_place(path)}: onnxruntime refuses the graph (")

@@ -153,7 +153,7 @@ def test_the_openapi_page(program):
     assert set(page["paths"]) == {"/v1/classify", "/v1/labels", "/health", "/ready", "/metrics"}
     assert_examples_hold(program.url, page)
     documented = set(page["paths"]["/v1/classify"]["post"]["responses"])
-    assert documented == {"200", "400", "408", "413", "415", "422", "431", "503"}
+    assert documented == {"200", "400", "408", "413", "415", "421", "422", "431", "503"}
 
 
 def test_a_request_id_is_returned_and_logged(program):

@@ -135,14 +135,14 @@ def raw(program, request: bytes) -> bytes:
         return read_all(connection)
 
 
-HOST = b"host: h\r\n"
+HOST = b"host: localhost\r\n"
 LAST = HOST + b"connection: close\r\n"
 #: Hostile requests, and the start of the response; there must never be a response to a second, hidden request.
 HOSTILE = {
     "both lengths": (post({"texts": []}, headers="transfer-encoding: chunked\r\n"), b"HTTP/1.1 400 "),
     "chunks hide a request": (
         b"POST /v1/classify HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\ncontent-length: 4\r\n"
-        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/labels HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/labels HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"HTTP/1.1 400 ",
     ),
     "two lengths": (post({"texts": []}, headers="content-length: 3\r\n"), b"HTTP/1.1 400 "),
@@ -175,7 +175,7 @@ HOSTILE = {
     "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"HTTP/1.1 400 "),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 505 "),
     "HTTP/9": (b"GET /health HTTP/9.9\r\n" + HOST + b"\r\n", b"HTTP/1.1 505 "),
-    "an upgrade": (b"GET /health HTTP/1.1\r\nhost: h\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n", b"HTTP/1.1 "),
+    "an upgrade": (b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n", b"HTTP/1.1 "),
     "a tunnel": (b"CONNECT h:80 HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 40"),
     "a trace": (b"TRACE /health HTTP/1.1\r\n" + LAST + b"x-secret: 1\r\n\r\n", b"HTTP/1.1 405 "),
     "another server": (b"GET http://other/health HTTP/1.1\r\n" + LAST + b"\r\n", b"HTTP/1.1 404 "),
@@ -227,7 +227,7 @@ def test_a_declared_length_over_the_limit_is_refused(program):
     """Its header is enough: the server waits for no byte of the body."""
     with socket_to(program.url) as connection:
         connection.sendall(
-            b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 2097153\r\n\r\n"
+            b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2097153\r\n\r\n"
         )
         response = next_response(connection)
         assert (response.status, json.loads(response.read())["error"]) == (
@@ -242,7 +242,7 @@ def test_chunks_over_the_limit_are_refused(program):
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     with socket_to(program.url) as connection:
         connection.sendall(
-            b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         connection.sendall(chunk * 33)
         response = next_response(connection)
@@ -254,7 +254,7 @@ def test_chunks_over_the_limit_are_refused(program):
 
 @pytest.mark.fault("J1")
 def test_a_body_in_tiny_chunks_is_read(program):
-    head = b"POST /v1/classify HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    head = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
     body = b'{"texts": ["' + b"a" * 3000 + b'"]}'
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
     response = raw(program, head + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
@@ -263,7 +263,7 @@ def test_a_body_in_tiny_chunks_is_read(program):
 
 @pytest.mark.fault("J1")
 def test_an_invalid_chunk_after_an_early_response_ends_the_connection(program):
-    head = b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
     with socket_to(program.url) as connection:
         connection.sendall(head)
         assert next_response(connection).status == 415
@@ -341,7 +341,7 @@ def test_no_text_is_in_the_log_or_in_an_error(start_program, tiny_bundle_dir):
         for request in (
             f"GET /{CANARY} HTTP/1.1\r\n{CANARY}: {CANARY}\x00\r\n\r\n".encode(),
             f"{CANARY} / HTTP/1.1\r\nhost: {CANARY}\r\nconnection: close\r\n\r\n".encode(),
-            f"GET /%0d%0a{CANARY} HTTP/1.1\r\nhost: h\r\nx-request-id: {CANARY} \r\nconnection: close\r\n\r\n".encode(),
+            f"GET /%0d%0a{CANARY} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {CANARY} \r\nconnection: close\r\n\r\n".encode(),
         )
     ]
     assert CANARY not in json.dumps([answer[2] for answer in answers])
@@ -353,3 +353,19 @@ def test_no_text_is_in_the_log_or_in_an_error(start_program, tiny_bundle_dir):
     lines = [line for line in server.lines if CANARY in line]
     assert [json.loads(line)["request"] for line in lines] == [CANARY] * len(lines)
     assert all(line.endswith("}\n") and json.loads(line)["event"] for line in server.lines), server.lines
+
+
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "localhost.evil.example", "[::2]"])
+def test_requests_for_another_machine(program, host):
+    """A page in a browser on this machine, whose name was made to point here, cannot read answers."""
+    status, _, answer = fetch(program.url, "GET", "/v1/labels", host=host)
+    assert (status, answer["error"]) == (
+        421,
+        "host: found another name, expected localhost or the address of this server.",
+    )
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080"])
+def test_requests_for_this_machine(program, host):
+    assert fetch(program.url, "GET", "/v1/labels", host=host)[0] == 200
