@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import row_progress
-from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider
+from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosstune.rows.sources import Source
     from crosstune_export.bulk.run import BulkOptions
-    from crosstune_export.bulk.sources import Source
     from crosstune_export.bulk.tally import Tally
     from crosstune_export.bundle.files import BundleFiles
 
 
+@reads_rows(labelled=False)
 def classify(
     bundle: BundleFolder,
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files of texts: .jsonl, .csv, .tsv, .parquet, or one text per line; all but Parquet also gzipped (.gz). "
+            help="Files of texts: .jsonl, .json, .csv, .tsv, .parquet, .xlsx, or .txt with one text per line; also gzipped (.gz). "
             "Folders are searched recursively; quoted glob patterns are expanded; - is standard input."
         ),
     ] = None,
@@ -35,14 +38,6 @@ def classify(
         str,
         typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
     ] = "auto",
-    input_format: Annotated[
-        str,
-        typer.Option(
-            "--input-format",
-            help="Input format: auto (by each file's ending; text for standard input), jsonl, csv, tsv, parquet or text.",
-        ),
-    ] = "auto",
-    text_column: Annotated[str, typer.Option("--text-column", help="Column that holds the text.")] = "text",
     id_column: Annotated[
         str | None,
         typer.Option("--id-column", help="Column that identifies a row; it must be in every row and is written first."),
@@ -100,17 +95,19 @@ def classify(
         bool, typer.Option("--pretty", help="Print a table with the time of each text instead of JSON Lines.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Label any number of texts, in input order; every column of the input is kept in the output."""
     from crosstune.core.outputs import check_output
+    from crosstune.rows.sources import find_sources
     from crosstune_export.bulk.run import BulkOptions
-    from crosstune_export.bulk.sources import find_sources
     from crosstune_export.bundle.files import read_bundle
     from crosstune_export.runtime.session import default_threads, providers_of
 
     options = BulkOptions(
         file_format=_output_format(file_format, output),
-        text_column=text_column,
+        reading=reading,
         id_column=id_column,
         on_error=on_error,
         top_k=top_k,
@@ -134,7 +131,7 @@ def classify(
             )  # --resume may continue an existing one, so --force is checked later
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
-    sources = find_sources(files or ["-"], input_format)
+    sources = find_sources(files or ["-"], reading)
     _check_places(bundle, sources, output, bad_rows)
     if pretty:
         _show(read_bundle(bundle), sources, options)
@@ -272,7 +269,9 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
     classifier = Classifier(
         bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
-    texts = read_texts(sources, Columns(options.text_column, bundle.manifest.text_pair))
+    reading = options.reading
+    columns = Columns(reading.text_column, reading.pair_column if bundle.manifest.text_pair else None)
+    texts = read_texts(sources, columns)
     (show_reasons if options.explain else show_answers)(
         classifier, texts, {"threshold": options.threshold, "min_similarity": options.min_similarity}
     )

@@ -9,6 +9,7 @@ from crosstune_cli.evaluate import evaluate
 from crosstune_cli.filter import filter_texts
 from crosstune_cli.options import Version
 from crosstune_cli.run import run
+from crosstune_cli.suggest import suggest
 from crosstune_cli.train import train
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ def _root(_: Version = False) -> None:
     """Train a label attention head on a frozen backbone from a few labelled texts. --debug shows tracebacks."""
 
 
-for command in (train, evaluate, augment, check):
+for command in (train, evaluate, augment, suggest, check):
     app.command()(command)
 app.command("filter")(filter_texts)
 

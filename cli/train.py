@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, TrainFile
+from crosstune_cli.options import Device, Force, LabelFile, OnConflict, TrainFile, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def train(
     train_file: TrainFile,
-    labels: LabelFile,
     output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    labels: LabelFile = None,
     generated: Annotated[
         Path | None,
         typer.Option(
@@ -71,27 +74,39 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of settings; options take precedence.")
     ] = None,
+    on_conflict: OnConflict = "fail",
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse rows of --dev and --test that are training texts, instead of leaving them out."
+        ),
+    ] = False,
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.core.outputs import check_output, check_places
-    from crosstune.data.checks import check_held_out
-    from crosstune.data.labels import check_labels, read_labels
+    from crosstune.data.checks import measured_rows
+    from crosstune.data.labels import check_labels, labels_of, read_labels
     from crosstune.data.readers import read_examples, read_rows
     from crosstune.data.shares import read_expected_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
-    label_set = read_labels(labels)
-    examples = read_examples(train_file)
+    examples = read_examples(train_file, reading, on_conflict=on_conflict)
+    names = (example.label for example in examples)
+    label_set = labels_of(names, str(train_file)) if labels is None else read_labels(labels, reading)
     check_labels(examples, label_set, str(train_file))
     generated_examples = read_rows(generated) if generated is not None else ()
     check_labels(generated_examples, label_set, str(generated))
     held_out = {}
     for path in (dev, test):
         if path is not None:
-            held_out[path] = read_examples(path)
-            check_labels(held_out[path], label_set, str(path))
-            check_held_out((*examples, *generated_examples), held_out[path], str(path))
+            rows = read_rows(path, reading)
+            check_labels(rows, label_set, str(path))
+            held_out[path], notes = measured_rows((*examples, *generated_examples), rows, str(path), strict=strict)
+            for note in notes:
+                typer.echo(f"note: {note}", err=True)
 
     from crosstune import load_config
     from crosstune import train as train_head

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan
+from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def verify(
     bundle: AnyBundle,
     data: Annotated[
@@ -39,6 +42,8 @@ def verify(
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
     from crosstune_export.runtime.session import providers_of
@@ -49,6 +54,7 @@ def verify(
             bundle,
             data=data,
             checkpoint=checkpoint,
+            reading=reading,
             max_label_changes_percent=max_flips,
             padded_batches=deep,
             require_signature=require_signature,

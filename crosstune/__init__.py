@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
     from crosstune.labelling.check import LabelCheck, check_examples
+    from crosstune.labelling.suggest import RoundGain, Suggestion, measure_round, suggest_texts
+    from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -75,6 +77,8 @@ _HOMES = {
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
     "crosstune.labelling.check": ("LabelCheck", "check_examples"),
+    "crosstune.labelling.suggest": ("RoundGain", "Suggestion", "measure_round", "suggest_texts"),
+    "crosstune.rows.options": ("ReadOptions",),
     "crosstune.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -101,8 +105,11 @@ __all__ = [
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
+    "RoundGain",
+    "Suggestion",
     "TrainConfig",
     "TrainingError",
     "__version__",
@@ -113,8 +120,10 @@ __all__ = [
     "filter_generated",
     "load_checkpoint",
     "load_config",
+    "measure_round",
     "read_examples",
     "read_labels",
+    "suggest_texts",
     "train",
 ]
 

@@ -23,8 +23,9 @@ with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune.augmentation.answers import answer_from_body, texts_in
     from crosstune.core.errors import CrossTuneError
     from crosstune.data.readers import read_examples
+    from crosstune.rows.options import FORMATS
+    from crosstune.rows.sources import Source
     from crosstune_export.bulk.decode import Columns
-    from crosstune_export.bulk.sources import FORMATS, Source
     from crosstune_export.bulk.texts import read_texts
     from crosstune_export.bundle.archive import MEMBERS, ArchiveReader
     from crosstune_export.bundle.graph_check import check_graph

@@ -86,7 +86,7 @@ def build(
     config.check()
     _check_outputs(Path(checkpoint), target, config, force=force)
     progress(STAGES[0], 0, len(STAGES))
-    task = BuildTask.read(checkpoint, config.calibration, config.backbone)
+    task = BuildTask.read(checkpoint, config.calibration, config.backbone, config.reading)
     choice = _choose(task, config, progress)
     progress(STAGES[3], 3, len(STAGES))
     result = _write(task, choice, config, target)

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 from crosstune.core.errors import DataError
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import replace_surrogates
-from crosstune_export.bulk.decode import RESULT_COLUMNS, Decoded, Fields, dictionaries
-from crosstune_export.bulk.windows import import_parquet
+from crosstune.rows.decode import Fields
+from crosstune.rows.parquet import import_parquet
+from crosstune_export.bulk.decode import RESULT_COLUMNS, Decoded, dictionaries
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 
@@ -93,6 +94,21 @@ class Encoder:
             ("similarity", arrow.float32()),
         ]
         return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in added)])
+
+    def check_schema(self) -> None:
+        """Refuse a Parquet output that could not be written, before any text is classified.
+
+        Raises:
+            DataError: A column has a type that Parquet does not have.
+        """
+        arrow, parquet = import_parquet()
+        for column in self.arrow_schema():
+            try:
+                parquet.ParquetWriter(arrow.BufferOutputStream(), arrow.schema([column])).close()
+            except arrow.ArrowException as error:
+                raise DataError(
+                    f"column {column.name!r}: {column.type} cannot be written as Parquet. Remove the column, or write JSON Lines."
+                ) from error
 
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
@@ -185,11 +201,17 @@ def make_encoder(
 
     Raises:
         MissingExtraError: The format is Parquet and pyarrow is not installed.
+        DataError: A column has a type that the format does not have.
     """
     carried_names = (name for row in carried for name in row) if isinstance(carried, list) else carried.schema.names
     columns = tuple(dict.fromkeys(carried_names)) or tuple(names)
     schema = _carried_schema(carried, columns) if file_format == "parquet" else b""
-    return Encoder(file_format, labels, columns, top_k, spreadsheet_safe, schema)
+    encoder = Encoder(file_format, labels, columns, top_k, spreadsheet_safe, schema)
+    if file_format == "parquet":
+        encoder.check_schema()
+    else:
+        next(dictionaries(carried), None)
+    return encoder
 
 
 def _carried_schema(rows: Any, columns: Sequence[str]) -> bytes:  # noqa: ANN401

@@ -34,8 +34,11 @@ CROSSTUNE = [
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
+    "RoundGain",
+    "Suggestion",
     "TrainConfig",
     "TrainingError",
     "__version__",
@@ -46,8 +49,10 @@ CROSSTUNE = [
     "filter_generated",
     "load_checkpoint",
     "load_config",
+    "measure_round",
     "read_examples",
     "read_labels",
+    "suggest_texts",
     "train",
 ]
 CROSSTUNE_EXPORT = [
@@ -125,6 +130,9 @@ SIGNATURES = {
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
+        "ReadOptions": "text_column label_column pair_column delimiter encoding input_format",
+        "RoundGain": "without with_round standard_error",
+        "Suggestion": "text guess prob",
         "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
         "template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
@@ -134,12 +142,14 @@ SIGNATURES = {
         "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
         "load_checkpoint": "path",
         "load_config": "path overrides",
-        "read_examples": "path",
-        "read_labels": "path",
+        "measure_round": "examples rounds labels config * backbone device cache_path progress where",
+        "read_examples": "path options * on_conflict",
+        "read_labels": "path options",
+        "suggest_texts": "checkpoint pool number * seed backbone progress",
         "train": "examples labels config * generated backbone device cache_path progress where",
     },
     "crosstune_export": {
-        "BuildConfig": "precision target calibration max_flips_percent max_size_mb max_latency_ms "
+        "BuildConfig": "precision target calibration reading max_flips_percent max_size_mb max_latency_ms "
         "backbone name report onnxruntime exporter backbone_onnx release",
         "BuildConfig.budgets": "self",
         "BuildConfig.check": "self",
@@ -178,7 +188,7 @@ SIGNATURES = {
         "rename_label": "path old new",
         "sign": "bundle key output * force",
         "unpack": "packed output * force",
-        "verify": "bundle * data checkpoint max_label_changes_percent padded_batches "
+        "verify": "bundle * data checkpoint reading max_label_changes_percent padded_batches "
         "require_signature signature min_release providers allow_fallback progress",
     },
 }

@@ -10,8 +10,8 @@ import subprocess
 import numpy as np
 import pytest
 
+from crosstune.rows.lines import NumberedLines
 from crosstune_export import Classifier
-from crosstune_export.bulk.lines import numbered_lines
 from crosstune_export.bundle.packing import pack
 from tests.fixtures.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
@@ -60,7 +60,7 @@ def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
 def test_line_endings_are_those_of_python(run, tiny_fp32_bundle_dir, data):
     code, out, err = run(tiny_fp32_bundle_dir, stdin=data)
     assert (code, err) == (0, "")
-    lines = [row.data.decode().rstrip("\r\n") for row in numbered_lines(io.BytesIO(data))]
+    lines = [row.data.decode().rstrip("\r\n") for row in NumberedLines(io.BytesIO(data))]
     assert [json.loads(line)["text"] for line in out.splitlines()] == [line for line in lines if line.strip()]
 
 
