@@ -49,5 +49,5 @@ def test_the_precision_bounds_the_tolerance(precision, largest):
         {"tolerance": 1.01 * largest, "samples": [sample]},
         {"tolerance": 0, "samples": [sample] * (MOST_SAMPLES + 1)},
     ):
-        with pytest.raises(BundleContentError, match="^here: not a self-test"):
+        with pytest.raises(BundleContentError, match=r"^here: not a self-test"):
             read_selftest(json.dumps(body).encode(), "here", precision)

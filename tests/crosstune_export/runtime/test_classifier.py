@@ -331,3 +331,25 @@ def test_short_forms_for_a_notebook(tiny_fp32_bundle_dir):
     words = explanation._repr_html_()
     assert all(f">{word}</span>" in words for word in text.split())
     assert len(repr(explanation)) < 200
+
+
+def test_a_child_opens_a_session_of_its_own(tiny_bundle_dir):
+    parent = Classifier.load(tiny_bundle_dir)
+    inherited = parent._current_session()
+    assert parent._current_session() is inherited
+    child = os.fork()
+    if child == 0:
+        own = parent._current_session()
+        os._exit(0 if own is not inherited and own is parent._current_session() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_every_run_of_the_graph_has_texts_of_one_length(tiny_fp32_bundle_dir, monkeypatch):
+    """So no text is padded, and an answer does not depend on the other texts."""
+    classifier, seen = Classifier.load(tiny_fp32_bundle_dir, kernels="portable"), []
+    session = classifier._current_session()
+    run = session.run
+    monkeypatch.setattr(session, "run", lambda feeds: seen.append(feeds["attention_mask"]) or run(feeds))
+    classifier.classify(["parcel " * count for count in (1, 3, 1, 2, 3, 3)], batch_size=2)
+    assert sorted(mask.shape for mask in seen) == [(1, 4), (1, 5), (2, 3), (2, 5)]
+    assert all(mask.all() for mask in seen)
