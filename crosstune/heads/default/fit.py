@@ -14,7 +14,13 @@ from crosstune.core.errors import DataError
 from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
-from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import (
+    coverage_threshold,
+    coverage_threshold_by_length,
+    held_out_similarity,
+    precision_threshold,
+    scope_keys,
+)
 from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
@@ -111,7 +117,8 @@ def _with_threshold(
         gold = targets[: task.shots].cpu().numpy()
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    return replace(facts, min_similarity=coverage_threshold(similarities, float(value), counted))
+    words = np.array([sum(len(part.split()) for part in example.parts) for example in task.examples[: task.shots]])
+    return replace(facts, min_similarity=coverage_threshold_by_length(similarities, words, float(value), counted))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:

@@ -45,6 +45,9 @@ def test_the_precision_bounds_the_tolerance(precision, largest):
     sample = SAMPLES[0].to_json()
     data = json.dumps({"tolerance": largest, "samples": [sample]}).encode()
     assert read_selftest(data, "here", precision)[0] == largest
-    for body in ({"tolerance": 1.01 * largest, "samples": [sample]}, {"tolerance": 0, "samples": [sample] * (MOST_SAMPLES + 1)}):
-        with pytest.raises(BundleContentError, match="^here: not a self-test"):
+    for body in (
+        {"tolerance": 1.01 * largest, "samples": [sample]},
+        {"tolerance": 0, "samples": [sample] * (MOST_SAMPLES + 1)},
+    ):
+        with pytest.raises(BundleContentError, match=r"^here: not a self-test"):
             read_selftest(json.dumps(body).encode(), "here", precision)
