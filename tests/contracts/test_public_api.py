@@ -37,6 +37,8 @@ CROSSTUNE = [
     "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
+    "RoundGain",
+    "Suggestion",
     "TrainConfig",
     "TrainingError",
     "__version__",
@@ -47,8 +49,10 @@ CROSSTUNE = [
     "filter_generated",
     "load_checkpoint",
     "load_config",
+    "measure_round",
     "read_examples",
     "read_labels",
+    "suggest_texts",
     "train",
 ]
 CROSSTUNE_EXPORT = [
@@ -130,6 +134,8 @@ SIGNATURES = {
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
         "ReadOptions": "text_column label_column pair_column delimiter encoding input_format",
+        "RoundGain": "without with_round standard_error",
+        "Suggestion": "text guess prob",
         "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
         "template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
@@ -139,8 +145,10 @@ SIGNATURES = {
         "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
         "load_checkpoint": "path",
         "load_config": "path overrides",
+        "measure_round": "examples rounds labels config * backbone device cache_path progress where",
         "read_examples": "path options * on_conflict",
         "read_labels": "path options",
+        "suggest_texts": "checkpoint pool number * seed backbone progress",
         "train": "examples labels config * generated backbone device cache_path progress where",
     },
     "crosstune_export": {

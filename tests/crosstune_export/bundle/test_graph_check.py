@@ -281,3 +281,10 @@ def test_any_change_of_the_structure_is_read_or_refused(tiny_fp32_bundle_dir, da
         check_graph(bytes(changed), files.manifest.graph, "here")
     except BundleContentError as error:
         assert str(error).startswith("here: the graph has ")
+
+
+def test_the_smaller_of_two_tables_counts(model, files):
+    """Ids that only the larger table has would read beyond the smaller one."""
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((5, 2), np.float32), "small"))
+    model.graph.node.append(helper.make_node("Gather", ["small", "input_ids"], ["x"], axis=0))
+    assert check_graph(model.SerializeToString(), files.manifest.graph, "here") == 5

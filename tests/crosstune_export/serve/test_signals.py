@@ -90,7 +90,7 @@ def test_sigterm_under_load(start_program, tiny_bundle_dir, clients):
     assert json.loads(server.lines[-1]) | {"at": None} == {"at": None, "event": "stopped", "dropped": 0}
 
 
-@pytest.mark.fault("J6")
+@pytest.mark.fault("J6", "L15")
 @pytest.mark.parametrize(("drain_timeout_s", "second_signal"), [(1, False), (600, True)])
 def test_a_slow_request_does_not_delay_the_end(start_program, tiny_bundle_dir, drain_timeout_s, second_signal):
     count = 150_000  # ten seconds and more
