@@ -56,8 +56,8 @@ def classify(
         Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
     ] = None,
     file_format: Annotated[
-        str,
-        typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
+        Literal["auto", "jsonl", "csv", "tsv", "parquet"],
+        typer.Option("--format", help="Output format; auto is by the ending of --output."),
     ] = "auto",
     probs: Annotated[
         Literal["json", "columns", "none"],

@@ -71,7 +71,7 @@ RequireSignature = Annotated[
 ]
 Signature = Annotated[Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")]
 Kernels = Annotated[
-    str,
+    Literal["auto", "portable", "fast"],
     typer.Option(
         "--kernels",
         callback=_choose_kernels,

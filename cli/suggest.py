@@ -28,6 +28,7 @@ def suggest(
         Path,
         typer.Option(
             "--output",
+            "-o",
             help="CSV or JSON Lines file to fill in: the texts labelled so far, then the chosen ones without a label.",
         ),
     ],

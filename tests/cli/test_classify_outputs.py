@@ -20,7 +20,6 @@ def source(task):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "xml"], "format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet."),
         (["--resume"], "--resume: found standard output, expected a file. Give --output."),
         (["--format", "parquet"], "format: found parquet on standard output, expected a file. Give --output."),
         (["--output", "a.jsonl.gz"], "a.jsonl.gz: a compressed output, expected a plain one. Compress it afterwards."),

@@ -25,7 +25,7 @@ def test_the_table_of_commands_is_complete():
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-@pytest.mark.parametrize(("program", "command"), EVERY, ids=" ".join)
+@pytest.mark.parametrize(("program", "command"), EVERY)
 def test_help_fits_and_its_examples_are_command_lines(run_app, monkeypatch, program, command, columns):
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("NO_COLOR", "1")

@@ -14,7 +14,12 @@ from crosstune.core.errors import DataError
 from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
-from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import (
+    coverage_threshold_by_length,
+    held_out_similarity,
+    precision_threshold,
+    scope_keys,
+)
 from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
@@ -70,7 +75,8 @@ def fit_default(
     similarities = _held_out_similarities(task, head) if task.shots else None
     if similarities is not None:
         counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
-        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
+        usual = coverage_threshold_by_length(similarities, _words(task), USUAL_SHARE, counted)
+        facts = replace(facts, usual_similarity=usual)
     if config.abstain_at is not None:
         facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
     held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
@@ -85,6 +91,11 @@ def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np
     texts = cached_features(task.texts, head.spec)[: task.shots, :size].to(head.scope_keys)
     descriptions = description_features(task, head.spec, texts.device)[:, :size]
     return held_out_similarity(texts, task.targets[: task.shots], descriptions, head.similarity_atoms)
+
+
+def _words(task: EncodedTask) -> npt.NDArray[np.int64]:
+    """Number of words of each shot, int64 (N,)."""
+    return np.array([sum(len(part.split()) for part in example.parts) for example in task.examples[: task.shots]])
 
 
 def _with_threshold(
@@ -111,7 +122,8 @@ def _with_threshold(
         gold = targets[: task.shots].cpu().numpy()
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    return replace(facts, min_similarity=coverage_threshold(similarities, float(value), counted))
+    limit = coverage_threshold_by_length(similarities, _words(task), float(value), counted)
+    return replace(facts, min_similarity=limit)
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
 from crosstune.checkpoint import predict_proba
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.heads.default.abstention import coverage_threshold, held_out_similarity, precision_threshold, scope_keys
+from crosstune.heads.default.abstention import (
+    coverage_threshold,
+    coverage_threshold_by_length,
+    held_out_similarity,
+    precision_threshold,
+    scope_keys,
+)
 from tests.fixtures.fits import fitted
 from tests.tolerances import FEATURES_TO_ORACLE
 
@@ -87,6 +93,21 @@ def test_the_similarity_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, la
         members = [shots[j] for j in range(7) if targets[j] == label]
         expected = [cosine(shot, sum(members) if members else described[label]) for shot in shots]
         np.testing.assert_allclose(tensors[0] @ keys[label], expected, rtol=0, atol=10 * FEATURES_TO_ORACLE)
+
+
+@given(st.integers(20, 90), st.integers(0, 9), st.sampled_from([0.5, 0.9, 0.95]))
+def test_short_and_long_texts_keep_the_coverage_alike(texts, seed, coverage):
+    random = np.random.RandomState(seed)
+    lengths = random.randint(1, 40, texts)
+    scores = lengths / 100 + random.uniform(0, 0.3, texts)
+    threshold = coverage_threshold_by_length(scores, lengths, coverage)
+    parts = np.array_split(np.argsort(lengths, kind="stable"), max(1, min(3, texts // 20)))
+    shares = [(scores[part] >= threshold).mean() for part in parts]
+    assert min(shares) >= coverage - 1e-9
+    assert any(
+        ((scores[part] > threshold).mean() < coverage) for part in parts
+    )  # a larger threshold breaks the promise
+    assert (threshold == coverage_threshold(scores, coverage)) or texts >= 40
 
 
 def test_a_checkpoint_keeps_its_thresholds(tiny_backbone, tiny_examples, tiny_labels, tmp_path):
