@@ -50,7 +50,7 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 	grep -v '^transformers=\|^tokenizers=' constraints.txt > $(OPTIMUM)/constraints.txt
 	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OPTIMUM)/constraints.txt \
-	  -e '.[optimum,cpu,offline]' pytest hypothesis
+	  -e '.[optimum,cpu,offline]' pytest pytest-timeout hypothesis
 	touch $@
 
 # Ray is large and stays out of .venv: its packages lie in a folder of their own.

@@ -6,37 +6,42 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import typer
 from crosstune_cli.console import table_console
 
 if TYPE_CHECKING:
     from crosstune.core.token_layout import Text
     from crosstune_export import Classifier
 
+_TITLES = "   prob  similarity      ms"
+
 
 def show_answers(classifier: Classifier, texts: Iterable[Text], rule: dict[str, float | None]) -> None:
-    """Print a table with the label, the probability and the latency in milliseconds of each text.
+    """Print a line for each text as soon as it is classified: label, probability, similarity and latency in milliseconds.
 
     Args:
         classifier: Classifies the texts one at a time, so that each has its own latency.
         texts: Texts or pairs.
         rule: ``threshold`` and ``min_similarity`` as for ``Classifier.classify``.
     """
-    from rich.table import Table
-    from rich.text import Text as RichText
+    from rich.cells import cell_len, set_cell_size
 
-    table = Table(box=None, expand=True)
-    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("label", no_wrap=True)
-    for name in ("prob", "ms"):
-        table.add_column(name, justify="right", min_width=5)
-    for text in texts:
+    terminal = table_console(110)
+    label_width = min(max(map(len, (*classifier.labels, "(none)"))), terminal.width // 3)
+    text_width = max(10, terminal.width - label_width - 2 - len(_TITLES))
+    for position, text in enumerate(texts):
+        if position == 0:
+            typer.echo(set_cell_size("text", text_width) + set_cell_size("  label", label_width + 2) + _TITLES)
         started = time.perf_counter()
         prediction = classifier.classify([text], **rule)[0]
         elapsed = time.perf_counter() - started
-        shown = text if isinstance(text, str) else " | ".join(text)
+        shown = " ".join((text if isinstance(text, str) else " | ".join(text)).split())
+        if cell_len(shown) > text_width:
+            shown = set_cell_size(shown, text_width - 1) + "…"
         label = prediction.label if prediction.label is not None else "(none)"
-        table.add_row(RichText(shown), RichText(label), f"{prediction.prob:.2f}", f"{1e3 * elapsed:.1f}")
-    table_console(110).print(table)
+        similarity = "   -" if prediction.similarity is None else f"{prediction.similarity:4.2f}"
+        figures = f"  {prediction.prob:5.2f}  {similarity:>10}  {1e3 * elapsed:6.1f}"
+        typer.echo(set_cell_size(shown, text_width) + "  " + set_cell_size(label, label_width) + figures)
 
 
 def show_reasons(classifier: Classifier, texts: Iterable[Text], rule: dict[str, float | None]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import Force, LabelFile, OnConflict, TrainFile, not_nan, reads_rows
+from crosstune_cli.console import next_command, note, progress_bars
+from crosstune_cli.options import Force, LabelFile, OnConflict, TrainFile, not_nan, reads_rows, task_words
 
 from crosstune.rows.options import ReadOptions
 
@@ -19,7 +19,7 @@ def augment(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="JSON Lines file to write; the account of costs is written to OUTPUT.account.json."
+            "--output", "-o", help="JSON Lines file to write; the account of costs is written to OUTPUT.account.json."
         ),
     ],
     base_url: Annotated[
@@ -71,8 +71,8 @@ def augment(
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line
-    from crosstune.data.labels import check_labels, labels_of, read_labels
-    from crosstune.data.readers import read_examples
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_task
     from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
@@ -84,9 +84,7 @@ def augment(
             check_output(path, force=force, what="output file")
         places = {"--output": output, "its account": account_file, "--cache": cache}
         check_places(places, [train_file, labels, prices])
-    examples = read_examples(train_file, reading, on_conflict=on_conflict)
-    names = (example.label for example in examples)
-    label_set = labels_of(names, str(train_file)) if labels is None else read_labels(labels, reading)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     if shots is not None:
         examples = draw_shots(examples, shots, seed)
@@ -103,7 +101,7 @@ def augment(
         typer.echo(describe_plan(plan, endpoint, config))
         return
     via = f" via the proxy {endpoint.proxy}" if endpoint.proxy else ""
-    typer.echo(f"sending {plan.seed_texts} texts to {endpoint.host}{via}, model {model}", err=True)
+    note(f"sending {plan.seed_texts} texts to {endpoint.host}{via}, model {model}")
     with progress_bars() as progress:
         result = job.run(cache, progress=progress)
     account = json.dumps(account_json(result, plan, endpoint, config), ensure_ascii=False, indent=1) + "\n"
@@ -114,3 +112,7 @@ def augment(
             sink.write(example_line(example).encode("utf-8"))
     first, *rest = describe_account(result, endpoint, config)
     typer.echo("\n".join([f"{output}: {first}", *rest]))
+    next_command(
+        *("crosstune", "filter", "--generated", output, *task_words(train_file, labels, reading)),
+        *("-o", output.with_suffix(".kept.jsonl")),
+    )

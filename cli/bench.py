@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.console import progress_bars, table_console
+from crosstune_cli.console import next_command, print_json, progress_bars, table_console
+from crosstune_cli.options import Kernels
 
 if TYPE_CHECKING:
     from crosstune_export.bench.latency import LatencyRow
@@ -20,16 +21,23 @@ def bench(
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts per call, separated by commas.")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="Threads per session, separated by commas.")] = "1",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls per combination.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file to write the rows to.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the rows to; - prints them instead of the table.")
+    ] = None,
     report_file: Annotated[
         Path | None, typer.Option("--report", help="HTML report to write: latency, memory, size and accuracy.")
     ] = None,
+    kernels: Kernels = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Measure latency from text to label, cold starts and memory; all combinations are timed interleaved."""
+    del kernels  # chosen by the option itself
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune_export.bundle.files import require_outside
 
+    on_stdout = json_file == Path("-")
+    if on_stdout:
+        json_file = None
     for path, what in ((json_file, "output file"), (report_file, "report")):
         if path is not None:
             check_output(path, force=force, what=what)
@@ -47,7 +55,10 @@ def bench(
             rounds=rounds,
             progress=progress,
         )
-    _show(rows)
+    if on_stdout:
+        print_json([row.to_json() for row in rows])
+    else:
+        _show(rows)
     if json_file is not None:
         with new_file(json_file) as sink:
             sink.write(json.dumps([row.to_json() for row in rows], indent=1).encode("utf-8") + b"\n")
@@ -56,6 +67,7 @@ def bench(
 
         with new_file(report_file) as sink:
             sink.write(report_page(rows).encode("utf-8"))
+    next_command("crosstune-export", "serve", bundles[0])
 
 
 def _show(rows: Sequence[LatencyRow]) -> None:
@@ -76,12 +88,12 @@ def _show(rows: Sequence[LatencyRow]) -> None:
             f"{row.texts_per_s:.0f}",
         )
     console.print(calls)
-    starts = Table("bundle", box=None)
+    starts = Table("bundle", "kernels", box=None)
     for name in ("threads", "cold start ms", "memory at start, MB", "peak memory, MB", "files, MB"):
         starts.add_column(name, justify="right")
     for row in {(row.bundle, row.threads): row for row in rows}.values():
         megabytes = (f"{value / 1e6:.1f}" for value in (row.cold_rss_bytes, row.peak_rss_bytes, row.size_bytes))
-        starts.add_row(row.bundle, str(row.threads), f"{row.cold_start_ms:.0f}", *megabytes)
+        starts.add_row(row.bundle, row.kernels, str(row.threads), f"{row.cold_start_ms:.0f}", *megabytes)
     console.print(starts)
 
 

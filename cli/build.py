@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import MovedBackbone, reads_rows
+from crosstune_cli.console import next_command, note, print_json, progress_bars
+from crosstune_cli.options import JsonOutput, MovedBackbone, reads_rows
 
 from crosstune.rows.options import ReadOptions
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 @reads_rows()
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
-    output: Annotated[Path, typer.Option("--output", help="Bundle folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     precision: Annotated[
-        str,
+        Literal["auto", "fp32", "fp16", "int8"],
         typer.Option(
             "--precision",
-            help="auto (try several graphs and ship the fastest that is accurate enough), fp32, fp16 or int8.",
+            help="Number format of the graph; auto tries several graphs and ships the fastest that is accurate enough.",
         ),
     ] = "auto",
     target: Annotated[
-        str,
+        Literal["cpu", "web", "cuda", "mobile"],
         typer.Option(
             "--target",
-            help="cpu, web (the same graph as cpu), cuda (fp16), or mobile (cpu plus a folder with an .ort file).",
+            help="Where the bundle will run: web has the same graph as cpu, cuda is fp16, mobile adds a folder with an .ort file.",
         ),
     ] = "cpu",
     calibration: Annotated[
@@ -54,7 +54,8 @@ def build(
         str, typer.Option("--onnxruntime", help="Oldest onnxruntime that must load the graph, 1.14 or later.")
     ] = "1.20",
     exporter: Annotated[
-        str, typer.Option("--exporter", help="Exporter of the backbone: torch, or optimum (needs the optimum extra).")
+        Literal["torch", "optimum"],
+        typer.Option("--exporter", help="Exporter of the backbone; optimum needs the optimum extra."),
     ] = "torch",
     backbone_onnx: Annotated[
         Path | None,
@@ -69,6 +70,7 @@ def build(
         typer.Option("--triton", help="Also write a Triton model repository to this folder."),
     ] = None,
     release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
+    json_output: JsonOutput = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     *,
     reading: ReadOptions,
@@ -110,9 +112,31 @@ def build(
             force=force,
             progress=lambda stage, done, total: progress(f"build: {stage}", done, total),
         )
-    _print_summary(output, result)
+    if json_output:
+        print_json(
+            {
+                "output": str(output),
+                "precision": result.manifest.graph.precision,
+                "size_bytes": result.size_bytes,
+                "labels": list(result.manifest.label_names),
+                "digest": result.manifest.digest,
+                "quality": dict(result.manifest.quality),
+                "trials": [
+                    {
+                        "name": trial.variant.name,
+                        "size_bytes": trial.size_bytes,
+                        "latency_ms": trial.latency_ms,
+                        "verdict": trial.verdict,
+                    }
+                    for trial in result.trials
+                ],
+            }
+        )
+    else:
+        _print_summary(output, result)
     if triton is not None:
-        typer.echo(f"{triton}: model {write_repository(output, triton)} for Triton")
+        note(f"{triton}: model {write_repository(output, triton)} for Triton")
+    next_command("crosstune-export", "classify", output, "--text", result.manifest.labels[0].descriptions[0])
 
 
 def _print_summary(output: Path, result: BuildResult) -> None:

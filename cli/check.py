@@ -20,7 +20,7 @@ CHARACTERS, ROWS = 60, 20
 def check(
     train_file: TrainFile,
     labels: LabelFile = None,
-    output: Annotated[Path | None, typer.Option("--output", help="JSON file of all findings to write.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of all findings to write.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
     backbone: Annotated[
         str | None,

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from crosstune_cli.console import row_progress
-from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, reads_rows
+from crosstune_cli.console import next_command, note, row_progress, stdout_is_terminal
+from crosstune_cli.options import (
+    AllowFallback,
+    BundleFolder,
+    Kernels,
+    MinSimilarity,
+    Provider,
+    RequireSignature,
+    Signature,
+    reads_rows,
+)
 
 from crosstune.rows.options import ReadOptions
 
@@ -23,6 +34,10 @@ if TYPE_CHECKING:
     from crosstune_export.bundle.files import BundleFiles
 
 
+#: Options of a file that a table on a terminal does not have.
+_NOT_IN_A_TABLE = ("file_format", "on_error", "top_k", "id_column", "engine", "probs")
+
+
 @reads_rows(labelled=False)
 def classify(
     bundle: BundleFolder,
@@ -33,11 +48,31 @@ def classify(
             "Folders are searched recursively; quoted glob patterns are expanded; - is standard input."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File to write; default: standard output.")] = None,
+    given_texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="Text to classify, instead of files; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
+    ] = None,
     file_format: Annotated[
         str,
         typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
     ] = "auto",
+    probs: Annotated[
+        Literal["json", "columns", "none"],
+        typer.Option(
+            "--probs",
+            help="Probabilities of all labels: in one column, in one per label such as prob_shipping, or left out.",
+        ),
+    ] = "json",
+    output_encoding: Annotated[
+        Literal["utf-8", "utf-8-sig"],
+        typer.Option(
+            "--output-encoding",
+            help="Encoding of CSV and TSV; Excel recognises utf-8-sig.",
+        ),
+    ] = "utf-8",
     id_column: Annotated[
         str | None,
         typer.Option("--id-column", help="Column that identifies a row; it must be in every row and is written first."),
@@ -56,8 +91,8 @@ def classify(
     ] = None,
     min_similarity: MinSimilarity = None,
     on_error: Annotated[
-        str,
-        typer.Option("--on-error", help="What to do with a bad row: fail, skip, or record it in --bad-rows."),
+        Literal["fail", "skip", "record"],
+        typer.Option("--on-error", help="What to do with a bad row; record writes it to --bad-rows."),
     ] = "fail",
     bad_rows: Annotated[
         Path | None,
@@ -74,8 +109,11 @@ def classify(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 8,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    kernels: Kernels = "auto",
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="Where the processes run: local, or ray (a Ray cluster).")
+        Literal["local", "ray"], typer.Option("--engine", help="Where the processes run: here, or on a Ray cluster.")
     ] = "local",
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Ray cluster to join; default: start one on this machine.")
@@ -92,19 +130,32 @@ def classify(
         typer.Option("--explain", help="Add the evidence of each word for each label; runs the graph once per word."),
     ] = False,
     pretty: Annotated[
-        bool, typer.Option("--pretty", help="Print a table with the time of each text instead of JSON Lines.")
+        bool,
+        typer.Option(
+            "--pretty",
+            help="Print a table instead of JSON Lines; this is the default where the results appear on a terminal.",
+        ),
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="With --output: print a summary as one JSON object.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
     *,
     reading: ReadOptions,
 ) -> None:
     """Label any number of texts, in input order; every column of the input is kept in the output."""
+    del kernels  # chosen by the option itself, for the worker processes too
     from crosstune.core.outputs import check_output
     from crosstune.rows.sources import find_sources
+    from crosstune_export import ConfigError
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bundle.files import read_bundle
+    from crosstune_export.bundle.signature import require_trusted
     from crosstune_export.runtime.session import default_threads, providers_of
 
+    for path in (output, bad_rows):  # --resume may continue an existing one, so --force is checked later
+        if path is not None:
+            check_output(path, force=True, what="output file")
     options = BulkOptions(
         file_format=_output_format(file_format, output),
         reading=reading,
@@ -120,30 +171,42 @@ def classify(
         allow_fallback=allow_fallback,
         explain=explain,
         spreadsheet_safe=spreadsheet_safe,
+        probs=probs,
+        output_encoding=output_encoding,
         engine=engine,
         ray_address=ray_address,
     )
     _check(options, output, bad_rows, resume, pretty)
-    for path in (output, bad_rows):
-        if path is not None:
-            check_output(
-                path, force=True, what="output file"
-            )  # --resume may continue an existing one, so --force is checked later
+    if json_output and output is None:
+        raise ConfigError("--json: found no --output, expected one: the results go to standard output. Give --output.")
+    trusted = [] if require_signature is None else [require_signature]
+    on_terminal = pretty or (output is None and stdout_is_terminal() and options == _plain_options(options))
+    if given_texts:
+        for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
+            if is_given:
+                raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
+        contents = read_bundle(bundle)
+        require_trusted(contents, trusted, signature)
+        _classify_given(contents, given_texts, options, on_terminal)
+        return
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
     sources = find_sources(files or ["-"], reading)
     _check_places(bundle, sources, output, bad_rows)
-    if pretty:
-        _show(read_bundle(bundle), sources, options)
+    contents = read_bundle(bundle)
+    require_trusted(contents, trusted, signature)
+    if pretty or (on_terminal and not any(source.live for source in sources)):  # a table is shown when it is complete
+        _show(contents, sources, options)
     elif output is None:
-        _to_standard_output(read_bundle(bundle), sources, options, bad_rows, force=force)
+        _to_standard_output(contents, sources, options, bad_rows, force=force)
     else:
-        _to_file(read_bundle(bundle), sources, options, output, bad_rows, resume=resume, force=force)
+        _to_file(contents, sources, options, output, bad_rows, resume=resume, force=force, json_output=json_output)
+        next_command("crosstune-export", "serve", bundle)
 
 
 def _output_format(file_format: str, output: Path | None) -> str:
     from crosstune_export import ConfigError
-    from crosstune_export.bulk.encode import OUTPUT_FORMATS
+    from crosstune_export.bulk.encode import OUTPUT_ENDINGS, OUTPUT_FORMATS
 
     if file_format not in ("auto", *OUTPUT_FORMATS):
         raise ConfigError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
@@ -151,17 +214,29 @@ def _output_format(file_format: str, output: Path | None) -> str:
         raise ConfigError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
     if file_format != "auto":
         return file_format
-    ending = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ending if ending in OUTPUT_FORMATS else "jsonl"
+    if output is None:
+        return "jsonl"
+    if output.suffix.lower() not in OUTPUT_ENDINGS:
+        found = f"ending {output.suffix!r}" if output.suffix else "no ending"
+        raise ConfigError(
+            f"{output}: {found}, expected one of {', '.join(OUTPUT_ENDINGS)}. "
+            f"Name the format with --format {'|'.join(OUTPUT_FORMATS)}."
+        )
+    return OUTPUT_ENDINGS[output.suffix.lower()]
+
+
+def _plain_options(options: BulkOptions) -> BulkOptions:
+    """The options without those that a table on a terminal does not have."""
+    from crosstune_export.bulk.run import BulkOptions
+
+    return replace(options, **{name: getattr(BulkOptions(), name) for name in _NOT_IN_A_TABLE})
 
 
 def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
     from crosstune_export import ConfigError
-    from crosstune_export.bulk.run import ENGINES, ON_ERROR, BulkOptions
+    from crosstune_export.bulk.encode import TABLES
+    from crosstune_export.bulk.run import BulkOptions
 
-    for name, value, known in (("on-error", options.on_error, ON_ERROR), ("engine", options.engine, ENGINES)):
-        if value not in known:
-            raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}.")
     if output is None and resume:
         raise ConfigError("--resume: found standard output, expected a file. Give --output.")
     if output is None and options.file_format == "parquet":
@@ -172,22 +247,19 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         raise ConfigError(f"--bad-rows: found --on-error {options.on_error}, expected record. Give --on-error record.")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ConfigError("threshold: found nan, expected a probability from 0 to 1.")
-    if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
-        raise ConfigError(
-            f"--spreadsheet-safe: found format {options.file_format}, expected csv or tsv. Give --format csv."
-        )
+    for_tables = {
+        "--spreadsheet-safe": options.spreadsheet_safe,
+        "--output-encoding": options.output_encoding != "utf-8",
+    }
+    for name in (name for name, is_given in for_tables.items() if is_given and options.file_format not in TABLES):
+        raise ConfigError(f"{name}: found format {options.file_format}, expected csv or tsv. Give --format csv.")
     if pretty:
-        plain = BulkOptions()
-        changed = {
-            "--output": output is not None,
-            "--format": options.file_format != plain.file_format,
-            "--on-error": options.on_error != plain.on_error,
-            "--top-k": options.top_k is not None,
-            "--id-column": options.id_column is not None,
-            "--engine": options.engine != plain.engine,
-        }
-        for name in (name for name, is_changed in changed.items() if is_changed):
-            raise ConfigError(f"--pretty: cannot be combined with {name}. Remove one of the two options.")
+        if output is not None:
+            raise ConfigError("--pretty: cannot be combined with --output. Remove one of the two options.")
+        for name in _NOT_IN_A_TABLE:
+            if getattr(options, name) != getattr(BulkOptions(), name):
+                shown = "format" if name == "file_format" else name.replace("_", "-")
+                raise ConfigError(f"--pretty: cannot be combined with --{shown}. Remove one of the two options.")
     if options.explain and options.file_format != "jsonl":
         raise ConfigError(f"--explain: found format {options.file_format}, expected jsonl. Give --format jsonl.")
     if options.ray_address is not None and options.engine != "ray":
@@ -216,13 +288,13 @@ def _to_standard_output(
 
     if bad_rows is not None:
         check_output(bad_rows, force=force, what="output file")
-    with row_progress() as progress, contextlib.ExitStack() as stack:
+    with row_progress(results_on_stdout=True) as progress, contextlib.ExitStack() as stack:
         bad_sink = None if bad_rows is None else stack.enter_context(new_file(bad_rows))
         tally = classify_files(bundle, sources, options, StandardOutput(bad_sink), progress)
     if tally.bad:
-        typer.echo(tally.lines()[0], err=True)
+        note(tally.lines()[0])
     elif tally.unlike:
-        typer.echo(tally.lines()[-1], err=True)
+        note(tally.lines()[-1])
 
 
 def _to_file(
@@ -234,6 +306,7 @@ def _to_file(
     *,
     resume: bool,
     force: bool,
+    json_output: bool,
 ) -> None:
     from crosstune_export.bulk.partial_output import PartialOutput
     from crosstune_export.bulk.run import classify_files
@@ -248,15 +321,18 @@ def _to_file(
     else:
         with partial, row_progress() as progress:
             tally = classify_files(bundle, sources, options, partial, progress)
-    _print_summary(tally, tally.rows - earlier_rows, time.monotonic() - started, bad_rows)
+    if json_output:
+        typer.echo(json.dumps({"output": str(output), **tally.to_json()}, ensure_ascii=False))
+    else:
+        _print_summary(tally, tally.rows - earlier_rows, time.monotonic() - started, bad_rows)
 
 
 def _print_summary(tally: Tally, rows: int, elapsed_s: float, bad_rows: Path | None) -> None:
     first, *rest = tally.lines()
     where = f", recorded in {bad_rows}" if bad_rows is not None and tally.bad else ""
-    typer.echo(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s", err=True)
+    note(f"{first}{where}, {rows / max(elapsed_s, 1e-9):.0f} rows/s")
     for line in rest:
-        typer.echo(line, err=True)
+        note(line)
 
 
 def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) -> None:
@@ -272,6 +348,29 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
     reading = options.reading
     columns = Columns(reading.text_column, reading.pair_column if bundle.manifest.text_pair else None)
     texts = read_texts(sources, columns)
-    (show_reasons if options.explain else show_answers)(
-        classifier, texts, {"threshold": options.threshold, "min_similarity": options.min_similarity}
+    (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
+
+
+def _classify_given(files: BundleFiles, texts: list[str], options: BulkOptions, on_terminal: bool) -> None:
+    from crosstune_cli.answer_tables import show_answers, show_reasons
+
+    from crosstune_export import Classifier
+
+    classifier = Classifier(
+        files, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
+    if on_terminal:
+        (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
+        return
+    for text in texts:
+        answer = (
+            classifier.explain(text, **_rule(options))
+            if options.explain
+            else classifier.classify([text], **_rule(options))[0]
+        )
+        row = {"text": text, **answer.to_json(classifier.labels, options.top_k)}
+        typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _rule(options: BulkOptions) -> dict[str, Any]:
+    return {"threshold": options.threshold, "min_similarity": options.min_similarity}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
 from crosstune_cli.options import Device, Force, JsonOutput, MovedBackbone, reads_rows
 
@@ -42,10 +42,13 @@ def evaluate(
     rows = read_rows(data, reading)
     check_labels(rows, trained.labels, str(data))
     rows, notes = measured_rows(trained.examples, rows, str(data), strict=strict)
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    loaded = trained.load_backbone(device=device, name=backbone)
+    for text in notes:
+        note(f"note: {text}")
     with progress_bars() as progress:
+        loading = f"loading {backbone or trained.backbone.name}"
+        progress(loading, 0, 1)
+        loaded = trained.load_backbone(device=device, name=backbone)
+        progress(loading, 1, 1)
         answers = trained.answers(rows, backbone=loaded, batch_size=batch_size, progress=progress, where=str(data))
     named = replace(
         answers,
@@ -53,3 +56,4 @@ def evaluate(
         model=replace_surrogates(f"the {trained.head.kind} head of {checkpoint.name}"),
     )
     show_evaluation(named, json_output=json_output, report=report_file, force=force)
+    next_command("crosstune-export", "build", checkpoint, "-o", checkpoint.with_suffix(".bundle"))

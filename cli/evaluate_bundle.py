@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
+from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
 from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Provider, reads_rows
 
@@ -36,8 +36,8 @@ def evaluate_bundle(
     from crosstune_export.runtime.session import default_threads, providers_of
 
     rows, notes = measured_rows((), read_rows(data, reading), str(data))
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
+    for text in notes:
+        note(f"note: {text}")
     classifier = Classifier.load(
         bundle, threads=default_threads(), providers=providers_of(provider), allow_fallback=allow_fallback
     )
@@ -49,3 +49,4 @@ def evaluate_bundle(
         model=replace_surrogates(f"the {classifier.manifest.graph.precision} bundle {bundle.name}"),
     )
     show_evaluation(named, json_output=json_output, report=report_file, force=force)
+    next_command("crosstune-export", "serve", bundle)

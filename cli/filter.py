@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, OnConflict, TrainFile, reads_rows
+from crosstune_cli.console import next_command, progress_bars
+from crosstune_cli.options import Device, Force, LabelFile, OnConflict, TrainFile, reads_rows, task_words
 
 from crosstune.rows.options import ReadOptions
 
@@ -22,7 +22,7 @@ def filter_texts(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="JSON Lines file of the kept texts; all verdicts are written to OUTPUT.filter.json."
+            "--output", "-o", help="JSON Lines file of the kept texts; all verdicts are written to OUTPUT.filter.json."
         ),
     ],
     labels: LabelFile = None,
@@ -63,8 +63,8 @@ def filter_texts(
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line
-    from crosstune.data.labels import check_labels, labels_of, read_labels
-    from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_rows, read_task
     from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
@@ -78,9 +78,7 @@ def filter_texts(
     from crosstune import load_config
 
     config = load_config(None, {"backbone": backbone, "seed": seed})
-    examples = read_examples(train_file, reading, on_conflict=on_conflict)
-    names = (example.label for example in examples)
-    label_set = labels_of(names, str(train_file)) if labels is None else read_labels(labels, reading)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     texts = read_rows(generated)
     check_labels(texts, label_set, str(generated))
@@ -125,4 +123,8 @@ def filter_texts(
     with_kept = "not measured with the kept texts" if measured is None else f"{100 * measured:.1f}% with the kept texts"
     typer.echo(
         f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, {with_kept}"
+    )
+    next_command(
+        *("crosstune", "train", *task_words(train_file, labels, reading), "--generated", generated),
+        *("-o", output.with_suffix(".ckpt")),
     )

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from crosstune_cli.console import next_command
 from crosstune_cli.options import BundleFolder, JsonOutput
+from crosstune_cli.program import add, make_app
 
 if TYPE_CHECKING:
     from crosstune_export.bundle.manifest import BundleManifest
 
-labels_app = typer.Typer(
-    name="labels",
-    help="List, add, rename, describe or remove the labels of a finished bundle.",
-    no_args_is_help=False,
-    rich_markup_mode=None,
+labels_app = make_app(
+    "labels", "List, add, rename, describe or remove the labels of a finished bundle.", completion=False
 )
 
 _Name = Annotated[str, typer.Argument(help="Name of the label.")]
 _Descriptions = Annotated[list[str], typer.Argument(help="One or more sentences that describe the label.")]
 
 
-@labels_app.command("list")
 def list_labels(bundle: BundleFolder, json_output: JsonOutput = False) -> None:
     """Show the labels and their descriptions."""
     from crosstune_export.bundle.files import read_bundle
@@ -37,37 +35,44 @@ def list_labels(bundle: BundleFolder, json_output: JsonOutput = False) -> None:
         typer.echo(f"{entry.name:<{width}}  {' / '.join(entry.descriptions)}")
 
 
-@labels_app.command("add")
-def add(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
+def add_label(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
     """Add a label, known by its description only; the scores of the other labels do not change."""
-    from crosstune_export.edit.labels import add_label
+    from crosstune_export.edit.labels import add_label as edit
 
-    _print_labels(bundle, add_label(bundle, name, descriptions))
+    _print_labels(bundle, edit(bundle, name, descriptions))
 
 
-@labels_app.command("rename")
-def rename(bundle: BundleFolder, name: _Name, new: Annotated[str, typer.Argument(help="New name.")]) -> None:
+def rename_label(bundle: BundleFolder, name: _Name, new: Annotated[str, typer.Argument(help="New name.")]) -> None:
     """Rename a label."""
-    from crosstune_export.edit.labels import rename_label
+    from crosstune_export.edit.labels import rename_label as edit
 
-    _print_labels(bundle, rename_label(bundle, name, new))
+    _print_labels(bundle, edit(bundle, name, new))
 
 
-@labels_app.command("describe")
-def describe(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
+def describe_label(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
     """Replace the descriptions of a label; what was learned from its examples is kept."""
-    from crosstune_export.edit.labels import describe_label
+    from crosstune_export.edit.labels import describe_label as edit
 
-    _print_labels(bundle, describe_label(bundle, name, descriptions))
+    _print_labels(bundle, edit(bundle, name, descriptions))
 
 
-@labels_app.command("remove")
-def remove(bundle: BundleFolder, name: _Name) -> None:
+def remove_label(bundle: BundleFolder, name: _Name) -> None:
     """Remove a label; the scores of the other labels do not change."""
-    from crosstune_export.edit.labels import remove_label
+    from crosstune_export.edit.labels import remove_label as edit
 
-    _print_labels(bundle, remove_label(bundle, name))
+    _print_labels(bundle, edit(bundle, name))
 
 
 def _print_labels(bundle: Path, manifest: BundleManifest) -> None:
     typer.echo(f"{bundle}: {len(manifest.labels)} labels: {', '.join(manifest.label_names)}")
+    next_command("crosstune-export", "verify", bundle)
+
+
+for _command, _name, _example in (
+    (list_labels, "list", "news.bundle"),
+    (add_label, "add", 'news.bundle refund "asks for money back"'),
+    (rename_label, "rename", "news.bundle refund refunds"),
+    (describe_label, "describe", 'news.bundle refund "asks for money back" "wants a refund"'),
+    (remove_label, "remove", "news.bundle refund"),
+):
+    add(labels_app, _command, f"crosstune-export labels {_name} {_example}", name=_name)

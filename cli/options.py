@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from crosstune.rows.options import ReadOptions
 
 
 def not_nan(value: float) -> float:
@@ -34,19 +38,45 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def _choose_kernels(choice: str) -> str:
+    """Choose the kernels of this process and of those that it starts."""
+    from crosstune.core.errors import ConfigError
+    from crosstune_export.runtime.kernels import VARIABLE, check_kernels
+
+    if choice != "auto":
+        try:
+            os.environ[VARIABLE] = check_kernels(choice)
+        except ConfigError as error:
+            raise typer.BadParameter(str(error).removeprefix("kernels: ")) from error
+    return choice
+
+
 Version = Annotated[
     bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
 ]
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder.")]
 AnyBundle = Annotated[Path, typer.Argument(help="Bundle folder or packed bundle.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Device = Annotated[str, typer.Option("--device", help="Where torch runs: auto, cpu or cuda.")]
-Provider = Annotated[str, typer.Option("--provider", help="Where to run: cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where torch runs.")]
+Provider = Annotated[Literal["cpu", "cuda"], typer.Option("--provider", help="Where to run.")]
 AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Run on the CPU if the provider is not available.")
 ]
 MovedBackbone = Annotated[
     str | None, typer.Option("--backbone", help="Backbone folder, if it has moved since training.")
+]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle; default: none."),
+]
+Signature = Annotated[Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")]
+Kernels = Annotated[
+    str,
+    typer.Option(
+        "--kernels",
+        callback=_choose_kernels,
+        help="auto (the fast kernels of crosstune-kernels where they can run), portable (onnxruntime's) or fast (or fail).",
+    ),
 ]
 MinSimilarity = Annotated[
     float | None,
@@ -74,10 +104,10 @@ TrainFile = Annotated[
     ),
 ]
 OnConflict = Annotated[
-    str,
+    Literal["fail", "drop", "majority"],
     typer.Option(
         "--on-conflict",
-        help="What to do with a text that has several labels: fail, drop it, or keep its most frequent label (majority).",
+        help="What to do with a text that has several labels; majority keeps it with the most frequent one.",
     ),
 ]
 
@@ -111,14 +141,26 @@ _READ_OPTIONS: dict[str, object] = {
         ),
     ],
     "input_format": Annotated[
-        str,
+        Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "xlsx", "text"],
         typer.Option(
             "--input-format",
-            help="Format of the input: auto (by each file's ending), jsonl, json, csv, tsv, parquet, xlsx or text.",
+            help="Format of the input; auto goes by each file's ending.",
             rich_help_panel=_PANEL,
         ),
     ],
 }
+
+
+def task_words(train_file: Path, labels: Path | None, reading: ReadOptions) -> list[object]:
+    """Return the options by which another command reads the same examples and labels."""
+    words: list[object] = ["--train", train_file]
+    if labels is not None:
+        words += ["--labels", labels]
+    for name in _READ_OPTIONS:
+        value = getattr(reading, name)
+        if value != getattr(type(reading), name):
+            words += [f"--{name.replace('_', '-')}", value]
+    return words
 
 
 def reads_rows(*, labelled: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -9,10 +9,12 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 import typer
+from crosstune_cli.console import note, set_verbosity
 from crosstune_cli.signals import Interrupts, is_interrupt
 
 #: Printed after a signal, unless the exception carries another ``advice``.
@@ -63,11 +65,14 @@ def exit_code(app: typer.Typer, name: str, arguments: list[str], interrupts: Int
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    set_verbosity(0)
     interrupts = interrupts or Interrupts(debug)
     interrupts.listen()
     warnings.showwarning = _show_warning
     command = typer.main.get_command(app)
     try:
+        complete: Callable[..., None] = command._main_shell_completion  # type: ignore[attr-defined]
+        complete({}, name)  # ends the program if a shell asks for completions
         # command.main() would handle interrupts and closed pipes itself, with other messages and exit codes.
         with command.make_context(name, arguments) as context:
             command.invoke(context)
@@ -142,4 +147,4 @@ def _show_warning(
 ) -> None:
     del filename, lineno, file, line
     if category.__name__ == "CrossTuneWarning":
-        print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+        note(f"warning: {message}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.options import MinSimilarity, not_nan
+from crosstune_cli.options import Kernels, MinSimilarity, RequireSignature, Signature, not_nan
 
 
 def serve(
@@ -22,7 +22,15 @@ def serve(
         int | None,
         typer.Option("--threads", min=1, help="Requests to classify at the same time; default: number of processors."),
     ] = None,
+    kernels: Kernels = "auto",
     min_similarity: MinSimilarity = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            help="Origin of a page that may call the server from a browser, for example https://example.com; may be repeated.",
+        ),
+    ] = None,
     max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Maximum texts in one request.")] = 32,
     max_characters: Annotated[
         int, typer.Option("--max-characters", min=1, help="Maximum characters of one text.")
@@ -36,6 +44,22 @@ def serve(
             "--max-pending-texts", min=1, help="Maximum texts queued or running before the server answers 503."
         ),
     ] = 128,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain/--no-explain", help="Answer requests for explanations, which run the graph once per word."
+        ),
+    ] = True,
+    max_explain_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-explain-tokens",
+            min=1,
+            help="Maximum tokens of one explanation: those of the text, once for each word.",
+        ),
+    ] = 32_768,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     receive_timeout: Annotated[
         float,
         typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request body to arrive."),
@@ -61,12 +85,14 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve a bundle over HTTP: POST /v1/classify. SIGTERM finishes open requests and ends, SIGHUP reloads the bundle."""
+    del kernels  # chosen by the option itself
     from crosstune_export import MissingExtraError
     from crosstune_export.runtime.session import default_threads
 
     try:
         from crosstune_export.serve.limits import ServeLimits
         from crosstune_export.serve.server import serve as run_server
+        from crosstune_export.serve.state import Trust
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{error.name}: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'"
@@ -76,6 +102,9 @@ def serve(
         max_characters=max_characters,
         max_body_bytes=max_body_bytes,
         max_pending_texts=max_pending_texts,
+        explain=explain,
+        max_explain_tokens=max_explain_tokens,
+        max_pending_explain_tokens=4 * max_explain_tokens,
         receive_timeout_s=receive_timeout,
         drain_delay_s=drain_delay,
         drain_timeout_s=drain_timeout,
@@ -87,6 +116,8 @@ def serve(
         threads=threads or default_threads(),
         limits=limits,
         min_similarity=min_similarity,
+        trust=Trust(() if require_signature is None else (require_signature,), signature),
+        cors=cors or (),
     )
     if code:
         os._exit(code)  # a normal exit would wait for worker threads that still classify

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, OnConflict, TrainFile, reads_rows
+from crosstune_cli.console import next_command, note, print_json, progress_bars
+from crosstune_cli.options import Device, Force, JsonOutput, LabelFile, OnConflict, TrainFile, reads_rows
 
 from crosstune.rows.options import ReadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crosstune.checkpoint import Checkpoint
+    from crosstune.evaluation.metrics import Evaluation
 
 
 @reads_rows()
 def train(
     train_file: TrainFile,
-    output: Annotated[Path, typer.Option("--output", help="Checkpoint folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
     labels: LabelFile = None,
     generated: Annotated[
         Path | None,
@@ -32,7 +38,8 @@ def train(
         typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id."),
     ] = None,
     head: Annotated[
-        str | None, typer.Option("--head", help="default, or paper (the head of the CrossTune paper).")
+        Literal["default", "paper"] | None,
+        typer.Option("--head", help="Kind of head; paper is the one of the CrossTune paper."),
     ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="Examples to draw per label; default: all.")] = None,
     seed: Annotated[
@@ -64,7 +71,7 @@ def train(
         int | None, typer.Option("--max-length", help="Maximum tokens per text; longer texts are truncated.")
     ] = None,
     feature: Annotated[
-        str | None, typer.Option("--feature", help="Text feature of the paper head: mean, max or mask.")
+        Literal["mean", "max", "mask"] | None, typer.Option("--feature", help="Text feature of the paper head.")
     ] = None,
     template: Annotated[
         str | None,
@@ -81,6 +88,7 @@ def train(
             "--strict", help="Refuse rows of --dev and --test that are training texts, instead of leaving them out."
         ),
     ] = False,
+    json_output: JsonOutput = False,
     force: Force = False,
     *,
     reading: ReadOptions,
@@ -88,28 +96,12 @@ def train(
     """Train a head and write a checkpoint."""
     from crosstune.core.outputs import check_output, check_places
     from crosstune.data.checks import measured_rows
-    from crosstune.data.labels import check_labels, labels_of, read_labels
-    from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_rows, read_task
     from crosstune.data.shares import read_expected_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
-    examples = read_examples(train_file, reading, on_conflict=on_conflict)
-    names = (example.label for example in examples)
-    label_set = labels_of(names, str(train_file)) if labels is None else read_labels(labels, reading)
-    check_labels(examples, label_set, str(train_file))
-    generated_examples = read_rows(generated) if generated is not None else ()
-    check_labels(generated_examples, label_set, str(generated))
-    held_out = {}
-    for path in (dev, test):
-        if path is not None:
-            rows = read_rows(path, reading)
-            check_labels(rows, label_set, str(path))
-            held_out[path], notes = measured_rows((*examples, *generated_examples), rows, str(path), strict=strict)
-            for note in notes:
-                typer.echo(f"note: {note}", err=True)
-
     from crosstune import load_config
-    from crosstune import train as train_head
 
     settings = load_config(
         config,
@@ -126,11 +118,29 @@ def train(
             "template": template,
         },
     )
-    from crosstune.backbone.frozen import Backbone
+    inputs = [train_file, labels, generated, dev, test, config]
+    check_places({"--output": output}, inputs)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
+    check_labels(examples, label_set, str(train_file))
+    generated_examples = read_rows(generated) if generated is not None else ()
+    check_labels(generated_examples, label_set, str(generated))
+    held_out = {}
+    for path in (dev, test):
+        if path is not None:
+            rows = read_rows(path, reading)
+            check_labels(rows, label_set, str(path))
+            held_out[path], notes = measured_rows((*examples, *generated_examples), rows, str(path), strict=strict)
+            for text in notes:
+                note(f"note: {text}")
 
-    check_places({"--output": output}, [train_file, labels, generated, dev, test, config])
-    loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
     with progress_bars() as progress:
+        loading = f"loading {settings.backbone}"
+        progress(loading, 0, 1)
+        from crosstune import train as train_head
+        from crosstune.backbone.frozen import Backbone
+
+        loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+        progress(loading, 1, 1)
         checkpoint = train_head(
             examples,
             label_set,
@@ -141,13 +151,39 @@ def train(
             where=str(train_file),
         )
     checkpoint.save(output, force=force)
+    evaluations = {
+        path: checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation for path, rows in held_out.items()
+    }
+    if json_output:
+        facts = checkpoint.facts.head
+        print_json(
+            {
+                "output": str(output),
+                "head": settings.head,
+                "labels": list(label_set.names),
+                "examples": len(checkpoint.examples),
+                "layers": facts.layers,
+                "cv_accuracy": facts.quality.cv_accuracy,
+                "threshold": facts.threshold,
+                "min_similarity": facts.min_similarity,
+                "evaluations": {str(path): result.to_json() for path, result in evaluations.items()},
+            }
+        )
+    else:
+        _print_summary(output, checkpoint, generated, evaluations)
+    next_command("crosstune-export", "build", output, "-o", output.with_suffix(".bundle"))
+
+
+def _print_summary(
+    output: Path, checkpoint: Checkpoint, generated: Path | None, evaluations: Mapping[Path, Evaluation]
+) -> None:
     accuracy = checkpoint.quality.cv_accuracy
     measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
-    layers_used = f", first {checkpoint.facts.head.layers} layers" if settings.layers is not None else ""
+    layers_used = f", first {checkpoint.facts.head.layers} layers" if checkpoint.config.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "similarity": checkpoint.min_similarity}
     thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
-        f"{output}: {settings.head} head, {len(label_set)} labels, {len(checkpoint.examples)} examples"
+        f"{output}: {checkpoint.config.head} head, {len(checkpoint.labels)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{thresholds}"
     )
     filtered = checkpoint.facts.generated
@@ -156,8 +192,7 @@ def train(
             f"{generated}: {filtered.kept} of {filtered.offered} texts kept; accuracy on held-out real examples "
             f"{100 * filtered.accuracy_without:.1f}% without them, {100 * filtered.accuracy_with:.1f}% with them"
         )
-    for path, rows in held_out.items():
-        result = checkpoint.answers(rows, backbone=loaded, where=str(path)).evaluation
+    for path, result in evaluations.items():
         typer.echo(
             f"{path}: accuracy {100 * result.accuracy:.1f}%, macro-F1 {100 * result.macro_f1:.1f}%, n {result.n}"
         )

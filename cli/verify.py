@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, Provider, not_nan, reads_rows
+from crosstune_cli.console import next_command, print_json, progress_bars
+from crosstune_cli.options import (
+    AllowFallback,
+    AnyBundle,
+    JsonOutput,
+    Provider,
+    RequireSignature,
+    Signature,
+    not_nan,
+    reads_rows,
+)
 
 from crosstune.rows.options import ReadOptions
 
@@ -33,15 +43,12 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also run the self-test's texts together, in padded batches.")
     ] = False,
-    require_signature: Annotated[
-        Path | None, typer.Option("--require-signature", help="Public key (PEM) that must have signed the bundle.")
-    ] = None,
-    signature: Annotated[
-        Path | None, typer.Option("--signature", help="File of the signature; default: BUNDLE.sig.")
-    ] = None,
+    require_signature: RequireSignature = None,
+    signature: Signature = None,
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    json_output: JsonOutput = False,
     *,
     reading: ReadOptions,
 ) -> None:
@@ -64,10 +71,24 @@ def verify(
             allow_fallback=allow_fallback,
             progress=progress,
         )
+    selftest, padded, compared = result.selftest, result.padded_selftest, result.comparison
+    if json_output:
+        print_json(
+            {
+                "bundle": str(bundle),
+                "digest": result.digest,
+                "files": result.files,
+                "signature": result.signature,
+                "selftest": dataclasses.asdict(selftest),
+                "padded_selftest": None if padded is None else dataclasses.asdict(padded),
+                "comparison": None if compared is None else compared.to_json(),
+            }
+        )
+        result.check()
+        return
     if result.signature is not None:
         typer.echo(result.signature)
     typer.echo(f"{bundle}: digest {result.digest}, {result.files} files as built")
-    selftest, padded, compared = result.selftest, result.padded_selftest, result.comparison
     typer.echo(
         f"self-test: {selftest.samples} samples, largest probability difference {selftest.max_difference:.1e} "
         f"(at most {selftest.tolerance:.0e})"
@@ -77,3 +98,4 @@ def verify(
     if compared is not None:
         typer.echo(f"checkpoint: {compared.summary}")
     result.check()
+    next_command("crosstune-export", "bench", bundle)

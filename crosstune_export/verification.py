@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,9 @@ from crosstune.core.progress import Progress, no_progress
 from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.parity import FP32_TOLERANCE, allowed_label_changes
 from crosstune_export.bundle.facts import PredictionDifference
+from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.selftest import SelfTestReport
+from crosstune_export.bundle.signature import require_trusted
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.session import CPU_PROVIDERS
 
@@ -136,14 +137,9 @@ def verify(
         raise ConfigError(
             "verify: found --signature without --require-signature, expected both. Give the public key too."
         )
-    signed = None
-    if require_signature is not None or min_release:
-        from crosstune_export.release.signing import check_release, check_signature
-
-        if require_signature is not None:
-            signed = check_signature(bundle, Path(require_signature), None if signature is None else Path(signature))
-        check_release(bundle, min_release)
-    classifier = Classifier.load(bundle, providers=tuple(providers), allow_fallback=allow_fallback)
+    files = read_bundle(bundle)  # once, so that what is checked is what is loaded
+    signed = require_trusted(files, [] if require_signature is None else [require_signature], signature, min_release)
+    classifier = Classifier(files, threads=1, providers=tuple(providers), allow_fallback=allow_fallback)
     selftest = classifier.selftest()
     padded = classifier.selftest(together=True) if padded_batches and selftest.passed else None
     passed = selftest.passed and (padded is None or padded.passed)

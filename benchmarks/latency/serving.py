@@ -179,7 +179,7 @@ def percentile(values: list[float], percent: float) -> float:
 SLOW = """
 import asyncio, sys
 async def one(host, port, number):
-    head = b"POST /v1/classify HTTP/1.1\\r\\nhost: h\\r\\ncontent-type: application/json\\r\\ncontent-length: 10000\\r\\n\\r\\n"
+    head = b"POST /v1/classify HTTP/1.1\\r\\nhost: localhost\\r\\ncontent-type: application/json\\r\\ncontent-length: 10000\\r\\n\\r\\n"
     data = head + b" " * 10000
     while True:
         try:
@@ -278,7 +278,7 @@ async def client(address: tuple[str, int], reconnect: bool) -> tuple[int, int]:
         while not closing:
             body = BODIES[sent % len(BODIES)]
             writer.write(
-                b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: "
+                b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
                 + str(len(body)).encode() + b"\r\n\r\n" + body
             )  # fmt: skip
             sent += 1

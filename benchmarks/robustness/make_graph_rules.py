@@ -21,8 +21,6 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from crosstune_export.builder.passes.classify_function import DOMAIN, NAME
-
 RULES = Path(__file__).parents[2] / "crosstune_export" / "bundle" / "graph_rules.json"
 #: How the shapes of the outputs follow from the inputs.
 _SHAPES = {
@@ -72,32 +70,6 @@ _BY_NAME = {
 }
 
 
-#: The call of the function that a graph may consist of. Its attributes are those of ``passes/classify_function``; its types and
-#: shapes are those of the nodes inside, so that it has no form.
-_LAYERS = {"type": "ints", "range": [0, 256], "most": 257}
-_CALL = {
-    "attend": _LAYERS,
-    "epsilon": {"type": "float", "range": [1e-13, 1e-2]},
-    "first": _LAYERS,
-    "first_place": {"type": "int", "range": [0, 65535]},
-    "heads": {"type": "int", "range": [1, 256]},
-    "label_heads": {"type": "int", "range": [1, 256]},
-    "maximum": _LAYERS,
-    "mean": _LAYERS,
-    "sharpness": {"type": "float", "range": [1.0, 1000.0]},
-    "tanh_gelu": {"type": "int", "range": [0, 1]},
-}
-
-
-def without_function(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with the nodes of its function in place of the call, which uses the same names."""
-    if model.functions:
-        (function,) = model.functions
-        del model.graph.node[:], model.functions[:]
-        model.graph.node.extend(function.node)
-    return model
-
-
 def types_of(model: onnx.ModelProto) -> dict[str, int]:
     """Return the number type of each value, as onnxruntime infers it."""
     import onnxruntime
@@ -138,8 +110,7 @@ def operators(models: Iterator[onnx.ModelProto]) -> dict[str, Any]:
             forms[key].add(form_of(node, types))
             for attribute in node.attribute:
                 values[key][attribute.name].append(helper.get_attribute_value(attribute))
-    call = {"shape": "call", "forms": [], "attributes": _CALL}
-    rules: dict[str, Any] = {"": {}, "com.microsoft": {}, DOMAIN: {NAME: call}}
+    rules: dict[str, Any] = {"": {}, "com.microsoft": {}, "crosstune": {}}
     for (domain, name), seen in sorted(forms.items()):
         # A node may leave out its last outputs.
         whole = {form for form in seen if not any(other != form and other.startswith(form) for other in seen)}
@@ -194,7 +165,7 @@ def main() -> None:
         write_graphs(arguments.graphs)
     paths = sorted(arguments.graphs.glob("*.onnx"))
     rules = json.loads(RULES.read_bytes())
-    rules["operators"] = operators(without_function(onnx.load(path)) for path in paths)
+    rules["operators"] = operators(onnx.load(path) for path in paths)
     used = {
         letter
         for part in rules["operators"].values()

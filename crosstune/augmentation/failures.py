@@ -20,12 +20,21 @@ class FailedSendError(Exception):
     Attributes:
         again: Whether to send the request again.
         maybe_paid: Whether the server may have processed and billed it.
+        answered: Whether the server sent a status.
         wait_s: Seconds to wait as requested by the server; None if it requests none.
     """
 
-    def __init__(self, reason: str, *, again: bool, maybe_paid: bool = False, wait_s: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        again: bool,
+        maybe_paid: bool = False,
+        answered: bool = False,
+        wait_s: float | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.again, self.maybe_paid, self.wait_s = again, maybe_paid, wait_s
+        self.again, self.maybe_paid, self.answered, self.wait_s = again, maybe_paid, answered, wait_s
 
 
 def status_failure(error: openai.APIStatusError, endpoint: Endpoint, model: str, max_wait_s: float) -> FailedSendError:
@@ -53,6 +62,8 @@ def status_failure(error: openai.APIStatusError, endpoint: Endpoint, model: str,
         return FailedSendError(
             f"{found} for {url}, expected an answer. Run the command again later.",
             again=True,
+            maybe_paid=status >= 500,  # a gateway may fail after the model was run
+            answered=True,
             wait_s=_retry_after(error),
         )
     if 300 <= status < 400:

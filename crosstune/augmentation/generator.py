@@ -139,7 +139,7 @@ class Generator:
                 await self.budget.settle(max_cost, cost)
             sends += 1
             if failed.maybe_paid:
-                unsure += 1
+                unsure += not failed.answered  # a server that says it failed is asked again more often
                 self.usage.unsure += 1
             pause = self._pause(failed, sends)
             if not failed.again or pause is None or sends >= MAX_SENDS or unsure >= MAX_UNSURE_SENDS:

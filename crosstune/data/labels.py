@@ -33,8 +33,7 @@ def read_labels(path: str | os.PathLike[str], options: ReadOptions | None = None
         ConfigError: The ending is unknown.
     """
     source = Path(path)
-    ending = source.suffix.lower()
-    if ending in (".json", ".toml"):
+    if source.suffix.lower() in (".json", ".toml"):
         return label_set(read_object(source, "label and description"), str(source))
     return label_set(_described(source, options or DEFAULT_READING), str(source))
 

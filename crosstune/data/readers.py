@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Mapping
 
 from crosstune.core.errors import CrossTuneWarning, DataError
+from crosstune.core.labels import LabelSet
 from crosstune.data.checks import check_field, without_duplicates
 from crosstune.data.examples import Example
+from crosstune.data.labels import labels_of, read_labels
 from crosstune.rows.decode import RowError, label_value, rows_of, text_value
 from crosstune.rows.options import DEFAULT_READING, ReadOptions
 from crosstune.rows.sources import source_at
@@ -47,6 +49,31 @@ def read_examples(
         MissingExtraError: A Parquet or Excel file, and pyarrow or openpyxl is not installed.
     """
     return without_duplicates(read_rows(path, options), str(path), on_conflict)
+
+
+def read_task(
+    train: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    options: ReadOptions | None = None,
+    *,
+    on_conflict: str = "fail",
+) -> tuple[LabelSet, tuple[Example, ...]]:
+    """Read the labels and the examples of a task.
+
+    Args:
+        train: File of examples.
+        labels: File of labels; None for the labels of the examples, whose names are then their descriptions.
+        options: How to read both.
+        on_conflict: As of ``read_examples``.
+
+    Raises:
+        DataError: A file cannot be read, or its rows cannot be used.
+        ConfigError: An ending is unknown.
+        MissingExtraError: A package that a format needs is not installed.
+    """
+    described = None if labels is None else read_labels(labels, options)
+    examples = read_examples(train, options, on_conflict=on_conflict)
+    return described or labels_of((example.label for example in examples), str(train)), examples
 
 
 def read_rows(path: str | os.PathLike[str], options: ReadOptions | None = None) -> tuple[Example, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.core.reports.notebook import notebook_table
 from crosstune.core.strict_text import Json
 
 #: Bins of the expected calibration error, as in Guo et al. (2017).
@@ -26,7 +27,7 @@ class LabelScore:
     support: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Metrics over N labelled texts.
 
@@ -45,6 +46,17 @@ class Evaluation:
     ece: float
     per_label: tuple[LabelScore, ...]
     confusion: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Evaluation(accuracy={self.accuracy:.3f}, macro_f1={self.macro_f1:.3f}, ece={self.ece:.3f}, n={self.n})"
+
+    def _repr_html_(self) -> str:
+        title = f"accuracy {100 * self.accuracy:.1f}%, macro-F1 {100 * self.macro_f1:.1f}%, n {self.n}"
+        rows = [
+            [row.label, *(f"{100 * value:.1f}" for value in (row.precision, row.recall, row.f1)), str(row.support)]
+            for row in self.per_label
+        ]
+        return notebook_table(title, ["label", "precision (%)", "recall (%)", "F1 (%)", "texts"], rows)
 
     def to_json(self) -> dict[str, Json]:
         """The metrics as ``evaluate --json`` prints them."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.backbone.frozen import Backbone
-from crosstune.core.errors import ResourceError
+from crosstune.core.errors import CrossTuneWarning, ResourceError
 from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import Text, TokenLayout
 from crosstune.features.pooling import POOLING_VERSION, pool_layers
+
+#: Bytes before the states of a text that bind them to it.
+_CHECKSUM_BYTES = 16
 
 
 def default_cache_path() -> Path:
@@ -68,7 +71,9 @@ class FeatureCache:
     """A table from (backbone, layout, pools, layers, text) to states.
 
     Texts are encoded one at a time. So the features of a text do not depend, to the last bit, on other texts, and the
-    training is the same whether the cache is warm, cold or half full. A file that is not a usable cache is moved aside.
+    training is the same whether the cache is warm, cold or half full. A row is used only if its checksum fits. A file that is not a
+    usable cache is moved aside; where none can be written, training goes on without, with a warning. The file and a folder that
+    is made for it are readable by their user only, because the features of a text tell much about it.
 
     Example:
         >>> backbone = Backbone.load("minilm")
@@ -78,11 +83,7 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open or create the cache; in memory when ``path`` is None.
-
-        Raises:
-            ResourceError: The folder cannot be written.
-        """
+        """Open or create the cache; in memory when ``path`` is None, or with a warning where it cannot be written."""
         self._path = path
         self._table = self._open()
 
@@ -104,9 +105,6 @@ class FeatureCache:
             layers: Layers whose token states are wanted.
             tokens: The layout of ids, the backbone's own when None.
             progress: Called with texts done and N.
-
-        Raises:
-            ResourceError: The cache cannot be written.
         """
         layout = tokens or backbone.tokens
         shape = (len(pools), backbone.layer_count + 1, backbone.hidden_size)
@@ -145,7 +143,9 @@ class FeatureCache:
         if self._path is None:
             return self._create(":memory:")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._path.chmod(0o600)
             try:
                 return self._create(str(self._path))
             except sqlite3.DatabaseError as error:
@@ -153,10 +153,19 @@ class FeatureCache:
                     raise
                 return self._create_anew(self._path)
         except (OSError, sqlite3.OperationalError) as error:
-            raise ResourceError(
-                f"{self._path}: the feature cache cannot be written ({error}). "
-                "Set CROSSTUNE_CACHE to a folder that can."
-            ) from error
+            return self._without_file(error)
+
+    def _without_file(self, error: Exception) -> sqlite3.Connection:
+        """Go on with a cache in memory, which lasts as long as this run."""
+        warnings.warn(
+            CrossTuneWarning(
+                f"{self._path}: the feature cache cannot be used ({error}); texts are encoded again. "
+                "Free some space, or set CROSSTUNE_CACHE to a folder that can be written."
+            ),
+            stacklevel=2,
+        )
+        self._path = None
+        return self._create(":memory:")
 
     @staticmethod
     def _create(target: str) -> sqlite3.Connection:
@@ -186,31 +195,39 @@ class FeatureCache:
         return cls._create(str(path))
 
     def _stored(self, key: bytes) -> bytes | None:
-        row: tuple[bytes] | None = None
-        with self._guard():
+        """The states of a text; None if they are not there, or damaged."""
+        try:
             row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        except sqlite3.Error as error:
+            self._recover(error)
+            return None
+        if row is None or not isinstance(row[0], bytes):
+            return None
+        checksum, states = row[0][:_CHECKSUM_BYTES], row[0][_CHECKSUM_BYTES:]
+        return states if checksum == _checksum(key, states) else None
 
     def _store(self, key: bytes, states: bytes) -> None:
-        with self._guard():
-            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, states))
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Turns a refusal of the disk into an error, and damage of the file into an empty cache."""
         try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise ResourceError(
-                f"{self._path}: the feature cache cannot be written ({error}). Free some space, "
-                "or set CROSSTUNE_CACHE to another folder."
-            ) from error
-        except sqlite3.DatabaseError:
-            # Damage that opening did not notice. The texts are encoded again when they are next needed.
-            if self._path is None:
-                raise
-            self._table.close()
+            self._table.execute("INSERT OR REPLACE INTO features VALUES (?, ?)", (key, _checksum(key, states) + states))
+        except sqlite3.Error as error:
+            self._recover(error)
+
+    def _recover(self, error: sqlite3.Error) -> None:
+        """Begin another file after damage that opening did not notice, and go on without one if the disk refuses."""
+        if self._path is None:
+            raise error
+        self._table.close()
+        try:
+            if isinstance(error, sqlite3.OperationalError):
+                raise error
             self._table = self._create_anew(self._path)
+        except (OSError, sqlite3.OperationalError) as refusal:
+            self._table = self._without_file(refusal)
+
+
+def _checksum(key: bytes, states: bytes) -> bytes:
+    """Binds the states to their text, so that neither damaged rows nor exchanged ones are used."""
+    return hashlib.blake2b(states, key=key, digest_size=_CHECKSUM_BYTES).digest()
 
 
 def _key(start: str, text: Text) -> bytes:

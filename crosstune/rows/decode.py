@@ -150,6 +150,6 @@ def _table_row(text: str, header: Sequence[str], delimiter: str) -> Fields:
         values.pop()
     if len(values) != len(header):
         raise RowError(
-            f"{len(values)} columns, expected {len(header)} ({', '.join(header)}). Quote texts that hold the separator."
+            f"{len(values)} columns, expected {len(header)} ({' '.join(', '.join(header).split())}). Quote texts that hold the separator."
         )
     return dict(zip(header, values, strict=True))

@@ -52,9 +52,12 @@ def excel_rows(source: Source) -> Iterator[RawRow]:
             ),
             stacklevel=2,
         )
+    width = 0
     for number, cells in rows:
         values = [_cell(cell) for cell in cells]
         if any(values):
+            width = width or len(values)  # of the header; empty cells at the end of a row are not stored
+            values += [""] * (width - len(values))
             sink = io.StringIO()
             csv.writer(sink, lineterminator="\r\n").writerow(values)
             yield RawRow(number, 0, sink.getvalue().encode("utf-8", "surrogatepass"))

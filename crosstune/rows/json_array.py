@@ -13,9 +13,9 @@ from crosstune.rows.lines import RawRow
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def is_array(head: bytes) -> bool:
-    """Whether a file that begins so holds an array."""
-    return head.lstrip(b" \t\r\n\0").startswith(b"[")
+def is_array(head: bytes, encoding: str) -> bool:
+    """Whether a file that begins so, without its byte order mark, holds an array."""
+    return head.decode(encoding, "ignore").lstrip(" \t\r\n").startswith("[")
 
 
 def array_rows(data: bytes, name: str) -> Iterator[RawRow]:

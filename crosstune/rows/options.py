@@ -65,8 +65,13 @@ class ReadOptions:
 DEFAULT_READING = ReadOptions()
 
 
+#: Codecs of Python that encode parts of texts, not files.
+_NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
+
+
 def _is_text_encoding(name: str) -> bool:
     try:
-        return codecs.lookup(name)._is_text_encoding
+        codec = codecs.lookup(name)
+        return codec._is_text_encoding and codec.name.replace("_", "-") not in _NOT_OF_FILES
     except (LookupError, ValueError):
         return False

@@ -40,7 +40,7 @@ def read_windows(source: Source, needed: Sequence[str], before_bytes: int = 0) -
     else:
         with opened(source) as (stream, file, head, encoding, offset):
             position = _position_of(file, before_bytes)
-            if source.file_format == "json" and is_array(head):
+            if source.file_format == "json" and is_array(head, encoding):
                 yield from _windows(Window(source), array_rows(stream.read(), source.name), position)
                 return
             lines = NumberedLines(stream, offset)

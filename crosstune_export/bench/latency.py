@@ -50,6 +50,7 @@ class LatencyRow:
         cold_rss_bytes: Largest resident memory of these processes.
         size_bytes: Total size of the bundle's files.
         precision: Precision in the manifest.
+        kernels: Kernels that ran: ``portable``, or the name of the fast ones.
         cv_accuracy: Accuracy on held-out folds in the manifest, from 0 to 1; None if not measured.
         samples_ms: Latency of each call in order; not in the JSON.
     """
@@ -72,6 +73,7 @@ class LatencyRow:
     cold_rss_bytes: int
     size_bytes: int
     precision: str
+    kernels: str
     cv_accuracy: float | None
     samples_ms: tuple[float, ...] = field(repr=False)
 
@@ -127,10 +129,10 @@ def measure(
         if not values or min(values) < 1:
             raise ConfigError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
     check_threads("threads", max(threads))
-    timings, manifests = [], {}
+    timings, manifests, kernels = [], {}, {}
     for path in dict.fromkeys(bundles):
         classifier = Classifier.load(path)  # checks the bundle, and counts tokens
-        manifests[path] = classifier.manifest
+        manifests[path], kernels[path] = classifier.manifest, classifier.kernels
         texts = {length: _text_of(classifier, length) for length in lengths}
         timings += [
             _Timing(path, count, length, [texts[length]] * size)
@@ -160,6 +162,7 @@ def measure(
             timing,
             names[timing.bundle],
             manifests[timing.bundle],
+            kernels[timing.bundle],
             cold[timing.bundle, timing.threads],
             peaks[timing.bundle],
         )
@@ -167,7 +170,9 @@ def measure(
     ]
 
 
-def _row(timing: _Timing, name: str, manifest: BundleManifest, cold: ColdStart, peak_rss_bytes: int) -> LatencyRow:
+def _row(
+    timing: _Timing, name: str, manifest: BundleManifest, kernels: str, cold: ColdStart, peak_rss_bytes: int
+) -> LatencyRow:
     accuracy = manifest.training_facts.cv_accuracy
     milliseconds, size = 1e3 * np.array(timing.wall_s), len(timing.texts)
     p50, p90, p95, p99, p99_9 = (float(value) for value in np.percentile(milliseconds, PERCENTILES))
@@ -191,6 +196,7 @@ def _row(timing: _Timing, name: str, manifest: BundleManifest, cold: ColdStart, 
         cold_rss_bytes=cold.peak_rss_bytes,
         size_bytes=sum(entry.size_bytes for entry in manifest.files.values()) + len(manifest_bytes(manifest)),
         precision=manifest.graph.precision,
+        kernels=kernels,
         cv_accuracy=accuracy if isinstance(accuracy, float) else None,
         samples_ms=tuple(milliseconds.tolist()),
     )

@@ -178,6 +178,7 @@ def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, ta
         probs = parity.graph_probs(session, tokenizer, texts.real, 1)
         labels = compare_labels(task.trained.labels.names, task.truth, choice.source.expected, probs)
         with new_file(config.report) as sink:
-            sink.write(report_page(manifest, choice.trials, labels).encode("utf-8"))
+            page = report_page(manifest, choice.trials, labels, trained_on=config.calibration is None)
+            sink.write(page.encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     return BuildResult(target, manifest, choice.trials, size, mobile)

@@ -10,6 +10,7 @@ from crosstune.core.token_layout import Text
 from crosstune.data.readers import read_rows
 from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.probe_inputs import PROBES
+from crosstune_export.bundle.selftest import MOST_SAMPLES
 
 #: Maximum number of probabilities in a self-test, about 5 MB of JSON; chosen by hand.
 MOST_SELFTEST_NUMBERS = 400_000
@@ -46,7 +47,7 @@ def truncated_texts(texts: Sequence[Text]) -> list[Text]:
 def selftest_texts(trained: Checkpoint) -> list[Text]:
     """Return publishable texts for the self-test: probes and descriptions (a subset for many labels), never training texts."""
     sentences = _descriptions(trained)
-    room = max(1, MOST_SELFTEST_NUMBERS // len(trained.labels) - len(PROBES))
+    room = max(1, min(MOST_SAMPLES, MOST_SELFTEST_NUMBERS // len(trained.labels)) - len(PROBES))
     return _inputs(trained, [*sentences[:: -(-len(sentences) // room)], *PROBES])
 
 

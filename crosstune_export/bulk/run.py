@@ -15,16 +15,15 @@ from crosstune.rows.sources import Source
 from crosstune.rows.window import Window
 from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.decode import Columns, decode, output_name
-from crosstune_export.bulk.encode import make_encoder
+from crosstune_export.bulk.encode import TABLE_DIGITS, TABLES, make_encoder
 from crosstune_export.bulk.local_engine import classify_windows
 from crosstune_export.bulk.partial_output import PartialOutput, next_digest
+from crosstune_export.bulk.result_columns import ResultColumns
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
-ON_ERROR = ("fail", "skip", "record")
-ENGINES = ("local", "ray")
 #: Called with the rows classified, the bytes read, and the bytes of all sources (0 if unknown).
 BulkProgress = Callable[[int, int, int], None]
 
@@ -37,7 +36,7 @@ class BulkOptions:
         file_format: Output format, one of ``encode.OUTPUT_FORMATS``.
         reading: How to read the files; only its columns matter here, because each source has its own.
         id_column: Column that identifies a row; None for none.
-        on_error: Treatment of bad rows, one of ``ON_ERROR``.
+        on_error: Treatment of bad rows, ``fail``, ``skip`` or ``record``.
         top_k: Number of labels in ``probs``, at least 1; None for all.
         threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
@@ -48,7 +47,9 @@ class BulkOptions:
         allow_fallback: Run on the CPU if a provider is not available.
         explain: Add the evidence of each word for each label; JSON Lines only.
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
-        engine: One of ``ENGINES``.
+        probs: Form of the probabilities, one of ``result_columns.PROBS``.
+        output_encoding: One of ``encode.OUTPUT_ENCODINGS``; for tables.
+        engine: ``local`` or ``ray``.
         ray_address: Ray cluster to join; None starts one on this machine.
     """
 
@@ -66,6 +67,8 @@ class BulkOptions:
     allow_fallback: bool = False
     explain: bool = False
     spreadsheet_safe: bool = False
+    probs: str = "json"
+    output_encoding: str = "utf-8"
     engine: str = "local"
     ray_address: str | None = None
 
@@ -132,11 +135,16 @@ def classify_files(
     names = () if first is None else first.header or (reading.text_column,)
     encoder = make_encoder(
         options.file_format,
-        files.manifest.label_names,
+        ResultColumns(
+            files.manifest.label_names,
+            options.top_k,
+            options.probs,
+            TABLE_DIGITS if options.file_format in TABLES else None,
+        ),
         [] if first is None else decode(first, columns).carried,
         [output_name(name) for name in sorted(names, key=lambda name: name != options.id_column)],
-        top_k=options.top_k,
         spreadsheet_safe=options.spreadsheet_safe,
+        encoding=options.output_encoding,
     )
     if options.file_format != "jsonl":
         columns = replace(columns, known=frozenset(encoder.columns))

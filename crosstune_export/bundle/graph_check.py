@@ -16,9 +16,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crosstune.core.errors import BundleContentError
-from crosstune_export.bundle.graph_rules import DOMAINS, LIMITS, MESSAGES, OPERATORS, TYPES, AttributeRules
+from crosstune_export.bundle.graph_rules import (
+    DOMAINS,
+    FUNCTION,
+    FUNCTION_ATTRIBUTES,
+    LIMITS,
+    MESSAGES,
+    OPERATORS,
+    TYPES,
+    AttributeRules,
+)
 from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value, require_bounded
-from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN, GraphFacts
+from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
 
 _FLOATS = {"f": "<f4", "h": "<f2", "d": "<f8"}
@@ -100,13 +109,11 @@ def _checked(model: bytes, facts: GraphFacts, longest: int) -> int:
         raise ValueError("no nodes")
     _check_entries(parts, 14)
     graph, contents = _parts(parts[7][0].view, "graph"), _GraphContents()
-    function = _function(parts, facts)
     _check_values(graph, contents)
     if contents.inputs != list(facts.inputs) or contents.outputs != list(facts.outputs):
         raise ValueError(f"inputs {contents.inputs} and outputs {contents.outputs} differ from the manifest"[:200])
-    if function is not None:
-        _check_call(graph, function, contents, opsets)
-    _check_nodes(graph.get(1, ()) if function is None else function[7], contents)
+    body, number = (graph, 1) if 25 not in parts else (_function(parts[25][0], graph, opsets, contents), 7)
+    _check_nodes(body.get(number, ()), contents)
     rows = _vocabulary_size(contents)
     require_bounded(contents.nodes, contents.constants, contents.inputs, longest)
     return rows
@@ -131,45 +138,42 @@ def _check_values(graph: Mapping[int, list[Field]], contents: _GraphContents) ->
             names.append(_check_value(part.view))
 
 
-def _function(model: Mapping[int, list[Field]], facts: GraphFacts) -> Mapping[int, list[Field]] | None:
-    """Return the function that the manifest speaks of; None without one."""
-    functions = model.get(25, ())
-    if len(functions) != (facts.function is not None):
-        raise ValueError(f"{len(functions)} functions where the manifest says {int(facts.function is not None)}")
-    return _parts(functions[0].view, "function") if functions else None
+def _function(
+    part: Field, graph: Mapping[int, list[Field]], opsets: Mapping[str, int], contents: _GraphContents
+) -> Mapping[int, list[Field]]:
+    """Return the function that a graph consists of: its only node calls it, and all values have the same names inside.
 
-
-def _check_call(
-    graph: Mapping[int, list[Field]],
-    function: Mapping[int, list[Field]],
-    contents: _GraphContents,
-    opsets: Mapping[str, int],
-) -> None:
-    """Check that the graph is one call of the function, under the same names inside and outside.
-
-    So the nodes of the function can be checked as if they were those of the graph.
+    Its nodes are checked as those of a graph are.
     """
-    nodes = [_parts(part.view, "node") for part in graph.get(1, ())]
-    if len(nodes) != 1 or 7 not in function:
-        raise ValueError("a function and other nodes beside its call")
-    (call,) = nodes
+    function = _parts(part.view, "function")
+    name, domain = _text(function, 1), _text(function, 10)
+    if (name, domain) != FUNCTION:
+        raise ValueError(f"the function {name!r:.60} of {domain or 'ai.onnx':.60}")
+    for opset in function.get(9, ()):
+        inner = _parts(opset.view, "opset")
+        if opsets.get(DOMAINS.get(_text(inner, 1), "?")) != _number(inner, 2):
+            raise ValueError("a function of another opset")
+    nodes = graph.get(1, ())
+    if len(nodes) != 1:
+        raise ValueError(f"a function and {len(nodes)} nodes")
+    call = _parts(nodes[0].view, "node")
     _check_entries(call, 9)
-    names = {(_text(call, 7), _text(call, 4)), (_text(function, 10), _text(function, 1))}
-    if names != {(FUNCTION_DOMAIN, FUNCTION)}:
-        raise ValueError(f"a function of another name than {FUNCTION_DOMAIN}.{FUNCTION}")
-    allowed = OPERATORS[FUNCTION_DOMAIN][FUNCTION].attributes
-    attributes = [_check_attribute(part.view, FUNCTION, allowed)[0] for part in call.get(5, ())]
-    inside, outside = (
-        [[_decoded(part) for part in message.get(number, ())] for number in numbers]
-        for message, numbers in ((function, (4, 5, 6)), (call, (1, 2)))
+    if (_text(call, 4), _text(call, 7)) != FUNCTION:
+        raise ValueError("a function that no node calls")
+    _check_attributes(call, name, FUNCTION_ATTRIBUTES)
+    inputs, outputs, inner_inputs, inner_outputs = (
+        [_decoded(field) for field in message.get(number, ())]
+        for message, number in ((call, 1), (call, 2), (function, 4), (function, 5))
     )
-    if inside != [[*contents.inputs, *contents.constants], contents.outputs, attributes] or outside != inside[:2]:
-        raise ValueError("a function whose inputs, outputs or attributes are not those of its call")
-    versions = [_parts(part.view, "opset") for part in function.get(9, ())]
-    if {DOMAINS.get(_text(version, 1)): _number(version, 2) for version in versions} != {
-        domain: version for domain, version in opsets.items() if domain != FUNCTION_DOMAIN
-    } or len(versions) != len(opsets) - 1:
-        raise ValueError("a function of other opsets than the graph")
+    known = {*contents.inputs, *contents.constants}
+    if (
+        inputs != inner_inputs
+        or outputs != inner_outputs
+        or outputs != contents.outputs
+        or not known.issuperset(inputs)
+    ):
+        raise ValueError("a function with other inputs and outputs than the graph")
+    return function
 
 
 def _check_nodes(nodes: Sequence[Field], contents: _GraphContents) -> None:
@@ -198,12 +202,7 @@ def _check_node(message: memoryview, contents: _GraphContents) -> Node:
     rules = OPERATORS.get(DOMAINS.get(domain, "?"), {}).get(operator)
     if rules is None:
         raise ValueError(f"the operator {operator!r:.60} of {domain or 'ai.onnx':.60}")
-    attributes: dict[str, Sequence[float]] = {}
-    for part in parts.get(5, ()):
-        name, values = _check_attribute(part.view, operator, rules.attributes)
-        if name in attributes:
-            raise ValueError(f"the attribute {name!r:.60} of {operator} twice")
-        attributes[name] = values
+    attributes = _check_attributes(parts, operator, rules.attributes)
     inputs, outputs = (tuple(_decoded(part) for part in parts.get(number, ())) for number in (1, 2))
     unknown = next((name for name in inputs if name and name not in contents.types), None)
     if unknown is not None:
@@ -221,6 +220,18 @@ def _check_node(message: memoryview, contents: _GraphContents) -> Node:
         if name:
             _define(name, kind, contents)
     return Node(operator, rules, inputs, outputs, expected, attributes)
+
+
+def _check_attributes(
+    node: Mapping[int, list[Field]], operator: str, allowed: Mapping[str, AttributeRules]
+) -> dict[str, Sequence[float]]:
+    attributes: dict[str, Sequence[float]] = {}
+    for part in node.get(5, ()):
+        name, values = _check_attribute(part.view, operator, allowed)
+        if name in attributes:
+            raise ValueError(f"the attribute {name!r:.60} of {operator} twice")
+        attributes[name] = values
+    return attributes
 
 
 def _check_attribute(

@@ -124,12 +124,15 @@ def _read_message(body: dict[str, Any]) -> MessageRules:
     return MessageRules(body["called"], kinds(body["once"]), kinds(body["many"]), named, body["numbers_one_a_field"])
 
 
-def _read_operator(body: dict[str, Any]) -> OperatorRules:
-    attributes = {
+def _read_attributes(body: dict[str, Any]) -> dict[str, AttributeRules]:
+    return {
         name: AttributeRules(rules["type"], min(rules["range"]), max(rules["range"]), rules.get("most", 1))
         for name, rules in body.get("attributes", {}).items()
     }
-    return OperatorRules(body["shape"], dict(form.split(">") for form in body["forms"]), attributes)
+
+
+def _read_operator(body: dict[str, Any]) -> OperatorRules:
+    return OperatorRules(body["shape"], dict(form.split(">") for form in body["forms"]), _read_attributes(body))
 
 
 _RULES = json.loads(Path(__file__).with_name("graph_rules.json").read_bytes())
@@ -141,6 +144,9 @@ OPERATORS: Mapping[str, Mapping[str, OperatorRules]] = {
     domain: {name: _read_operator(body) for name, body in operators.items()}
     for domain, operators in _RULES["operators"].items()
 }
+#: Name and domain of the function that a graph may consist of, and the attributes of its call.
+FUNCTION: tuple[str, str] = (_RULES["function"]["name"], _RULES["function"]["domain"])
+FUNCTION_ATTRIBUTES = _read_attributes(_RULES["function"])
 #: Number types by their number in onnx.proto.
 TYPES: Mapping[int, ElementType] = {
     int(number): ElementType(body["letter"], body["bytes"]) for number, body in _RULES["types"].items()

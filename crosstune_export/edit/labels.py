@@ -189,7 +189,7 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
 
 def _selftest(files: BundleFiles, manifest: BundleManifest, model: bytes, tokenizer: TextTokenizer) -> bytes:
     """Return the self-test with the same texts and new probabilities."""
-    _, samples = read_selftest(files.selftest, str(files.path / SELFTEST_NAME))
+    _, samples = read_selftest(files.selftest, str(files.path / SELFTEST_NAME), manifest.graph.precision)
     session = open_session(model, manifest.graph, str(files.path))
     texts = [sample.text for sample in samples]
     rows = tokenizer.rows(texts)

@@ -15,6 +15,7 @@ from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
+from crosstune_export.bundle.signature import require_trusted
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.kernels import PORTABLE
 from crosstune_export.runtime.prediction import (
@@ -64,6 +65,10 @@ class Classifier:
                 f"{self._session.vocabulary_size}. Build the bundle again."
             )
 
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return f"Classifier({manifest.name!r}, {len(self.labels)} labels, {manifest.graph.precision})"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _from_files, (
             type(self),
@@ -83,6 +88,8 @@ class Classifier:
         providers: Sequence[str] = CPU_PROVIDERS,
         allow_fallback: bool = False,
         kernels: str = "auto",
+        trusted: Sequence[str | os.PathLike[str]] = (),
+        signature: str | os.PathLike[str] | None = None,
     ) -> Classifier:
         """Read and check a bundle, and create a session.
 
@@ -94,16 +101,21 @@ class Classifier:
             kernels: ``auto`` (the fast kernels of crosstune-kernels where this processor and this bundle have them),
                 ``portable`` (onnxruntime's), ``fast`` (an error where the fast ones cannot run) or ``plain`` (a slow reference
                 with the bits of the fast ones). The environment variable ``CROSSTUNE_KERNELS`` replaces ``auto``.
+            trusted: Public keys (PEM), one of which must have signed the bytes that are loaded; none requires no signature.
+            signature: File of the signature; None for ``NAME.sig`` next to the bundle.
 
         Raises:
             BundleError: The bundle is invalid; the message names the file and the reason.
+            SignatureError: None of the ``trusted`` keys has signed the bundle.
             MissingExtraError: onnxruntime is not installed, or kernels that were asked for cannot run.
             ProviderError: The first provider is not available and ``allow_fallback`` is off.
             ConfigError: ``threads`` is out of range, ``providers`` is empty or a string, or there are no such kernels.
             ResourceError: There is too little memory.
         """
+        files = read_bundle(path)
+        require_trusted(files, trusted, signature)
         return cls(
-            read_bundle(path),
+            files,
             threads=check_threads("threads", threads),
             providers=providers,
             allow_fallback=allow_fallback,
@@ -165,6 +177,18 @@ class Classifier:
         probs, _, similarity = self._predict(rows, batch_size)
         return decide(probs, [row.truncated for row in rows], self.labels, threshold, similarity, min_similarity)
 
+    def predict(
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        min_similarity: float | None = None,
+    ) -> list[str | None]:
+        """Return the label of each text, or None for no label; arguments and errors as for ``classify``."""
+        predictions = self.classify(texts, batch_size=batch_size, threshold=threshold, min_similarity=min_similarity)
+        return [prediction.label for prediction in predictions]
+
     def predict_proba(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
         """Return probabilities, float32 (N, L), with columns in the order of ``labels``.
 
@@ -214,6 +238,15 @@ class Classifier:
         evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
         return Explanation(prediction, evidence, self.manifest.text_pair)
 
+    def explain_tokens(self, text: Text) -> int:
+        """Return how many tokens the graph reads for an explanation: those of the text, once for each word.
+
+        Raises:
+            DataError: The input is not a text.
+        """
+        words = [word for word in self._tokenizer.words(text) if word.tokens]
+        return (len(words) + 1) * len(self._tokenizer.rows([text])[0].ids)
+
     def token_ids(self, texts: Sequence[Text]) -> list[tuple[int, ...]]:
         """Return the token ids of each text, with special ids and without padding.
 
@@ -231,7 +264,9 @@ class Classifier:
         Raises:
             BundleContentError: The self-test is invalid, or the graph fails.
         """
-        tolerance, samples = read_selftest(self._files.selftest, str(self._files.path / SELFTEST_NAME))
+        tolerance, samples = read_selftest(
+            self._files.selftest, str(self._files.path / SELFTEST_NAME), self.manifest.graph.precision
+        )
         padded: dict[TokenRow, npt.NDArray[np.float32]] = {}
         if together:
             rows = self._tokenizer.rows([sample.text for sample in samples])

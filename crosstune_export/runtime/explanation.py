@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.core.reports.notebook import notebook_words
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import TokenRow
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.runtime.tokenization import Word
 
+#: Words in the short form of an explanation.
+_SHOWN = 5
 Floats = npt.NDArray[np.float32]
 
 
@@ -39,7 +42,7 @@ class WordEvidence:
     evidence: Floats = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """A prediction with the evidence of each word.
 
@@ -53,13 +56,29 @@ class Explanation:
     words: tuple[WordEvidence, ...]
     text_pair: bool = False
 
-    def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
+    def __repr__(self) -> str:
+        strongest = sorted(self.weights, key=lambda item: -abs(item[1]))[:_SHOWN]
+        return (
+            f"Explanation({self.prediction.title}: {', '.join(f'{word} {weight:+.2f}' for word, weight in strongest)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook_words(self.prediction.title, self.weights)
+
+    @property
+    def weights(self) -> list[tuple[str, float]]:
+        """The words in text order, each with its evidence for the most probable label, in log-odds."""
+        column = int(self.prediction.probs.argmax())
+        return [(word.word, float(word.evidence[column])) for word in self.words]
+
+    def to_json(self, labels: Sequence[str] | None = None, top_k: int | None = None) -> dict[str, Json]:
         """Return ``Prediction.to_json`` with a list ``words``, which has the evidence for the same labels.
 
         Args:
-            labels: L names.
+            labels: L names; None for those of the classifier.
             top_k: Number of labels, most probable first; None for all.
         """
+        labels = self.prediction.labels if labels is None else labels
         shown = self.prediction.shown(top_k)
         rows: list[Json] = []
         for word in self.words:

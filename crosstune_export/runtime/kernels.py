@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from crosstune.core.errors import ConfigError, MissingExtraError
 
@@ -59,7 +59,7 @@ def check_kernels(name: str) -> Kernels:
     chosen, where = (os.environ.get(VARIABLE) or "auto", VARIABLE) if name == "auto" else (name, "kernels")
     if chosen not in KERNELS:
         raise ConfigError(f"{where}: found {chosen!r}, expected one of {', '.join(KERNELS)}.")
-    return chosen
+    return cast("Kernels", chosen)
 
 
 def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | None:

@@ -10,12 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.reports.notebook import notebook_bars
 from crosstune.core.strict_text import Json
 
+#: Labels that a notebook shows.
+_SHOWN = 5
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The prediction for one text.
+
+    Example:
+        >>> from crosstune_export import Classifier
+        >>> prediction = Classifier.load("support.bundle").classify(["where is my parcel?"])[0]
+        >>> [label for label, _ in prediction.top(1)]
+        ['shipping']
 
     Attributes:
         label: The most probable label; None if its probability or ``similarity`` is below a threshold.
@@ -23,25 +33,46 @@ class Prediction:
         probs: Probabilities of all labels, float32 (L,), in the order of the classifier's labels.
         truncated: Whether the text was truncated to the maximum length.
         similarity: Similarity of the text to the nearest label, a cosine in [-1, 1]; None if the graph has no such output.
+        labels: The L labels of the classifier.
     """
 
     label: str | None
     prob: float
-    probs: npt.NDArray[np.float32] = field(repr=False, compare=False)
+    probs: npt.NDArray[np.float32] = field(compare=False)
     truncated: bool
     similarity: float | None = None
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
-    def to_json(self, labels: Sequence[str], top_k: int | None = None) -> dict[str, Json]:
+    def __repr__(self) -> str:
+        similarity = "" if self.similarity is None else f", similarity={self.similarity:.2f}"
+        truncated = ", truncated" if self.truncated else ""
+        return f"Prediction({self.label!r}, prob={self.prob:.3f}{similarity}{truncated})"
+
+    def _repr_html_(self) -> str:
+        return notebook_bars(self.title, self.top(_SHOWN))
+
+    @property
+    def title(self) -> str:
+        """Label, probability and similarity in one line."""
+        similarity = "" if self.similarity is None else f", similarity {self.similarity:.2f}"
+        return f"{'no label' if self.label is None else self.label} ({100 * self.prob:.1f}%{similarity})"
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """Return the ``k`` most probable labels, each with its probability; all labels if there are fewer."""
+        return [(self.labels[i], float(self.probs[i])) for i in self.shown(k)]
+
+    def to_json(self, labels: Sequence[str] | None = None, top_k: int | None = None) -> dict[str, Json]:
         """Return the prediction as the command line and the server write it.
 
         Args:
-            labels: The L labels of the classifier.
+            labels: The L labels of the classifier; None for the prediction's own.
             top_k: Number of labels in ``probs``, most probable first; None for all, in label order.
         """
+        names = self.labels if labels is None else labels
         return {
             "label": self.label,
             "prob": self.prob,
-            "probs": {labels[i]: float(self.probs[i]) for i in self.shown(top_k)},
+            "probs": {names[i]: float(self.probs[i]) for i in self.shown(top_k)},
             "truncated": self.truncated,
             "similarity": self.similarity,
         }
@@ -126,5 +157,5 @@ def decide(
         unsure = threshold is not None and prob < threshold
         outside = min_similarity is not None and similarity is not None and similarity < min_similarity
         label = None if unsure or outside else labels[column]
-        predictions.append(Prediction(label, prob, row, is_truncated, similarity))
+        predictions.append(Prediction(label, prob, row, is_truncated, similarity, tuple(labels)))
     return predictions

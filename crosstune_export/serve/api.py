@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.pages import docs_page, try_page
 from crosstune_export.serve.schema import (
     BundleLabel,
     ClassifyResponse,
@@ -38,6 +40,7 @@ _ERROR_DESCRIPTIONS = {
     400: "The body is not JSON or has a duplicate key, or the request is not plain HTTP/1.1.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
+    421: "The Host header names another machine than this one.",
     415: "The content type is not application/json.",
     422: "A value is invalid; `field` names it.",
     431: "The headers are too many or too large.",
@@ -66,7 +69,7 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
     )
     app.add_exception_handler(HttpError, _error_response)
     app.add_exception_handler(HTTPException, _routing_error_response)
-    _add_classify(app, classifier, state)
+    example = _add_classify(app, classifier, state)
     _add_status_routes(app, state)
     labels_response = LabelsResponse(
         digest=manifest.digest,
@@ -78,10 +81,19 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
         """The labels and their descriptions, in the order of the bundle."""
         return labels_response
 
+    @app.get("/", include_in_schema=False)
+    async def try_it() -> Response:
+        return try_page(manifest)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return docs_page(app.openapi(), example)
+
     return app
 
 
-def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> None:
+def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> dict[str, Any]:
+    """Add the route of ``/v1/classify``; returns an example of a request."""
     request_model = classify_request_model(classifier, state.limits)
     example_request, example_response = _example(classifier, request_model, state)
     body_schema = {"schema": request_model.model_json_schema(), "example": example_request}
@@ -94,7 +106,7 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
     )
     async def classify(request: Request) -> Response:
         """Classify texts. The other texts of a request change the probabilities of a text by no more than float32 rounding."""
-        data = await read_body(request, state.limits, state.buffered_bytes)
+        data = (await read_body(request, state.limits, state.buffered_bytes)).removeprefix(codecs.BOM_UTF8)
         body = parse_body(request_model, data)
         require_unique_keys(data)
         if body.explain and len(body.texts) != 1:
@@ -104,10 +116,13 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
                 field="explain",
             )
         request.scope["request_info"].texts = len(body.texts)
-        with state.pending_texts.hold(state.limits.max_texts if body.explain else len(body.texts)):
-            content = await asyncio.get_running_loop().run_in_executor(
-                state.pool, _classify, classifier, body, state.min_similarity
-            )
+        if body.explain:
+            content = await _explain(classifier, state, body)
+        else:
+            with state.pending_texts.hold(len(body.texts)):
+                content = await asyncio.get_running_loop().run_in_executor(
+                    state.pool, _classify, classifier, body, state.min_similarity
+                )
         answers = content["answers"]
         state.metrics.count_texts(
             len(answers),
@@ -115,6 +130,8 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
             abstained=sum(answer["label"] is None for answer in answers),
         )
         return Response(json.dumps(content), media_type=_JSON)
+
+    return example_request
 
 
 def _add_status_routes(app: FastAPI, state: ServerState) -> None:
@@ -146,9 +163,46 @@ async def _error_response(request: Request, error: Exception) -> Response:
 
 async def _routing_error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    expected = "a path of the OpenAPI page" if error.status_code == HTTPStatus.NOT_FOUND else "another method"
-    http_error = HttpError(error.status_code, f"path: not served, expected {expected}.", headers=error.headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = "path: not served, expected POST /v1/classify or a path of /docs."
+    elif request.url.path == "/v1/classify":
+        message = "method: not served, expected POST with a JSON body. See /docs."
+    else:
+        message = "method: not served, expected GET. Texts go to POST /v1/classify. See /docs."
+    http_error = HttpError(error.status_code, message, headers=error.headers)
     return await _error_response(request, http_error)
+
+
+async def _explain(classifier: Classifier, state: ServerState, body: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The JSON of a response with an explanation, whose cost is known before it starts: the tokens of the text for each word."""
+    limits, loop = state.limits, asyncio.get_running_loop()
+    if not limits.explain:
+        raise HttpError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "explain: found true, expected false on this server.", field="explain"
+        )
+    with state.pending_texts.hold(1):
+        tokens = await loop.run_in_executor(state.pool, _explain_tokens, classifier, body)
+    if tokens > limits.max_explain_tokens:
+        raise HttpError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"explain: takes {tokens} tokens, expected at most {limits.max_explain_tokens}: the model reads the text once for "
+            "each word. Shorten the text.",
+            field="explain",
+        )
+    with state.pending_explain_tokens.hold(tokens):
+        return await loop.run_in_executor(state.explain_pool, _classify, classifier, body, state.min_similarity)
+
+
+def _explain_tokens(classifier: Classifier, body: Any) -> int:  # noqa: ANN401
+    try:
+        return classifier.explain_tokens(body.texts[0])
+    except DataError as error:  # its message may quote the tokenizer
+        raise _unusable_text() from error
+
+
+def _unusable_text() -> HttpError:
+    message = "texts: the bundle cannot classify one of them."
+    return HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, message, field="texts")
 
 
 def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -> dict[str, Any]:  # noqa: ANN401
@@ -166,9 +220,7 @@ def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -
     except ConfigError as error:
         raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field="min_similarity") from error
     except DataError as error:  # its message may quote the tokenizer
-        raise HttpError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "texts: the bundle cannot classify one of them.", field="texts"
-        ) from error
+        raise _unusable_text() from error
     answers = [result.to_json(classifier.labels, body.top_k) for result in results]
     return {"digest": classifier.manifest.digest, "answers": answers}
 

@@ -17,7 +17,7 @@ from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGE
 from crosstune_export.serve.state import ServerState
 
 _CLASSIFY = "/v1/classify"
-_ENDPOINTS = frozenset({_CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
+_ENDPOINTS = frozenset({"/", "/docs", _CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLOSE = {"connection": "close"}
@@ -48,6 +48,9 @@ class RequestMiddleware:
         """Answer one request."""
         started = time.perf_counter()
         state = self._state
+        method = scope["method"]
+        if method == "HEAD":  # answered as GET; the HTTP server leaves the body out
+            scope = {**scope, "method": "GET"}
         info = scope["request_info"] = RequestInfo(_request_id(scope))
 
         async def send_with_headers(message: Message) -> None:
@@ -63,6 +66,7 @@ class RequestMiddleware:
         state.open_requests += 1
         try:
             _check_head(scope)
+            _check_host(scope, state.hosts)
             if scope["path"] == _CLASSIFY and scope["method"] == "POST":
                 state.pending_texts.require_room()  # refuse before anything is spent on the request
             await state.served.app(scope, receive, send_with_headers)
@@ -81,7 +85,7 @@ class RequestMiddleware:
             log.write(
                 "request",
                 request=info.request_id,
-                method=scope["method"] if scope["method"] in _METHODS else "other",
+                method=method if method in _METHODS else "other",
                 endpoint=endpoint,
                 status=info.status,
                 texts=info.texts,
@@ -123,6 +127,17 @@ def _check_head(scope: Scope) -> None:
     if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] != "1.1"):
         message = "headers: found transfer-encoding, expected only content-length."
         raise HttpError(HTTPStatus.BAD_REQUEST, message, headers=_CLOSE)
+
+
+def _check_host(scope: Scope, hosts: frozenset[str] | None) -> None:
+    """Refuse requests for another machine: a web page whose name was made to point here could otherwise read the answers."""
+    if hosts is None:
+        return
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() not in hosts:
+        message = "host: found another name, expected localhost or the address of this server."
+        raise HttpError(HTTPStatus.MISDIRECTED_REQUEST, message, headers=_CLOSE)
 
 
 def _request_id(scope: Scope) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import queue
 import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from crosstune.core.errors import ConfigError, CrossTuneError
+from crosstune.core.errors import BundleIntegrityError, ConfigError, CrossTuneError
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
 from crosstune_export.serve.http_server import HttpServer, open_listener
 from crosstune_export.serve.limits import ServeLimits
-from crosstune_export.serve.state import ServerState, load_checked
+from crosstune_export.serve.state import ServerState, Trust, load_checked
+from crosstune_export.serve.trial import try_bundle
 
 #: Open files in addition to connections: the listening socket, the log, libraries.
 _OTHER_FILES = 100
@@ -39,6 +41,8 @@ def serve(
     threads: int,
     limits: ServeLimits,
     min_similarity: float | None = None,
+    trust: Trust | None = None,
+    cors: Sequence[str] = (),
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; SIGHUP reloads it. Call it in the main thread.
 
@@ -52,6 +56,8 @@ def serve(
         threads: Requests that are classified at the same time, one thread each, at least 1.
         limits: Limits and timeouts.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
+        trust: Whose bundles to serve, now and after each reload; None for anybody's.
+        cors: Origins of pages that may call the server from a browser, such as ``https://example.com``; ``*`` is every one.
 
     Returns:
         The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
@@ -64,11 +70,12 @@ def serve(
     """
     check_threads("threads", threads)
     _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
-    state = ServerState(limits, threads, min_similarity)
-    reloader = BundleLoader(Path(bundle), state)
+    state = ServerState(limits, threads, min_similarity, cors)
+    reloader = BundleLoader(Path(bundle), state, trust)
     reloader.load()
     listener = open_listener(host, port, limits)
     address, port = listener.getsockname()[:2]
+    state.hosts = loopback_hosts(host, address)
     events: Events = queue.SimpleQueue()
     server = HttpServer(state, listener)
     with log.warnings_as_json(), _signals_to(events):
@@ -78,26 +85,39 @@ def serve(
         stop_signal = _reload_until_stopped(events, reloader)
         log.write("stopping", signal=signal.Signals(stop_signal).name, pending_texts=state.pending_texts.pending)
         drained = _drain(events, state, server)
-    state.pool.shutdown(wait=False, cancel_futures=True)
+    for pool in (state.pool, state.explain_pool):
+        pool.shutdown(wait=False, cancel_futures=True)
     log.write("stopped", dropped=state.open_requests)
     return 0 if drained else 128 + stop_signal
+
+
+def loopback_hosts(host: str, address: str) -> frozenset[str] | None:
+    """Return the names that requests on loopback may be for; None if the server listens on other addresses too."""
+    if not ipaddress.ip_address(address).is_loopback:
+        return None
+    return frozenset({"localhost", "127.0.0.1", "[::1]", host.lower(), f"[{address}]" if ":" in address else address})
 
 
 class BundleLoader:
     """Loads the bundle, at the start and at every SIGHUP."""
 
-    def __init__(self, path: Path, state: ServerState) -> None:
-        self._path, self._state = path, state
+    def __init__(self, path: Path, state: ServerState, trust: Trust | None = None) -> None:
+        self._path, self._state, self._trust = path, state, trust or Trust()
         self._lock = threading.Lock()
 
-    def load(self) -> None:
+    def load(self, tried: str | None = None) -> None:
         """Load, check and test the bundle, then serve it.
+
+        Args:
+            tried: Digest of the bundle that was tried before; None if none was.
 
         Raises:
             BundleError: The bundle is refused.
             SelfTestError: Its samples give other results on this machine.
         """
-        classifier = load_checked(self._path)
+        classifier = load_checked(self._path, self._trust)
+        if tried is not None and classifier.manifest.digest != tried:
+            raise BundleIntegrityError(f"{self._path}: changed while it was tried. Reload again.")
         self._state.set_bundle(classifier, bundle_app(classifier, self._state))
 
     def start_reload(self) -> None:
@@ -107,7 +127,7 @@ class BundleLoader:
     def _reload(self) -> None:
         with self._lock:
             try:
-                self.load()
+                self.load(try_bundle(self._path, self._trust, self._state.limits.reload_timeout_s))
             except Exception as error:
                 self._state.refuse_bundle(self._path, error)
                 self._state.metrics.count_reload("refused")

@@ -119,6 +119,8 @@ class _Server6(_Server):
 
 class _Handler(BaseHTTPRequestHandler):
     files: Mapping[str, ServedFile]
+    #: Seconds for a browser to send or to accept bytes; then its connection is closed.
+    timeout = 30
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:

@@ -95,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const BundleFiles files = read_bundle(base);
     if (flags >> 4 & 7 && (flags >> 4 & 7) < 6) __builtin_trap();  // accepted an invalid folder
     read_tokenizer(files.tokenizer.view(), files.where(kTokenizerName));
-    parse_selftest(files.selftest.view(), files.where(kSelftestName));
+    parse_selftest(files.selftest.view(), files.where(kSelftestName), files.manifest.graph.precision);
   } catch (const Failure& failure) {
     if (failure.status != CROSSTUNE_BUNDLE) __builtin_trap();
   }

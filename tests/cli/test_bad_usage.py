@@ -23,7 +23,7 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
         ("crosstune xyzzy", "No such command 'xyzzy'. See crosstune --help."),
         ("crosstune --dry", "No such option: --dry. See crosstune --help."),
         ("crosstune train", "Missing option '--train'. {see}"),
-        ("crosstune train --train x", "Missing option '--output'. {see}"),
+        ("crosstune train --train x", "Missing option '--output' / '-o'. {see}"),
         ("crosstune train --trian x", "No such option: --trian (Possible options: --strict, --train). {see}"),
         ("crosstune train --train", "Option '--train' requires an argument."),
         ("crosstune train --shots many", "Invalid value for '--shots': 'many' is not a valid int. {see}"),
@@ -58,7 +58,8 @@ SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, 
         ),
         (
             "crosstune-export classify a --input-format xml",
-            "--input-format: found 'xml', expected one of auto, jsonl, json, csv, tsv, parquet, xlsx, text.",
+            "Invalid value for '--input-format': 'xml' is not one of "
+            "'auto', 'jsonl', 'json', 'csv', 'tsv', 'parquet', 'xlsx', 'text'. {see}",
         ),
         ("crosstune-export bench", "Missing argument 'bundles'. {see}"),
         ("crosstune-export bench a --rounds x", "Invalid value for '--rounds': 'x' is not a valid int range. {see}"),
@@ -128,14 +129,20 @@ def test_settings_in_a_file(refused, task, content, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--head", "best"), "config: head is 'best', input should be 'default' or 'paper'. Correct the setting."),
+        (
+            ("--head", "best"),
+            "Invalid value for '--head': 'best' is not one of 'default', 'paper'. See crosstune train --help.",
+        ),
         (("--shots", "0"), "config: shots is 0, input should be greater than or equal to 1. Correct the setting."),
         (
             ("--max-length", "5"),
             "config: max_length_tokens is 5, input should be greater than or equal to 8. Correct the setting.",
         ),
         (("--max-length", "65"), "max_length_tokens: found 65, expected 8 to 64 for {backbone}."),
-        (("--device", "tpu"), "device: found 'tpu', expected auto, cpu or cuda."),
+        (
+            ("--device", "tpu"),
+            "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'. See crosstune train --help.",
+        ),
         (
             ("--head", "paper", "--feature", "mask", "--template", "no places"),
             "template: found 'no places', expected {{text}} and after it {{mask}}, once each.",

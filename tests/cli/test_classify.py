@@ -218,10 +218,10 @@ def test_pretty(classify, task, expected):
     result = classify(task.folder / "t.txt", "--pretty", "--threshold", "0.9")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    assert lines[0].split() == ["text", "label", "prob", "ms"]
+    assert lines[0].split() == ["text", "label", "prob", "similarity", "ms"]
     for line, row in zip(lines[1:], expected[:4], strict=True):
         label = row["label"] if row["prob"] >= 0.9 else "(none)"
-        assert line.split()[:-1] == [*row["text"].split(), label, f"{row['prob']:.2f}"]
+        assert line.split()[:-1] == [*row["text"].split(), label, f"{row['prob']:.2f}", f"{row['similarity']:.2f}"]
 
 
 def test_explain(classify, task, tiny_fp32_bundle_dir, expected):

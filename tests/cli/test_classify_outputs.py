@@ -20,10 +20,7 @@ def source(task):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--on-error", "ignore"], "on-error: found 'ignore', expected one of fail, skip, record."),
-        (["--engine", "spark"], "engine: found 'spark', expected one of local, ray."),
         (["--format", "xml"], "format: found 'xml', expected one of auto, jsonl, csv, tsv, parquet."),
-        (["--provider", "tpu"], "provider: found 'tpu', expected one of cpu, cuda."),
         (["--resume"], "--resume: found standard output, expected a file. Give --output."),
         (["--format", "parquet"], "format: found parquet on standard output, expected a file. Give --output."),
         (["--output", "a.jsonl.gz"], "a.jsonl.gz: a compressed output, expected a plain one. Compress it afterwards."),

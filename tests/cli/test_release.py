@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from crosstune_export import Classifier, ConfigError, SignatureError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.graph_check import constants
 from crosstune_export.bundle.write import write_bundle
@@ -198,3 +199,46 @@ def test_diff_of_pairs_and_single_texts(run_app, tiny_fp32_bundle_dir, bundle, t
         3,
         "error: diff: found one bundle for pairs and one for single texts, expected two of the same kind. Give other bundles.\n",
     )
+
+
+@pytest.mark.fault("L19")
+def test_classify_asks_for_a_signature(run_app, signed, keys, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("where is my parcel\n", "utf-8")
+    line = ("crosstune-export", "classify", signed, texts, "--require-signature")
+    done = run_app(*line, keys["maker"][1])
+    assert (done.code, json.loads(done.out)["label"]) == (0, "shipping")
+    done = run_app(*line, keys["other"][1])
+    assert (done.code, done.out) == (5, "")
+    assert done.err.startswith(
+        f"error: {signed}.sig: not a signature of {signed} by the key {identity(keys['other'][1])} ("
+    )
+
+
+@pytest.mark.fault("L19")
+def test_the_bytes_that_are_checked_are_the_bytes_that_are_loaded(signed, keys, tiny_pair_bundle_dir, monkeypatch):
+    """The bundle is exchanged right after its signature was checked, as another process could do."""
+    from crosstune_export.bundle import signature
+
+    check = signature._require_signature
+
+    def exchange(*arguments):
+        line = check(*arguments)
+        shutil.rmtree(signed)
+        shutil.copytree(tiny_pair_bundle_dir, signed)
+        return line
+
+    digest = read_bundle(signed).manifest.digest
+    monkeypatch.setattr(signature, "_require_signature", exchange)
+    classifier = Classifier.load(signed, trusted=[keys["maker"][1]])
+    assert classifier.manifest.digest == digest != read_bundle(signed).manifest.digest
+
+
+@pytest.mark.fault("L19")
+def test_any_of_the_trusted_keys(signed, keys):
+    both = [keys["other"][1], keys["maker"][1]]
+    assert Classifier.load(signed, trusted=both).labels == ("shipping", "billing", "praise")
+    with pytest.raises(SignatureError, match="not a signature of"):
+        Classifier.load(signed, trusted=both[:1])
+    with pytest.raises(ConfigError, match=r"^trusted: found '.*', expected a list of public keys\.$"):
+        Classifier.load(signed, trusted=both[0])

@@ -273,7 +273,7 @@ def test_nohup_is_obeyed():
 def test_help_is_a_result(run_app, name):
     result = run_app(name, "--help")
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith(f"Usage: {name} [OPTIONS] COMMAND [ARGS]...\n")
+    assert result.out.split()[:5] == ["Usage:", name, "[OPTIONS]", "COMMAND", "[ARGS]..."]
 
 
 def test_installed_scripts(scripts, task, tiny_fp32_bundle_dir):

@@ -5,12 +5,15 @@ import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpo
 import re
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
 
 from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_checkpoint, train
 from crosstune.checkpoint import predict_proba
@@ -41,12 +44,12 @@ def fitted(tiny_backbone_dir, texts, names, descriptions):
 
 
 def test_parameters_are_those_of_the_constructor(tiny_backbone_dir):
-    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), head="paper", seed=5, max_length_tokens=16)
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), head="paper", random_state=5, max_length_tokens=16)
     assert sorted(model.get_params()) == sorted(list(inspect.signature(CrossTuneClassifier.__init__).parameters)[1:])
     copy = clone(model)
     assert copy.get_params() == model.get_params()
     assert copy is not model
-    assert model.set_params(seed=6).seed == 6
+    assert model.set_params(random_state=6).random_state == 6
     assert is_classifier(model)
 
 
@@ -195,7 +198,11 @@ def refused(error_class, X, y, described=None, **parameters):
             [1, "x"],
             "fit: item 1 is 'b' labelled 'x', expected a string and an integer, as the labels before it are.",
         ),
-        (["a", "b"], [True, False], "fit: item 0 is 'a' labelled True, expected strings."),
+        (
+            ["a", "b"],
+            [True, 1],
+            "fit: item 1 is 'b' labelled 1, expected a string and a boolean, as the labels before it are.",
+        ),
         (["a", ("b",)], ["x", "y"], "fit: item 1 is ('b',) labelled 'y', expected strings."),
         (["a", ()], ["x", "y"], "fit: item 1 is () labelled 'y', expected strings."),
         ([("a", "b", "c")], ["x"], "fit: item 0 is ('a', 'b', 'c') labelled 'x', expected strings."),
@@ -207,6 +214,24 @@ def refused(error_class, X, y, described=None, **parameters):
 )
 def test_wrong_inputs_are_refused(X, y, message, tiny_backbone_dir):
     assert refused(DataError, X, y, backbone=str(tiny_backbone_dir), device="cpu") == message
+
+
+@pytest.mark.fault("L1")
+def test_frames_are_their_column_or_refused(tiny_backbone_dir, tiny_examples):
+    texts, labels = [example.text for example in tiny_examples], [example.label for example in tiny_examples]
+    frame = pd.DataFrame({"text": texts, "label": labels})
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu")
+    expected = model.fit(texts, labels).predict_proba(texts)
+    again = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu")
+    again.fit(frame[["text"]], frame["label"])
+    assert np.array_equal(again.predict_proba(pl.DataFrame({"text": texts})), expected)
+    for method in (
+        lambda: again.fit(frame, labels),
+        lambda: again.predict(frame),
+        lambda: again.predict({"text": texts}),
+    ):
+        with pytest.raises(DataError, match=r"texts: found a (table with the columns 'text', 'label'|mapping)"):
+            method()
 
 
 def test_a_label_without_description_is_refused(tiny_backbone_dir):
@@ -222,7 +247,7 @@ def test_bad_settings_are_refused():
     assert refused(ConfigError, ["a", "b"], ["x", "y"], head="linear") == (
         "CrossTuneClassifier: head is 'linear', input should be 'default' or 'paper'. Correct the setting."
     )
-    assert refused(ConfigError, ["a", "b"], ["x", "y"], seed=-1) == (
+    assert refused(ConfigError, ["a", "b"], ["x", "y"], random_state=-1) == (
         "CrossTuneClassifier: seed is -1, input should be greater than or equal to 0. Correct the setting."
     )
     assert refused(ConfigError, ["a", "b"], ["x", "y"], device="tpu") == (
@@ -265,3 +290,110 @@ def test_texts_and_labels_to_learn_from_may_come_one_by_one(tiny_backbone_dir, t
         iter(texts), iter(names)
     )
     assert model.classes_.tolist() == fitted.classes_.tolist()
+
+
+def test_every_setting_of_a_training_run_is_a_parameter():
+    settings = {"random_state" if name == "seed" else name for name in TrainConfig.model_fields}
+    parameters = inspect.signature(CrossTuneClassifier).parameters
+    assert settings <= set(parameters)
+    for name, field in TrainConfig.model_fields.items():
+        assert parameters["random_state" if name == "seed" else name].default == field.default
+
+
+def test_descriptions_survive_clone_and_grids(tiny_backbone_dir, texts, names, descriptions):
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu", label_descriptions=descriptions)
+    search = GridSearchCV(model, {"layers": [1, None]}, cv=2).fit(texts, names)
+    assert search.best_estimator_.checkpoint_.labels.labels[0].descriptions == (descriptions["shipping"],)
+    assert clone(model).fit(texts, names).checkpoint_.labels.names == tuple(descriptions)
+
+
+def test_random_state(tiny_backbone_dir, texts, names):
+    def seed_of(random_state):
+        model = CrossTuneClassifier(str(tiny_backbone_dir), "paper", epochs=1, random_state=random_state, device="cpu")
+        return model.fit(texts, names).checkpoint_.config.seed
+
+    assert seed_of(np.int64(7)) == 7
+    assert seed_of(np.random.RandomState(1)) == seed_of(np.random.RandomState(1))
+    assert seed_of(None) != seed_of(None)
+
+
+def test_booleans_are_labels_too(tiny_backbone_dir, texts, names):
+    late = [name == "shipping" for name in names]
+    described = {True: "where a parcel is", False: "anything else"}
+    model = CrossTuneClassifier(str(tiny_backbone_dir), device="cpu").fit(texts, np.array(late), described)
+    assert model.classes_.tolist() == [False, True]
+    assert model.predict(texts).dtype == bool
+    assert model.score(texts, late) > 0.7
+
+
+def test_a_saved_model_is_loaded(tmp_path, fitted, tiny_other_texts):
+    fitted.save(tmp_path / "c")
+    loaded = CrossTuneClassifier.load(tmp_path / "c", device="cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(tiny_other_texts), fitted.predict_proba(tiny_other_texts))
+    assert loaded.get_params()["random_state"] == fitted.random_state
+    assert loaded.classes_.tolist() == fitted.classes_.tolist()
+    assert clone(loaded).label_descriptions == loaded.label_descriptions
+
+
+def test_an_evaluation_and_its_report(tmp_path, fitted, texts, names):
+    answers = fitted.evaluate(["where is the lamp", "the price is wrong"], ["shipping", "praise"])
+    assert answers.trained_on == 0
+    assert answers.accuracy == fitted.score(["where is the lamp", "the price is wrong"], ["shipping", "praise"])
+    answers.report(tmp_path / "x.html")
+    assert "Accuracy" in (tmp_path / "x.html").read_text("utf-8")
+    with pytest.warns(
+        CrossTuneWarning, match=r"^evaluate: 18 of 18 texts are training texts: the accuracy is too high\.$"
+    ):
+        assert fitted.evaluate(texts, names).trained_on == 18
+    with pytest.raises(DataError, match="'refund'"):
+        fitted.evaluate(["money back"], ["refund"])
+
+
+def test_progress_is_told(tiny_backbone_dir, texts, names):
+    stages = []
+    CrossTuneClassifier(str(tiny_backbone_dir), device="cpu", progress=lambda stage, *_: stages.append(stage)).fit(
+        texts, names
+    )
+    assert stages
+
+
+#: Checks of scikit-learn that do not apply, by reason.
+NOT_APPLICABLE = {
+    "fits on a table of numbers, which is refused with a DataError that expects texts": (
+        "check_fit_score_takes_y check_estimators_overwrite_params check_dont_overwrite_parameters "
+        "check_estimators_fit_returns_self check_readonly_memmap_input check_n_features_in_after_fitting "
+        "check_positive_only_tag_during_fit check_estimators_dtypes check_dtype_object check_pipeline_consistency "
+        "check_estimators_pickle check_f_contiguous_array_estimator check_classifiers_classes check_classifiers_train "
+        "check_supervised_y_2d check_methods_sample_order_invariance check_methods_subset_invariance check_dict_unchanged "
+        "check_fit_idempotent check_fit_check_is_fitted check_n_features_in check_fit2d_predict1d "
+        "check_classifier_data_not_an_array"
+    ),
+    "expects a message about the numbers of a table": (
+        "check_complex_data check_estimators_empty_data_messages check_estimators_nan_inf check_estimator_sparse_array "
+        "check_estimator_sparse_matrix check_fit2d_1sample check_fit2d_1feature check_classifiers_regression_target"
+    ),
+    "needs labels, and two of them": "check_requires_y_none check_classifiers_one_label",
+    "skipped unless scipy is told to use array_api": "check_array_api_input",
+}
+
+
+class AsIfForNumbers(CrossTuneClassifier):
+    """Makes scikit-learn run all its checks: those of an estimator of texts are six."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_checks_of_scikit_learn(tiny_backbone_dir):
+    reasons = {name: reason for reason, names in NOT_APPLICABLE.items() for name in names.split()}
+    results = check_estimator(
+        AsIfForNumbers(str(tiny_backbone_dir), device="cpu"), expected_failed_checks=reasons, on_fail=None
+    )
+    passed = {result["check_name"] for result in results if result["status"] == "passed"}
+    assert {result["check_name"] for result in results} - passed == set(reasons)
+    assert {"check_parameters_default_constructible", "check_set_params", "check_estimators_unfitted"} < passed
+    assert len(passed) == 18

@@ -330,6 +330,29 @@ def test_the_example_data_are_learned_with_minilm(minilm, support_desk):
     assert abs(checkpoint.quality.cv_accuracy - result.accuracy) < 0.15
 
 
+@pytest.mark.slow
+def test_the_outcome_of_training_on_the_example_data(minilm, support_desk):
+    """Pinned: a change of these numbers is a change of the method, and has to be meant. Then measure, and write the new ones."""
+    from crosstune import read_examples, read_labels
+
+    labels, test = read_labels(support_desk.labels), read_examples(support_desk.test)
+    texts, gold = [example.content for example in test], np.array(labels.indices(test))
+
+    def loss(checkpoint) -> float:
+        probs = predict_proba(checkpoint, minilm, texts).astype(np.float64)
+        return float(-np.log(probs[np.arange(len(gold)), gold]).mean())
+
+    trained = train(read_examples(support_desk.train), labels, TrainConfig(), backbone=minilm)
+    assert trained.quality.cv_accuracy == pytest.approx(0.8672, abs=2e-3)
+    assert trained.quality.cv_loss == pytest.approx(0.36600, rel=2e-3)
+    assert loss(trained) == pytest.approx(0.42702, rel=2e-3)
+    with pytest.warns(CrossTuneWarning, match="known by description only"):
+        zero_shot = train([], labels, TrainConfig(), backbone=minilm)
+    assert loss(zero_shot) == pytest.approx(1.64710, rel=2e-3)
+    probs = predict_proba(zero_shot, minilm, texts[:1])[0]
+    assert probs[:3] == pytest.approx([0.04108, 0.31552, 0.06047], rel=5e-3)
+
+
 @pytest.mark.fault("C10")
 @pytest.mark.slow
 def test_the_same_bytes_in_another_process_whatever_its_hash_seed_and_locale(

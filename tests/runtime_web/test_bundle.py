@@ -101,7 +101,7 @@ def test_a_graph_for_a_newer_onnxruntime(runtime, tiny_fp32_bundle_dir, tmp_path
     [
         (b"{}", "samples is nothing, expected an array of objects."),
         (b"[]", "found an array of 0, expected an object."),
-        (b'{"tolerance": "x", "samples": []}', 'tolerance is "x", expected a number from 0 to 1.'),
+        (b'{"tolerance": "x", "samples": []}', 'tolerance is "x", expected a number from 0 to 0.0001.'),
         (b'{"tolerance": 1, "samples": [{}]}', "samples[0].text is nothing, expected a string."),
     ],
 )

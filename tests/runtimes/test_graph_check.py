@@ -12,7 +12,7 @@ from crosstune_export import BundleContentError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.graph_check import check_graph
 from tests.fixtures.edited_bundle import edited, put
-from tests.fixtures.forged_graphs import BROKEN, FORGERIES, forged, scrambled
+from tests.fixtures.forged_graphs import BROKEN, FORGERIES, forged, in_function, scrambled
 from tests.runtimes.every_runtime import Refused
 
 
@@ -56,6 +56,12 @@ def test_a_forged_graph_is_refused_with_pythons_message(verdicts, files, name):
 def test_graphs_of_the_build_pass(runtime, tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
     for path in (tiny_bundle_dir, tiny_pair_bundle_dir, tiny_paper_bundle_dir):
         runtime.load(path).close()
+
+
+def test_a_graph_as_one_call_of_a_function_passes(verdicts, files):
+    model = onnx.load_from_string(files.model)
+    in_function(model)
+    assert verdicts(model.SerializeToString()) == (None, None)
 
 
 @pytest.mark.parametrize("value", [np.float32("-inf"), np.array([np.inf], np.float16), np.zeros(0, np.float32)])

@@ -62,7 +62,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
     """
     reader = _Reader(model.graph)
     reader.read()
-    attributes = {
+    attributes: dict[str, int | float | Sequence[int]] = {
         "heads": reader.heads,
         "epsilon": reader.epsilon,
         "tanh_gelu": reader.tanh_gelu,
@@ -234,7 +234,7 @@ class _Reader:
             raise NoFunctionError(f"{role} is no int8 product with a bias")
         _, weights, step, scale, zero, weight_zero, bias = product.input
         self._product(role, weights, bias, step, scale, zero, weight_zero)
-        return product.output[0]
+        return str(product.output[0])
 
     def _product(self, role: str, weights: str, bias: str, step: str, scale: str, zero: str, weight_zero: str) -> None:
         parts = {
@@ -276,7 +276,7 @@ class _Reader:
         if node.op_type == "Add":
             node = self._only_user(node.output[0], ("LayerNormalization",))
         self._norm(node, role)
-        return node.output[0]
+        return str(node.output[0])
 
     def _norm(self, node: onnx.NodeProto, role: str) -> None:
         values = {item.name: helper.get_attribute_value(item) for item in node.attribute}

@@ -79,9 +79,9 @@ GraphFacts read_graph_facts(const JsonReader& reader) {
     throw reader.field_error("inputs", "something else", "input_ids, attention_mask and optionally token_type_ids");
   if (facts.outputs != Names{"probs", "text_vector"} && facts.outputs != Names{"probs", "text_vector", "scope"})
     throw reader.field_error("outputs", "something else", "probs, text_vector and optionally scope");
-  const std::string& precision = reader.string("precision");
-  if (precision != "fp32" && precision != "fp16" && precision != "int8")
-    throw reader.field_error("precision", json_text(precision), "fp32 or fp16 or int8");
+  facts.precision = reader.string("precision");
+  if (facts.precision != "fp32" && facts.precision != "fp16" && facts.precision != "int8")
+    throw reader.field_error("precision", json_text(facts.precision), "fp32 or fp16 or int8");
   return facts;
 }
 

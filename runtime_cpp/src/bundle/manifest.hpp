@@ -48,6 +48,7 @@ struct GraphFacts {
   std::vector<std::string> outputs;  // probs, text_vector, optionally scope
   std::int64_t opset, ir_version;
   std::string min_onnxruntime;
+  std::string precision;  // fp32, fp16 or int8
   std::vector<std::string> disabled_optimizers;
   std::int64_t text_vector_size;
   bool has_function = false;  // the graph is one call of the function that the fast kernels replace

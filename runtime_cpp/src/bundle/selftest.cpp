@@ -5,7 +5,15 @@
 
 namespace crosstune::core {
 
-Selftest parse_selftest(std::string_view bytes, const std::string& where) {
+namespace {
+
+constexpr std::size_t kMostSamples = 4096;
+
+double largest_tolerance(const std::string& precision) { return precision == "fp32" ? 1e-4 : precision == "fp16" ? 5e-3 : 0.1; }
+
+}  // namespace
+
+Selftest parse_selftest(std::string_view bytes, const std::string& where, const std::string& precision) {
   Json json;
   try {
     json = parse_json(bytes);
@@ -14,8 +22,11 @@ Selftest parse_selftest(std::string_view bytes, const std::string& where) {
   }
   const JsonReader file(where, json);
   Selftest selftest{file.number("tolerance"), {}};
-  if (!(selftest.tolerance >= 0 && selftest.tolerance <= 1))
-    throw file.field_error("tolerance", json_text(selftest.tolerance), "a number from 0 to 1");
+  const double largest = largest_tolerance(precision);
+  if (!(selftest.tolerance >= 0 && selftest.tolerance <= largest))
+    throw file.field_error("tolerance", json_text(selftest.tolerance), "a number from 0 to " + json_text(largest));
+  if (file.array("samples").size() > kMostSamples)
+    throw file.field_error("samples", std::to_string(file.array("samples").size()), "at most " + std::to_string(kMostSamples));
   for (std::size_t i = 0; i < file.array("samples").size(); ++i) {
     const JsonReader item = file.item("samples", i);
     SelftestSample sample{item.string("text"), std::nullopt, item.ids("input_ids"), item.boolean("truncated"),

@@ -22,7 +22,7 @@ struct Selftest {
   std::vector<SelftestSample> samples;
 };
 
-// Throws Failure (CROSSTUNE_BUNDLE).
-Selftest parse_selftest(std::string_view bytes, const std::string& where);
+// `precision` of the graph bounds the tolerance. Throws Failure (CROSSTUNE_BUNDLE).
+Selftest parse_selftest(std::string_view bytes, const std::string& where, const std::string& precision);
 
 }  // namespace crosstune::core

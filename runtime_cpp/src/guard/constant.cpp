@@ -73,7 +73,7 @@ Constant parse_constant(std::string_view bytes) {
   Constant constant{tensor.string(8), {}};
   const std::uint64_t number = tensor.number(2);
   std::vector<std::uint64_t> shape;
-  tensor.each(1, [&](const WireField& field) { append_numbers(field, &shape); });
+  tensor.each(1, [&](const WireField& field) { append_numbers(field, kMaxRank, &shape); });
   const auto raw_data = tensor.find(9);
   const std::string_view data = raw_data ? raw_data->bytes : std::string_view();
   const auto type = graph_rules().types.find(number);
@@ -95,9 +95,9 @@ Constant parse_constant(std::string_view bytes) {
   return constant;
 }
 
-void append_numbers(const WireField& field, std::vector<std::uint64_t>* numbers) {
-  const auto append = [numbers](std::uint64_t value) {
-    if (numbers->size() <= kMaxRank) numbers->push_back(value);
+void append_numbers(const WireField& field, std::size_t most, std::vector<std::uint64_t>* numbers) {
+  const auto append = [most, numbers](std::uint64_t value) {
+    if (numbers->size() <= most) numbers->push_back(value);
   };
   if (field.kind == WireKind::kVarint) return append(field.value);
   if (field.kind != WireKind::kBytes) throw not_bytes(field);

@@ -19,8 +19,8 @@ struct Constant {
 // Parses a constant; its bytes must match its shape and type, and its numbers must be finite. Throws WireError.
 Constant parse_constant(std::string_view bytes);
 
-// Appends the numbers of a repeated field, packed or not. Stops at nine, because a hostile message may hold millions and
-// no valid shape has more than eight. Throws WireError.
-void append_numbers(const WireField& field, std::vector<std::uint64_t>* numbers);
+// Appends the numbers of a repeated field, packed or not. Stops behind `most`, because a hostile message may hold millions.
+// Throws WireError.
+void append_numbers(const WireField& field, std::size_t most, std::vector<std::uint64_t>* numbers);
 
 }  // namespace crosstune::core

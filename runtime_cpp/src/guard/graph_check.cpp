@@ -21,7 +21,6 @@ struct GraphSummary {
   std::map<std::string, char> types;  // of all values, by name
   std::vector<Node> nodes;
   std::vector<std::string> inputs, outputs, intermediates;
-  std::vector<std::string> constant_names;  // in the order of the file
 };
 
 void define(const std::string& name, char type, GraphSummary* summary) {
@@ -29,12 +28,12 @@ void define(const std::string& name, char type, GraphSummary* summary) {
 }
 
 // Reads an attribute that is within the rules into `attributes`.
-void check_attribute(std::string_view bytes, const std::string& op, const OperatorRules& rules,
+void check_attribute(std::string_view bytes, const std::string& op, const AttributesRules& rules,
                      std::map<std::string, std::vector<double>>* attributes) {
   const Message attribute(bytes, graph_rules().attribute);
   const std::string name = attribute.string(1), of = "the attribute " + quoted(name) + " of " + op;
-  const auto allowed = rules.attributes.find(name);
-  if (allowed == rules.attributes.end()) throw WireError(of);
+  const auto allowed = rules.find(name);
+  if (allowed == rules.end()) throw WireError(of);
   const AttributeType type = allowed->second.type;
   const std::uint32_t place = type == AttributeType::kFloat ? 2 : type == AttributeType::kInt ? 3 : 8;
   const std::uint64_t number = type == AttributeType::kFloat ? 1 : type == AttributeType::kInt ? 2 : 7;  // AttributeProto.type
@@ -48,7 +47,7 @@ void check_attribute(std::string_view bytes, const std::string& op, const Operat
     values.push_back(static_cast<double>(value));
   } else {
     std::vector<std::uint64_t> numbers;
-    attribute.each(place, [&](const WireField& field) { append_numbers(field, &numbers); });
+    attribute.each(place, [&](const WireField& field) { append_numbers(field, allowed->second.most, &numbers); });
     for (const std::uint64_t value : numbers) values.push_back(static_cast<double>(static_cast<std::int64_t>(value)));
   }
   bool in_range = values.size() <= allowed->second.most;
@@ -90,7 +89,7 @@ Node check_node(std::string_view bytes, GraphSummary* summary) {
   }
   if (node.rules == nullptr)
     throw WireError("the operator " + quoted(node.op) + " of " + (domain.empty() ? "ai.onnx" : escaped(domain)));
-  message.each(5, [&](const WireField& field) { check_attribute(field.bytes, node.op, *node.rules, &node.attributes); });
+  message.each(5, [&](const WireField& field) { check_attribute(field.bytes, node.op, node.rules->attributes, &node.attributes); });
   message.each(1, [&](const WireField& field) { node.inputs.push_back(string_of(field)); });
   message.each(2, [&](const WireField& field) { node.outputs.push_back(string_of(field)); });
   std::string types;
@@ -122,7 +121,6 @@ void check_values(const Message& graph, GraphSummary* summary) {
     Constant constant = parse_constant(field.bytes);
     if (constant.name.empty()) throw WireError("a constant without a name");
     summary->types[constant.name] = constant.value.type;
-    summary->constant_names.push_back(constant.name);
     if (!summary->constants.emplace(constant.name, std::move(constant.value)).second)
       throw WireError("the constant " + quoted(constant.name) + " twice");
   });
@@ -131,11 +129,51 @@ void check_values(const Message& graph, GraphSummary* summary) {
     graph.each(number, [&, target = names](const WireField& field) { target->push_back(check_value(field.bytes)); });
 }
 
-// Checks the nodes in the field `number` of a graph or of a function.
-void check_nodes(const Message& nodes, std::uint32_t number, GraphSummary* summary) {
+std::vector<std::string> strings_of(const Message& message, std::uint32_t number) {
+  std::vector<std::string> strings;
+  message.each(number, [&](const WireField& field) { strings.push_back(string_of(field)); });
+  return strings;
+}
+
+// Checks the function that a graph consists of: its only node calls it, and all values have the same names inside. Its nodes
+// are checked as those of a graph are.
+void check_function(const Message& function, const Message& graph, const std::map<std::string, std::uint64_t>& opsets,
+                    const GraphSummary& summary) {
+  const GraphRules& rules = graph_rules();
+  const std::string name = function.string(1), domain = function.string(10);
+  if (name != rules.function.name || domain != rules.function.domain)
+    throw WireError("the function " + quoted(name) + " of " + (domain.empty() ? "ai.onnx" : escaped(domain)));
+  function.each(9, [&](const WireField& field) {
+    const Message opset(field.bytes, rules.opset);
+    const auto known = rules.domains.find(opset.string(1));
+    const auto version = known == rules.domains.end() ? opsets.end() : opsets.find(known->second);
+    if (version == opsets.end() || version->second != opset.number(2)) throw WireError("a function of another opset");
+  });
+  std::vector<std::string_view> nodes;
+  std::size_t count = 0;
+  graph.each(1, [&](const WireField& field) {
+    if (count++ == 0) nodes.push_back(field.bytes);
+  });
+  if (count != 1) throw WireError("a function and " + std::to_string(count) + " nodes");
+  const Message call(nodes[0], rules.node);
+  check_entries(call, 9);
+  if (call.string(4) != name || call.string(7) != domain) throw WireError("a function that no node calls");
+  std::map<std::string, std::vector<double>> attributes;
+  call.each(5, [&](const WireField& field) { check_attribute(field.bytes, name, rules.function.attributes, &attributes); });
+  const std::vector<std::string> inputs = strings_of(call, 1), outputs = strings_of(call, 2);
+  bool same = inputs == strings_of(function, 4) && outputs == strings_of(function, 5) && outputs == summary.outputs;
+  for (const std::string& input : inputs) {
+    same = same && (summary.constants.count(input) != 0 ||
+                    std::find(summary.inputs.begin(), summary.inputs.end(), input) != summary.inputs.end());
+  }
+  if (!same) throw WireError("a function with other inputs and outputs than the graph");
+}
+
+// `nodes` is the number of the field that has them.
+void check_nodes(const Message& graph, std::uint32_t nodes, GraphSummary* summary) {
   for (const std::string& name : summary->inputs) define(name, 'l', summary);
   const std::size_t most = graph_rules().limits.nodes;
-  nodes.each(number, [&](const WireField& field) {
+  graph.each(nodes, [&](const WireField& field) {
     if (summary->nodes.size() == most) throw WireError("more than " + std::to_string(most) + " nodes");
     summary->nodes.push_back(check_node(field.bytes, summary));
   });
@@ -143,56 +181,18 @@ void check_nodes(const Message& nodes, std::uint32_t number, GraphSummary* summa
     if (summary->types.count(name) == 0) throw WireError("no node that computes " + quoted(name));
 }
 
-using Opsets = std::map<std::string, std::uint64_t>;
-
-// The versions of the operators by domain, in the field `number` of a model or of a function.
-Opsets read_opsets(const Message& message, std::uint32_t number) {
-  Opsets opsets;
-  message.each(number, [&](const WireField& field) {
+// Returns the version of each domain.
+std::map<std::string, std::uint64_t> check_versions(const Message& model, const GraphFacts& facts) {
+  std::map<std::string, std::uint64_t> opsets;
+  model.each(8, [&](const WireField& field) {
     const Message opset(field.bytes, graph_rules().opset);
     const std::string name = opset.string(1);
     const auto domain = graph_rules().domains.find(name);
     if (domain == graph_rules().domains.end()) throw WireError("the domain " + quoted(name));
     if (!opsets.emplace(domain->second, opset.number(2)).second) throw WireError("the domain " + quoted(name) + " twice");
   });
-  return opsets;
-}
-
-std::vector<std::string> strings_of(const Message& message, std::uint32_t number) {
-  std::vector<std::string> strings;
-  message.each(number, [&](const WireField& field) { strings.push_back(string_of(field)); });
-  return strings;
-}
-
-// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
-// be checked as if they were those of the graph.
-void check_call(const Message& graph, const Message& function, const GraphSummary& summary, Opsets opsets) {
-  const std::string domain = "crosstune", name = "Classify";
-  std::vector<std::string_view> nodes;
-  graph.each(1, [&](const WireField& field) { if (nodes.size() < 2) nodes.push_back(field.bytes); });
-  if (nodes.size() != 1 || !function.find(7)) throw WireError("a function and other nodes beside its call");
-  const Message call(nodes[0], graph_rules().node);
-  check_entries(call, 9);
-  if (call.string(7) != domain || call.string(4) != name || function.string(10) != domain || function.string(1) != name)
-    throw WireError("a function of another name than " + domain + "." + name);
-  std::map<std::string, std::vector<double>> values;
-  std::vector<std::string> attributes;
-  call.each(5, [&](const WireField& field) {
-    check_attribute(field.bytes, name, graph_rules().operators.at(domain).at(name), &values);
-    attributes.push_back(Message(field.bytes, graph_rules().attribute).string(1));
-  });
-  std::vector<std::string> inputs = summary.inputs;
-  inputs.insert(inputs.end(), summary.constant_names.begin(), summary.constant_names.end());
-  if (strings_of(function, 4) != inputs || strings_of(call, 1) != inputs || strings_of(function, 5) != summary.outputs ||
-      strings_of(call, 2) != summary.outputs || strings_of(function, 6) != attributes)
-    throw WireError("a function whose inputs, outputs or attributes are not those of its call");
-  opsets.erase(domain);
-  if (read_opsets(function, 9) != opsets) throw WireError("a function of other opsets than the graph");
-}
-
-void check_versions(Opsets opsets, const Message& model, const GraphFacts& facts) {
   const auto opset = static_cast<std::uint64_t>(facts.opset), ir_version = static_cast<std::uint64_t>(facts.ir_version);
-  if (opsets[""] == opset && model.number(1) == ir_version) return;
+  if (opsets[""] == opset && model.number(1) == ir_version) return opsets;
   throw WireError("opset " + std::to_string(opsets[""]) + " and IR version " + std::to_string(model.number(1)) +
                   " where the manifest says " + std::to_string(opset) + " and " + std::to_string(ir_version));
 }
@@ -222,8 +222,7 @@ std::uint64_t vocabulary_size(const GraphSummary& summary) {
 std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts, std::size_t longest) {
   const GraphRules& rules = graph_rules();
   const Message model(bytes, rules.model);
-  const Opsets opsets = read_opsets(model, 8);
-  check_versions(opsets, model, facts);
+  const std::map<std::string, std::uint64_t> opsets = check_versions(model, facts);
   const auto found = model.find(7);
   if (!found) throw WireError("no nodes");
   check_entries(model, 14);
@@ -234,13 +233,9 @@ std::uint64_t check_model(std::string_view bytes, const GraphFacts& facts, std::
     throw WireError(at_most(200, "inputs " + quoted_list(summary.inputs) + " and outputs " + quoted_list(summary.outputs) +
                                      " differ from the manifest"));
   }
-  std::vector<std::string_view> functions;
-  model.each(25, [&](const WireField& field) { if (functions.size() < 2) functions.push_back(field.bytes); });
-  if (functions.size() != (facts.has_function ? 1u : 0u))
-    throw WireError(std::to_string(functions.size()) + " functions where the manifest says " + (facts.has_function ? "1" : "0"));
-  if (facts.has_function) {
-    const Message function(functions[0], rules.function);
-    check_call(graph, function, summary, opsets);
+  if (const auto part = model.find(25)) {
+    const Message function(part->bytes, rules.function_message);
+    check_function(function, graph, opsets, summary);
     check_nodes(function, 7, &summary);
   } else {
     check_nodes(graph, 1, &summary);

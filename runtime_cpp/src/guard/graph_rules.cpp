@@ -28,24 +28,28 @@ MessageRules read_message_rules(const JsonReader& messages, const std::string& n
   return rules;
 }
 
-OperatorRules read_operator(const JsonReader& reader) {
-  OperatorRules rules;
-  rules.shape = reader.string("shape");
-  for (const std::string& form : reader.strings("forms")) {
-    const std::size_t arrow = form.find('>');
-    rules.forms[form.substr(0, arrow)] = form.substr(arrow + 1);
-  }
+AttributesRules read_attributes(const JsonReader& reader) {
+  AttributesRules rules;
   if (!reader.has("attributes")) return rules;
   const JsonReader attributes = reader.child("attributes");
   for (const auto& [name, _] : reader.object("attributes")) {
     const JsonReader attribute = attributes.child(name);
     const std::string& type = attribute.string("type");
     const std::vector<double> range = attribute.numbers("range");
-    const auto most = attribute.has("most") ? attribute.integer("most", 0, 1024) : 1;
-    rules.attributes[name] = {type == "ints"    ? AttributeType::kInts
-                              : type == "float" ? AttributeType::kFloat
-                                                : AttributeType::kInt,
-                              range.at(0), range.at(1), static_cast<std::size_t>(most)};
+    const auto most = attribute.has("most") ? attribute.integer("most", 0, 256) : 1;
+    rules[name] = {type == "ints"    ? AttributeType::kInts
+                   : type == "float" ? AttributeType::kFloat
+                                     : AttributeType::kInt,
+                   range.at(0), range.at(1), static_cast<std::size_t>(most)};
+  }
+  return rules;
+}
+
+OperatorRules read_operator(const JsonReader& reader) {
+  OperatorRules rules{reader.string("shape"), {}, read_attributes(reader)};
+  for (const std::string& form : reader.strings("forms")) {
+    const std::size_t arrow = form.find('>');
+    rules.forms[form.substr(0, arrow)] = form.substr(arrow + 1);
   }
   return rules;
 }
@@ -56,6 +60,7 @@ GraphRules read_rules() {
   GraphRules rules;
   for (const auto& [domain, _] : file.object("domains")) rules.domains[domain] = file.child("domains").string(domain);
   for (const auto& [domain, _] : file.object("operators")) {
+    rules.operators[domain];
     const JsonReader operators = file.child("operators").child(domain);
     for (const auto& [name, _unused] : file.child("operators").object(domain))
       rules.operators[domain][name] = read_operator(operators.child(name));
@@ -64,6 +69,8 @@ GraphRules read_rules() {
     const JsonReader type = file.child("types").child(number);
     rules.types[std::stoull(number)] = {type.string("letter").at(0), static_cast<std::uint64_t>(type.integer("bytes", 1, 8))};
   }
+  const JsonReader function = file.child("function");
+  rules.function = {function.string("name"), function.string("domain"), read_attributes(function)};
   const JsonReader limits = file.child("limits");
   rules.limits = {static_cast<std::size_t>(limits.integer("nodes", 1, 1 << 30)),
                   limits.number("values_per_token"), limits.number("values_per_token_pair"),
@@ -71,8 +78,8 @@ GraphRules read_rules() {
                   limits.number("work_per_token_and_constant"), limits.number("work_per_token_pair")};
   const JsonReader messages = file.child("messages");
   for (const auto& [name, target] : std::initializer_list<std::pair<const char*, MessageRules*>>{
-           {"model", &rules.model}, {"opset", &rules.opset}, {"entry", &rules.entry}, {"graph", &rules.graph},
-           {"function", &rules.function}, {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
+           {"model", &rules.model}, {"opset", &rules.opset}, {"entry", &rules.entry}, {"graph", &rules.graph}, {"function", &rules.function_message},
+           {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
            {"type", &rules.type}, {"tensor_type", &rules.tensor_type}, {"shape", &rules.shape}, {"dimension", &rules.dimension}})
     *target = read_message_rules(messages, name);
   return rules;

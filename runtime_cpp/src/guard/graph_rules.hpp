@@ -30,11 +30,19 @@ struct AttributeRules {
   std::size_t most;        // values
 };
 
+using AttributesRules = std::map<std::string, AttributeRules>;  // by name
+
+// The function that a graph may consist of.
+struct FunctionRules {
+  std::string name, domain;
+  AttributesRules attributes;  // of its call
+};
+
 // The rules for one operator.
 struct OperatorRules {
   std::string shape;                                // how the shapes of its outputs follow from its inputs, see graph_shapes.hpp
   std::map<std::string, std::string> forms;         // types of the outputs by types of the inputs: a letter each, "-" for none
-  std::map<std::string, AttributeRules> attributes;
+  AttributesRules attributes;
 
   // The types of the outputs for types of inputs; nullptr if no build writes such a node.
   const std::string* outputs(const std::string& inputs) const;
@@ -56,8 +64,9 @@ struct GraphRules {
   std::map<std::string, std::string> domains;                           // name in the graph -> key of `operators`
   std::map<std::string, std::map<std::string, OperatorRules>> operators;  // by domain
   std::map<std::uint64_t, ElementType> types;                           // by the number of the data type in onnx.proto
+  FunctionRules function;
   GraphLimits limits;
-  MessageRules model, opset, entry, graph, function, node, attribute, constant, value, type, tensor_type, shape, dimension;
+  MessageRules model, opset, entry, graph, function_message, node, attribute, constant, value, type, tensor_type, shape, dimension;
 };
 
 // The rules that are compiled in; parsed at the first call.

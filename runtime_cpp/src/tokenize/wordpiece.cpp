@@ -41,7 +41,7 @@ WordPiece::WordPiece(const JsonReader& model, const NormalizerSteps& steps, std:
       largest_id_(largest_added_id),
       first_pieces_(model.object("vocab").size()),
       later_pieces_(model.object("vocab").size()) {
-  max_word_characters_ = static_cast<std::size_t>(model.integer("max_input_chars_per_word", 0, 1 << 30));
+  max_word_characters_ = static_cast<std::size_t>(model.integer("max_input_chars_per_word", 0, 1000));
   const std::string& prefix = model.string("continuing_subword_prefix");
   const JsonObject& vocabulary = model.object("vocab");
   for (const auto& [token, json] : vocabulary) {

@@ -25,8 +25,11 @@ export interface SelfTestReport {
   readonly passed: boolean;
 }
 
-/** Reads a `selftest.json`. Throws BundleContentError. */
-export function readSelftest(bytes: Uint8Array, where: string): { tolerance: number; samples: readonly SelfTestSample[] } {
+const LARGEST_TOLERANCE: Readonly<Record<string, number>> = { fp32: 1e-4, fp16: 5e-3, int8: 0.1 };
+const MOST_SAMPLES = 4096;
+
+/** Reads a `selftest.json`; the precision of the graph bounds the tolerance. Throws BundleContentError. */
+export function readSelftest(bytes: Uint8Array, where: string, precision: string): { tolerance: number; samples: readonly SelfTestSample[] } {
   const file = JsonReader.parse(bytes, where);
   const samples = file.items("samples").map((item) => ({
     text: item.optional("text_pair") === undefined ? item.string("text") : ([item.string("text"), item.string("text_pair")] as const),
@@ -34,7 +37,8 @@ export function readSelftest(bytes: Uint8Array, where: string): { tolerance: num
     truncated: item.boolean("truncated"),
     probs: item.numbers("probs"),
   }));
-  const tolerance = file.number("tolerance", 0, 1);
+  const tolerance = file.number("tolerance", 0, LARGEST_TOLERANCE[precision]!);
+  if (samples.length > MOST_SAMPLES) throw file.fieldError("samples", `${samples.length}`, `at most ${MOST_SAMPLES}`);
   if (samples.length === 0) throw file.fieldError("samples", "[]", "at least one sample");
   return { tolerance, samples };
 }

@@ -18,7 +18,7 @@ export function parseConstant(bytes: Uint8Array): Constant {
   const name = tensor.string(8);
   const number = tensor.number(2);
   const lengths: bigint[] = [];
-  for (const field of tensor.all(1)) appendNumbers(field, lengths);
+  for (const field of tensor.all(1)) appendNumbers(field, MAX_RANK, lengths);
   const data = tensor.find(9)?.bytes ?? new Uint8Array();
   const type = TYPES.get(number);
   if (type === undefined) throw new WireError(`the constant ${quoted(name)} of type ${number}`);
@@ -43,12 +43,12 @@ function integersOf(bytes: Uint8Array, type: string): number[] | undefined {
 }
 
 /**
- * Appends the numbers of a repeated field, packed or not. Stops at nine, because a hostile message may hold millions and no valid
- * shape has more than eight. Throws WireError.
+ * Appends the numbers of a repeated field, packed or not. Stops behind `most`, because a hostile message may hold millions. Throws
+ * WireError.
  */
-export function appendNumbers(field: WireField, numbers: bigint[]): void {
+export function appendNumbers(field: WireField, most: number, numbers: bigint[]): void {
   const append = (value: bigint): void => {
-    if (numbers.length <= MAX_RANK) numbers.push(value);
+    if (numbers.length <= most) numbers.push(value);
   };
   if (field.kind === "varint") return append(field.value);
   if (field.kind !== "bytes") throw notBytes(field);

@@ -5,7 +5,7 @@ import type { GraphFacts } from "../bundle/manifest.js";
 import { BundleContentError } from "../errors.js";
 import { appendNumbers, parseConstant } from "./constant.js";
 import { GRAPH_RULES } from "./graph_rules.js";
-import { DOMAINS, OPERATORS, outputsOf, type AttributeRules, type OperatorRules, TYPES } from "./graph_rules_reader.js";
+import { type AttributesRules, DOMAINS, FUNCTION, OPERATORS, outputsOf, TYPES } from "./graph_rules_reader.js";
 import { type Node, requireBounded, type Value } from "./graph_shapes.js";
 import { checkEntries, escaped, Message, MESSAGES, quoted, stringOf } from "./message.js";
 import { WireError } from "./wire.js";
@@ -42,8 +42,7 @@ export function checkGraph(model: Uint8Array, facts: GraphFacts, where: string, 
 
 function checkModel(bytes: Uint8Array, facts: GraphFacts, longest: number): number {
   const model = new Message(bytes, MESSAGES.model);
-  const opsets = readOpsets(model, 8);
-  checkVersions(opsets, model, facts);
+  const opsets = checkVersions(model, facts);
   const found = model.find(7);
   if (found === undefined) throw new WireError("no nodes");
   checkEntries(model, 14);
@@ -54,26 +53,23 @@ function checkModel(bytes: Uint8Array, facts: GraphFacts, longest: number): numb
     const found = `inputs ${quotedList(summary.inputs)} and outputs ${quotedList(summary.outputs)}`;
     throw new WireError(`${found} differ from the manifest`.slice(0, 200));
   }
-  const functions = Array.from(model.all(25));
-  if (functions.length !== Number(facts.hasFunction)) {
-    throw new WireError(`${functions.length} functions where the manifest says ${Number(facts.hasFunction)}`);
-  }
-  if (facts.hasFunction) {
-    const body = new Message(functions[0]!.bytes, MESSAGES.function);
-    checkCall(graph, body, summary, opsets);
-    checkNodes(body, 7, summary);
-  } else {
+  const part = model.find(25);
+  if (part === undefined) {
     checkNodes(graph, 1, summary);
+  } else {
+    const fn = new Message(part.bytes, MESSAGES.function);
+    checkFunction(fn, graph, opsets, summary);
+    checkNodes(fn, 7, summary);
   }
   const rows = vocabularySize(summary);
   requireBounded(summary.nodes, summary.constants, summary.inputs, longest);
   return rows;
 }
 
-// The versions of the operators by domain, in the field `number` of a model or of a function.
-function readOpsets(message: Message, number: number): Map<string, bigint> {
+// Returns the version of each domain.
+function checkVersions(model: Message, facts: GraphFacts): ReadonlyMap<string, bigint> {
   const opsets = new Map<string, bigint>();
-  for (const field of message.all(number)) {
+  for (const field of model.all(8)) {
     const opset = new Message(field.bytes, MESSAGES.opset);
     const name = opset.string(1);
     const domain = DOMAINS.get(name);
@@ -81,43 +77,8 @@ function readOpsets(message: Message, number: number): Map<string, bigint> {
     if (opsets.has(domain)) throw new WireError(`the domain ${quoted(name)} twice`);
     opsets.set(domain, opset.number(2));
   }
-  return opsets;
-}
-
-// Checks that the graph is one call of the function, under the same names inside and outside, so that the nodes of the function can
-// be checked as if they were those of the graph.
-function checkCall(graph: Message, body: Message, summary: GraphSummary, opsets: ReadonlyMap<string, bigint>): void {
-  const nodes = Array.from(graph.all(1));
-  if (nodes.length !== 1 || body.find(7) === undefined) throw new WireError("a function and other nodes beside its call");
-  const call = new Message(nodes[0]!.bytes, MESSAGES.node);
-  checkEntries(call, 9);
-  const [domain, name] = ["crosstune", "Classify"];
-  if (call.string(7) !== domain || call.string(4) !== name || body.string(10) !== domain || body.string(1) !== name) {
-    throw new WireError(`a function of another name than ${domain}.${name}`);
-  }
-  const attributes = new Map<string, readonly number[]>();
-  for (const field of call.all(5)) checkAttribute(field.bytes, name, OPERATORS.get(domain)!.get(name)!, attributes);
-  const strings = (message: Message, number: number): string[] => Array.from(message.all(number), stringOf);
-  const inputs = [...summary.inputs, ...summary.constants.keys()];
-  const pairs = [
-    [strings(body, 4), inputs],
-    [strings(call, 1), inputs],
-    [strings(body, 5), summary.outputs],
-    [strings(call, 2), summary.outputs],
-    [strings(body, 6), [...attributes.keys()]],
-  ] as const;
-  if (!pairs.every(([found, expected]) => equal(found, expected))) {
-    throw new WireError("a function whose inputs, outputs or attributes are not those of its call");
-  }
-  const inside = readOpsets(body, 9);
-  if (inside.size !== opsets.size - 1 || [...inside].some(([key, version]) => key === domain || opsets.get(key) !== version)) {
-    throw new WireError("a function of other opsets than the graph");
-  }
-}
-
-function checkVersions(opsets: ReadonlyMap<string, bigint>, model: Message, facts: GraphFacts): void {
   const [opset, irVersion] = [opsets.get("") ?? 0n, model.number(1)];
-  if (opset === BigInt(facts.opset) && irVersion === BigInt(facts.irVersion)) return;
+  if (opset === BigInt(facts.opset) && irVersion === BigInt(facts.irVersion)) return opsets;
   throw new WireError(
     `opset ${opset} and IR version ${irVersion} where the manifest says ${facts.opset} and ${facts.irVersion}`,
   );
@@ -141,11 +102,39 @@ function checkValues(graph: Message, summary: GraphSummary): void {
   }
 }
 
-// Checks the nodes in the field `number` of a graph or of a function.
-function checkNodes(message: Message, number: number, summary: GraphSummary): void {
+// Checks the function that a graph consists of: its only node calls it, and all values have the same names inside. Its nodes are
+// checked as those of a graph are.
+function checkFunction(fn: Message, graph: Message, opsets: ReadonlyMap<string, bigint>, summary: GraphSummary): void {
+  const [name, domain] = [fn.string(1), fn.string(10)];
+  if (name !== FUNCTION.name || domain !== FUNCTION.domain) {
+    throw new WireError(`the function ${quoted(name)} of ${domain === "" ? "ai.onnx" : escaped(domain).slice(0, 60)}`);
+  }
+  for (const field of fn.all(9)) {
+    const opset = new Message(field.bytes, MESSAGES.opset);
+    if (opsets.get(DOMAINS.get(opset.string(1)) ?? "?") !== opset.number(2)) throw new WireError("a function of another opset");
+  }
+  let count = 0;
+  for (const _ of graph.all(1)) count += 1;
+  if (count !== 1) throw new WireError(`a function and ${count} nodes`);
+  const call = new Message(graph.find(1)!.bytes, MESSAGES.node);
+  checkEntries(call, 9);
+  if (call.string(4) !== name || call.string(7) !== domain) throw new WireError("a function that no node calls");
+  const attributes = new Map<string, readonly number[]>();
+  for (const field of call.all(5)) checkAttribute(field.bytes, name, FUNCTION.attributes, attributes);
+  const [inputs, outputs] = [Array.from(call.all(1), stringOf), Array.from(call.all(2), stringOf)];
+  const isSame =
+    equal(inputs, Array.from(fn.all(4), stringOf)) &&
+    equal(outputs, Array.from(fn.all(5), stringOf)) &&
+    equal(outputs, summary.outputs) &&
+    inputs.every((input) => summary.constants.has(input) || summary.inputs.includes(input));
+  if (!isSame) throw new WireError("a function with other inputs and outputs than the graph");
+}
+
+// `nodes` is the number of the field that has them.
+function checkNodes(graph: Message, nodes: number, summary: GraphSummary): void {
   for (const name of summary.inputs) define(name, "l", summary);
   const most = GRAPH_RULES.limits.nodes;
-  for (const field of message.all(number)) {
+  for (const field of graph.all(nodes)) {
     if (summary.nodes.length === most) throw new WireError(`more than ${most} nodes`);
     summary.nodes.push(checkNode(field.bytes, summary));
   }
@@ -168,7 +157,7 @@ function checkNode(bytes: Uint8Array, summary: GraphSummary): Node {
     throw new WireError(`the operator ${quoted(op)} of ${domain === "" ? "ai.onnx" : escaped(domain).slice(0, 60)}`);
   }
   const attributes = new Map<string, readonly number[]>();
-  for (const field of node.all(5)) checkAttribute(field.bytes, op, rules, attributes);
+  for (const field of node.all(5)) checkAttribute(field.bytes, op, rules.attributes, attributes);
   const inputs = Array.from(node.all(1), stringOf);
   const outputs = Array.from(node.all(2), stringOf);
   const unknown = inputs.find((name) => name !== "" && !summary.types.has(name));
@@ -186,11 +175,11 @@ function checkNode(bytes: Uint8Array, summary: GraphSummary): Node {
 }
 
 // Reads an attribute that is within the rules into `attributes`.
-function checkAttribute(bytes: Uint8Array, op: string, rules: OperatorRules, attributes: Map<string, readonly number[]>): void {
+function checkAttribute(bytes: Uint8Array, op: string, rules: AttributesRules, attributes: Map<string, readonly number[]>): void {
   const attribute = new Message(bytes, MESSAGES.attribute);
   const name = attribute.string(1);
   const of = `the attribute ${quoted(name)} of ${op}`;
-  const allowed: AttributeRules | undefined = rules.attributes.get(name);
+  const allowed = rules.get(name);
   if (allowed === undefined) throw new WireError(of);
   const [place, type] = ATTRIBUTE_FIELDS[allowed.type];
   const isOther = [2, 3, 8].some((number) => (attribute.find(number) !== undefined) !== (number === place));
@@ -202,7 +191,7 @@ function checkAttribute(bytes: Uint8Array, op: string, rules: OperatorRules, att
       continue;
     }
     const numbers: bigint[] = [];
-    appendNumbers(field, numbers);
+    appendNumbers(field, allowed.most ?? 1, numbers);
     for (const number of numbers) values.push(Number(BigInt.asIntN(64, number)));
   }
   const [lowest, highest] = allowed.range as [number, number];

@@ -16,13 +16,15 @@ export interface OperatorRules {
   readonly shape: string;
   /** Types of the outputs by types of the inputs: a letter each, "-" for one that is left out. */
   readonly forms: ReadonlyMap<string, string>;
-  readonly attributes: ReadonlyMap<string, AttributeRules>;
+  readonly attributes: AttributesRules;
 }
 
 export interface ElementType {
   readonly letter: string;
   readonly bytes: number;
 }
+
+export type AttributesRules = ReadonlyMap<string, AttributeRules>;
 
 interface OperatorEntry {
   readonly shape: string;
@@ -41,6 +43,12 @@ export const OPERATORS = new Map(
     ([domain, operators]) => [domain, new Map(Object.entries(operators).map(([name, entry]) => [name, readOperator(entry)]))],
   ),
 );
+/** The function that a graph may consist of, and the attributes of its call. */
+export const FUNCTION = {
+  name: GRAPH_RULES.function.name,
+  domain: GRAPH_RULES.function.domain,
+  attributes: readAttributes(GRAPH_RULES.function.attributes as unknown as Readonly<Record<string, AttributeRules>>),
+};
 /** By the number of the data type in onnx.proto. */
 export const TYPES = new Map<bigint, ElementType>(Object.entries(GRAPH_RULES.types).map(([number, type]) => [BigInt(number), type]));
 
@@ -55,6 +63,10 @@ function readOperator(entry: OperatorEntry): OperatorRules {
   return {
     shape: entry.shape,
     forms: new Map(entry.forms.map((form) => form.split(">") as [string, string])),
-    attributes: new Map(Object.entries(entry.attributes ?? {})),
+    attributes: readAttributes(entry.attributes),
   };
+}
+
+function readAttributes(entries: Readonly<Record<string, AttributeRules>> | undefined): AttributesRules {
+  return new Map(Object.entries(entries ?? {}));
 }

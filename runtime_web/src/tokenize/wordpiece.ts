@@ -27,7 +27,7 @@ export class WordPiece {
   /** Takes the `model` and the `normalizer` of a `tokenizer.json` and the ids of its special tokens. Throws BundleContentError. */
   constructor(model: JsonReader, normalizer: JsonReader, addedIds: readonly number[]) {
     this.steps = readNormalizer(normalizer);
-    this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 2 ** 30);
+    this.maxWordCharacters = model.integer("max_input_chars_per_word", 0, 1000);
     const prefix = model.string("continuing_subword_prefix");
     let longest = 0;
     let largestId = addedIds.reduce((largest, id) => Math.max(largest, id), 0);

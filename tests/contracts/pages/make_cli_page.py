@@ -15,8 +15,14 @@ TITLE = """# The command line
 
 This page is written by `make docs` from the programs themselves; a test fails when it falls behind.
 Results go to standard output, everything for people to standard error. Exit codes are in the [README](../README.md#exit-codes).
-`--debug` goes with every command and shows the traceback of an error; `--version` stands alone.
+Every command also has `-h`/`--help`, which shows examples, `-q`/`--quiet` (no progress and no notes), `-v`/`--verbose` (the time of each
+stage) and `--debug` (the traceback of an error). `--version`, `--install-completion` and `--show-completion` stand alone.
+Results are JSON Lines in a pipe or a file. On a terminal `classify` prints a table, and each command ends with the one to type next.
 """
+
+
+#: Options of every command, which the title describes.
+_GENERAL = {"--help", "--quiet", "--verbose", "--debug"}
 
 
 def page() -> str:
@@ -61,7 +67,7 @@ def _command(name: str, command: Any) -> str:
     options = [
         parameter
         for parameter in command.params
-        if parameter.param_type_name == "option" and "--help" not in parameter.opts
+        if parameter.param_type_name == "option" and not _GENERAL.intersection(parameter.opts)
     ]
     places = "".join(f" {_place(argument)}" for argument in arguments)
     needed = "".join(f" {_spelled(option)}" for option in options if option.required)
@@ -73,7 +79,7 @@ def _command(name: str, command: Any) -> str:
         ]
         lines.append("")
     lines += ["| option | default | meaning |", "|---|---|---|"]
-    lines += [f"| `{_spelled(option)}` | {_default(option)} | {_cell(option.help)} |" for option in options]
+    lines += [f"| `{_cell(_spelled(option))}` | {_default(option)} | {_cell(option.help)} |" for option in options]
     return "\n".join([*lines, ""])
 
 
@@ -88,6 +94,8 @@ def _spelled(option: Any) -> str:
 
 
 def _kind(option: Any) -> str:
+    if choices := getattr(option.type, "choices", None):
+        return "|".join(choices)
     kind = option.type.name.split()[0]  # "integer range" and "integer" are one to a reader
     return {"path": "PATH", "text": "TEXT", "str": "TEXT", "int": "N", "integer": "N", "float": "X"}[kind]
 

@@ -217,3 +217,25 @@ def test_parameters_that_a_server_refuses_are_left_out(augment, server):
     before = len(running.requests)
     augment(running, "--force")
     assert len(running.requests) == before
+
+
+@pytest.mark.fault("L21")
+@pytest.mark.parametrize("concurrency", [1, 32])
+def test_a_gateway_that_bills_and_then_fails(augment, server, tmp_path, concurrency):
+    """Every third answer is 500, after the model was run and billed at what was asked for: the cap holds."""
+    prices, billed = tmp_path / "prices.toml", []
+    prices.write_text('["tiny-writer"]\nprompt = 1.0\nanswer = 10.0\n')
+
+    def script(number, request):
+        if number % 3:
+            billed.append((100 + 10 * 50) / 1e6)  # the usage that a good answer states
+            return good(request)
+        prompt = len(request.system + request.user) // 4
+        billed.append((prompt + 10 * request.body["max_tokens"]) / 1e6)
+        return failure(500)
+
+    cap, running = 0.03, server(script)
+    ran = augment(running, max_cost=cap, prices=prices, concurrency=concurrency, per_label=100)
+    assert ran.code in (0, 4)
+    assert len(billed) > 3
+    assert cap / 2 < sum(billed) <= cap

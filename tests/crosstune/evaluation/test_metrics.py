@@ -117,3 +117,9 @@ def test_risk_and_coverage_are_those_of_every_threshold(rows):
         answered = right[scores >= threshold]
         expected.append((len(answered) / len(right), 1 - answered.mean()))
     assert np.allclose(np.stack([coverage, risk], 1), expected)
+
+
+def test_short_forms_for_a_notebook():
+    result = evaluate(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), [0, 1], ["<a>", "b"])
+    assert repr(result) == "Evaluation(accuracy=1.000, macro_f1=1.000, ece=0.150, n=2)"
+    assert "&lt;a&gt;" in result._repr_html_()

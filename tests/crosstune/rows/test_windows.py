@@ -171,6 +171,18 @@ def test_a_zip_bomb_is_one_bad_row(tmp_path):
 
 
 @pytest.mark.fault("A15")
+def test_a_file_that_is_rewritten_at_the_same_size_while_it_is_read(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"one\n" * 3000)
+    reading = read_windows(Source(str(path), "text"), "text")
+    next(reading)
+    path.write_bytes(b"two\n" * 3000)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DataError, match=r"changed while it was read\."):
+        list(reading)
+
+
+@pytest.mark.fault("A15")
 def test_a_file_that_changes_while_it_is_read(tmp_path):
     path = tmp_path / "t.txt"
     path.write_bytes(b"one\n" * 3000)

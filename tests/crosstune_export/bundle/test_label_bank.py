@@ -300,3 +300,13 @@ def test_edits_load_nothing_heavy(bundle):
     )
     done = subprocess.run([sys.executable, "-c", code, bundle], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["scope_keys"])
+def test_a_bank_for_another_number_of_labels(tiny_fp32_bundle_dir, name):
+    model = onnx.load(tiny_fp32_bundle_dir / "model.onnx")
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    array = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array[:, :-1]), name))
+    with pytest.raises(BundleContentError, match=f"no label bank in the graph .*{name}"):
+        read_bank(model.SerializeToString(), array.shape[1], "here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_merge_that_ends_the_thread():
         ({"model": {"type": "WordLevel", "vocab": {"a": True}}}, "the id True"),
         ({"added_tokens": {}, "model": {"type": "WordLevel", "vocab": {"a": 1}}}, None),
         ({"added_tokens": [7]}, "an added token that is no object"),
-        ({"added_tokens": [{"id": 1 << 40}]}, "the id 1099511627776"),
+        ({"added_tokens": [{"id": 1 << 40, "content": "x"}]}, "the id 1099511627776"),
     ],
 )
 def test_parts_that_no_build_writes(change, expected):
@@ -97,6 +98,54 @@ def test_parts_that_no_build_writes(change, expected):
         assert checked(words() | change) == 1
     else:
         assert reason(words() | change) == expected
+
+
+def _replace(pattern: dict, content: str, times: int = 1) -> dict:
+    part = {"type": "Replace", "pattern": pattern, "content": content}
+    return {"normalizer": {"type": "Sequence", "normalizers": [part] * times}}
+
+
+@pytest.mark.fault("L18")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_replace({"String": "a"}, "aa", 5), "normalizers that make texts much longer"),
+        (_replace({"String": "a"}, "b" * 17), "normalizers that make texts much longer"),
+        (_replace({"Regex": " {2,}"}, "b" * 17), "normalizers that make texts much longer"),
+        (_replace({"String": ""}, "x"), "a pattern without text"),
+        (_replace({"String": "a"}, "a", 33), "34 parts in its normalizer"),
+        ({"normalizer": {"type": "Prepend", "prepend": "a " * 33}}, "normalizers that make texts much longer"),
+        (
+            {
+                "normalizer": {
+                    "type": "Precompiled",
+                    "precompiled_charsmap": base64.b64encode(bytes(4) + b"a" * 65).decode(),
+                }
+            },
+            "normalizers that make texts much longer",
+        ),
+        ({"pre_tokenizer": {"type": "Split", "pattern": {"String": ""}}}, "a pattern without text"),
+        ({"added_tokens": [{"id": 1, "content": ""}]}, "an added token without text"),
+        (
+            {"model": {"type": "BPE", "dropout": 0.5, "vocab": {"a": 0}, "merges": []}},
+            "the dropout 0.5, which answers by chance",
+        ),
+        (
+            {"model": {"type": "WordPiece", "max_input_chars_per_word": 10**9, "vocab": {"a": 0}}},
+            "words of 1000000000 characters",
+        ),
+        ({"model": {"type": "Unigram", "vocab": [["a", -1e308]]}}, "the token ['a', -1e+308]"),
+    ],
+)
+def test_texts_that_would_take_minutes_or_answers_by_chance(change, expected):
+    assert reason(words() | change) == expected
+
+
+@pytest.mark.fault("L18")
+def test_growth_that_published_tokenizers_need():
+    assert checked(words() | _replace({"String": " "}, "▁")) == 1
+    assert checked(words() | _replace({"String": "a"}, "aa", 4)) == 1
+    assert checked(words() | {"normalizer": {"type": "Prepend", "prepend": "▁"}}) == 1
 
 
 @pytest.mark.fault("G14")

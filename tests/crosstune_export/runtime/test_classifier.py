@@ -9,6 +9,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from crosstune_export import BundleContentError, Classifier, ConfigError, DataError
@@ -276,3 +279,77 @@ def test_a_bundle_replaced_while_in_use(tmp_path, tiny_bundle_dir, tiny_fp32_bun
     assert classifier.selftest().passed
     shutil.rmtree(path)
     assert np.array_equal(classifier.predict_proba(tiny_other_texts), before)
+
+
+@pytest.mark.fault("L1")
+@pytest.mark.parametrize("method", ["classify", "predict_proba", "text_vectors", "token_ids"])
+def test_frames_and_mappings_are_not_taken_for_their_column_names(tiny_fp32_bundle_dir, method):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    ask, texts = getattr(classifier, method), ["where is my parcel", "thanks", "the invoice"]
+    expected = ask(texts)
+    for column in (pd.DataFrame({"text": texts}), pl.Series(texts), pa.table({"text": texts}), np.array([texts]).T):
+        found = ask(column)
+        assert np.array_equal(found, expected) if isinstance(found, np.ndarray) else found == expected
+    for table in (pd.DataFrame({"text": texts, "n": 1}), pl.DataFrame({"text": texts, "n": 1}), {"text": texts}):
+        with pytest.raises(
+            DataError, match=r"^texts: found a (table|mapping).* such as df\['text'\]\.|data\['text'\]\.$"
+        ):
+            ask(table)
+    with pytest.raises(DataError, match=r"^texts\[0\]: found DataFrame, expected a string\.$"):
+        classifier.explain(pd.DataFrame({"text": texts}))
+
+
+@pytest.mark.fault("L8")
+@pytest.mark.parametrize("method", ["classify", "predict_proba", "text_vectors"])
+def test_control_characters_are_refused(tiny_fp32_bundle_dir, method):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    with pytest.raises(DataError) as caught:
+        getattr(classifier, method)(["where is it", "caf\u00e9\0"])
+    assert str(caught.value) == "texts[1]: has the control character U+0000 at position 4. Remove it."
+    with pytest.raises(DataError, match=r"^texts\[0\]: has the control character U\+0085"):
+        classifier.explain("a\x85")
+
+
+def test_short_forms_for_a_notebook(tiny_fp32_bundle_dir):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    text = "where is my parcel"
+    prediction, explanation = classifier.classify([text])[0], classifier.explain(text)
+    assert classifier.predict([text]) == [prediction.label] == ["shipping"]
+    assert classifier.predict([text], threshold=1) == [None]
+    assert repr(classifier) == "Classifier('tiny-fp32', 3 labels, fp32)"
+    assert (
+        repr(prediction)
+        == f"Prediction('shipping', prob={prediction.prob:.3f}, similarity={prediction.similarity:.2f})"
+    )
+    assert prediction.top(1) == [("shipping", prediction.prob)]
+    assert [label for label, _ in prediction.top(99)] == sorted(
+        classifier.labels, key=lambda label: -dict(prediction.top(9))[label]
+    )
+    assert prediction.to_json() == prediction.to_json(classifier.labels)
+    assert explanation.to_json() == explanation.to_json(classifier.labels)
+    assert "shipping" in prediction._repr_html_()
+    words = explanation._repr_html_()
+    assert all(f">{word}</span>" in words for word in text.split())
+    assert len(repr(explanation)) < 200
+
+
+def test_a_child_opens_a_session_of_its_own(tiny_bundle_dir):
+    parent = Classifier.load(tiny_bundle_dir)
+    inherited = parent._current_session()
+    assert parent._current_session() is inherited
+    child = os.fork()
+    if child == 0:
+        own = parent._current_session()
+        os._exit(0 if own is not inherited and own is parent._current_session() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_every_run_of_the_graph_has_texts_of_one_length(tiny_fp32_bundle_dir, monkeypatch):
+    """So no text is padded, and an answer does not depend on the other texts."""
+    classifier, seen = Classifier.load(tiny_fp32_bundle_dir, kernels="portable"), []
+    session = classifier._current_session()
+    run = session.run
+    monkeypatch.setattr(session, "run", lambda feeds: seen.append(feeds["attention_mask"]) or run(feeds))
+    classifier.classify(["parcel " * count for count in (1, 3, 1, 2, 3, 3)], batch_size=2)
+    assert sorted(mask.shape for mask in seen) == [(1, 4), (1, 5), (2, 3), (2, 5)]
+    assert all(mask.all() for mask in seen)

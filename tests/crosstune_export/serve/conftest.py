@@ -56,7 +56,7 @@ def next_response(connection: socket.socket) -> HTTPResponse:
 def post(body: object, *, path: str = "/v1/classify", headers: str = "") -> bytes:
     """The bytes of a request with a JSON body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{headers}content-length: {len(data)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}content-length: {len(data)}\r\n\r\n"
     return head.encode("latin-1") + data
 
 

@@ -7,15 +7,16 @@ import json
 import socket
 import struct
 import sys
+import threading
 import time
 
 import pytest
 
 from crosstune_export import ConfigError
 from crosstune_export.serve.limits import ServeLimits
-from tests.crosstune_export.serve.conftest import fetch, next_response, post, read_all, socket_to
+from tests.crosstune_export.serve.conftest import PATIENCE_S, fetch, next_response, post, read_all, socket_to
 
-HEAD = b"POST /v1/classify HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+HEAD = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
 
 
 @pytest.mark.fault("J3")
@@ -198,3 +199,43 @@ def test_invalid_limits_are_refused(limits, message):
     with pytest.raises(ConfigError) as caught:
         ServeLimits(**limits)
     assert str(caught.value) == message
+
+
+@pytest.mark.fault("L16")
+def test_explanations_are_bounded_and_keep_nobody_waiting(in_thread, clients):
+    """While the thread for explanations is busy and its queue is full, other requests are answered."""
+    server = in_thread(max_explain_tokens=100, max_pending_explain_tokens=100)
+    explain = {"texts": ["where is my parcel now"], "explain": True}
+    release = threading.Event()
+    server.state.explain_pool.submit(release.wait, PATIENCE_S)
+    try:
+        waiting = [clients.submit(fetch, server.url, "POST", "/v1/classify", explain) for _ in range(2)]
+        server.wait_until(lambda: server.state.pending_explain_tokens.pending > 0)
+        for _ in range(5):
+            status, _, refused = fetch(server.url, "POST", "/v1/classify", explain)
+            if status == 503:
+                break
+        assert status == 503
+        assert "tokens of explanations are pending, expected at most 100" in refused["error"]
+        assert fetch(server.url, "POST", "/v1/classify", {"texts": ["where is my parcel"]})[0] == 200
+    finally:
+        release.set()
+    assert {request.result()[0] for request in waiting} <= {200, 503}
+    assert server.state.pending_explain_tokens.pending == 0
+
+
+@pytest.mark.fault("L16")
+def test_explanations_of_long_texts(in_thread):
+    server = in_thread(max_explain_tokens=100, max_pending_explain_tokens=100)
+    status, _, answer = fetch(server.url, "POST", "/v1/classify", {"texts": ["parcel " * 20], "explain": True})
+    assert (status, answer["field"]) == (422, "explain")
+    assert answer["error"] == (
+        "explain: takes 462 tokens, expected at most 100: the model reads the text once for each word. Shorten the text."
+    )
+
+
+@pytest.mark.fault("L16")
+def test_a_server_without_explanations(in_thread):
+    server = in_thread(explain=False)
+    status, _, answer = fetch(server.url, "POST", "/v1/classify", {"texts": ["parcel"], "explain": True})
+    assert (status, answer["error"]) == (422, "explain: found true, expected false on this server.")

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crosstune_export import Classifier
+from crosstune_export import BundleContentError, BundleIntegrityError, Classifier, ConfigError
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.serve.state import Trust
+from crosstune_export.serve.trial import try_bundle
 from tests.crosstune_export.serve.conftest import PATIENCE_S, fetch, next_response, post, read_all, socket_to
 
 
@@ -44,11 +47,11 @@ def test_the_server_is_not_ready_during_the_drain_delay(start_program, tiny_bund
     """Open and new connections are still served, and each response closes its connection."""
     server = start_program(tiny_bundle_dir, "--drain-delay", 600, "--drain-timeout", 600)
     with socket_to(server.url) as connection:
-        connection.sendall(b"GET /ready HTTP/1.1\r\nhost: h\r\n\r\n")
+        connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert json.loads(next_response(connection).read()) == {"status": "ready"}
         server.signal(signal.SIGTERM)
         server.wait_for("stopping")
-        connection.sendall(b"GET /ready HTTP/1.1\r\nhost: h\r\n\r\n")
+        connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
         response = next_response(connection)
         assert (response.status, response.getheader("connection")) == (503, "close")
         assert json.loads(response.read()) == {"status": "draining"}
@@ -87,7 +90,7 @@ def test_sigterm_under_load(start_program, tiny_bundle_dir, clients):
     assert json.loads(server.lines[-1]) | {"at": None} == {"at": None, "event": "stopped", "dropped": 0}
 
 
-@pytest.mark.fault("J6")
+@pytest.mark.fault("J6", "L15")
 @pytest.mark.parametrize(("drain_timeout_s", "second_signal"), [(1, False), (600, True)])
 def test_a_slow_request_does_not_delay_the_end(start_program, tiny_bundle_dir, drain_timeout_s, second_signal):
     count = 150_000  # ten seconds and more
@@ -194,3 +197,28 @@ def test_an_invalid_host_is_refused(tiny_bundle_dir):
     code, _, err = run(tiny_bundle_dir, "--port", 0, "--host", "999.1.1.1")
     assert code == 2
     assert err.startswith("error: 999.1.1.1:0: cannot listen (")
+
+
+@pytest.mark.fault("L17", "L19")
+def test_a_reload_is_tried_in_another_process(bundle_copy, tmp_path, tiny_bundle_dir):
+    """What ends or holds up the process that tries a bundle is an error, not the end of the server."""
+    assert try_bundle(bundle_copy, Trust(), 300) == read_bundle(bundle_copy).manifest.digest
+    with pytest.raises(BundleContentError, match=r"not loaded and tested after 0\.01 s"):
+        try_bundle(bundle_copy, Trust(), 0.01)
+    key = tmp_path / "key.pub"
+    key.write_text("none")
+    with pytest.raises(ConfigError, match="not a public key"):
+        try_bundle(bundle_copy, Trust((key,)), 300)
+    (bundle_copy / "model.onnx").write_bytes(b"")
+    with pytest.raises(BundleIntegrityError, match=r"model\.onnx: 0 bytes"):
+        try_bundle(bundle_copy, Trust(), 300)
+
+
+@pytest.mark.fault("L17")
+def test_a_bundle_that_ends_the_process(bundle_copy, monkeypatch, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(BundleContentError, match=r"ended the process that tried it \(code -11\)"):
+        try_bundle(bundle_copy, Trust(), 300)

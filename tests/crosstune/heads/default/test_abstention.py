@@ -158,3 +158,11 @@ def test_labels_without_shots_compete_where_precision_is_promised(minilm, suppor
     answered = probs.max(1) >= trained.threshold
     right = probs.argmax(1) == labels.indices(shots)
     assert (answered & ~right).sum() <= 0.1 * answered.sum()
+
+
+def test_texts_of_equal_probability_are_answered_together():
+    """A threshold cannot tell them apart, so the wrong one counts with the right one, in whichever order they stand."""
+    probs = np.array([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3]], np.float32)
+    for gold in ([0, 0, 1], [0, 1, 0]):
+        assert precision_threshold(probs, np.array(gold), 0.9) == np.float64(np.float32(0.9))
+        assert precision_threshold(probs, np.array(gold), 0.6) == np.float64(np.float32(0.7))

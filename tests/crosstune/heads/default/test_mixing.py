@@ -236,3 +236,33 @@ def test_every_grid_holds_its_extremes():
     for grid in GRIDS:
         assert grid.settings == len(grid.scales) * len(grid.penalties) * grid.folds * grid.repeats
     assert [grid.settings for grid in GRIDS] == sorted((grid.settings for grid in GRIDS), reverse=True)
+
+
+def test_the_shipped_logits_have_the_temperature(monkeypatch):
+    """At twice the temperature, keys and bias halve."""
+    from crosstune.heads.default import mixing
+
+    rows, targets, keys = task(3, 24, 3)
+    once = select(VIEWS, rows, targets, keys, 13)
+    fit = mixing.fit_temperature
+    monkeypatch.setattr(mixing, "fit_temperature", lambda *arguments: 2 * fit(*arguments))
+    twice = select(VIEWS, rows, targets, keys, 13)
+    for name in ("label_keys", "label_bias", "prior_scale", "held_out"):
+        torch.testing.assert_close(2 * getattr(twice, name), getattr(once, name), rtol=1e-4, atol=1e-5)
+
+
+def test_many_shots_overrule_what_was_believed_of_the_views():
+    """The pull towards the weights that a view starts with is that of two shots, however many there are."""
+    from crosstune.heads.default import mixing
+
+    pulls = []
+
+    def record(logits, gold, believed, pull, shares):
+        pulls.append((len(gold), pull))
+        return believed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mixing, "fit_mixture", record)
+        for shots in (24, 48):
+            select(VIEWS, *task(4, shots, 3), 13)
+    assert pulls == [(24, mixing.MIXTURE_PULL / 24), (48, mixing.MIXTURE_PULL / 48)]
