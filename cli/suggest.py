@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +54,7 @@ def suggest(
     reading: ReadOptions,
 ) -> None:
     """Choose the texts of a log that are most worth labelling next."""
-    from crosstune.core.errors import ConfigError
+    from crosstune.core.errors import ConfigError, CrossTuneWarning
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.labels import check_labels, labels_of, read_labels
     from crosstune.data.readers import read_examples
@@ -93,9 +94,12 @@ def suggest(
             label_set = labels_of(names, str(labelled)) if labels is None else read_labels(labels, reading)
             check_labels(examples, label_set, str(labelled))
             loaded = Backbone.load(config.backbone, device=device)
-            trained = train(
-                examples, label_set, config, backbone=loaded, progress=progress, where=str(labelled or labels)
-            )
+            with warnings.catch_warnings():
+                if not examples:  # that the labels are known by their descriptions only is what a first round is for
+                    warnings.simplefilter("ignore", CrossTuneWarning)
+                trained = train(
+                    examples, label_set, config, backbone=loaded, progress=progress, where=str(labelled or labels)
+                )
             if examples:
                 gain = measure_round(
                     examples, rounds, label_set, config, backbone=loaded, progress=progress, where=str(labelled)

@@ -48,7 +48,7 @@ def fill_in(path, rows):
 def test_two_rounds_and_a_training(ending, suggest, run_app, task, tiny_backbone_dir):
     first, second = task.out / f"1{ending}", task.out / f"2{ending}"
     ran = suggest(6, first.name)
-    assert ran.code == 0
+    assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"{first}: 6 of 19 texts to label as round 1, 0 labelled so far. Fill in the column label.\n"
     rows = read(first)
     assert [list(row) for row in rows] == [["text", "label", "guess", "probability", "round"]] * 6

@@ -112,8 +112,8 @@ def select(
     local = torch.searchsorted(present, targets)
     task = None
     if not one_label:
-        grid = affordable_grid(shots, len(present), hidden_size)
-        task = FoldedTask(local, present, fold_table(targets[:shots].tolist(), grid, seed))
+        grid, steps = affordable_grid(shots, len(present), hidden_size)
+        task = FoldedTask(local, present, fold_table(targets[:shots].tolist(), grid, seed), steps)
     x, h = features - mean, label_features - shift
     fits = []
     for done, view in enumerate(views, 1):

@@ -22,6 +22,7 @@ def fit_prior(
     scale: Tensor,
     penalty: Tensor,
     log_shares: Tensor,
+    steps: int = STEPS,
 ) -> tuple[Tensor, Tensor]:
     """Multinomial logistic regression around given logits, S problems at once.
 
@@ -37,6 +38,7 @@ def fit_prior(
         scale: float32 (S,), at least 0.
         penalty: float32 (S,), above 0.
         log_shares: float32 (L,), ``heads.shares.log_shares`` of the texts.
+        steps: Of the method.
 
     Returns:
         Θ float32 (S, r, L) and b float32 (S, L).
@@ -55,7 +57,7 @@ def fit_prior(
     theta = basis.new_zeros(rank, labels, settings)
     bias = basis.new_zeros(labels, settings)
     ahead, bias_ahead = theta, bias
-    for _ in range(STEPS):
+    for _ in range(steps):
         logits = base + (basis @ ahead.reshape(rank, -1)).reshape(count, labels, settings) + bias_ahead  # (N, L, S)
         error = (logits.softmax(1) - gold) * shot_weight
         slope = (basis.t() @ error.reshape(count, -1)).reshape(rank, labels, settings) + penalty * ahead

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.features.spec import Atom
+from crosstune.heads.default import strengths
 from crosstune.heads.default.mixing import ZERO_SHOT_SCALE
 from crosstune.heads.default.mixing import select as select_head
-from crosstune.heads.default.strengths import GRIDS, Grid, fold_table
+from crosstune.heads.default.strengths import FEWEST_STEPS, GRIDS, WORK_BUDGET, Grid, affordable_grid, fold_table
 from crosstune.heads.feature_plan import default_views, spec_of
 from tests.tolerances import FIT_TOGETHER, PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
 
@@ -266,3 +267,21 @@ def test_many_shots_overrule_what_was_believed_of_the_views():
         for shots in (24, 48):
             select(VIEWS, *task(4, shots, 3), 13)
     assert pulls == [(24, mixing.MIXTURE_PULL / 24), (48, mixing.MIXTURE_PULL / 48)]
+
+
+def test_a_large_task_takes_the_same_directions(monkeypatch):
+    """By the products of the texts instead of a decomposition of their features."""
+    rows, targets, keys = task(9, 18, 3)
+    one = select(VIEWS, rows, targets, keys, 13)
+    monkeypatch.setattr(strengths, "LARGE_MATRIX", 0)
+    two = select(VIEWS, rows, targets, keys, 13)
+    np.testing.assert_allclose(probs(one, rows), probs(two, rows), rtol=0, atol=PROBS_LABEL_ORDER)
+
+
+@pytest.mark.parametrize("labels", [2, 20, 150, 500, 2000])
+def test_the_work_stays_near_the_budget(labels):
+    shots = 2 * labels
+    grid, steps = affordable_grid(shots, labels, 384)
+    work = 4 * grid.settings * steps * shots * min(shots, strengths.MAX_RANK) * labels
+    assert work <= WORK_BUDGET or (grid, steps) == (GRIDS[-1], FEWEST_STEPS)
+    assert steps == strengths.STEPS or grid == GRIDS[-1]

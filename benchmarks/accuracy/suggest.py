@@ -1,0 +1,89 @@
+"""``crosstune suggest`` compared with random picks and with balanced picks of the same number.
+
+    python -m benchmarks.accuracy.suggest --data-root DATA --sets subj,sst2,trec --seeds 13,21,42
+
+Half of the K·L texts is suggested from the descriptions alone, half by a head that is trained on the first half. Random picks are drawn
+from the same pool, balanced picks are K per label. Accuracy is measured on the test texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.accuracy.accuracy_methods import Split, answers, cached_states
+from benchmarks.accuracy.unbalanced import load
+from crosstune import Example, TrainConfig, draw_shots, suggest_texts, train
+from crosstune.backbone.frozen import Backbone
+
+SETS = "sst2,mr,cr,subj,trec,ag_news,yelp_polarity,sst5,emotion,snips,sms_spam,dbpedia14"
+METHODS = ("random", "balanced", "suggested")
+
+
+def suggested(split: Split, pool: Sequence[Example], number: int, config: TrainConfig) -> list[Example]:
+    """Two rounds of suggestions, labelled as the pool has them."""
+    of_text = {example.content: example for example in pool}
+    chosen: list[Example] = []
+    for round_size in (number // 2, number - number // 2):
+        checkpoint = train(chosen, split.labels, config, backbone=split.backbone)
+        found = suggest_texts(checkpoint, list(of_text), round_size, seed=split.seed, backbone=split.backbone)
+        chosen += [of_text[suggestion.text] for suggestion in found]
+    return chosen
+
+
+def accuracy(split: Split, shots: Sequence[Example], config: TrainConfig) -> float:
+    """Accuracy on the test texts, in percent."""
+    predicted = answers(split, train(shots, split.labels, config, backbone=split.backbone), 0.0).probs.argmax(1)
+    return 100 * float((predicted == np.array(split.labels.indices(split.test))).mean())
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", required=True, type=Path, help="folder with a folder for each dataset")
+    parser.add_argument("--sets", default=SETS, help=f"datasets, separated by commas; default: {SETS}")
+    parser.add_argument("--shots", default=16, type=int, help="K, examples per label; default: 16")
+    parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits; default: 13,21,42")
+    parser.add_argument("--max-pool", default=None, type=int, help="maximum number of pool texts per dataset")
+    parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
+    parser.add_argument("--output", default="out/suggest.json", type=Path, help="JSON file of results")
+    arguments = parser.parse_args()
+    backbone = Backbone.load("minilm", device="cpu")
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = []
+    table = Table("set", *METHODS, "gain over random", "gain over balanced")
+    means = []
+    for name in arguments.sets.split(","):
+        labels, whole, test = load(arguments.data_root / name)
+        test = test[: arguments.max_test]
+        states = cached_states(backbone, test)
+        values = []
+        for seed in map(int, arguments.seeds.split(",")):
+            random = np.random.RandomState(seed)
+            pool = [whole[i] for i in random.permutation(len(whole))[: arguments.max_pool]]
+            split = Split(backbone, labels, (), tuple(test), states, seed, None)
+            config = TrainConfig(seed=seed)
+            number = arguments.shots * len(labels)
+            picks = (pool[:number], draw_shots(whole, arguments.shots, seed), suggested(split, pool, number, config))
+            values.append([accuracy(split, shots, config) for shots in picks])
+            rows.append({"set": name, "seed": seed, **dict(zip(METHODS, values[-1], strict=True))})
+            arguments.output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
+        means.append(np.mean(values, 0))
+        table.add_row(name, *_figures(means[-1]))
+    table.add_row("mean", *_figures(np.mean(means, 0)))
+    Console(width=120).print(table)
+
+
+def _figures(values: Sequence[float]) -> list[str]:
+    random, balanced, chosen = values
+    return [*(f"{value:.1f}" for value in values), f"{chosen - random:+.1f}", f"{chosen - balanced:+.1f}"]
+
+
+if __name__ == "__main__":
+    main()
