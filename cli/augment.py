@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, note, progress_bars
-from crosstune_cli.options import Force, LabelFile, TrainFile, not_nan
+from crosstune_cli.options import Force, LabelFile, OnConflict, TrainFile, not_nan, reads_rows, task_words
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def augment(
     train_file: TrainFile,
-    labels: LabelFile,
     output: Annotated[
         Path,
         typer.Option(
@@ -24,6 +26,7 @@ def augment(
         str, typer.Option("--base-url", help="OpenAI-compatible server, such as https://api.example.com/v1.")
     ],
     model: Annotated[str, typer.Option("--model", help="Name of the model on that server.")],
+    labels: LabelFile = None,
     per_label: Annotated[int, typer.Option("--per-label", help="Texts to request per label.")] = 20,
     max_cost: Annotated[
         str | None, typer.Option("--max-cost", help="Maximum cost in US dollars; needs a known price.")
@@ -57,7 +60,10 @@ def augment(
     shots: Annotated[
         int | None, typer.Option("--shots", help="Examples to draw per label, as train does; default: all.")
     ] = None,
+    on_conflict: OnConflict = "fail",
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Ask an LLM for further texts of each label."""
     from crosstune.augmentation.augment import AugmentConfig
@@ -65,8 +71,8 @@ def augment(
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line
-    from crosstune.data.labels import check_labels, read_labels
-    from crosstune.data.readers import read_examples
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_task
     from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
@@ -78,8 +84,7 @@ def augment(
             check_output(path, force=force, what="output file")
         places = {"--output": output, "its account": account_file, "--cache": cache}
         check_places(places, [train_file, labels, prices])
-    label_set = read_labels(labels)
-    examples = read_examples(train_file)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     if shots is not None:
         examples = draw_shots(examples, shots, seed)
@@ -108,6 +113,6 @@ def augment(
     first, *rest = describe_account(result, endpoint, config)
     typer.echo("\n".join([f"{output}: {first}", *rest]))
     next_command(
-        *("crosstune", "filter", "--generated", output, "--train", train_file, "--labels", labels),
+        *("crosstune", "filter", "--generated", output, *task_words(train_file, labels, reading)),
         *("-o", output.with_suffix(".kept.jsonl")),
     )

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from crosstune_cli.console import next_command, note, print_json, progress_bars
-from crosstune_cli.options import JsonOutput, MovedBackbone
+from crosstune_cli.options import JsonOutput, MovedBackbone, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 if TYPE_CHECKING:
     from crosstune_export.builder.pipeline import BuildResult
 
 
+@reads_rows()
 def build(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder from crosstune train.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
@@ -69,6 +72,8 @@ def build(
     release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
     json_output: JsonOutput = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Build a bundle and check that it gives the same labels as the checkpoint."""
     try:
@@ -85,6 +90,7 @@ def build(
         precision=precision,
         target=target,
         calibration=calibration,
+        reading=reading,
         max_flips_percent=max_flips,
         max_size_mb=max_size_mb,
         max_latency_ms=max_latency_ms,

@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import progress_bars, table_console
-from crosstune_cli.options import Device, Force, LabelFile, TrainFile
+from crosstune_cli.options import Device, Force, LabelFile, TrainFile, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 #: Characters of a text, and rows of a kind, that the terminal shows; the file and the page have all.
 CHARACTERS, ROWS = 60, 20
 
 
+@reads_rows()
 def check(
     train_file: TrainFile,
-    labels: LabelFile,
-    output: Annotated[Path | None, typer.Option("--output", help="JSON file of all findings to write.")] = None,
+    labels: LabelFile = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file of all findings to write.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
     backbone: Annotated[
         str | None,
@@ -28,10 +31,12 @@ def check(
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed for assigning folds; default: 13.")] = None,
     device: Device = "auto",
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Find labels that look wrong, texts under two labels, and labels that are hard to tell apart."""
     from crosstune.core.outputs import check_output, check_places, new_file
-    from crosstune.data.labels import read_labels
+    from crosstune.data.labels import labels_of, read_labels
     from crosstune.data.readers import read_rows
 
     for path in (output, report):
@@ -42,7 +47,9 @@ def check(
     from crosstune import check_examples, load_config
 
     config = load_config(None, {"backbone": backbone, "seed": seed})
-    label_set, examples = read_labels(labels), read_rows(train_file)
+    examples = read_rows(train_file, reading)
+    names = (example.label for example in examples)
+    label_set = labels_of(names, str(train_file)) if labels is None else read_labels(labels, reading)
 
     from crosstune.core.token_layout import replace_surrogates
     from crosstune.labelling.check_report import findings, report_page

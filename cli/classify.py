@@ -12,27 +12,38 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from crosstune_cli.console import next_command, note, row_progress, stdout_is_terminal
-from crosstune_cli.options import AllowFallback, BundleFolder, MinSimilarity, Provider, RequireSignature, Signature
+from crosstune_cli.options import (
+    AllowFallback,
+    BundleFolder,
+    MinSimilarity,
+    Provider,
+    RequireSignature,
+    Signature,
+    reads_rows,
+)
+
+from crosstune.rows.options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crosstune.rows.sources import Source
     from crosstune_export.bulk.run import BulkOptions
-    from crosstune_export.bulk.sources import Source
     from crosstune_export.bulk.tally import Tally
     from crosstune_export.bundle.files import BundleFiles
 
 
 #: Options of a file that a table on a terminal does not have.
-_NOT_IN_A_TABLE = ("file_format", "on_error", "top_k", "id_column", "engine")
+_NOT_IN_A_TABLE = ("file_format", "on_error", "top_k", "id_column", "engine", "probs")
 
 
+@reads_rows(labelled=False)
 def classify(
     bundle: BundleFolder,
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files of texts: .jsonl, .csv, .tsv, .parquet, or one text per line; all but Parquet also gzipped (.gz). "
+            help="Files of texts: .jsonl, .json, .csv, .tsv, .parquet, .xlsx, or .txt with one text per line; also gzipped (.gz). "
             "Folders are searched recursively; quoted glob patterns are expanded; - is standard input."
         ),
     ] = None,
@@ -47,14 +58,20 @@ def classify(
         str,
         typer.Option("--format", help="Output format: auto (by the ending of --output), jsonl, csv, tsv or parquet."),
     ] = "auto",
-    input_format: Annotated[
-        str,
+    probs: Annotated[
+        Literal["json", "columns", "none"],
         typer.Option(
-            "--input-format",
-            help="Input format: auto (by each file's ending; text for standard input), jsonl, csv, tsv, parquet or text.",
+            "--probs",
+            help="Probabilities of all labels: in one column, in one per label such as prob_shipping, or left out.",
         ),
-    ] = "auto",
-    text_column: Annotated[str, typer.Option("--text-column", help="Column that holds the text.")] = "text",
+    ] = "json",
+    output_encoding: Annotated[
+        Literal["utf-8", "utf-8-sig"],
+        typer.Option(
+            "--output-encoding",
+            help="Encoding of CSV and TSV; Excel recognises utf-8-sig.",
+        ),
+    ] = "utf-8",
     id_column: Annotated[
         str | None,
         typer.Option("--id-column", help="Column that identifies a row; it must be in every row and is written first."),
@@ -121,19 +138,24 @@ def classify(
         bool, typer.Option("--json", help="With --output: print a summary as one JSON object.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing output files.")] = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Label any number of texts, in input order; every column of the input is kept in the output."""
     from crosstune.core.outputs import check_output
+    from crosstune.rows.sources import find_sources
     from crosstune_export import ConfigError
     from crosstune_export.bulk.run import BulkOptions
-    from crosstune_export.bulk.sources import find_sources
     from crosstune_export.bundle.files import read_bundle
     from crosstune_export.bundle.signature import require_trusted
     from crosstune_export.runtime.session import default_threads, providers_of
 
+    for path in (output, bad_rows):  # --resume may continue an existing one, so --force is checked later
+        if path is not None:
+            check_output(path, force=True, what="output file")
     options = BulkOptions(
         file_format=_output_format(file_format, output),
-        text_column=text_column,
+        reading=reading,
         id_column=id_column,
         on_error=on_error,
         top_k=top_k,
@@ -146,28 +168,31 @@ def classify(
         allow_fallback=allow_fallback,
         explain=explain,
         spreadsheet_safe=spreadsheet_safe,
+        probs=probs,
+        output_encoding=output_encoding,
         engine=engine,
         ray_address=ray_address,
     )
     _check(options, output, bad_rows, resume, pretty)
     if json_output and output is None:
         raise ConfigError("--json: found no --output, expected one: the results go to standard output. Give --output.")
+    trusted = [] if require_signature is None else [require_signature]
     on_terminal = pretty or (output is None and stdout_is_terminal() and options == _plain_options(options))
     if given_texts:
-        _classify_given(bundle, given_texts, files, options, output, on_terminal)
+        for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
+            if is_given:
+                raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
+        contents = read_bundle(bundle)
+        require_trusted(contents, trusted, signature)
+        _classify_given(contents, given_texts, options, on_terminal)
         return
-    for path in (output, bad_rows):
-        if path is not None:
-            check_output(
-                path, force=True, what="output file"
-            )  # --resume may continue an existing one, so --force is checked later
     if on_error == "record" and bad_rows is None and output is not None:
         bad_rows = output.with_name(f"{output.name}.bad.jsonl")
-    sources = find_sources(files or ["-"], input_format)
+    sources = find_sources(files or ["-"], reading)
     _check_places(bundle, sources, output, bad_rows)
     contents = read_bundle(bundle)
-    require_trusted(contents, [] if require_signature is None else [require_signature], signature)
-    if on_terminal:
+    require_trusted(contents, trusted, signature)
+    if pretty or (on_terminal and not any(source.live for source in sources)):  # a table is shown when it is complete
         _show(contents, sources, options)
     elif output is None:
         _to_standard_output(contents, sources, options, bad_rows, force=force)
@@ -178,7 +203,7 @@ def classify(
 
 def _output_format(file_format: str, output: Path | None) -> str:
     from crosstune_export import ConfigError
-    from crosstune_export.bulk.encode import OUTPUT_FORMATS
+    from crosstune_export.bulk.encode import OUTPUT_ENDINGS, OUTPUT_FORMATS
 
     if file_format not in ("auto", *OUTPUT_FORMATS):
         raise ConfigError(f"format: found {file_format!r}, expected one of auto, {', '.join(OUTPUT_FORMATS)}.")
@@ -186,8 +211,15 @@ def _output_format(file_format: str, output: Path | None) -> str:
         raise ConfigError(f"{output}: a compressed output, expected a plain one. Compress it afterwards.")
     if file_format != "auto":
         return file_format
-    ending = "" if output is None else output.suffix.lower().removeprefix(".")
-    return ending if ending in OUTPUT_FORMATS else "jsonl"
+    if output is None:
+        return "jsonl"
+    if output.suffix.lower() not in OUTPUT_ENDINGS:
+        found = f"ending {output.suffix!r}" if output.suffix else "no ending"
+        raise ConfigError(
+            f"{output}: {found}, expected one of {', '.join(OUTPUT_ENDINGS)}. "
+            f"Name the format with --format {'|'.join(OUTPUT_FORMATS)}."
+        )
+    return OUTPUT_ENDINGS[output.suffix.lower()]
 
 
 def _plain_options(options: BulkOptions) -> BulkOptions:
@@ -199,6 +231,7 @@ def _plain_options(options: BulkOptions) -> BulkOptions:
 
 def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, resume: bool, pretty: bool) -> None:
     from crosstune_export import ConfigError
+    from crosstune_export.bulk.encode import TABLES
     from crosstune_export.bulk.run import BulkOptions
 
     if output is None and resume:
@@ -211,10 +244,12 @@ def _check(options: BulkOptions, output: Path | None, bad_rows: Path | None, res
         raise ConfigError(f"--bad-rows: found --on-error {options.on_error}, expected record. Give --on-error record.")
     if options.threshold is not None and math.isnan(options.threshold):
         raise ConfigError("threshold: found nan, expected a probability from 0 to 1.")
-    if options.spreadsheet_safe and options.file_format not in ("csv", "tsv"):
-        raise ConfigError(
-            f"--spreadsheet-safe: found format {options.file_format}, expected csv or tsv. Give --format csv."
-        )
+    for_tables = {
+        "--spreadsheet-safe": options.spreadsheet_safe,
+        "--output-encoding": options.output_encoding != "utf-8",
+    }
+    for name in (name for name, is_given in for_tables.items() if is_given and options.file_format not in TABLES):
+        raise ConfigError(f"{name}: found format {options.file_format}, expected csv or tsv. Give --format csv.")
     if pretty:
         if output is not None:
             raise ConfigError("--pretty: cannot be combined with --output. Remove one of the two options.")
@@ -307,27 +342,19 @@ def _show(bundle: BundleFiles, sources: Sequence[Source], options: BulkOptions) 
     classifier = Classifier(
         bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
-    texts = read_texts(sources, Columns(options.text_column, bundle.manifest.text_pair))
+    reading = options.reading
+    columns = Columns(reading.text_column, reading.pair_column if bundle.manifest.text_pair else None)
+    texts = read_texts(sources, columns)
     (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))
 
 
-def _classify_given(
-    bundle: Path,
-    texts: list[str],
-    files: list[str] | None,
-    options: BulkOptions,
-    output: Path | None,
-    on_terminal: bool,
-) -> None:
+def _classify_given(files: BundleFiles, texts: list[str], options: BulkOptions, on_terminal: bool) -> None:
     from crosstune_cli.answer_tables import show_answers, show_reasons
 
-    from crosstune_export import Classifier, ConfigError
+    from crosstune_export import Classifier
 
-    for name, is_given in (("a file", bool(files)), ("--output", output is not None)):
-        if is_given:
-            raise ConfigError(f"--text: cannot be combined with {name}. Remove one of the two.")
-    classifier = Classifier.load(
-        bundle, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
+    classifier = Classifier(
+        files, threads=options.threads, providers=options.providers, allow_fallback=options.allow_fallback
     )
     if on_terminal:
         (show_reasons if options.explain else show_answers)(classifier, texts, _rule(options))

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import next_command, progress_bars
+from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
-from crosstune_cli.options import Device, Force, JsonOutput, MovedBackbone
+from crosstune_cli.options import Device, Force, JsonOutput, MovedBackbone, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     data: DataFile,
@@ -20,16 +23,27 @@ def evaluate(
     backbone: MovedBackbone = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per batch.")] = 32,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse rows that are training texts, instead of leaving them out.")
+    ] = False,
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
-    """Evaluate a checkpoint on labelled texts."""
+    """Evaluate a checkpoint on labelled texts. Every row counts as it stands; rows that are training texts are left out."""
     check_report(report_file, [checkpoint, data], force=force)
-    from crosstune import load_checkpoint, read_examples
+    from crosstune import load_checkpoint
     from crosstune.core.token_layout import replace_surrogates
+    from crosstune.data.checks import measured_rows
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_rows
 
     trained = load_checkpoint(checkpoint)
-    rows = read_examples(data)
-    trained.check_examples(rows, str(data))
+    rows = read_rows(data, reading)
+    check_labels(rows, trained.labels, str(data))
+    rows, notes = measured_rows(trained.examples, rows, str(data), strict=strict)
+    for text in notes:
+        note(f"note: {text}")
     with progress_bars() as progress:
         loading = f"loading {backbone or trained.backbone.name}"
         progress(loading, 0, 1)

@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import next_command, progress_bars
+from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
-from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Provider
+from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Provider, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def evaluate_bundle(
     bundle: AnyBundle,
     data: DataFile,
@@ -20,16 +23,21 @@ def evaluate_bundle(
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
-    """Evaluate a bundle on labelled texts, without torch."""
+    """Evaluate a bundle on labelled texts, without torch. Every row counts as it stands."""
     check_report(report_file, [bundle, data], force=force)
     from crosstune.core.token_layout import replace_surrogates
-    from crosstune.data.readers import read_examples
+    from crosstune.data.checks import measured_rows
+    from crosstune.data.readers import read_rows
     from crosstune_export import Classifier
     from crosstune_export import evaluate_bundle as measure
     from crosstune_export.runtime.session import default_threads, providers_of
 
-    rows = read_examples(data)
+    rows, notes = measured_rows((), read_rows(data, reading), str(data))
+    for text in notes:
+        note(f"note: {text}")
     classifier = Classifier.load(
         bundle, threads=default_threads(), providers=providers_of(provider), allow_fallback=allow_fallback
     )

@@ -8,21 +8,24 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, TrainFile
+from crosstune_cli.options import Device, Force, LabelFile, OnConflict, TrainFile, reads_rows, task_words
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def filter_texts(
     generated: Annotated[
         Path, typer.Option("--generated", help="Generated texts with the labels they were requested for.")
     ],
     train_file: TrainFile,
-    labels: LabelFile,
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", help="JSON Lines file of the kept texts; all verdicts are written to OUTPUT.filter.json."
         ),
     ],
+    labels: LabelFile = None,
     report: Annotated[Path | None, typer.Option("--report", help="HTML report to write.")] = None,
     gate: Annotated[
         bool,
@@ -51,14 +54,17 @@ def filter_texts(
         int | None, typer.Option("--seed", help="Random seed for drawing examples and assigning folds; default: 13.")
     ] = None,
     device: Device = "auto",
+    on_conflict: OnConflict = "fail",
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Keep generated texts whose label a teacher agrees with and that do not lower the accuracy on real examples."""
     from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places, new_file
     from crosstune.data.examples import example_line
-    from crosstune.data.labels import check_labels, read_labels
-    from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_rows, read_task
     from crosstune.data.sampling import draw_shots
 
     if output.suffix != ".jsonl":
@@ -72,8 +78,7 @@ def filter_texts(
     from crosstune import load_config
 
     config = load_config(None, {"backbone": backbone, "seed": seed})
-    label_set = read_labels(labels)
-    examples = read_examples(train_file)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
     check_labels(examples, label_set, str(train_file), expect_every_label=True)
     texts = read_rows(generated)
     check_labels(texts, label_set, str(generated))
@@ -120,6 +125,6 @@ def filter_texts(
         f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, {with_kept}"
     )
     next_command(
-        *("crosstune", "train", "--train", train_file, "--labels", labels, "--generated", generated),
+        *("crosstune", "train", *task_words(train_file, labels, reading), "--generated", generated),
         *("-o", output.with_suffix(".ckpt")),
     )

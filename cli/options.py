@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from crosstune.rows.options import ReadOptions
 
 
 def not_nan(value: float) -> float:
@@ -84,9 +90,108 @@ MinSimilarity = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 LabelFile = Annotated[
-    Path,
-    typer.Option("--labels", help="JSON or TOML file that maps each label to a description or a list of descriptions."),
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Descriptions of the labels: a JSON or TOML file that maps each label to a description or a list of them, "
+        "or a table with the columns label and description; default: the names of the labels in the examples.",
+    ),
 ]
 TrainFile = Annotated[
-    Path, typer.Option("--train", help="Labelled examples: .jsonl, .csv, .tsv or .parquet with columns text and label.")
+    Path,
+    typer.Option(
+        "--train", help="Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
+    ),
 ]
+OnConflict = Annotated[
+    Literal["fail", "drop", "majority"],
+    typer.Option(
+        "--on-conflict",
+        help="What to do with a text that has several labels; majority keeps it with the most frequent one.",
+    ),
+]
+
+_PANEL = "Reading rows"
+#: The options of every command that reads rows, by the field of ``ReadOptions`` that each sets.
+_READ_OPTIONS: dict[str, object] = {
+    "text_column": Annotated[
+        str, typer.Option("--text-column", help="Column that holds the text.", rich_help_panel=_PANEL)
+    ],
+    "label_column": Annotated[
+        str, typer.Option("--label-column", help="Column that holds the label.", rich_help_panel=_PANEL)
+    ],
+    "pair_column": Annotated[
+        str,
+        typer.Option("--pair-column", help="Column that holds the second text of a pair.", rich_help_panel=_PANEL),
+    ],
+    "delimiter": Annotated[
+        str | None,
+        typer.Option(
+            "--delimiter",
+            help='Character between the fields of CSV and TSV, such as ";" or tab; default: recognised by the header.',
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "encoding": Annotated[
+        str | None,
+        typer.Option(
+            "--encoding",
+            help="Encoding of the text, such as cp1252; default: UTF-8, or UTF-16 if the file shows it.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "input_format": Annotated[
+        Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "xlsx", "text"],
+        typer.Option(
+            "--input-format",
+            help="Format of the input; auto goes by each file's ending.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+}
+
+
+def task_words(train_file: Path, labels: Path | None, reading: ReadOptions) -> list[object]:
+    """Return the options by which another command reads the same examples and labels."""
+    words: list[object] = ["--train", train_file]
+    if labels is not None:
+        words += ["--labels", labels]
+    for name in _READ_OPTIONS:
+        value = getattr(reading, name)
+        if value != getattr(type(reading), name):
+            words += [f"--{name.replace('_', '-')}", value]
+    return words
+
+
+def reads_rows(*, labelled: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of every command that reads rows; it gets them as the argument ``reading``.
+
+    Args:
+        labelled: Whether the command reads labels; without, there is no ``--label-column``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        from crosstune.rows.options import ReadOptions
+
+        options = {name: kind for name, kind in _READ_OPTIONS.items() if labelled or name != "label_column"}
+
+        @functools.wraps(command)
+        def with_options(**given: object) -> None:
+            values = {name: given.pop(name) for name in options}
+            command(**given, reading=ReadOptions(**values))  # type: ignore[arg-type]
+
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "reading"
+        ]
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(ReadOptions, name), annotation=kind)
+            for name, kind in options.items()
+        ]
+        with_options.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+        return with_options
+
+    return decorate

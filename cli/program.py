@@ -16,7 +16,7 @@ EVERYDAY, RELEASE, INSPECT, DATA = "Everyday", "Release and serve", "Inspect and
 
 #: The commands of each program.
 COMMANDS = {
-    "crosstune": ("train", "evaluate", "augment", "filter"),
+    "crosstune": ("train", "evaluate", "check", "augment", "filter"),
     "crosstune-export": (
         *("build", "classify", "evaluate", "labels"),
         *("serve", "web", "pack", "unpack", "sign", "sbom"),

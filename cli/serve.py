@@ -23,6 +23,13 @@ def serve(
         typer.Option("--threads", min=1, help="Requests to classify at the same time; default: number of processors."),
     ] = None,
     min_similarity: MinSimilarity = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            help="Origin of a page that may call the server from a browser, for example https://example.com; may be repeated.",
+        ),
+    ] = None,
     max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Maximum texts in one request.")] = 32,
     max_characters: Annotated[
         int, typer.Option("--max-characters", min=1, help="Maximum characters of one text.")
@@ -108,6 +115,7 @@ def serve(
         limits=limits,
         min_similarity=min_similarity,
         trust=Trust(() if require_signature is None else (require_signature,), signature),
+        cors=cors or (),
     )
     if code:
         os._exit(code)  # a normal exit would wait for worker threads that still classify

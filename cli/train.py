@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from crosstune_cli.console import next_command, print_json, progress_bars
-from crosstune_cli.options import Device, Force, JsonOutput, LabelFile, TrainFile
+from crosstune_cli.console import next_command, note, print_json, progress_bars
+from crosstune_cli.options import Device, Force, JsonOutput, LabelFile, OnConflict, TrainFile, reads_rows
+
+from crosstune.rows.options import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
     from crosstune.evaluation.metrics import Evaluation
 
 
+@reads_rows()
 def train(
     train_file: TrainFile,
-    labels: LabelFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
+    labels: LabelFile = None,
     generated: Annotated[
         Path | None,
         typer.Option(
@@ -78,14 +81,23 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of settings; options take precedence.")
     ] = None,
+    on_conflict: OnConflict = "fail",
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse rows of --dev and --test that are training texts, instead of leaving them out."
+        ),
+    ] = False,
     json_output: JsonOutput = False,
     force: Force = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Train a head and write a checkpoint."""
     from crosstune.core.outputs import check_output, check_places
-    from crosstune.data.checks import check_held_out
-    from crosstune.data.labels import check_labels, read_labels
-    from crosstune.data.readers import read_examples, read_rows
+    from crosstune.data.checks import measured_rows
+    from crosstune.data.labels import check_labels
+    from crosstune.data.readers import read_rows, read_task
     from crosstune.data.shares import read_expected_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
@@ -108,17 +120,18 @@ def train(
     )
     inputs = [train_file, labels, generated, dev, test, config]
     check_places({"--output": output}, inputs)
-    label_set = read_labels(labels)
-    examples = read_examples(train_file)
+    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
     check_labels(examples, label_set, str(train_file))
     generated_examples = read_rows(generated) if generated is not None else ()
     check_labels(generated_examples, label_set, str(generated))
     held_out = {}
     for path in (dev, test):
         if path is not None:
-            held_out[path] = read_examples(path)
-            check_labels(held_out[path], label_set, str(path))
-            check_held_out((*examples, *generated_examples), held_out[path], str(path))
+            rows = read_rows(path, reading)
+            check_labels(rows, label_set, str(path))
+            held_out[path], notes = measured_rows((*examples, *generated_examples), rows, str(path), strict=strict)
+            for text in notes:
+                note(f"note: {text}")
 
     with progress_bars() as progress:
         loading = f"loading {settings.backbone}"

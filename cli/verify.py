@@ -8,9 +8,21 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, print_json, progress_bars
-from crosstune_cli.options import AllowFallback, AnyBundle, JsonOutput, Provider, RequireSignature, Signature, not_nan
+from crosstune_cli.options import (
+    AllowFallback,
+    AnyBundle,
+    JsonOutput,
+    Provider,
+    RequireSignature,
+    Signature,
+    not_nan,
+    reads_rows,
+)
+
+from crosstune.rows.options import ReadOptions
 
 
+@reads_rows()
 def verify(
     bundle: AnyBundle,
     data: Annotated[
@@ -37,6 +49,8 @@ def verify(
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     json_output: JsonOutput = False,
+    *,
+    reading: ReadOptions,
 ) -> None:
     """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
     from crosstune_export.runtime.session import providers_of
@@ -47,6 +61,7 @@ def verify(
             bundle,
             data=data,
             checkpoint=checkpoint,
+            reading=reading,
             max_label_changes_percent=max_flips,
             padded_batches=deep,
             require_signature=require_signature,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
     from crosstune.labelling.check import LabelCheck, check_examples
+    from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
 __version__ = "0.1.0"
@@ -75,6 +76,7 @@ _HOMES = {
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
     "crosstune.labelling.check": ("LabelCheck", "check_examples"),
+    "crosstune.rows.options": ("ReadOptions",),
     "crosstune.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -101,6 +103,7 @@ __all__ = [
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
     "TrainConfig",

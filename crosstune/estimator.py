@@ -20,6 +20,7 @@ from crosstune.config import DEFAULT_BACKBONE, DEFAULT_HEAD, DEFAULT_SEED, DEFAU
 from crosstune.core.errors import CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress
+from crosstune.core.texts import as_list, refuse_control_characters
 from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
 from crosstune.data.labels import check_labels
@@ -118,9 +119,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: A setting is out of range.
             BackboneError: The backbone cannot be loaded.
         """
-        if isinstance(X, str) or isinstance(y, str):
-            raise DataError("fit: found one string, expected a list of texts and a list of labels.")
-        X, y = list(X), [label.item() if isinstance(label, np.generic) else label for label in y]
+        X = as_list(X, "fit: texts")
+        y = [label.item() if isinstance(label, np.generic) else label for label in as_list(y, "fit: labels")]
         if len(X) != len(y):
             raise DataError(f"fit: {len(X)} texts and {len(y)} labels, expected as many of each.")
         kind = _kind_of(y[0]) or str if y else str
@@ -186,9 +186,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             DataError: One string is given, whose characters would be taken for texts, or what is no text as in ``fit``.
         """
         check_is_fitted(self, "checkpoint_")
-        if isinstance(X, str):
-            raise DataError("predict: found one string, expected a list of texts. Put it into a list.")
-        pairs, texts = self.checkpoint_.text_pair, list(X)
+        pairs, texts = self.checkpoint_.text_pair, as_list(X, "predict: texts")
+        refuse_control_characters(texts, "predict: texts")
         for i, text in enumerate(texts):
             if not (_is_pair(text) if pairs else isinstance(text, str)):
                 raise DataError(

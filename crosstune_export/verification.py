@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from crosstune.core.errors import ConfigError, GateError
 from crosstune.core.progress import Progress, no_progress
+from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.parity import FP32_TOLERANCE, allowed_label_changes
 from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.files import read_bundle
@@ -82,6 +83,7 @@ def verify(
     *,
     data: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    reading: ReadOptions | None = None,
     max_label_changes_percent: float = MAX_LABEL_CHANGES_PERCENT,
     padded_batches: bool = False,
     require_signature: str | os.PathLike[str] | None = None,
@@ -97,6 +99,7 @@ def verify(
         bundle: Bundle folder or packed bundle.
         data: With ``checkpoint``: a file of examples to compare the labels on.
         checkpoint: With ``data``: the checkpoint that the bundle was built from; needs torch.
+        reading: How to read ``data``; recognised when None.
         max_label_changes_percent: Percent of labels, from 0 to 100, that may differ from the checkpoint's.
         padded_batches: Also run the self-test's texts together, in padded batches.
         require_signature: Public key (PEM) that must have signed the bundle.
@@ -142,7 +145,7 @@ def verify(
     passed = selftest.passed and (padded is None or padded.passed)
     comparison = None
     if data is not None and checkpoint is not None and passed:
-        comparison = _compare(classifier, bundle, checkpoint, data, progress)
+        comparison = _compare(classifier, bundle, checkpoint, data, reading, progress)
     return Verification(
         bundle=str(bundle),
         digest=classifier.manifest.digest,
@@ -162,10 +165,12 @@ def _compare(
     bundle: str | os.PathLike[str],
     checkpoint: str | os.PathLike[str],
     data: str | os.PathLike[str],
+    reading: ReadOptions | None,
     progress: Progress,
 ) -> PredictionDifference:
-    from crosstune import load_checkpoint, read_examples  # which names the missing extra
+    from crosstune import load_checkpoint  # which names the missing extra
     from crosstune.checkpoint import predict_proba
+    from crosstune.data.readers import read_rows
 
     trained = load_checkpoint(checkpoint)
     text_pair = classifier.manifest.text_pair
@@ -175,7 +180,7 @@ def _compare(
             f"{_described(trained.labels.names, trained.text_pair)}, expected the same. "
             "Give the checkpoint that the bundle was built from; a bundle with edited labels cannot be compared."
         )
-    texts = [example.content for example in read_examples(data)]
+    texts = [example.content for example in read_rows(data, reading)]
     expected = predict_proba(trained, trained.load_backbone(device="cpu"), texts, progress=progress)
     return _difference(classifier.predict_proba(texts), expected)
 

@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from benchmarks.latency.latency_plot import svg
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.runtime.kernels import fast_kernels
 
 WORKER = Path(__file__).with_name("latency_worker.py")
 
@@ -28,7 +33,11 @@ WORKER = Path(__file__).with_name("latency_worker.py")
 def engines_of(arguments: argparse.Namespace) -> dict[str, tuple[str, str, Path]]:
     """Name → (Python, kind, file), of those whose files are there."""
     here, peers = sys.executable, arguments.peers
-    engines = {f"crosstune {path.stem}": (here, "bundle", path) for path in arguments.bundle}
+    engines = {}
+    for path in arguments.bundle:
+        if read_bundle(path).manifest.graph.function is not None and fast_kernels().name is not None:
+            engines[f"crosstune {path.stem}, kernels"] = (here, "bundle", path)
+        engines[f"crosstune {path.stem}"] = (here, "portable", path)
     if arguments.weights:
         engines["torch fp32"] = (here, "torch", arguments.weights)
     for name in ("fp32", "o2_int8", "o3_int8", "sentence_transformers_int8"):
@@ -37,6 +46,13 @@ def engines_of(arguments: argparse.Namespace) -> dict[str, tuple[str, str, Path]
     if arguments.openvino_python and (peers / "openvino_int8.xml").is_file():
         engines["openvino nncf_int8"] = (arguments.openvino_python, "openvino", peers / "openvino_int8.xml")
     return engines
+
+
+def products_per_token(bundle: Path) -> int:
+    """Products of weights and inputs in the int8 encoder of a bundle, for each token."""
+    model = onnx.load_from_string(read_bundle(bundle).model)
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    return sum(size for name, size in sizes.items() if re.fullmatch(r"layer\.\d+\.\w+\.weights", name))
 
 
 def cases(lengths: list[int], threads: list[int], batch: int) -> dict[str, tuple[list[list[int]], int]]:
@@ -66,6 +82,9 @@ def main() -> None:
     parser.add_argument("--lengths", default="8,16,32,64,128,256", help="tokens per text, separated by commas")
     parser.add_argument("--threads", default="1,2", help="threads, separated by commas")
     parser.add_argument("--batch", type=int, default=32, help="texts in the batch of mixed lengths; 0 for none")
+    parser.add_argument(
+        "--peak", type=Path, help="the program crosstune-peak; adds the bound by the integer products alone"
+    )
     parser.add_argument("--rounds", type=int, default=20, help="rounds over all cases")
     parser.add_argument("--calls", type=int, default=5, help="timed calls per turn")
     parser.add_argument("--output", type=Path, default=Path("out/latency.json"), help="JSON file to write")
@@ -104,13 +123,18 @@ def main() -> None:
         worker.wait()
 
     first = next(iter(engines))
-    report = {"engines": {}, "cases": {}}
+    report = {"engines": {}, "cases": {}, "bounds_ms": {}}
+    if arguments.peak:
+        rate = float(subprocess.run([arguments.peak], capture_output=True, text=True, check=True).stdout)
+        work = products_per_token(arguments.bundle[0])
+        report |= {"products_per_second": rate, "products_per_token": work}
+        report["bounds_ms"] = {case: 1e3 * work * sum(map(len, rows)) / rate for case, (rows, _) in wanted.items()}
     for name, (_, _, path) in engines.items():
         weights = path.with_suffix(".bin") if path.suffix == ".xml" else path
         files = [path / "model.onnx"] if path.suffix == ".bundle" else [weights]
         size = sum(file.stat().st_size for file in files if file.is_file())
         report["engines"][name] = {"graph_bytes": size, "load_s": load_s[name], "peak_rss_bytes": rss[name]}
-    print("| " + " | ".join(["median ms, processor ms", *engines]) + " |\n|" + "---|" * (len(engines) + 1))
+    print("| " + " | ".join(["median ms, processor ms", *engines, "bound"]) + " |\n|" + "---|" * (len(engines) + 2))
     for case, found in times.items():
         rows = {}
         for name, sink in found.items():
@@ -122,7 +146,8 @@ def main() -> None:
             ", ".join(f"{row[key]:.2f} ({row[key] / rows[first][key]:.2f}x)" for key in ("p50_ms", "processor_p50_ms"))
             for row in rows.values()
         ]
-        print("| " + " | ".join([case, *cells]) + " |")
+        bound = report["bounds_ms"].get(case)
+        print("| " + " | ".join([case, *cells, "" if bound is None else f"{bound:.2f}"]) + " |")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     arguments.output.with_suffix(".svg").write_text(svg(report, numbers["threads"][0]), "utf-8")

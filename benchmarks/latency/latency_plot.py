@@ -25,6 +25,8 @@ def svg(report: Mapping[str, Any], threads: int = 1) -> str:
         found = re.fullmatch(rf"(\d+) tokens, {threads} threads", case)
         for engine, row in rows.items() if found else ():
             lines.setdefault(engine, []).append((int(found[1]), row["p50_ms"]))
+        if found and case in report.get("bounds_ms", {}):
+            lines.setdefault("bound by the integer products", []).append((int(found[1]), report["bounds_ms"][case]))
     if not lines:
         raise SystemExit(f"latency: no case with one text and {threads} threads. Measure one first.")
     lengths = sorted({length for points in lines.values() for length, _ in points})

@@ -2,7 +2,8 @@
 
     python benchmarks/latency/latency_worker.py KIND PATH
 
-KIND is bundle, onnx, torch or openvino. The worker reads one request per line, ``{"ids": [[...], ...], "threads": n,
+KIND is bundle (with the fast kernels where they can run), portable (a bundle with onnxruntime's kernels), onnx, torch or
+openvino. The worker reads one request per line, ``{"ids": [[...], ...], "threads": n,
 "calls": n}``, and prints elapsed and processor seconds. Rows shorter than the longest are padded. A bundle runs its
 rows as its runtime does: rows of equal length together, without padding.
 """
@@ -28,22 +29,28 @@ def padded(rows: Rows) -> dict[str, np.ndarray]:
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
-def bundle(path: str, threads: int) -> Callable[[Rows], Callable[[], object]]:
+def bundle(path: str, threads: int, kernels: str = "auto") -> Callable[[Rows], Callable[[], object]]:
     """Our graph, driven as ``Classifier`` drives it."""
     from crosstune_export.bundle.files import read_bundle
     from crosstune_export.runtime.session import open_session
 
     files = read_bundle(path)
-    session = open_session(files.model, files.manifest.graph, path, threads=threads)
+    longest = files.manifest.tokens.max_length_tokens
+    session = open_session(files.model, files.manifest.graph, path, longest=longest, threads=threads, kernels=kernels)
 
     def prepare(rows: Rows) -> Callable[[], object]:
         by_length: dict[int, Rows] = {}
         for row in rows:
-            by_length.setdefault(len(row), []).append(row)
+            by_length.setdefault(len(row) if session.kernels == "portable" else 0, []).append(row)
         batches = [padded(group) for group in by_length.values()]
         return lambda: [session.run(batch) for batch in batches]
 
     return prepare
+
+
+def portable(path: str, threads: int) -> Callable[[Rows], Callable[[], object]]:
+    """Our graph with onnxruntime's own kernels."""
+    return bundle(path, threads, "portable")
 
 
 def onnx(path: str, threads: int) -> Callable[[Rows], Callable[[], object]]:
@@ -111,9 +118,8 @@ def main() -> None:
         request = json.loads(line)
         started = time.perf_counter()
         if request["threads"] not in engines:
-            engines[request["threads"]] = {"bundle": bundle, "onnx": onnx, "torch": torch, "openvino": openvino}[kind](
-                path, request["threads"]
-            )
+            engine = {"bundle": bundle, "portable": portable, "onnx": onnx, "torch": torch, "openvino": openvino}[kind]
+            engines[request["threads"]] = engine(path, request["threads"])
         load_s = time.perf_counter() - started
         call = engines[request["threads"]](request["ids"])
         call()

@@ -23,8 +23,9 @@ with atheris.instrument_imports(include=["crosstune_export", "crosstune"]):
     from crosstune.augmentation.answers import answer_from_body, texts_in
     from crosstune.core.errors import CrossTuneError
     from crosstune.data.readers import read_examples
+    from crosstune.rows.options import FORMATS
+    from crosstune.rows.sources import Source
     from crosstune_export.bulk.decode import Columns
-    from crosstune_export.bulk.sources import FORMATS, Source
     from crosstune_export.bulk.texts import read_texts
     from crosstune_export.bundle.archive import MEMBERS, ArchiveReader
     from crosstune_export.bundle.graph_check import check_graph
@@ -64,13 +65,18 @@ def rows(data: bytes) -> None:
     if data:
         path = PLACE / "rows"
         path.write_bytes(data[1:])
-        list(read_texts([Source(str(path), FORMATS[data[0] % len(FORMATS)])], Columns(text_pair=bool(data[0] & 128))))
+        list(
+            read_texts(
+                [Source(str(path), FORMATS[data[0] % len(FORMATS)])],
+                Columns(pair="text_pair" if data[0] & 128 else None),
+            )
+        )
 
 
 def examples(data: bytes) -> None:
     """Files to train on."""
     if data:
-        path = PLACE / f"x.{('jsonl', 'csv', 'tsv')[data[0] % 3]}"
+        path = PLACE / f"x.{('jsonl', 'json', 'csv', 'tsv', 'xlsx')[data[0] % 5]}"
         path.write_bytes(data[1:])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -43,7 +43,7 @@ def read_text(path: Path) -> str:
         line = data.count(b"\n", 0, offset) + 1
         raise DataError(
             f"{path}:{line}: byte 0x{data[offset]:02x} at offset {offset} is not UTF-8. "
-            f"Save the file as UTF-8, for example with: iconv -f {_likely_encoding(data)} -t utf-8"
+            f"Save the file as UTF-8, for example with: iconv -f {_likely_encoding(data)} -t utf-8 {path}"
         ) from error
 
 
@@ -131,8 +131,8 @@ def _finite_number(digits: str) -> float:
 
 
 def _likely_encoding(data: bytes) -> str:
-    """Guess the encoding of a file that is not UTF-8; spreadsheets write UTF-16 with a byte order mark."""
-    return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
+    """Guess the encoding of a file that is not UTF-8: UTF-16 by its byte order mark, else that of Windows."""
+    return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "cp1252"
 
 
 def read_object(source: Path, entries: str) -> dict[str, Json]:

@@ -5,22 +5,69 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from crosstune.core.errors import CrossTuneWarning, DataError
+from crosstune.core.errors import ConfigError, CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet, label_set
 from crosstune.core.strict_text import read_object
 from crosstune.data.examples import Example
+from crosstune.rows.decode import RowError, label_value, rows_of, text_value
+from crosstune.rows.options import DEFAULT_READING, ReadOptions
+from crosstune.rows.sources import source_at
+from crosstune.rows.windows import read_windows
 
 
-def read_labels(path: str | os.PathLike[str]) -> LabelSet:
-    """Read ``label -> description`` (or a list of descriptions) from a .json or .toml file.
+def read_labels(path: str | os.PathLike[str], options: ReadOptions | None = None) -> LabelSet:
+    """Read labels and their descriptions.
+
+    A .json or .toml file maps each label to a description or a list of descriptions. A table (.csv, .tsv, .parquet, .xlsx) or
+    .jsonl file has the columns ``label`` and ``description``; a label in several rows has several descriptions.
+
+    Args:
+        path: The file.
+        options: Delimiter and encoding of a table; recognised when None.
 
     Raises:
         DataError: The file cannot be read, or its labels cannot be used.
+        ConfigError: The ending is unknown.
     """
-    return label_set(read_object(Path(path), "label and description"), str(path))
+    source = Path(path)
+    if source.suffix.lower() in (".json", ".toml"):
+        return label_set(read_object(source, "label and description"), str(source))
+    return label_set(_described(source, options or DEFAULT_READING), str(source))
+
+
+def labels_of(names: Iterable[str], where: str) -> LabelSet:
+    """Return the labels that examples have, sorted; each name, with spaces for underscores, is its description.
+
+    Args:
+        names: Labels of the examples, any number of times each.
+        where: What to call the examples in messages.
+
+    Raises:
+        DataError: There are fewer than two, or they cannot be used.
+    """
+    return label_set({name: name.replace("_", " ") for name in sorted(set(names))}, where)
+
+
+def _described(path: Path, options: ReadOptions) -> dict[str, list[str]]:
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".jsonlines", ".parquet", ".xlsx"):
+        raise ConfigError(
+            f"{path}: ending {path.suffix!r}, expected .json, .toml, .csv, .tsv, .jsonl, .parquet or .xlsx. "
+            "Convert the file, or leave out --labels: the names are then the descriptions."
+        )
+    columns = ReadOptions("description", "label", delimiter=options.delimiter, encoding=options.encoding)
+    described: dict[str, list[str]] = {}
+    source = source_at(str(path), columns, labelled=True)
+    for window in read_windows(source, ("label", "description")):
+        for line, fields in rows_of(window, ("label", "description")):
+            try:
+                name = label_value(fields, "label", ("label", "description"))
+                described.setdefault(name, []).append(text_value(fields, "description", ("label", "description")))
+            except RowError as error:
+                raise DataError(f"{path}:{line}: {error}") from error
+    return described
 
 
 def check_labels(

@@ -1,152 +1,117 @@
-"""Reads examples from JSON Lines, CSV, TSV or Parquet."""
+"""Reads examples from files of rows."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
-from crosstune.core.errors import DataError, MissingExtraError
-from crosstune.core.strict_text import parse_json, read_bytes, read_text
-from crosstune.data.checks import MAX_FIELD_CHARACTERS, check_field, without_duplicates
+from crosstune.core.errors import DataError
+from crosstune.core.labels import LabelSet
+from crosstune.data.checks import check_field, without_duplicates
 from crosstune.data.examples import Example
+from crosstune.data.labels import labels_of, read_labels
+from crosstune.rows.decode import RowError, label_value, rows_of, text_value
+from crosstune.rows.options import DEFAULT_READING, ReadOptions
+from crosstune.rows.sources import source_at
+from crosstune.rows.windows import read_windows
 
 
-def read_examples(path: str | os.PathLike[str]) -> tuple[Example, ...]:
-    r"""Read examples; the file's ending names the format (.jsonl, .csv, .tsv, .parquet).
+def read_examples(
+    path: str | os.PathLike[str], options: ReadOptions | None = None, *, on_conflict: str = "fail"
+) -> tuple[Example, ...]:
+    r"""Read examples to train on; the file's ending names the format (.jsonl, .json, .csv, .tsv, .parquet, .xlsx, also .gz).
 
-    A byte order mark and CRLF are accepted, blank lines skipped. The same text with the same label twice is kept once,
-    with a warning.
+    Blank lines are skipped. The same text with the same label twice is kept once, with a warning.
 
     Example:
         >>> import tempfile, pathlib
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.jsonl"
-        >>> _ = path.write_text('{"text": "where is it", "label": "shipping"}\n{"text": "thanks", "label": "praise"}\n')
-        >>> [example.label for example in read_examples(path)]
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.csv"
+        >>> _ = path.write_text("Message;Topic\nwhere is it;shipping\nthanks;praise\n")
+        >>> options = ReadOptions(text_column="Message", label_column="Topic")
+        >>> [example.label for example in read_examples(path, options)]
         ['shipping', 'praise']
 
+    Args:
+        path: The file.
+        options: Its columns, delimiter, encoding and format; recognised when None.
+        on_conflict: What to do with a text that has several labels: ``fail``, ``drop`` it, or keep it with its most frequent
+            label (``majority``).
+
     Raises:
-        DataError: The file is missing, empty, not UTF-8, or has a bad row; the message names file and line.
-        MissingExtraError: A Parquet file, and pyarrow is not installed.
+        DataError: The file is missing, empty, not UTF-8, has a bad row, or gives a text two labels; the message names file and
+            line.
+        ConfigError: The ending is unknown, or ``on_conflict``.
+        MissingExtraError: A Parquet or Excel file, and pyarrow or openpyxl is not installed.
     """
-    return without_duplicates(read_rows(path), str(path))
+    return without_duplicates(read_rows(path, options), str(path), on_conflict)
 
 
-def read_rows(path: str | os.PathLike[str]) -> tuple[Example, ...]:
+def read_task(
+    train: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None,
+    options: ReadOptions | None = None,
+    *,
+    on_conflict: str = "fail",
+) -> tuple[LabelSet, tuple[Example, ...]]:
+    """Read the labels and the examples of a task.
+
+    Args:
+        train: File of examples.
+        labels: File of labels; None for the labels of the examples, whose names are then their descriptions.
+        options: How to read both.
+        on_conflict: As of ``read_examples``.
+
+    Raises:
+        DataError: A file cannot be read, or its rows cannot be used.
+        ConfigError: An ending is unknown.
+        MissingExtraError: A package that a format needs is not installed.
+    """
+    described = None if labels is None else read_labels(labels, options)
+    examples = read_examples(train, options, on_conflict=on_conflict)
+    return described or labels_of((example.label for example in examples), str(train)), examples
+
+
+def read_rows(path: str | os.PathLike[str], options: ReadOptions | None = None) -> tuple[Example, ...]:
     """Read examples as ``read_examples`` does, but keep repeated texts, whatever their labels.
 
     Raises:
         DataError: The file is missing, empty, not UTF-8, or has a bad row; the message names file and line.
-        MissingExtraError: A Parquet file, and pyarrow is not installed.
+        ConfigError: The ending is unknown.
+        MissingExtraError: A Parquet or Excel file, and pyarrow or openpyxl is not installed.
     """
-    source = Path(path)
-    readers = {
-        ".jsonl": _jsonl_rows,
-        ".ndjson": _jsonl_rows,
-        ".csv": _csv_rows,
-        ".tsv": _csv_rows,
-        ".parquet": _parquet_rows,
-    }
-    reader = readers.get(source.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{source}: ending {source.suffix!r}, expected one of {', '.join(readers)}. Rename or convert the file."
-        )
-    examples = [_example(row, source, line) for line, row in reader(source)]
+    options = options or DEFAULT_READING
+    source = source_at(os.fspath(path), options, labelled=True)
+    needed = [options.text_column, options.label_column]
+    if options.pair_column != ReadOptions.pair_column:  # named by the user, and so expected
+        needed.append(options.pair_column)
+    examples = [
+        _example(fields, options, f"{source.name}:{line}", line, is_table=bool(window.header))
+        for window in read_windows(source, needed)
+        for line, fields in rows_of(window, (*needed, options.pair_column))
+    ]
     if not examples:
-        raise DataError(f"{source}: 0 examples, expected at least one. Check that it is the right file.")
+        raise DataError(f"{source.name}: 0 examples, expected at least one. Check that it is the right file.")
     if len({example.text_pair is None for example in examples}) > 1:
         odd = next(example for example in examples if example.text_pair is None)
-        raise DataError(f"{source}:{odd.line}: no text_pair where other rows have one. Give every row one, or none.")
+        raise DataError(
+            f"{source.name}:{odd.line}: no {options.pair_column} where other rows have one. Give every row one, or none."
+        )
     return tuple(examples)
 
 
-def _example(row: Mapping[str, object], source: Path, line: int) -> Example:
-    where = f"{source}:{line}"
-    values = {}
-    for name in ("text", "label", "text_pair"):
-        value = row.get(name)
-        if value is None:
-            if name == "text_pair":
-                continue
-            if name in row:
-                raise DataError(f"{where}: {name} is null, expected a string. Remove the row or fill it in.")
-            raise DataError(f"{where}: no field {name!r}, found {_names(row)}. Give every row text and label.")
-        if not isinstance(value, str):
-            raise DataError(f"{where}: {name} is {value!r:.80}, expected a string. Put it in quotes.")
-        check_field(value, name, where)
-        values[name] = value
-    return Example(values["text"], values["label"], values.get("text_pair"), line)
-
-
-def _jsonl_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for line, text in enumerate(read_text(source).replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        if not text.strip():
-            continue
-        row = parse_json(text, f"{source}:{line}")
-        if not isinstance(row, dict):
-            raise DataError(
-                f'{source}:{line}: found {type(row).__name__}, expected an object such as {{"text": "…", "label": "…"}}. '
-                "Correct the line."
-            )
-        yield line, row
-
-
-def _csv_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    text = read_text(source)
-    start = 1
-    rows: list[tuple[int, Mapping[str, object]]] = []
-    limit = csv.field_size_limit(2 * MAX_FIELD_CHARACTERS)
+def _example(fields: Mapping[str, object], options: ReadOptions, where: str, line: int, *, is_table: bool) -> Example:
+    text, label, pair = options.text_column, options.label_column, options.pair_column
+    has_pair = fields.get(pair) is not None and not (is_table and fields[pair] == "")
     try:
-        delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        header = next(reader, [])
-        if "text" not in header or "label" not in header:
-            raise DataError(
-                f"{source}:1: columns {', '.join(header) or 'none'}, expected text and label. Name them in the first line."
-            )
-        twice = [name for name, count in Counter(header).items() if count > 1]
-        if twice:
-            raise DataError(f"{source}:1: column {twice[0]!r} appears more than once. Name each column differently.")
-        start = reader.line_num + 1
-        for row in reader:
-            if row and len(row) != len(header):
-                raise DataError(
-                    f"{source}:{start}: {len(row)} columns, expected {len(header)} ({', '.join(header)}). "
-                    "Quote texts that hold the separator."
-                )
-            if row:
-                values = {name: value for name, value in zip(header, row, strict=True) if value or name != "text_pair"}
-                rows.append((start, values))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{source}:{start}: the row that starts here cannot be read ({error}). Close its quotes."
-        ) from error
-    finally:
-        csv.field_size_limit(limit)  # the interpreter's: nothing may run while it is ours
-    return iter(rows)
-
-
-def _parquet_rows(source: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError(
-            "pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[train]'"
-        ) from error
-    data = read_bytes(source)
-    try:
-        table = parquet.read_table(pyarrow.BufferReader(data))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{source}: not a Parquet file ({reason}). Check the format.") from error
-    yield from enumerate(table.to_pylist(), 1)
-
-
-def _names(row: Mapping[str, object]) -> str:
-    return ", ".join(repr(name) for name in row) or "none"
+        example = Example(
+            text_value(fields, text, (text, label)),
+            label_value(fields, label, (text, label)),
+            text_value(fields, pair, (text, label, pair)) if has_pair else None,
+            line,
+        )
+    except RowError as error:
+        raise DataError(f"{where}: {error}") from error
+    for name, value in ((text, example.text), (label, example.label), (pair, example.text_pair)):
+        if value is not None:
+            check_field(value, name, where)
+    return example

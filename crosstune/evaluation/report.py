@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosstune.core.reports.page import figure, html_page, legend, plain, short, table
+from crosstune.core.reports.page import figure, folded, html_page, legend, plain, short, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars, matrix
 from crosstune.evaluation.metrics import ECE_BINS, Evaluation, rate_interval, reliability, risk_coverage
 
 if TYPE_CHECKING:
     from crosstune.evaluation.answers import Answers
 
-#: Rows of the tables of mistakes, and characters of a text in them.
-SHOWN, CHARACTERS = 25, 500
+#: Confused pairs, mistakes of a pair that are not folded away, and characters of a text.
+PAIRS, SHOWN, CHARACTERS = 20, 5, 500
+#: Mistakes between two labels, and their share of the texts of both, from which on the labels themselves are in doubt; chosen by
+#: hand.
+_DOUBTFUL, _DOUBTFUL_SHARE = 3, 0.1
 
 
 def report_page(answers: Answers) -> str:
@@ -28,6 +32,7 @@ def report_page(answers: Answers) -> str:
             f'<p class="faint">{plain(answers.data)}, by {plain(answers.model)}</p>',
             f"<p>95% interval of the accuracy {100 * low:.1f}% to {100 * high:.1f}%; macro-F1 <b>{100 * result.macro_f1:.1f}%</b>; "
             f"expected calibration error <b>{result.ece:.3f}</b>; {len(answers.labels)} labels.</p>",
+            *_trained_on(answers),
             "<h2>By label</h2>",
             *_labels(result),
             "<h2>Confusion matrix</h2>",
@@ -35,15 +40,23 @@ def report_page(answers: Answers) -> str:
                 matrix("confusion matrix", answers.labels, result.confusion.tolist()),
                 "Rows are true labels, columns predicted labels. Stronger colours are larger shares of the row; blue is correct.",
             ),
-            _confused(result),
             "<h2>Calibration</h2>",
             _reliability(answers, result),
             "<h2>Accuracy versus coverage</h2>",
             *_risk(answers),
-            "<h2>Most confident mistakes</h2>",
-            _mistakes(answers),
+            "<h2>Mistakes by confused pair</h2>",
+            *_mistakes(answers, result),
         ],
     )
+
+
+def _trained_on(answers: Answers) -> list[str]:
+    if not answers.trained_on:
+        return []
+    return [
+        f"<p><b>{answers.trained_on} of these {len(answers.examples)} texts are training texts, so the accuracy is too high.</b> "
+        "Measure on texts that the classifier has not seen.</p>"
+    ]
 
 
 def _labels(result: Evaluation) -> list[str]:
@@ -65,18 +78,6 @@ def _labels(result: Evaluation) -> list[str]:
         figure(bars("F1, precision and recall for each label", rows, full=1.0), "Sorted by F1, lowest first."),
         table(["label", "precision (%)", "recall (%)", "F1 (%)", "texts"], figures, numbers=range(1, 5)),
     ]
-
-
-def _confused(result: Evaluation) -> str:
-    names = [score.label for score in result.per_label]
-    wrong = result.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
-    pairs = [(int(at // len(names)), int(at % len(names))) for at in order if wrong.flat[at]]
-    if not pairs:
-        return "<p>No text was given a wrong label.</p>"
-    rows = [[names[i], names[j], f"{wrong[i, j]} of {result.per_label[i].support}"] for i, j in pairs]
-    return table(["true label", "predicted label", "texts"], rows, numbers=(2,))
 
 
 def _reliability(answers: Answers, result: Evaluation) -> str:
@@ -146,19 +147,48 @@ def _risk(answers: Answers) -> list[str]:
     ]
 
 
-def _mistakes(answers: Answers) -> str:
+def _mistakes(answers: Answers, result: Evaluation) -> list[str]:
+    """A part for each true label and the label that was predicted instead, the most frequent first."""
     wrong = np.flatnonzero(~answers.right)
     if not len(wrong):
-        return "<p>None.</p>"
-    top, answered = answers.probs.max(1), answers.answered
-    order = wrong[np.argsort(-top[wrong], kind="stable")][:SHOWN]
+        return ["<p>None.</p>"]
+    top, truth, predicted = answers.probs.max(1), answers.truth, answers.probs.argmax(1)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for at in wrong[np.argsort(-top[wrong], kind="stable")].tolist():
+        groups.setdefault((int(truth[at]), int(predicted[at])), []).append(at)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    parts = ["<p>The most confident mistakes of each pair come first.</p>"]
+    for (true, said), members in ordered[:PAIRS]:
+        support = result.per_label[true].support
+        parts.append(
+            f"<h3>{plain(answers.labels[true])}, predicted as {plain(answers.labels[said])}: {len(members)} of {support}</h3>"
+        )
+        both = int(result.confusion[true, said] + result.confusion[said, true])
+        texts = support + result.per_label[said].support
+        if true < said or (said, true) not in groups:  # once for both directions
+            parts.append(_advice(both, texts))
+        parts.append(_mistake_table(answers, members[:SHOWN]))
+        if len(members) > SHOWN:
+            parts.append(folded(f"{len(members) - SHOWN} more", _mistake_table(answers, members[SHOWN:])))
+    if len(ordered) > PAIRS:
+        parts.append(f'<p class="faint">{PAIRS} of {len(ordered)} confused pairs.</p>')
+    return parts
+
+
+def _advice(mistakes: int, texts: int) -> str:
+    if mistakes < _DOUBTFUL or mistakes < _DOUBTFUL_SHARE * texts:
+        return ""
+    return (
+        f"<p>These two labels are mixed up in {mistakes} of their {texts} texts. Check whether people would tell them apart: "
+        "merge them, describe again how they differ, or add examples near their border.</p>"
+    )
+
+
+def _mistake_table(answers: Answers, members: Sequence[int]) -> str:
     rows = []
-    for at in order:
-        example = answers.examples[at]
+    for at in members:
+        example, probs = answers.examples[at], answers.probs[at]
+        own = probs[answers.labels.index(example.label)]
         text = short(" | ".join(example.parts), CHARACTERS)
-        said = answers.labels[int(answers.probs[at].argmax())]
-        gave = answers.probs[at, answers.labels.index(example.label)]
-        rows.append([text, example.label, said, f"{top[at]:.2f}", f"{gave:.2f}", "" if answered[at] else "yes"])
-    head = ["text", "true label", "predicted label", "probability", "of the true label", "abstains"]
-    left = "" if len(wrong) <= SHOWN else f'<p class="faint">{SHOWN} of {len(wrong)} mistakes.</p>'
-    return table(head, rows, numbers=(3, 4)) + left
+        rows.append([text, f"{probs.max():.2f}", f"{own:.2f}", "" if answers.answered[at] else "yes"])
+    return table(["text", "probability", "of the true label", "no label given"], rows, numbers=(1, 2))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstune.core.errors import ConfigError
+from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.exporters.runtime_target import DEFAULT_ONNXRUNTIME, runtime_target
 from crosstune_export.builder.search import Budgets
 from crosstune_export.builder.variants import FP16, FP32, INT8, SEARCHED, SMALLER, TANH, Variant
@@ -23,6 +24,7 @@ class BuildConfig:
             enough (for CUDA it is fp16).
         target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile`` (``cpu`` plus a folder for phones).
         calibration: File of examples for calibration and comparison; None for the training examples.
+        reading: How to read it; recognised when None.
         max_flips_percent: Percent (0 to 100) of texts and truncated texts whose label may change compared with fp32.
         max_size_mb: Maximum size of the bundle, in megabytes of 10^6 bytes.
         max_latency_ms: Maximum median latency per text on this machine, one thread, in milliseconds.
@@ -38,6 +40,7 @@ class BuildConfig:
     precision: str = "auto"
     target: str = "cpu"
     calibration: Path | None = None
+    reading: ReadOptions | None = None
     max_flips_percent: float = 2.0
     max_size_mb: float | None = None
     max_latency_ms: float | None = None

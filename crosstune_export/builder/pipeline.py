@@ -86,7 +86,7 @@ def build(
     config.check()
     _check_outputs(Path(checkpoint), target, config, force=force)
     progress(STAGES[0], 0, len(STAGES))
-    task = BuildTask.read(checkpoint, config.calibration, config.backbone)
+    task = BuildTask.read(checkpoint, config.calibration, config.backbone, config.reading)
     choice = _choose(task, config, progress)
     progress(STAGES[3], 3, len(STAGES))
     result = _write(task, choice, config, target)
@@ -178,6 +178,7 @@ def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, ta
         probs = parity.graph_probs(session, tokenizer, texts.real, 1)
         labels = compare_labels(task.trained.labels.names, task.truth, choice.source.expected, probs)
         with new_file(config.report) as sink:
-            sink.write(report_page(manifest, choice.trials, labels).encode("utf-8"))
+            page = report_page(manifest, choice.trials, labels, trained_on=config.calibration is None)
+            sink.write(page.encode("utf-8"))
     size = sum(entry.size_bytes for entry in manifest.files.values()) + (target / MANIFEST_NAME).stat().st_size
     return BuildResult(target, manifest, choice.trials, size, mobile)

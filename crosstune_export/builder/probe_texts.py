@@ -7,7 +7,8 @@ from pathlib import Path
 
 from crosstune.checkpoint import Checkpoint
 from crosstune.core.token_layout import Text
-from crosstune.data.readers import read_examples
+from crosstune.data.readers import read_rows
+from crosstune.rows.options import ReadOptions
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.selftest import MOST_SAMPLES
 
@@ -15,13 +16,15 @@ from crosstune_export.bundle.selftest import MOST_SAMPLES
 MOST_SELFTEST_NUMBERS = 400_000
 
 
-def real_texts(trained: Checkpoint, calibration: Path | None) -> tuple[list[Text], list[str] | None]:
+def real_texts(
+    trained: Checkpoint, calibration: Path | None, reading: ReadOptions | None = None
+) -> tuple[list[Text], list[str] | None]:
     """Return the texts to compare graphs on: the calibration file, or the training texts, or (without any) the descriptions.
 
     Returns:
         The texts and their labels; None instead of labels for descriptions.
     """
-    examples = trained.examples if calibration is None else read_examples(calibration)
+    examples = trained.examples if calibration is None else read_rows(calibration, reading)
     if not examples:
         return _inputs(trained, _descriptions(trained)), None
     return [example.content for example in examples], [example.label for example in examples]

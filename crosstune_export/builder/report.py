@@ -72,13 +72,16 @@ def mcnemar(only_before: int, only_after: int) -> float:
     return float(binomtest(only_before, discordant).pvalue)
 
 
-def report_page(manifest: BundleManifest, trials: Sequence[Trial], labels: LabelComparison | None) -> str:
+def report_page(
+    manifest: BundleManifest, trials: Sequence[Trial], labels: LabelComparison | None, *, trained_on: bool
+) -> str:
     """Return the report as an HTML page.
 
     Args:
         manifest: Manifest of the bundle.
         trials: All graphs that were tried; exactly one is ``shipped``.
         labels: Label changes on texts with known labels; None omits this section.
+        trained_on: Whether these are the training texts.
     """
     shipped = next(trial for trial in trials if trial.verdict == "shipped")
     parts = [
@@ -97,7 +100,7 @@ def report_page(manifest: BundleManifest, trials: Sequence[Trial], labels: Label
         _quality_table(manifest),
     ]
     if labels is not None:
-        parts.append(_label_changes(labels))
+        parts.append(_label_changes(labels, trained_on))
     return html_page(f"Build of {manifest.name}", parts)
 
 
@@ -218,7 +221,7 @@ def _quality_table(manifest: BundleManifest) -> str:
     return table(head, rows, numbers=(1, 2, 3))
 
 
-def _label_changes(labels: LabelComparison) -> str:
+def _label_changes(labels: LabelComparison, trained_on: bool) -> str:
     rows = []
     for index, name in enumerate(labels.names):
         with_label = labels.before == index
@@ -227,9 +230,10 @@ def _label_changes(labels: LabelComparison) -> str:
         rows.append([name, str(count), str(changes), f"{100 * low:.1f}% to {100 * high:.1f}%"])
     right_before, right_after = labels.before == labels.truth, labels.after == labels.truth
     lost, won = int((right_before & ~right_after).sum()), int((~right_before & right_after).sum())
+    whose = "the training texts, which says nothing about new texts" if trained_on else "these texts"
     return (
         table(["label by fp32", "texts", "label changes", "95% interval"], rows, numbers=(1, 2, 3))
-        + f"<p>Accuracy on these {len(labels.truth)} texts: fp32 {100 * right_before.mean():.1f}%, shipped "
+        + f"<p>Accuracy on {whose} (n = {len(labels.truth)}): fp32 {100 * right_before.mean():.1f}%, shipped "
         f"{100 * right_after.mean():.1f}%. Correct only in fp32: {lost}; correct only as shipped: {won}; McNemar's exact "
         f"p = {mcnemar(lost, won):.2g}.</p>"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.core.token_layout import Text, TokenRow
+from crosstune.rows.options import ReadOptions
 from crosstune_export.builder import parity
 from crosstune_export.builder.probe_texts import real_texts, selftest_texts, truncated_texts
 from crosstune_export.runtime.tokenization import TextTokenizer
@@ -77,13 +78,20 @@ class BuildTask:
     truth: tuple[str, ...] | None
 
     @classmethod
-    def read(cls, checkpoint: str | os.PathLike[str], calibration: Path | None, backbone_name: str | None) -> BuildTask:
+    def read(
+        cls,
+        checkpoint: str | os.PathLike[str],
+        calibration: Path | None,
+        backbone_name: str | None,
+        reading: ReadOptions | None = None,
+    ) -> BuildTask:
         """Read a checkpoint and load its backbone.
 
         Args:
             checkpoint: Checkpoint folder from ``crosstune train``.
             calibration: File of examples to compare graphs on; None for the training examples.
             backbone_name: Backbone folder, if it has moved since training.
+            reading: How to read the calibration file; recognised when None.
 
         Raises:
             CheckpointError: The checkpoint is invalid.
@@ -92,7 +100,7 @@ class BuildTask:
             GateError: The ids of a text differ from those of training.
         """
         trained = load_checkpoint(checkpoint)
-        real, truth = real_texts(trained, calibration)
+        real, truth = real_texts(trained, calibration, reading)
         samples = selftest_texts(trained)
         backbone = trained.load_backbone(device="cpu", name=backbone_name)
         tokenizer = TextTokenizer(backbone.tokenizer_json, trained.tokens, trained.text_pair, "tokenizer")

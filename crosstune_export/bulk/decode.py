@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from crosstune.core.strict_text import parse_strictly
+from crosstune.core.errors import DataError
 from crosstune.core.token_layout import Text
-from crosstune_export.bulk.lines import MAX_ROW_BYTES, RawRow, parse_csv
-from crosstune_export.bulk.windows import Window, delimiter_of, import_parquet
+from crosstune.rows.decode import Fields, RowError, fields_of, text_value
+from crosstune.rows.parquet import import_parquet, plain_type
+from crosstune.rows.window import Window
 
-Fields = dict[str, object]
 #: Columns that are added to each row.
 RESULT_COLUMNS = ("label", "prob", "probs", "truncated", "similarity")
 _RESERVED = re.compile(rf"(input_)*({'|'.join(RESULT_COLUMNS)})")
@@ -44,16 +42,21 @@ class Columns:
     """Roles of the input columns.
 
     Attributes:
-        text: Column of the text, or of the first text of a pair; the second is in ``text_pair``.
-        text_pair: Whether the bundle classifies pairs of texts.
+        text: Column of the text, or of the first text of a pair.
+        pair: Column of the second text of a pair; None if the bundle classifies single texts.
         row_id: Column that every row must fill and that is written first; None if rows have no ids.
         known: Output names of the columns that the output has room for; None if it takes any column.
     """
 
     text: str = "text"
-    text_pair: bool = False
+    pair: str | None = None
     row_id: str | None = None
     known: frozenset[str] | None = None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns that hold texts."""
+        return (self.text,) if self.pair is None else (self.text, self.pair)
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,14 @@ def decode(window: Window, columns: Columns) -> Decoded:
     for raw in window.rows:
         fields: Fields | None = None
         try:
-            fields = _fields(window, raw, columns)
+            fields = fields_of(window, raw)
             if fields is None:
                 continue
+            if columns.pair is not None and window.source.file_format == "text":
+                raise RowError("a line of text, expected a pair. Give JSON Lines with text and text_pair.")
             text = _text(fields, columns)
             other_columns = _carried(fields, columns)
-        except _RowError as error:
+        except RowError as error:
             row_id = None if fields is None or columns.row_id is None else fields.get(columns.row_id)
             bad.append(BadRow(window.source.name, raw.line, str(error), row_id))
             continue
@@ -123,74 +128,18 @@ def decode(window: Window, columns: Columns) -> Decoded:
 _INVALID_VALUE = "a value that is invalid for its column type, such as text that is not UTF-8. Write the file again."
 
 
-class _RowError(Exception):
-    """Reason why a row is bad."""
-
-
-def _fields(window: Window, raw: RawRow, columns: Columns) -> Fields | None:
-    """Return the columns of a row; None for a blank line. A row of empty fields counts as a row."""
-    if len(raw.data) > MAX_ROW_BYTES:
-        raise _RowError(f"a row of more than {MAX_ROW_BYTES} bytes, expected at most that. Shorten or split it.")
-    try:
-        text = raw.data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _RowError(
-            f"byte 0x{raw.data[error.start]:02x} at offset {raw.offset + error.start} is not UTF-8. "
-            "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
-        ) from error
-    if not text.strip() and not (window.header and delimiter_of(window.source) in text):
-        return None
-    if window.source.file_format == "jsonl":
-        return _json_object(text)
-    if window.source.file_format == "text":
-        if columns.text_pair:
-            raise _RowError("a line of text, expected a pair. Give JSON Lines with text and text_pair.")
-        return {columns.text: text.rstrip("\r\n")}
-    return _table_row(text, window.header, delimiter_of(window.source))
-
-
-def _json_object(text: str) -> Fields:
-    try:
-        row = parse_strictly(text)
-    except RecursionError as error:
-        raise _RowError("not valid JSON (RecursionError). Correct the line.") from error
-    except ValueError as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)[:80]
-        raise _RowError(f"not valid JSON ({reason}). Correct the line.") from error
-    return dict(row) if isinstance(row, dict) else {}
-
-
-def _table_row(text: str, header: Sequence[str], delimiter: str) -> Fields:
-    try:
-        values = parse_csv([text], delimiter)
-    except csv.Error as error:
-        raise _RowError(f"not a valid row ({error}). Correct its quotes.") from error
-    if len(values) != len(header):
-        raise _RowError(
-            f"{len(values)} columns, expected {len(header)} ({', '.join(header)}). Quote texts that hold the separator."
-        )
-    return dict(zip(header, values, strict=True))
-
-
 def _text(fields: Mapping[str, object], columns: Columns) -> Text:
-    names = (columns.text, "text_pair") if columns.text_pair else (columns.text,)
-    values = []
-    for name in names:
-        value = fields.get(name)
-        if not isinstance(value, str):
-            present = ", ".join(map(repr, fields)) or "none"
-            raise _RowError(f"no string {name!r}, found fields {present}. Give every row {' and '.join(names)}.")
-        values.append(value)
-    return (values[0], values[1]) if columns.text_pair else values[0]
+    values = [text_value(fields, name, columns.needed) for name in columns.needed]
+    return values[0] if columns.pair is None else (values[0], values[1])
 
 
 def _carried(fields: Fields, columns: Columns) -> Fields:
     if columns.row_id is not None and fields.get(columns.row_id) in (None, ""):
-        raise _RowError(f"no {columns.row_id!r}, expected one in every row. Fill it in, or omit --id-column.")
+        raise RowError(f"no {columns.row_id!r}, expected one in every row. Fill it in, or omit --id-column.")
     carried = {output_name(name): value for name, value in fields.items()}
     if columns.known is not None and not carried.keys() <= columns.known:
         extra = next(name for name in carried if name not in columns.known)
-        raise _RowError(
+        raise RowError(
             f"column {extra!r} is new, expected only the columns of the first rows. "
             "Write JSON Lines, or give every row the same columns."
         )
@@ -204,7 +153,7 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
     arrow, _ = import_parquet()
     batch = arrow.ipc.open_stream(window.batch).read_next_batch()
     names = list(batch.schema.names)
-    needed = {name for name in (columns.text, "text_pair", columns.row_id) if name in names}
+    needed = {name for name in (*columns.needed, columns.row_id) if name in names}
     texts, good, bad = [], [], []
     valid = _valid_rows(batch)
     readable = batch if len(valid) == batch.num_rows else batch.take(arrow.array(valid, arrow.int32()))
@@ -215,10 +164,10 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
             continue
         fields = rows[index]
         try:
-            row = {name: fields.get(name, "") for name in names}
+            row: Fields = {name: fields.get(name, "") for name in names}
             text = _text(row, columns)
             _carried(row, columns)
-        except _RowError as error:
+        except RowError as error:
             row_id = fields.get(columns.row_id) if columns.row_id else None
             bad.append(BadRow(window.source.name, window.first_row + index, str(error), row_id))
             continue
@@ -228,6 +177,9 @@ def _decode_batch(window: Window, columns: Columns) -> Decoded:
     carried = batch.select(ordered).rename_columns([output_name(name) for name in ordered])
     if len(good) < batch.num_rows:
         carried = carried.take(arrow.array(good, arrow.int32()))
+    for position, name in enumerate(ordered):  # bytes that were read as text are written as text
+        if name in columns.needed and not arrow.types.is_string(batch.schema.field(name).type):
+            carried = carried.set_column(position, output_name(name), carried.column(position).cast(arrow.string()))
     return Decoded(texts, [window.first_row + index for index in good], carried, tuple(bad))
 
 
@@ -247,28 +199,55 @@ def _valid_rows(batch: Any) -> list[int]:  # noqa: ANN401
 
 
 def dictionaries(carried: Any) -> Iterator[Fields]:  # noqa: ANN401
-    """Yield the columns of each row as a dictionary; dates, times and decimals become text."""
+    """Yield the columns of each row as a dictionary; dates, times, durations and decimals become text.
+
+    Raises:
+        DataError: A column has a type that cannot be written as text.
+    """
     if isinstance(carried, list):
         yield from carried
         return
-    columns = []
-    for column in carried.columns:
-        kind = _json_type(column.type)
-        columns.append((column if kind == column.type else column.cast(kind)).to_pylist())
+    columns = [_plain_values(name, carried.column(name)) for name in carried.schema.names]
     for values in zip(*columns, strict=True):
         yield dict(zip(carried.schema.names, values, strict=True))
 
 
-def _json_type(kind: Any) -> Any:  # noqa: ANN401
-    """Return an Arrow type with string in place of dates, times and decimals at any depth (Python's lose nanoseconds)."""
+def _plain_values(name: str, column: Any) -> list[Any]:  # noqa: ANN401
     arrow, _ = import_parquet()
-    types = arrow.types
-    if types.is_temporal(kind) or types.is_decimal(kind):
-        return arrow.string()
-    if types.is_map(kind):
-        return arrow.map_(_json_type(kind.key_type), _json_type(kind.item_type))
-    if types.is_struct(kind):
-        return arrow.struct([field.with_type(_json_type(field.type)) for field in kind])
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return arrow.large_list(_json_type(kind.value_type))
-    return kind
+    kind = plain_type(column.type, _plain_leaf)
+    try:
+        values: list[Any] = (column if kind == column.type else column.cast(kind)).to_pylist()
+    except arrow.ArrowException as error:
+        raise DataError(
+            f"column {name!r}: {column.type} cannot be written as text. Remove the column, or write Parquet."
+        ) from error
+    if "duration" not in str(column.type):
+        return values
+    return [_with_durations(value, column.type) for value in values]
+
+
+def _plain_leaf(kind: Any) -> Any:  # noqa: ANN401
+    """Return the type that holds dates, times and decimals as text, and durations as counts (Python's lose nanoseconds)."""
+    arrow, _ = import_parquet()
+    if arrow.types.is_duration(kind):
+        return arrow.int64()
+    return arrow.string() if arrow.types.is_temporal(kind) or arrow.types.is_decimal(kind) else kind
+
+
+def _with_durations(value: Any, kind: Any) -> Any:  # noqa: ANN401
+    """Write the counts of durations at any depth as ISO 8601 has them, such as PT1.5S."""
+    arrow, _ = import_parquet()
+    if value is None:
+        return None
+    if arrow.types.is_duration(kind):
+        digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[kind.unit]
+        seconds, rest = divmod(abs(value), 10**digits)
+        fraction = f".{rest:0{digits}d}".rstrip("0") if rest else ""
+        return f"{'-' if value < 0 else ''}PT{seconds}{fraction}S"
+    if arrow.types.is_struct(kind):
+        return {field.name: _with_durations(value[field.name], field.type) for field in kind}
+    if arrow.types.is_map(kind):
+        return [(_with_durations(key, kind.key_type), _with_durations(item, kind.item_type)) for key, item in value]
+    if isinstance(value, list):
+        return [_with_durations(item, kind.value_type) for item in value]
+    return value

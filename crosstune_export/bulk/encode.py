@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import json
 import math
@@ -14,14 +15,30 @@ from typing import Any, BinaryIO
 from crosstune.core.errors import DataError
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import replace_surrogates
-from crosstune_export.bulk.decode import RESULT_COLUMNS, Decoded, Fields, dictionaries
-from crosstune_export.bulk.windows import import_parquet
+from crosstune.rows.decode import Fields
+from crosstune.rows.parquet import import_parquet
+from crosstune_export.bulk.decode import Decoded, dictionaries
+from crosstune_export.bulk.result_columns import ResultColumns
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 
 #: Results for the texts of a window.
 Predictions = Sequence[Prediction | Explanation]
 OUTPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
+OUTPUT_ENDINGS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".jsonlines": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+}
+TABLES = ("csv", "tsv")
+#: Encodings of tables; the second begins with the byte order mark by which Excel recognises UTF-8.
+OUTPUT_ENCODINGS = ("utf-8", "utf-8-sig")
+#: Decimal places of the numbers in tables.
+TABLE_DIGITS = 6
 #: Rows in a row group of a Parquet output; chosen by hand: large groups compress and scan better, and one is held in memory.
 ROW_GROUP_ROWS = 1 << 16
 #: Input columns that get the prefix ``input_`` when an explanation adds the column ``words``.
@@ -36,18 +53,18 @@ class Encoder:
 
     Attributes:
         file_format: One of ``OUTPUT_FORMATS``.
-        labels: L names, in the order of the probabilities.
+        results: The columns that are added.
         columns: Carried columns of a table, in order. Unused for JSON Lines, which keep the columns of each row.
-        top_k: Number of labels in ``probs``, most probable first; None for all, in label order.
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
+        encoding: One of ``OUTPUT_ENCODINGS``.
         schema: Serialized Arrow schema of the carried columns; empty unless the format is Parquet.
     """
 
     file_format: str
-    labels: tuple[str, ...]
+    results: ResultColumns
     columns: tuple[str, ...] = ()
-    top_k: int | None = None
     spreadsheet_safe: bool = False
+    encoding: str = "utf-8"
     schema: bytes = field(default=b"", repr=False)
 
     def header(self) -> bytes:
@@ -56,7 +73,9 @@ class Encoder:
             return bytes(self.arrow_schema().serialize().to_pybytes())
         if self.file_format == "jsonl":
             return b""
-        return self._lines([[self._cell(name) for name in (*self.columns, *RESULT_COLUMNS)]])
+        carried = map(self.results.carried_name, self.columns)
+        mark = codecs.BOM_UTF8 if self.encoding == "utf-8-sig" else b""
+        return mark + self._lines([[self._cell(name) for name in (*carried, *self.results.names)]])
 
     def encode(self, decoded: Decoded, predictions: Predictions) -> bytes:
         """Return the good rows of a window with their predictions; JSON Lines also hold the words of explanations.
@@ -73,26 +92,44 @@ class Encoder:
         if self.file_format == "parquet":
             return self._record_batch(decoded, predictions)
         rows = (
-            _merge(fields, prediction.to_json(self.labels, self.top_k))
+            self._merge(fields, self.results.values(prediction))
             for fields, prediction in zip(dictionaries(decoded.carried), predictions, strict=True)
         )
         if self.file_format == "jsonl":
             return b"".join(_json(row).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
-        names = (*self.columns, *RESULT_COLUMNS)
+        names = (*map(self.results.carried_name, self.columns), *self.results.names)
         return self._lines([[self._cell(row.get(name)) for name in names] for row in rows])
 
     def arrow_schema(self) -> Any:  # noqa: ANN401
-        """Return the schema of a Parquet output: the carried columns and ``RESULT_COLUMNS``."""
+        """Return the schema of a Parquet output: the carried columns and those of the results."""
         arrow, _ = import_parquet()
         carried = arrow.ipc.read_schema(arrow.py_buffer(self.schema))
-        added = [
-            ("label", arrow.string()),
-            ("prob", arrow.float32()),
-            ("probs", arrow.map_(arrow.string(), arrow.float32())),
-            ("truncated", arrow.bool_()),
-            ("similarity", arrow.float32()),
-        ]
-        return arrow.schema([*carried, *(arrow.field(name, kind) for name, kind in added)])
+        renamed = [field.with_name(self.results.carried_name(field.name)) for field in carried]
+        return arrow.schema([*renamed, *self.results.arrow_fields()])
+
+    def check_schema(self) -> None:
+        """Refuse a Parquet output that could not be written, before any text is classified.
+
+        Raises:
+            DataError: A column has a type that Parquet does not have.
+        """
+        arrow, parquet = import_parquet()
+        for column in self.arrow_schema():
+            try:
+                parquet.ParquetWriter(arrow.BufferOutputStream(), arrow.schema([column])).close()
+            except arrow.ArrowException as error:
+                raise DataError(
+                    f"column {column.name!r}: {column.type} cannot be written as Parquet. Remove the column, or write JSON Lines."
+                ) from error
+
+    def _merge(self, fields: Fields, added: Mapping[str, Json]) -> Fields:
+        """Return a row with its result; input columns with a name that the result has are renamed."""
+        words = "words" in added
+        kept = {
+            f"input_{name}" if words and _WORDS.fullmatch(name) else self.results.carried_name(name): value
+            for name, value in fields.items()
+        }
+        return {**kept, **added}
 
     def _lines(self, rows: list[list[str]]) -> bytes:
         sink = _Lines()
@@ -111,7 +148,7 @@ class Encoder:
     def _record_batch(self, decoded: Decoded, predictions: Predictions) -> bytes:
         arrow, _ = import_parquet()
         schema = self.arrow_schema()
-        names = schema.names[: -len(RESULT_COLUMNS)]
+        names = arrow.ipc.read_schema(arrow.py_buffer(self.schema)).names
         kinds = schema.types[: len(names)]
         if isinstance(decoded.carried, list):
             carried = [
@@ -128,10 +165,11 @@ class Encoder:
                 ]
             except arrow.ArrowException as error:
                 raise DataError(f"row {decoded.rows[0]}: {_type_error(error)}") from error
-        rows = [prediction.to_json(self.labels, self.top_k) for prediction in predictions]
-        values: list[list[Any]] = [[row[name] for row in rows] for name in RESULT_COLUMNS]
-        values[2] = [list(probs.items()) for probs in values[2]]
-        added = [arrow.array(column, kind) for column, kind in zip(values, schema.types[len(names) :], strict=True)]
+        rows = [self.results.values(prediction) for prediction in predictions]
+        added = [
+            arrow.array([_map_items(row[field.name]) for row in rows], field.type)
+            for field in self.results.arrow_fields()
+        ]
         return bytes(arrow.record_batch([*carried, *added], schema=schema).serialize().to_pybytes())
 
 
@@ -166,30 +204,36 @@ def write_parquet(batches: BinaryIO, sink: BinaryIO, row_group_rows: int) -> Non
 
 def make_encoder(
     file_format: str,
-    labels: tuple[str, ...],
+    results: ResultColumns,
     carried: Any,  # noqa: ANN401
     names: Sequence[str],
     *,
-    top_k: int | None,
     spreadsheet_safe: bool,
+    encoding: str,
 ) -> Encoder:
     """Return an encoder whose columns, for formats with fixed columns, are those of the first window.
 
     Args:
         file_format: One of ``OUTPUT_FORMATS``.
-        labels: L names.
+        results: The columns that are added.
         carried: ``Decoded.carried`` of the first window.
         names: Columns to use if that window has no good row.
-        top_k: See ``Encoder``.
         spreadsheet_safe: See ``Encoder``.
+        encoding: See ``Encoder``.
 
     Raises:
         MissingExtraError: The format is Parquet and pyarrow is not installed.
+        DataError: A column has a type that the format does not have.
     """
     carried_names = (name for row in carried for name in row) if isinstance(carried, list) else carried.schema.names
     columns = tuple(dict.fromkeys(carried_names)) or tuple(names)
     schema = _carried_schema(carried, columns) if file_format == "parquet" else b""
-    return Encoder(file_format, labels, columns, top_k, spreadsheet_safe, schema)
+    encoder = Encoder(file_format, results, columns, spreadsheet_safe, encoding, schema)
+    if file_format == "parquet":
+        encoder.check_schema()
+    else:
+        next(dictionaries(carried), None)
+    return encoder
 
 
 def _carried_schema(rows: Any, columns: Sequence[str]) -> bytes:  # noqa: ANN401
@@ -232,11 +276,8 @@ def _type_error(error: Exception) -> str:
     return f"type differs from that of the first rows ({reason}). Write JSON Lines, or give every row the same type."
 
 
-def _merge(fields: Fields, added: Mapping[str, Json]) -> Fields:
-    """Return a row with its result; an input column ``words`` is renamed if the result has one."""
-    if "words" in added:
-        fields = {f"input_{name}" if _WORDS.fullmatch(name) else name: value for name, value in fields.items()}
-    return {**fields, **added}
+def _map_items(value: Json) -> object:
+    return list(value.items()) if isinstance(value, dict) else value
 
 
 def _json(value: object) -> str:

@@ -7,20 +7,20 @@ import signal
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from crosstune.core.errors import CrossTuneError, ResourceError
-from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
-from crosstune_export.bulk.windows import Window
+from crosstune.rows.window import Window
+from crosstune_export.bulk.window_classifier import WindowClassifier, WindowJob, WindowResult
 
 
 def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) -> Generator[WindowResult, None, None]:
     """Yield results in the order of the windows.
 
     Args:
-        windows: Windows to classify; read ahead by at most one window per worker.
+        windows: Windows to classify; read ahead by at most one window per worker, and not at all after an early one.
         job: How to classify each.
         workers: Number of processes; 1 is this process. Worker processes are started only if there are two windows.
 
@@ -29,12 +29,13 @@ def classify_windows(windows: Iterable[Window], job: WindowJob, workers: int) ->
         ResourceError: A worker process died.
     """
     remaining = iter(windows)
-    ahead = list(islice(remaining, 2)) if workers > 1 else []
-    if workers > 1 and len(ahead) == 2:
-        yield from _in_processes(chain(ahead, remaining), job, workers)
-        return
-    classifier = job.load()
-    for window in chain(ahead, remaining):
+    classifier: WindowClassifier | None = None
+    for window in remaining:
+        # The rows of a live source are classified here until they come faster than they are classified.
+        if workers > 1 and not window.early and (following := next(remaining, None)) is not None:
+            yield from _in_processes(chain([window, following], remaining), job, workers)
+            return
+        classifier = classifier or job.load()
         yield classifier(window)
 
 
@@ -55,22 +56,21 @@ def _in_processes(windows: Iterator[Window], job: WindowJob, workers: int) -> It
             team.append((process, ours))
         for member in team:
             _received(member)  # wait until its session is loaded
-        busy: deque[tuple[BaseProcess, Connection]] = deque()
-        for member in team:
-            if (window := next(windows, None)) is not None:
-                _send(member, window)
-                busy.append(member)
-        upcoming = next(windows, None)
+        free, busy = deque(team), deque[tuple[BaseProcess, Connection]]()
+        for window in windows:
+            result = None
+            if not free:
+                free.append(busy.popleft())
+                result = _received(free[0])
+            _send(free[0], window)
+            busy.append(free.popleft())
+            if result is not None:
+                yield result
+            while window.early and busy:  # nothing else to do until the next row comes
+                free.append(busy.popleft())
+                yield _classified(free[-1])
         while busy:
-            member = busy.popleft()
-            result = _received(member)
-            assert result is not None
-            if upcoming is not None:
-                _send(member, upcoming)
-                busy.append(member)
-            yield result
-            if upcoming is not None:
-                upcoming = next(windows, None)
+            yield _classified(busy.popleft())
     finally:
         for member in team:
             member[1].close()
@@ -102,6 +102,12 @@ def _send(member: tuple[BaseProcess, Connection], window: Window) -> None:
         member[1].send(window)
     except OSError as error:
         raise _died(member[0]) from error
+
+
+def _classified(member: tuple[BaseProcess, Connection]) -> WindowResult:
+    result = _received(member)
+    assert result is not None
+    return result
 
 
 def _received(member: tuple[BaseProcess, Connection]) -> WindowResult | None:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import ConfigError, CrossTuneError, MissingExtraError, ResourceError
-from crosstune_export.bulk.sources import STANDARD_INPUT, Source
+from crosstune.rows.sources import STANDARD_INPUT, Source
+from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
-from crosstune_export.bulk.windows import read_windows
 
 _Column: TypeAlias = "npt.NDArray[np.object_]"
 _BLOCK_BYTES = 1 << 18  # chosen by hand: a few windows, so that one file keeps many actors busy
@@ -88,7 +88,7 @@ def _results(
     before_bytes = 0
     readings = []
     for source in sources:
-        readings.append(_Reading(source, done.get(source, 0), before_bytes, job.columns.text))
+        readings.append(_Reading(source, done.get(source, 0), before_bytes, job.columns.needed))
         before_bytes += source.size_bytes
     return (
         ray.data.from_items([{"number": number} for number in range(len(readings))], override_num_blocks=len(readings))
@@ -110,12 +110,12 @@ class _Reading:
     source: Source
     done: int
     before_bytes: int
-    text_column: str
+    needed: tuple[str, ...]
 
     def items(self) -> Iterator[object]:
         """Yield windows; an error is yielded too, so that it arrives after the windows before it."""
         try:
-            yield from islice(read_windows(self.source, self.text_column, self.before_bytes), self.done, None)
+            yield from islice(read_windows(self.source, self.needed, self.before_bytes), self.done, None)
         except CrossTuneError as error:
             yield error
 

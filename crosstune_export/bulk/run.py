@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from itertools import chain, islice
 from typing import Protocol
 
 from crosstune.core.errors import ConfigError, DataError
+from crosstune.rows.options import DEFAULT_READING, ReadOptions
+from crosstune.rows.sources import Source
+from crosstune.rows.window import Window
+from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.decode import Columns, decode, output_name
-from crosstune_export.bulk.encode import make_encoder
+from crosstune_export.bulk.encode import TABLE_DIGITS, TABLES, make_encoder
 from crosstune_export.bulk.local_engine import classify_windows
 from crosstune_export.bulk.partial_output import PartialOutput, next_digest
-from crosstune_export.bulk.sources import Source
+from crosstune_export.bulk.result_columns import ResultColumns
 from crosstune_export.bulk.tally import Tally
 from crosstune_export.bulk.window_classifier import WindowJob, WindowResult
-from crosstune_export.bulk.windows import Window, read_windows
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.session import CPU_PROVIDERS, check_threads
 
@@ -31,7 +34,7 @@ class BulkOptions:
 
     Attributes:
         file_format: Output format, one of ``encode.OUTPUT_FORMATS``.
-        text_column: Column of the text.
+        reading: How to read the files; only its columns matter here, because each source has its own.
         id_column: Column that identifies a row; None for none.
         on_error: Treatment of bad rows, ``fail``, ``skip`` or ``record``.
         top_k: Number of labels in ``probs``, at least 1; None for all.
@@ -44,12 +47,14 @@ class BulkOptions:
         allow_fallback: Run on the CPU if a provider is not available.
         explain: Add the evidence of each word for each label; JSON Lines only.
         spreadsheet_safe: Put an apostrophe before text that a spreadsheet would run as a formula.
+        probs: Form of the probabilities, one of ``result_columns.PROBS``.
+        output_encoding: One of ``encode.OUTPUT_ENCODINGS``; for tables.
         engine: ``local`` or ``ray``.
         ray_address: Ray cluster to join; None starts one on this machine.
     """
 
     file_format: str = "jsonl"
-    text_column: str = "text"
+    reading: ReadOptions = DEFAULT_READING
     id_column: str | None = None
     on_error: str = "fail"
     top_k: int | None = None
@@ -62,6 +67,8 @@ class BulkOptions:
     allow_fallback: bool = False
     explain: bool = False
     spreadsheet_safe: bool = False
+    probs: str = "json"
+    output_encoding: str = "utf-8"
     engine: str = "local"
     ray_address: str | None = None
 
@@ -78,6 +85,7 @@ class BulkOptions:
             "bundle": files.manifest.digest,
             "input": [(source.path, source.file_format) for source in sources],
             **{name: value for name, value in vars(self).items() if name not in without_effect},
+            "reading": asdict(self.reading),
         }
 
 
@@ -117,18 +125,26 @@ def classify_files(
     """
     check_threads("threads", options.threads)
     check_threads("workers", options.workers)
-    columns = Columns(options.text_column, files.manifest.text_pair, options.id_column)
-    windows = _all_windows(sources, options.text_column)
+    if isinstance(output, PartialOutput):  # windows must end at the same places when it is resumed
+        sources = [replace(source, live=False) for source in sources]
+    reading = options.reading
+    columns = Columns(reading.text_column, reading.pair_column if files.manifest.text_pair else None, options.id_column)
+    windows = _all_windows(sources, columns.needed)
     leading = _up_to_first_rows(windows)
     first = leading[-1] if leading and not leading[-1].empty else next(iter(leading), None)
-    names = () if first is None else first.header or (options.text_column,)
+    names = () if first is None else first.header or (reading.text_column,)
     encoder = make_encoder(
         options.file_format,
-        files.manifest.label_names,
+        ResultColumns(
+            files.manifest.label_names,
+            options.top_k,
+            options.probs,
+            TABLE_DIGITS if options.file_format in TABLES else None,
+        ),
         [] if first is None else decode(first, columns).carried,
         [output_name(name) for name in sorted(names, key=lambda name: name != options.id_column)],
-        top_k=options.top_k,
         spreadsheet_safe=options.spreadsheet_safe,
+        encoding=options.output_encoding,
     )
     if options.file_format != "jsonl":
         columns = replace(columns, known=frozenset(encoder.columns))
@@ -166,10 +182,10 @@ def classify_files(
     return output.finish()
 
 
-def _all_windows(sources: Sequence[Source], text_column: str) -> Iterator[Window]:
+def _all_windows(sources: Sequence[Source], needed: Sequence[str]) -> Iterator[Window]:
     before_bytes = 0
     for source in sources:
-        yield from read_windows(source, text_column, before_bytes)
+        yield from read_windows(source, needed, before_bytes)
         before_bytes += source.size_bytes
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from crosstune.core.errors import DataError
 from crosstune.core.token_layout import Text
+from crosstune.rows.sources import Source
+from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.decode import Columns, decode
-from crosstune_export.bulk.sources import Source
-from crosstune_export.bulk.windows import read_windows
 
 
 def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
@@ -23,7 +23,7 @@ def read_texts(sources: Sequence[Source], columns: Columns) -> Iterator[Text]:
         MissingExtraError: A source is Parquet and pyarrow is not installed.
     """
     for source in sources:
-        for window in read_windows(source, columns.text):
+        for window in read_windows(source, columns.needed):
             decoded = decode(window, columns)
             if decoded.bad:
                 raise DataError(str(decoded.bad[0]))

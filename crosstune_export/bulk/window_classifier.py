@@ -9,9 +9,9 @@ from typing import Any
 
 from crosstune.core.errors import DataError
 from crosstune.core.token_layout import Text
+from crosstune.rows.window import Window
 from crosstune_export.bulk.decode import BadRow, Columns, Decoded, decode
 from crosstune_export.bulk.encode import Encoder, Predictions
-from crosstune_export.bulk.windows import Window
 from crosstune_export.bundle.files import BundleFiles
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstune.core.errors import BundleContentError, DataError
+from crosstune.core.texts import as_list, refuse_control_characters
 from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.files import BundleFiles, read_bundle
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
@@ -152,7 +153,7 @@ class Classifier:
         """Label texts.
 
         Args:
-            texts: N strings, or N pairs of strings if the bundle classifies pairs.
+            texts: N strings, or N pairs of strings if the bundle classifies pairs; a list, an array (N, 1), or a column.
             batch_size: Texts per run of the graph, at least 1.
             threshold: Probability (0 to 1) below which a text gets no label; None for the threshold in the bundle.
             min_similarity: Similarity (-1 to 1) to the training texts below which a text gets no label; None for the one in
@@ -162,7 +163,8 @@ class Classifier:
             N predictions, in the order of the texts.
 
         Raises:
-            DataError: An item is not a text, an argument is out of range, or a probability is not finite.
+            DataError: An item is not a text or has a control character, ``texts`` is a mapping or a table of several columns, an
+                argument is out of range, or a probability is not finite.
             ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
@@ -251,7 +253,7 @@ class Classifier:
         Raises:
             DataError: An item is not a text.
         """
-        return [row.ids for row in self._rows(texts, 1)]
+        return [row.ids for row in self._tokenizer.rows(as_list(texts))]
 
     def selftest(self, *, together: bool = False) -> SelfTestReport:
         """Run the self-test of the bundle on this machine.
@@ -303,11 +305,11 @@ class Classifier:
         return self._session
 
     def _rows(self, texts: Sequence[Text], batch_size: int) -> list[TokenRow]:
-        if isinstance(texts, str):
-            raise DataError("texts: found a string, expected a list of strings.")
         if batch_size < 1:
             raise DataError(f"batch_size: found {batch_size}, expected at least 1.")
-        return self._tokenizer.rows(texts)
+        checked = as_list(texts)
+        refuse_control_characters(checked)
+        return self._tokenizer.rows(checked)
 
     def _predict(
         self, rows: Sequence[TokenRow], batch_size: int

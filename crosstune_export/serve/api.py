@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
 from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.pages import docs_page, try_page
 from crosstune_export.serve.schema import (
     BundleLabel,
     ClassifyResponse,
@@ -67,7 +69,7 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
     )
     app.add_exception_handler(HttpError, _error_response)
     app.add_exception_handler(HTTPException, _routing_error_response)
-    _add_classify(app, classifier, state)
+    example = _add_classify(app, classifier, state)
     _add_status_routes(app, state)
     labels_response = LabelsResponse(
         digest=manifest.digest,
@@ -79,10 +81,19 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
         """The labels and their descriptions, in the order of the bundle."""
         return labels_response
 
+    @app.get("/", include_in_schema=False)
+    async def try_it() -> Response:
+        return try_page(manifest)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return docs_page(app.openapi(), example)
+
     return app
 
 
-def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> None:
+def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> dict[str, Any]:
+    """Add the route of ``/v1/classify``; returns an example of a request."""
     request_model = classify_request_model(classifier, state.limits)
     example_request, example_response = _example(classifier, request_model, state)
     body_schema = {"schema": request_model.model_json_schema(), "example": example_request}
@@ -95,7 +106,7 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
     )
     async def classify(request: Request) -> Response:
         """Classify texts. The other texts of a request change the probabilities of a text by no more than float32 rounding."""
-        data = await read_body(request, state.limits, state.buffered_bytes)
+        data = (await read_body(request, state.limits, state.buffered_bytes)).removeprefix(codecs.BOM_UTF8)
         body = parse_body(request_model, data)
         require_unique_keys(data)
         if body.explain and len(body.texts) != 1:
@@ -119,6 +130,8 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> N
             abstained=sum(answer["label"] is None for answer in answers),
         )
         return Response(json.dumps(content), media_type=_JSON)
+
+    return example_request
 
 
 def _add_status_routes(app: FastAPI, state: ServerState) -> None:
@@ -150,8 +163,13 @@ async def _error_response(request: Request, error: Exception) -> Response:
 
 async def _routing_error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    expected = "a path of the OpenAPI page" if error.status_code == HTTPStatus.NOT_FOUND else "another method"
-    http_error = HttpError(error.status_code, f"path: not served, expected {expected}.", headers=error.headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = "path: not served, expected POST /v1/classify or a path of /docs."
+    elif request.url.path == "/v1/classify":
+        message = "method: not served, expected POST with a JSON body. See /docs."
+    else:
+        message = "method: not served, expected GET. Texts go to POST /v1/classify. See /docs."
+    http_error = HttpError(error.status_code, message, headers=error.headers)
     return await _error_response(request, http_error)
 
 

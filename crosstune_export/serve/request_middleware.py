@@ -17,7 +17,7 @@ from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGE
 from crosstune_export.serve.state import ServerState
 
 _CLASSIFY = "/v1/classify"
-_ENDPOINTS = frozenset({_CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
+_ENDPOINTS = frozenset({"/", "/docs", _CLASSIFY, "/v1/labels", "/health", "/ready", "/metrics", "/openapi.json"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLOSE = {"connection": "close"}
@@ -48,6 +48,9 @@ class RequestMiddleware:
         """Answer one request."""
         started = time.perf_counter()
         state = self._state
+        method = scope["method"]
+        if method == "HEAD":  # answered as GET; the HTTP server leaves the body out
+            scope = {**scope, "method": "GET"}
         info = scope["request_info"] = RequestInfo(_request_id(scope))
 
         async def send_with_headers(message: Message) -> None:
@@ -82,7 +85,7 @@ class RequestMiddleware:
             log.write(
                 "request",
                 request=info.request_id,
-                method=scope["method"] if scope["method"] in _METHODS else "other",
+                method=method if method in _METHODS else "other",
                 endpoint=endpoint,
                 status=info.status,
                 texts=info.texts,

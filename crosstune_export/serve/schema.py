@@ -92,10 +92,19 @@ def classify_request_model(classifier: Classifier, limits: ServeLimits) -> type[
     item: Any = pair if classifier.manifest.text_pair else text
     kind = "Pairs of texts" if classifier.manifest.text_pair else "Texts"
     fields: dict[str, Any] = {
-        "texts": (Annotated[list[item], Field(max_length=limits.max_texts, description=f"{kind} to classify.")], ...),
+        "texts": (
+            Annotated[list[item], Field(max_length=limits.max_texts, description=f"{kind} to classify.")] | None,
+            None,
+        ),
+        "text": (Annotated[item, Field(description="The only one to classify, instead of texts.")] | None, None),
         "top_k": (
             Annotated[
-                int, Field(ge=1, le=len(classifier.labels), description="Return only the k most probable labels.")
+                int,
+                Field(
+                    ge=1,
+                    le=(1 << 31) - 1,
+                    description="Return only the k most probable labels; all if there are fewer.",
+                ),
             ]
             | None,
             None,
@@ -114,9 +123,13 @@ def classify_request_model(classifier: Classifier, limits: ServeLimits) -> type[
             False,
         ),
     }
-    return create_model(
-        "ClassifyRequest", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields
+    config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"oneOf": [{"required": ["texts"]}, {"required": ["text"]}]},
     )
+    return create_model("ClassifyRequest", __config__=config, **fields)
 
 
 def parse_body(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
@@ -130,7 +143,14 @@ def parse_body(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
             quotes nothing.
     """
     try:
-        return model.model_validate_json(data)
+        body: Any = model.model_validate_json(data)
+        if (body.texts is None) == (body.text is None):
+            raise HttpError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                'body: expected either "texts", an array, or "text". See /docs.',
+                field="texts",
+            )
+        return body if body.text is None else body.model_copy(update={"texts": [body.text]})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -139,7 +159,7 @@ def parse_body(model: type[BaseModel], data: bytes) -> Any:  # noqa: ANN401
     if first["type"] == "extra_forbidden":  # the client chose its name, which may be a text
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "body: found an unknown key, expected texts, top_k, threshold, min_similarity or explain.",
+            "body: found an unknown key, expected texts or text, top_k, threshold, min_similarity or explain.",
         )
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
     raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where or 'body'}: {message}.", field=where or None)

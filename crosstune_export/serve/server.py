@@ -10,7 +10,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -42,6 +42,7 @@ def serve(
     limits: ServeLimits,
     min_similarity: float | None = None,
     trust: Trust | None = None,
+    cors: Sequence[str] = (),
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; SIGHUP reloads it. Call it in the main thread.
 
@@ -56,6 +57,7 @@ def serve(
         limits: Limits and timeouts.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
         trust: Whose bundles to serve, now and after each reload; None for anybody's.
+        cors: Origins of pages that may call the server from a browser, such as ``https://example.com``; ``*`` is every one.
 
     Returns:
         The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
@@ -68,7 +70,7 @@ def serve(
     """
     check_threads("threads", threads)
     _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
-    state = ServerState(limits, threads, min_similarity)
+    state = ServerState(limits, threads, min_similarity, cors)
     reloader = BundleLoader(Path(bundle), state, trust)
     reloader.load()
     listener = open_listener(host, port, limits)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from crosstune.core.errors import CrossTuneError
@@ -52,6 +54,7 @@ class ServerState:
 
     Attributes:
         limits: Limits and timeouts.
+        cors: Origins of pages that may call the server from a browser; ``*`` is every one.
         min_similarity: Similarity below which a text gets no label; None for the one in the bundle.
         pending_texts: Texts queued or running.
         buffered_bytes: Bytes of bodies that are being received.
@@ -68,9 +71,12 @@ class ServerState:
 
     served: ServedBundle
 
-    def __init__(self, limits: ServeLimits, threads: int, min_similarity: float | None = None) -> None:
+    def __init__(
+        self, limits: ServeLimits, threads: int, min_similarity: float | None = None, cors: Sequence[str] = ()
+    ) -> None:
         self.limits = limits
         self.min_similarity = min_similarity
+        self.cors = tuple(cors)
         self.pending_texts = Capacity(limits.max_pending_texts, "texts")
         self.buffered_bytes = Capacity(limits.max_buffered_bytes, "bytes of bodies")
         self.metrics = Metrics(self.pending_texts)
@@ -83,6 +89,14 @@ class ServerState:
 
     def set_bundle(self, classifier: Classifier, app: ASGIApp) -> None:
         """Serve a bundle from now on; requests in flight keep the one that they started with."""
+        if self.cors:
+            app = CORSMiddleware(
+                app,
+                allow_origins=self.cors,
+                allow_methods=("GET", "POST"),
+                allow_headers=("content-type", "x-request-id"),
+                expose_headers=("x-request-id", "retry-after"),
+            )
         self.served = ServedBundle(app, classifier.manifest.digest)
         self.metrics.set_bundle(classifier.manifest)
 

@@ -2,6 +2,9 @@
 
 #include <cctype>
 #include <cstdio>
+#include <filesystem>
+#include <initializer_list>
+#include <cstring>
 #include <utility>
 
 #include "bundle/strict_json.hpp"
@@ -65,11 +68,17 @@ bool ends_with(const std::string& text, const std::string& end) {
 Format format_of(const std::string& file) {
   std::string name = file;
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (ends_with(name, ".csv") || ends_with(name, ".tsv")) {
-    throw Failure(CROSSTUNE_USAGE, file + ": a table, expected .jsonl or a text file. "
-                                          "Use crosstune-export classify, which reads tables, or convert it.");
+  for (const char* ending : {".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".json", ".gz"}) {
+    if (ends_with(name, ending))
+      throw Failure(CROSSTUNE_USAGE, file + ": ending '" + ending + "', expected .jsonl or .txt. "
+                                            "Use crosstune-export classify, which reads such files, or convert it.");
   }
-  return ends_with(name, ".jsonl") || ends_with(name, ".ndjson") ? Format::kJsonLines : Format::kText;
+  if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson") || ends_with(name, ".jsonlines")) return Format::kJsonLines;
+  std::error_code error;
+  const bool is_pipe = !std::filesystem::is_regular_file(file, error) && std::filesystem::exists(file, error);
+  if (ends_with(name, ".txt") || name == "-" || is_pipe) return Format::kText;
+  throw Failure(CROSSTUNE_USAGE, file + ": unknown ending, expected .jsonl, .ndjson, .jsonlines or .txt. "
+                                        "Name the format with --input-format jsonl or --input-format text.");
 }
 
 TextRows::TextRows(std::istream& source, std::string where, Format format, bool takes_pairs)
@@ -95,17 +104,18 @@ std::optional<TextRow> TextRows::next() {
   std::string line;
   while (read_line(&line)) {
     ++line_number_;
+    if (line_number_ == 1) check_first_bytes(line);
     const std::size_t invalid = core::first_invalid(line);
     if (invalid != line.size()) {
       char byte[5];
       std::snprintf(byte, sizeof byte, "0x%02x", static_cast<unsigned char>(line[invalid]));
       throw bad_input(position() + ": byte " + byte + " at offset " + std::to_string(line_start_ + invalid) +
-                      " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8");
+                      " is not UTF-8. Save the file as UTF-8, for example with: iconv -f cp1252 -t utf-8");
     }
     if (line_number_ == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) line.erase(0, 3);
     if (is_blank(line)) continue;
     if (format_ == Format::kJsonLines) return read_json(line);
-    return TextRow{line, std::nullopt};
+    return checked({line, std::nullopt});
   }
   if (source_.bad()) throw bad_input(where_ + ": cannot be read to its end, expected a file. Check the disk.");
   return std::nullopt;
@@ -124,14 +134,39 @@ TextRow TextRows::read_json(const std::string& line) const {
   const auto field = [&](const char* name) {
     const core::Json* member = object == nullptr ? nullptr : core::find(*object, name);
     if (const auto* value = member == nullptr ? nullptr : member->as<std::string>()) return *value;
+    if (member != nullptr) {
+      throw bad_input(position() + ": " + name + (member->is_null() ? " is null" : " is not a string") +
+                      ", expected a string. Remove the row or fill it in.");
+    }
     std::string names;
     if (object != nullptr)
       for (const auto& [key, _] : *object) names += (names.empty() ? "" : ", ") + core::json_text(key);
-    throw bad_input(position() + ": no string \"" + name + "\", found fields " + (names.empty() ? "none" : names) +
+    throw bad_input(position() + ": no field '" + name + "', found " + (names.empty() ? "none" : names) +
                     ". Give every row " + (takes_pairs_ ? "text and text_pair." : "text."));
   };
   TextRow row{field("text"), std::nullopt};
   if (takes_pairs_) row.pair = field("text_pair");
+  return checked(std::move(row));
+}
+
+// Names files that are no text, so that nobody looks for a wrong byte in them.
+void TextRows::check_first_bytes(const std::string& line) const {
+  static constexpr std::pair<const char*, const char*> kBinary[] = {
+      {"\x1f\x8b", "a gzip file, expected text. Run gunzip first."},
+      {"PK\x03\x04", "a zip archive or an Excel workbook, expected text. Save its texts as UTF-8."},
+      {"PAR1", "a Parquet file, expected text. Use crosstune-export classify, which reads Parquet."},
+      {"\xff\xfe", "UTF-16, expected UTF-8. Run: iconv -f utf-16 -t utf-8"},
+      {"\xfe\xff", "UTF-16, expected UTF-8. Run: iconv -f utf-16 -t utf-8"},
+  };
+  for (const auto& [start, what] : kBinary)
+    if (line.compare(0, std::strlen(start), start) == 0) throw bad_input(where_ + ": is " + what);
+}
+
+TextRow TextRows::checked(TextRow row) const {
+  std::string problem = core::control_problem(row.text);
+  if (!problem.empty()) throw bad_input(position() + ": text " + problem);
+  if (row.pair) problem = core::control_problem(*row.pair);
+  if (!problem.empty()) throw bad_input(position() + ": text_pair " + problem);
   return row;
 }
 

@@ -14,7 +14,7 @@ struct TextRow {
 
 enum class Format { kText, kJsonLines };
 
-// The format by the file extension; text if the extension is unknown. Throws core::Failure for .csv and .tsv.
+// The format by the file extension; text for standard input and pipes. Throws core::Failure for other extensions.
 Format format_of(const std::string& file);
 
 class TextRows {
@@ -28,6 +28,8 @@ class TextRows {
  private:
   bool read_line(std::string* line);
   TextRow read_json(const std::string& line) const;
+  void check_first_bytes(const std::string& line) const;
+  TextRow checked(TextRow row) const;  // throws when a text has a control character
   std::string position() const { return where_ + ":" + std::to_string(line_number_); }
 
   std::istream& source_;

@@ -1,6 +1,7 @@
 #include "utf8.hpp"
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 namespace crosstune::core {
@@ -71,6 +72,23 @@ std::string_view to_valid_utf8(std::string_view text, std::size_t max_bytes, std
     position += sequence.size;
   }
   return *buffer;
+}
+
+std::string control_problem(std::string_view text) {
+  std::size_t position = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte >= 0x80 && byte < 0xC0) continue;  // within a code point
+    const unsigned next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0;
+    const bool is_c1 = byte == 0xC2 && next >= 0x80 && next < 0xA0;
+    if (is_c1 || byte == 0x7F || (byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r')) {
+      char code[8];
+      std::snprintf(code, sizeof code, "U+%04X", is_c1 ? next : byte);
+      return std::string("has the control character ") + code + " at position " + std::to_string(position) + ". Remove it.";
+    }
+    ++position;
+  }
+  return "";
 }
 
 void append_utf8(char32_t code, std::string* text) {

@@ -15,6 +15,10 @@ std::size_t first_invalid(std::string_view text);
 // a view of `text` or of `buffer`.
 std::string_view to_valid_utf8(std::string_view text, std::size_t max_bytes, std::string* buffer, bool* truncated);
 
+// What to say of the first control character other than tab, line feed and carriage return, which no text may have; empty when
+// there is none. Positions are in code points.
+std::string control_problem(std::string_view text);
+
 void append_utf8(char32_t code, std::string* text);
 
 // Decodes the code point at `*position` and moves `*position` past it. `text` must be valid UTF-8.

@@ -1,6 +1,6 @@
 import { create, element, percent } from "./elements.js";
 
-/** With more labels than this, only the most probable ones are shown, the best first. */
+/** With more labels than this, only the most probable ones are shown. */
 const MAX_BARS = 12;
 
 /** A bar for the probability of each label. */
@@ -23,12 +23,11 @@ export class LabelBars {
     this.hiddenLabels.hidden = true;
   }
 
-  /** Sets the bars to the probabilities; null empties them. */
+  /** Sets the bars to the probabilities, the best first; null empties them. */
   show(probs: Float32Array | null): void {
-    let columns = Array.from(this.labels.keys());
-    if (probs !== null && this.labels.length > MAX_BARS) {
-      columns = columns.sort((a, b) => probs[b]! - probs[a]!).slice(0, MAX_BARS);
-    }
+    const columns = Array.from(this.labels.keys());
+    if (probs !== null) columns.sort((a, b) => probs[b]! - probs[a]!);
+    columns.length = Math.min(columns.length, MAX_BARS);
     const best = probs === null ? -1 : probs.indexOf(Math.max(...probs));
     for (const [index, item] of Array.from(this.list.children).entries()) {
       const column = columns[index]!;

@@ -4,6 +4,7 @@ import { ExplanationView } from "./explanation_view.js";
 import { ManyTexts } from "./many_texts.js";
 import type { BundleFacts, Source } from "./messages.js";
 import { OneText } from "./one_text.js";
+import { holdsTexts } from "./table_files.js";
 import { WorkerClient, WorkerError } from "./worker_client.js";
 
 /** The bundle that `crosstune-export web` serves with this page. */
@@ -111,7 +112,11 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   bundleCard.classList.remove("drop-target");
-  if (event.dataTransfer !== null) void droppedFiles(event.dataTransfer).then(loadBundle, showError);
+  if (event.dataTransfer === null) return;
+  void droppedFiles(event.dataTransfer).then((files) => {
+    const [file] = files;
+    return files.length === 1 && holdsTexts(file!.name) ? manyTexts.setFile(file!) : loadBundle(files);
+  }, showError);
 });
 
 void loadBundle(SERVED_BUNDLE);

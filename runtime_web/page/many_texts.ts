@@ -1,6 +1,6 @@
 import { create, element, percent } from "./elements.js";
 import type { Answer, BundleFacts } from "./messages.js";
-import { parseLines, type Row, toCsv, toJsonLines } from "./table_files.js";
+import { linesOfFile, parseLines, type Row, toCsv, toJsonLines } from "./table_files.js";
 
 /** The table shows at most this many rows; the downloads contain all. */
 const MAX_TABLE_ROWS = 500;
@@ -41,6 +41,19 @@ export class ManyTexts {
     this.input.disabled = false;
     element("many-hint", HTMLElement).hidden = !bundle.textPair;
     this.refresh();
+  }
+
+  /** Replaces the texts by those of a file. */
+  async setFile(file: File): Promise<void> {
+    if (this.isRunning || this.bundle === undefined) return;
+    try {
+      this.input.value = linesOfFile(await file.text(), file.name, this.bundle.textPair).join("\n");
+      this.status.textContent = `Texts of ${file.name}.`;
+    } catch (error) {
+      this.status.textContent = error instanceof Error ? error.message : String(error);
+    }
+    this.refresh();
+    this.input.scrollIntoView({ block: "center" });
   }
 
   private refresh(): void {

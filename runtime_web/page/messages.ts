@@ -10,6 +10,8 @@ export interface BundleFacts {
   readonly precision: string;
   readonly sizeBytes: number;
   readonly labels: readonly string[];
+  /** Descriptions of a few labels, which serve as example texts. */
+  readonly examples: readonly string[];
   readonly textPair: boolean;
   readonly maxLengthTokens: number;
   readonly threshold: number | null;

@@ -1,4 +1,4 @@
-import { element, percent } from "./elements.js";
+import { create, element, percent } from "./elements.js";
 import type { ExplanationView } from "./explanation_view.js";
 import { LabelBars } from "./label_bars.js";
 import type { Answer, BundleFacts } from "./messages.js";
@@ -45,6 +45,7 @@ export class OneText {
     element("pair", HTMLElement).hidden = !bundle.textPair;
     element("similarity-fact", HTMLElement).hidden = true;
     this.bars.setLabels(bundle.labels);
+    this.showExamples(bundle.examples);
     this.slider.valueAsNumber = Math.round(100 * (bundle.threshold ?? 0));
     this.showThreshold();
     void this.refresh();
@@ -109,6 +110,19 @@ export class OneText {
     const threshold = this.threshold ?? bundle.threshold;
     if (threshold !== null && answer.prob < threshold) return `Most probable is ${mostProbable}, below the threshold of ${percent(threshold)}.`;
     return `The text is not similar to any label. Most probable is ${mostProbable}.`;
+  }
+
+  private showExamples(examples: readonly string[]): void {
+    const buttons = examples.map((example) => {
+      const button = create("button", "example", example);
+      button.addEventListener("click", () => {
+        this.text.value = example;
+        void this.refresh();
+      });
+      return button;
+    });
+    element("example-texts", HTMLElement).replaceChildren(...buttons);
+    element("examples", HTMLElement).hidden = examples.length === 0;
   }
 
   private showThreshold(): void {

@@ -19,6 +19,41 @@ export function parseLines(pasted: string, isPairs: boolean): [text: string, pai
   });
 }
 
+/** Whether a file holds texts, by its name. */
+export function holdsTexts(name: string): boolean {
+  return /\.(csv|tsv|txt)$/i.test(name);
+}
+
+/**
+ * The texts of a file, one for each line: those of the column "text" (and "text_pair") of a table, or the lines themselves. Line
+ * breaks within a text become spaces. Throws Error when a table has no such column.
+ */
+export function linesOfFile(content: string, name: string, isPairs: boolean): string[] {
+  if (/\.txt$/i.test(name)) return content.split(/\r\n|\r|\n/);
+  const [header = [], ...rest] = parseTable(content.replace(/^\ufeff/, ""));
+  const columns = (isPairs ? ["text", "text_pair"] : ["text"]).map((column) => {
+    const index = header.findIndex((title) => title.trim().toLowerCase() === column);
+    if (index < 0) throw new Error(`${name}: has no column "${column}". Rename the column of the texts.`);
+    return index;
+  });
+  return rest.map((row) => columns.map((column) => (row[column] ?? "").replace(/\s+/g, " ").trim()).join("\t"));
+}
+
+/** The rows of CSV, whose delimiter is the one of comma, semicolon and tab that is most frequent in the first line. */
+function parseTable(content: string): string[][] {
+  const [first = ""] = content.split(/\r|\n/, 1);
+  const delimiter = [",", ";", "\t"].reduce((best, one) => (first.split(one).length > first.split(best).length ? one : best));
+  const rows: string[][] = [[]];
+  // A quoted cell, in which two quotes stand for one, or a plain one; and what follows it.
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${delimiter}\\r\\n]*))(${delimiter}|\\r\\n|\\r|\\n|$)`, "g");
+  for (const [, quoted, plain, end] of content.matchAll(cell)) {
+    rows.at(-1)!.push(quoted === undefined ? plain! : quoted.replaceAll('""', '"'));
+    if (end === "") break;
+    if (end !== delimiter) rows.push([]);
+  }
+  return rows.filter((row) => row.some((value) => value.trim() !== ""));
+}
+
 /** JSON Lines with the fields that `crosstune-export classify` writes. */
 export function toJsonLines(rows: readonly Row[], labels: readonly string[]): string {
   const lines = rows.map(({ text, pair, answer: { label, prob, probs, truncated, similarity } }) => {

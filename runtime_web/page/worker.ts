@@ -21,6 +21,7 @@ async function loadBundle(id: number, source: Source): Promise<BundleFacts> {
     precision: graph.precision,
     sizeBytes: [...files.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
     labels: loaded.labels,
+    examples: textPair ? [] : loaded.manifest.labels.slice(0, 3).map((label) => label.descriptions[0]!),
     textPair,
     maxLengthTokens: tokens.maxLengthTokens,
     threshold,

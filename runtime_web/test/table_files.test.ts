@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Answer } from "../page/messages.js";
-import { parseLines, type Row, toCsv, toJsonLines } from "../page/table_files.js";
+import { holdsTexts, linesOfFile, parseLines, type Row, toCsv, toJsonLines } from "../page/table_files.js";
 
 const answer: Answer = {
   label: "1", prob: 0.75, probs: Float32Array.of(0.25, 0.75), truncated: false, similarity: null, tokens: 3, tokensBeforeTruncation: 3, milliseconds: 1,
@@ -32,4 +32,20 @@ test.each([
 
 test("CSV with pairs and missing labels", () => {
   expect(toCsv([row("a", { label: null }, "b")], ["a", "1"])).toBe("text,text_pair,label,prob,a,1\r\na,b,,0.75,0.25,0.75\r\n");
+});
+
+test.each([
+  ["id,text\n1,a b\n2,\"c, \"\"d\"\"\ne\"\n", "x.csv", ["a b", 'c, "d" e']],
+  ["\ufefftext;label\r\na;x\r\n\r\nb;y", "x.CSV", ["a", "b"]],
+  ["Text\tn\na\t1\n", "x.tsv", ["a"]],
+  ["a\n b\n", "x.txt", ["a", " b", ""]],
+])("reads the texts of a file: %j, %s", (content, name, lines) => {
+  expect(holdsTexts(name)).toBe(true);
+  expect(linesOfFile(content, name, false)).toEqual(lines);
+});
+
+test("reads pairs of texts and names a missing column", () => {
+  expect(linesOfFile("text_pair,text\nb,a\n", "p.csv", true)).toEqual(["a\tb"]);
+  expect(() => linesOfFile("body\na\n", "p.csv", false)).toThrow('p.csv: has no column "text". Rename the column of the texts.');
+  expect(holdsTexts("model.onnx")).toBe(false);
 });

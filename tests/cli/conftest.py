@@ -19,7 +19,10 @@ from crosstune import CrossTuneWarning
 from tests.conftest import TINY_LABELS, TINY_TEXTS
 
 #: The end of every message about bytes that are not UTF-8.
-NOT_UTF8 = " is not UTF-8. Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+NOT_UTF8 = (
+    " is not UTF-8. It looks like Windows-1252, which reads 'café' there: "
+    "give --encoding cp1252, or save the file as UTF-8."
+)
 
 
 @dataclass(frozen=True)

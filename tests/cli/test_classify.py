@@ -70,7 +70,6 @@ def _csv(texts) -> bytes:
     ("name", "content"),
     [
         ("t.txt", "\n".join(TEXTS).encode()),
-        ("t.log", "\n".join(TEXTS).encode()),
         ("bom.txt", b"\xef\xbb\xbf" + "\r\n".join(TEXTS).encode() + b"\r\n\r\n"),
         ("t.csv", _csv(TEXTS)),
         ("bom.csv", b"\xef\xbb\xbf" + _csv(TEXTS).replace(b"\n", b"\r\n")),
@@ -108,7 +107,7 @@ def test_a_bad_line_of_standard_input(classify, stdin):
     stdin(b'{"text": "a"}\nnope\n')
     result = classify("--input-format", "jsonl")
     assert (result.code, result.out) == (3, "")
-    assert result.err == "error: standard input:2: not valid JSON (Expecting value). Correct the line.\n"
+    assert result.err == "error: standard input:2: not valid JSON (Expecting value at column 1). Correct the line.\n"
 
 
 @pytest.mark.parametrize(
@@ -303,6 +302,5 @@ def test_pairs(run_app, task, tiny_pair_checkpoint_dir):
     result = run_app("crosstune-export", "classify", bundle, task.folder / "p.jsonl")
     assert (result.code, result.out) == (3, "")
     assert result.err == (
-        f"error: {task.folder / 'p.jsonl'}:1: no string 'text_pair', found fields 'text'. "
-        "Give every row text and text_pair.\n"
+        f"error: {task.folder / 'p.jsonl'}:1: no field 'text_pair', found 'text'. Give every row text and text_pair.\n"
     )

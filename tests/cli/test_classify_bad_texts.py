@@ -17,24 +17,29 @@ BAD_TEXTS = [
     pytest.param(
         "t.jsonl",
         b'{"text": "ok"}\n{"text":\n',
-        "{f}:2: not valid JSON (Expecting value). Correct the line.",
+        "{f}:2: not valid JSON (Expecting value at column 9). Correct the line.",
         id="bad JSON",
         marks=pytest.mark.fault("A9"),
     ),
     pytest.param(
         "t.jsonl",
         b'{"text": "ok"}\n\n{"txt": "a"}\n',
-        "{f}:3: no string 'text', found fields 'txt'. Give every row text.",
+        "{f}:3: no field 'text', found 'txt'. Give every row text.",
         id="missing field",
         marks=pytest.mark.fault("A7"),
     ),
     pytest.param(
-        "t.jsonl", b'{"text": null}\n', "{f}:1: no string 'text', found fields 'text'. Give every row text.", id="null"
+        "t.jsonl",
+        b'{"text": null}\n',
+        "{f}:1: text is null, expected a string. Remove the row or fill it in.",
+        id="null",
+        marks=pytest.mark.fault("L9"),
     ),
     pytest.param(
         "t.jsonl",
         b'["a"]\n',
-        "{f}:1: no string 'text', found fields none. Give every row text.",
+        '{f}:1: found list, expected an object such as {{"text": "…"}}. Correct the line. '
+        "For an array of objects give --input-format json.",
         id="not an object",
         marks=pytest.mark.fault("A9"),
     ),
@@ -48,9 +53,16 @@ BAD_TEXTS = [
     pytest.param(
         "t.csv",
         b"words\na\n",
-        "{f}: columns words, expected text. Give the name of the column with --text-column.",
+        "{f}:1: columns 'words', expected 'text'. Name it with --text-column.",
         id="csv header",
         marks=pytest.mark.fault("A7"),
+    ),
+    pytest.param(
+        "t.txt",
+        b"a\0b\n",
+        "{f}:1: text has the control character U+0000 at position 1. Remove it.",
+        id="NUL",
+        marks=pytest.mark.fault("L8"),
     ),
     pytest.param(
         "t.csv",

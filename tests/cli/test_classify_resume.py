@@ -160,7 +160,10 @@ def test_an_interrupted_run_is_not_lost_by_accident(classify, stopped):
 def test_what_was_kept_is_gone_once_a_run_starts_again(run_app, bundle, stopped, source):
     source.write_bytes(b"nope\n")
     result = run_app("crosstune-export", "classify", bundle, source, "--output", stopped, "--force")
-    assert (result.code, result.err) == (3, f"error: {source}:1: not valid JSON (Expecting value). Correct the line.\n")
+    assert (result.code, result.err) == (
+        3,
+        f"error: {source}:1: not valid JSON (Expecting value at column 1). Correct the line.\n",
+    )
     assert not {"a.jsonl.partial", "a.jsonl.partial.json"} & set(files_in(stopped.parent))
 
 
@@ -195,7 +198,7 @@ def test_a_bad_row_can_be_gone_past(run_app, bundle, task, source):
     result = run_app(*command)
     assert (result.code, result.err) == (
         3,
-        f"error: {source}:1101: not valid JSON (Expecting value). Correct the line. "
+        f"error: {source}:1101: not valid JSON (Expecting value at column 1). Correct the line. "
         "1024 rows are saved. Add --resume to the same command to continue.\n",
     )
     assert run_app(*command, "--resume", "--on-error", "skip").code == 0

@@ -98,12 +98,13 @@ def test_train_with_generated_texts(
     assert (plain.head.label_keys != as_shots.head.label_keys).any()  # nothing is chosen by generated texts
 
 
-def test_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbone_dir, filtered):
+def test_with_strict_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbone_dir, filtered):
     task.test.write_bytes(jsonl([(GENERATED[0].text.upper(), "shipping")]))
     base = ["--train", task.train, "--labels", task.labels, "--backbone", tiny_backbone_dir, "--test", task.test]
     ran = run_app(
-        "crosstune", "train", *base, "--generated", task.folder / "generated.jsonl", "--output", task.out / "a.ckpt"
-    )
+        "crosstune", "train", *base, "--generated", task.folder / "generated.jsonl", "--output", task.out / "a.ckpt",
+        "--strict",
+    )  # fmt: skip
     assert ran.code == 3
     assert "is also a training text (1 such rows)." in ran.err
 

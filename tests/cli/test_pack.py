@@ -56,7 +56,7 @@ def test_an_output_inside_the_bundle(run_app, task, tiny_bundle_dir, monkeypatch
     for line, what in (
         (("pack", ".", "--output", "a.zip"), "packed bundle"),
         (("sign", ".", "--key", "key.pem", "--output", "./a.zip"), "signature"),
-        (("classify", ".", task.train, "--output", "a.zip"), "output file"),
+        (("classify", ".", task.train, "--output", "a.zip", "--format", "jsonl"), "output file"),
         (("bench", ".", "--json", "a.zip"), "output file"),
     ):
         done = run_app("crosstune-export", *line)

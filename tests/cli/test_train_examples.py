@@ -36,12 +36,6 @@ BAD_EXAMPLES = [
     pytest.param("t.jsonl", b"\n \n", NO_EXAMPLES, id="blank lines only", marks=pytest.mark.fault("A2")),
     pytest.param("t.csv", b"text,label\n", NO_EXAMPLES, id="header only", marks=pytest.mark.fault("A2")),
     pytest.param(
-        "t.txt",
-        GOOD,
-        "{f}: ending '.txt', expected one of .jsonl, .ndjson, .csv, .tsv, .parquet. Rename or convert the file.",
-        id="unknown ending",
-    ),
-    pytest.param(
         "t.jsonl",
         GOOD + b'{"text": nope}\n',
         "{f}:2: not valid JSON (Expecting value at column 10). Correct the line.",
@@ -58,7 +52,8 @@ BAD_EXAMPLES = [
     pytest.param(
         "t.jsonl",
         b'["where is it", "shipping"]\n',
-        '{f}:1: found list, expected an object such as {{"text": "…", "label": "…"}}. Correct the line.',
+        '{f}:1: found list, expected an object such as {{"text": "…"}}. Correct the line. '
+        "For an array of objects give --input-format json.",
         id="not an object",
         marks=pytest.mark.fault("A9"),
     ),
@@ -160,43 +155,22 @@ BAD_EXAMPLES = [
     ),
     pytest.param(
         "t.jsonl",
-        GOOD + jsonl([("where is it", "praise")]),
-        "{f}:2: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1. Keep one label for each text.",
-        id="two labels",
-        marks=pytest.mark.fault("A12"),
-    ),
-    pytest.param(
-        "t.jsonl",
-        (GOOD + jsonl([("why", "praise")])) + jsonl([("where is it", "praise"), ("why", "billing")]),
-        "{f}:3: the text 'where is it' is labelled 'praise' here and 'shipping' in line 1 and 1 more. Keep one label for each text.",
-        id="two labels, twice",
-        marks=pytest.mark.fault("A12"),
-    ),
-    pytest.param(
-        "t.jsonl",
         GOOD + '{"text": "caf\u00e9", "label": "praise"}\n'.encode("latin-1"),
         "{f}:2: byte 0xe9 at offset " + str(len(GOOD) + 13) + NOT_UTF8,
         id="Latin-1",
         marks=pytest.mark.fault("A4"),
     ),
     pytest.param(
-        "t.jsonl",
-        GOOD.decode().encode("utf-16"),
-        "{f}:1: byte 0xff at offset 0" + NOT_UTF8.replace("latin1", "utf-16"),
-        id="UTF-16",
-        marks=pytest.mark.fault("A4"),
-    ),
-    pytest.param(
         "t.csv",
         b"\xef\xbb\xbftext,label\ncaf\xe9,praise\n",
-        "{f}:2: byte 0xe9 at offset 17" + NOT_UTF8,
+        "{f}:2: byte 0xe9 at offset 17 is not UTF-8, as the byte order mark says. Correct the row.",
         id="Latin-1 after a byte order mark",
         marks=pytest.mark.fault("A4"),
     ),
     pytest.param(
         "t.csv",
         b"words,label\na,praise\n",
-        "{f}:1: columns words, label, expected text and label. Name them in the first line.",
+        "{f}:1: columns 'words', 'label', expected 'text' and 'label'. Name it with --text-column.",
         id="csv header",
         marks=pytest.mark.fault("A7"),
     ),
@@ -217,7 +191,7 @@ BAD_EXAMPLES = [
     pytest.param(
         "t.csv",
         b'text,label\na,praise\n"open,praise\nb,billing\n',
-        "{f}:3: the row that starts here cannot be read (unexpected end of data). Close its quotes.",
+        "{f}:3: not a valid row (unexpected end of data). Correct its quotes.",
         id="csv open quote",
         marks=pytest.mark.fault("A6"),
     ),
@@ -273,13 +247,13 @@ def test_a_folder_in_place_of_examples(run_app, task):
 
 @pytest.mark.fault("A13")
 @pytest.mark.parametrize("option", ["--dev", "--test"])
-def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
+def test_with_strict_train_refuses_to_measure_on_training_texts(run_app, task, option):
     task.test.write_bytes(
         jsonl([("a new text", "praise"), ("  Where is MY\tparcel ", "shipping"), ("i love it", "praise")])
     )
     result = run_app(
         "crosstune", "train", "--train", task.train, "--labels", task.labels, "--output", task.out / "a.ckpt",
-        option, task.test,
+        option, task.test, "--strict",
     )  # fmt: skip
     assert (result.code, result.out) == (3, "")
     assert result.err == (
@@ -287,3 +261,34 @@ def test_train_refuses_to_measure_on_training_texts(run_app, task, option):
         "Remove them from one of the files.\n"
     )
     assert files_in(task.out) == []
+
+
+TWICE = GOOD + jsonl([("why", "praise"), ("where is it", "praise"), ("why", "billing"), ("where is it", "shipping")])
+CONFLICTS = (
+    "'where is it' ('shipping' in line {1} and {5}, 'praise' in line {3}); "
+    "'why' ('praise' in line {2}, 'billing' in line {4})"
+)
+
+
+@pytest.mark.fault("A12", "L3")
+def test_train_lists_texts_under_several_labels_and_does_with_them_what_it_is_told(run_app, task, tiny_backbone_dir):
+    file = task.folder / "t.jsonl"
+    file.write_bytes(task.train.read_bytes() + TWICE)
+    before = len(task.train.read_bytes().splitlines())
+    listed = CONFLICTS.format(*(before + number for number in range(6)))
+    command = (
+        "crosstune", "train", "--train", file, "--labels", task.labels, "--output", task.out / "a.ckpt",
+        "--backbone", tiny_backbone_dir, "--force",
+    )  # fmt: skip
+    result = run_app(*command)
+    assert (result.code, result.out) == (3, "")
+    assert result.err == (
+        f"error: {file}: 2 texts have more than one label: {listed}. "
+        "Keep one label for each text, or pass --on-conflict drop or majority.\n"
+    )
+    assert files_in(task.out) == []
+    for option, kept in (("drop", before), ("majority", before + 1)):
+        result = run_app(*command, "--on-conflict", option)
+        assert result.code == 0
+        assert f"{kept} examples" in result.out
+        assert f"2 texts have more than one label; {kept - before} kept with the most frequent one" in result.err

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.conftest import NOT_UTF8, files_in, jsonl
+from tests.cli.conftest import files_in, jsonl
 
 BAD_LABELS = [
     pytest.param(
@@ -95,7 +95,12 @@ BAD_LABELS = [
     pytest.param(
         "l.toml", b"a = \n", "{f}: not valid TOML (Invalid value (at line 1, column 5)). Correct it.", id="bad TOML"
     ),
-    pytest.param("l.json", b'{"caf\xe9": "one"}', "{f}:1: byte 0xe9 at offset 5" + NOT_UTF8, id="Latin-1"),
+    pytest.param(
+        "l.json",
+        b'{"caf\xe9": "one"}',
+        "{f}:1: byte 0xe9 at offset 5 is not UTF-8. Save the file as UTF-8, for example with: iconv -f cp1252 -t utf-8 {f}",
+        id="Latin-1",
+    ),
 ]
 
 

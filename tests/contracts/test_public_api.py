@@ -34,6 +34,7 @@ CROSSTUNE = [
     "LabelSet",
     "MissingExtraError",
     "OutputExistsError",
+    "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
     "TrainConfig",
@@ -128,6 +129,7 @@ SIGNATURES = {
         "LabelSet.from_mapping": "mapping",
         "LabelSet.index": "self name",
         "LabelSet.indices": "self examples",
+        "ReadOptions": "text_column label_column pair_column delimiter encoding input_format",
         "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
         "template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
@@ -137,12 +139,12 @@ SIGNATURES = {
         "filter_generated": "generated shots labels config * backbone device cache_path teacher gate progress where",
         "load_checkpoint": "path",
         "load_config": "path overrides",
-        "read_examples": "path",
-        "read_labels": "path",
+        "read_examples": "path options * on_conflict",
+        "read_labels": "path options",
         "train": "examples labels config * generated backbone device cache_path progress where",
     },
     "crosstune_export": {
-        "BuildConfig": "precision target calibration max_flips_percent max_size_mb max_latency_ms "
+        "BuildConfig": "precision target calibration reading max_flips_percent max_size_mb max_latency_ms "
         "backbone name report onnxruntime exporter backbone_onnx release",
         "BuildConfig.budgets": "self",
         "BuildConfig.check": "self",
@@ -183,7 +185,7 @@ SIGNATURES = {
         "rename_label": "path old new",
         "sign": "bundle key output * force",
         "unpack": "packed output * force",
-        "verify": "bundle * data checkpoint max_label_changes_percent padded_batches "
+        "verify": "bundle * data checkpoint reading max_label_changes_percent padded_batches "
         "require_signature signature min_release providers allow_fallback progress",
     },
 }

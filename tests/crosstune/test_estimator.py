@@ -157,7 +157,7 @@ def test_features_are_cached_where_it_is_told(tmp_path, tiny_backbone_dir, texts
 def test_one_string_is_not_taken_for_many_texts(fitted):
     with pytest.raises(DataError) as caught:
         fitted.predict("where is it")
-    assert str(caught.value) == "predict: found one string, expected a list of texts. Put it into a list."
+    assert str(caught.value) == "predict: texts: found one string, expected a list of strings. Put it into a list."
 
 
 def test_texts_may_come_one_by_one(fitted, tiny_other_texts):
@@ -187,7 +187,7 @@ def refused(error_class, X, y, described=None, **parameters):
     ("X", "y", "message"),
     [
         (["a", "b"], ["x"], "fit: 2 texts and 1 labels, expected as many of each."),
-        ("ab", "xy", "fit: found one string, expected a list of texts and a list of labels."),
+        ("ab", "xy", "fit: texts: found one string, expected a list of strings. Put it into a list."),
         (["a", 3], ["x", "y"], "fit: item 1 is 3 labelled 'y', expected strings."),
         (["a", None], ["x", "y"], "fit: item 1 is None labelled 'y', expected strings."),
         (["a", "b"], ["x", 1], "fit: item 1 is 'b' labelled 1, expected strings."),

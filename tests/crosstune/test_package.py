@@ -84,8 +84,22 @@ def test_parquet_without_pyarrow_gives_the_pip_line(tmp_path):
         "try: crosstune.read_examples(sys.argv[2])\n"
         "except crosstune.MissingExtraError as error: print(error)"
     )
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
     assert python(code, "pyarrow", str(tmp_path / "x.parquet")) == (
-        "pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[train]'\n"
+        "pyarrow: not installed, expected for Parquet. Run: pip install 'crosstune-export[parquet]'\n"
+    )
+
+
+@pytest.mark.fault("L5")
+def test_excel_without_openpyxl_gives_the_pip_line(tmp_path):
+    code = BLOCK + (
+        "import crosstune\n"
+        "try: crosstune.read_examples(sys.argv[2])\n"
+        "except crosstune.MissingExtraError as error: print(error)"
+    )
+    (tmp_path / "x.xlsx").write_bytes(b"PK")
+    assert python(code, "openpyxl", str(tmp_path / "x.xlsx")) == (
+        "openpyxl: not installed, expected for Excel. Run: pip install 'crosstune-export[excel]'\n"
     )
 
 

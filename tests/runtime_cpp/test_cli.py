@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -10,14 +11,14 @@ import subprocess
 import numpy as np
 import pytest
 
+from crosstune.rows.lines import NumberedLines
 from crosstune_export import Classifier
-from crosstune_export.bulk.lines import numbered_lines
 from crosstune_export.bundle.packing import pack
 from tests.fixtures.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
 
 SEE = "See crosstune-classify --help."
-SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+SAVE = "Save the file as UTF-8, for example with: iconv -f cp1252 -t utf-8"
 
 
 def test_json_lines(run, tiny_fp32_bundle_dir, tiny_other_texts):
@@ -49,18 +50,18 @@ def test_onnxruntime_writes_no_telemetry(program, tiny_fp32_bundle_dir, tmp_path
 
 def test_lines_of_text(run, tiny_fp32_bundle_dir, tmp_path):
     file = tmp_path / "texts.txt"
-    file.write_bytes('\ufeffwhere is my parcel\r\n\n \u00a0\n  "quoted" \\ caf\u00e9 \U0001f600 \u0007\nlast'.encode())
+    file.write_bytes('\ufeffwhere is my parcel\r\n\n \u00a0\n  "quoted" \\ caf\u00e9 \U0001f600\nlast'.encode())
     code, out, err = run(tiny_fp32_bundle_dir, file)
     assert (code, err) == (0, "")
     texts = [json.loads(line)["text"] for line in out.splitlines()]
-    assert texts == ["where is my parcel", '  "quoted" \\ caf\u00e9 \U0001f600 \u0007', "last"]
+    assert texts == ["where is my parcel", '  "quoted" \\ caf\u00e9 \U0001f600', "last"]
 
 
-@pytest.mark.parametrize("data", [b"a\rb\r\nc\n\nd", b"a\r", b"\r\r\n\r", b"a\0b\rc", b"\xef\xbb\xbfa\r\xef\xbb\xbfb"])
+@pytest.mark.parametrize("data", [b"a\rb\r\nc\n\nd", b"a\r", b"\r\r\n\r", b"\xef\xbb\xbfa\r\xef\xbb\xbfb"])
 def test_line_endings_are_those_of_python(run, tiny_fp32_bundle_dir, data):
     code, out, err = run(tiny_fp32_bundle_dir, stdin=data)
     assert (code, err) == (0, "")
-    lines = [row.data.decode().rstrip("\r\n") for row in numbered_lines(io.BytesIO(data))]
+    lines = [row.data.decode().rstrip("\r\n") for row in NumberedLines(io.BytesIO(data.removeprefix(b"\xef\xbb\xbf")))]
     assert [json.loads(line)["text"] for line in out.splitlines()] == [line for line in lines if line.strip()]
 
 
@@ -143,9 +144,38 @@ def test_tables_are_refused(run, tiny_fp32_bundle_dir):
     assert run(tiny_fp32_bundle_dir, "x.CSV") == (
         2,
         "",
-        "error: x.CSV: a table, expected .jsonl or a text file. "
-        "Use crosstune-export classify, which reads tables, or convert it.\n",
+        "error: x.CSV: ending '.csv', expected .jsonl or .txt. "
+        "Use crosstune-export classify, which reads such files, or convert it.\n",
     )
+
+
+@pytest.mark.fault("L5")
+@pytest.mark.parametrize("name", ["x.log", "x", "x.dat"])
+def test_endings_that_nobody_knows_are_refused_and_the_advice_works(run, tiny_fp32_bundle_dir, tmp_path, name):
+    (tmp_path / name).write_bytes(b"where is it\n")
+    assert run(tiny_fp32_bundle_dir, tmp_path / name) == (
+        2,
+        "",
+        f"error: {tmp_path / name}: unknown ending, expected .jsonl, .ndjson, .jsonlines or .txt. "
+        "Name the format with --input-format jsonl or --input-format text.\n",
+    )
+    code, out, err = run(tiny_fp32_bundle_dir, tmp_path / name, "--input-format", "text")
+    assert (code, err, json.loads(out)["text"]) == (0, "", "where is it")
+
+
+@pytest.mark.fault("L5")
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (gzip.compress(b"where is it\n"), "a gzip file, expected text. Run gunzip first."),
+        (b"PK\x03\x04rest", "a zip archive or an Excel workbook, expected text. Save its texts as UTF-8."),
+        (b"PAR1rest", "a Parquet file, expected text. Use crosstune-export classify, which reads Parquet."),
+        ("where\n".encode("utf-16"), "UTF-16, expected UTF-8. Run: iconv -f utf-16 -t utf-8"),
+    ],
+)
+def test_binary_files_are_named_by_their_first_bytes(run, tiny_fp32_bundle_dir, tmp_path, content, what):
+    (tmp_path / "x.txt").write_bytes(content)
+    assert run(tiny_fp32_bundle_dir, tmp_path / "x.txt") == (3, "", f"error: {tmp_path / 'x.txt'}: is {what}\n")
 
 
 def test_no_onnxruntime(run, tiny_fp32_bundle_dir):
@@ -172,7 +202,19 @@ def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
             f"2: byte 0xff at offset 9 is not UTF-8. {SAVE}",
         ),
         ("x.jsonl", b'{"text": "a"', "1: not valid JSON (syntax error at byte 13). Correct the line."),
-        ("x.jsonl", b'\n{"text": 1, "b": 2}', '2: no string "text", found fields "b", "text". Give every row text.'),
+        (
+            "x.jsonl",
+            b'\n{"text": 1, "b": 2}',
+            "2: text is not a string, expected a string. Remove the row or fill it in.",
+        ),
+        ("x.jsonl", b'{"text": null}', "1: text is null, expected a string. Remove the row or fill it in."),
+        ("x.jsonl", b'{"b": 2}', "1: no field 'text', found \"b\". Give every row text."),
+        (
+            "x.jsonl",
+            b'{"text": "\xc3\xa9\\u0000"}',
+            "1: text has the control character U+0000 at position 1. Remove it.",
+        ),
+        ("x.txt", b"a\n\xc3\xa9b\xc2\x85\n", "2: text has the control character U+0085 at position 2. Remove it."),
         (
             "x.jsonl",
             b'{"text": "a"}\0{"text": "b"}',
@@ -188,7 +230,7 @@ def test_files_that_cannot_be_read(run, tiny_fp32_bundle_dir, tmp_path):
             b"a\rb\r\n\xff",
             f"3: byte 0xff at offset 5 is not UTF-8. {SAVE}",
         ),
-        ("x.jsonl", b"[1]", '1: no string "text", found fields none. Give every row text.'),
+        ("x.jsonl", b"[1]", "1: no field 'text', found none. Give every row text."),
         ("x.jsonl", b'{"text": "a", "text": "b"}', '1: not valid JSON (key "text" twice). Correct the line.'),
     ],
 )

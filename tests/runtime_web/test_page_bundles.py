@@ -152,10 +152,10 @@ def test_choosing_or_dropping_a_packed_bundle(visit, files, tiny_paper_bundle_di
     expect(visitor.page.locator("#bundle-facts")).not_to_contain_text(digest[:12])
     drop(visitor.page, packed)
     expect(visitor.page.locator("#bundle-facts")).to_contain_text(digest[:12])
-    (tmp_path / "notes.txt").write_text("no bundle", "utf-8")
-    drop(visitor.page, tmp_path / "notes.txt")
+    (tmp_path / "notes.md").write_text("no bundle", "utf-8")
+    drop(visitor.page, tmp_path / "notes.md")
     assert visitor.refusal() == (
-        "notes.txt: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. Copy or pack the bundle again."
+        "notes.md: manifest.json is missing or misplaced, expected a file written by crosstune-export pack. Copy or pack the bundle again."
     )
     expect(visitor.page.locator("#bundle-facts")).to_contain_text(digest[:12])  # the previous bundle stays
 
@@ -166,9 +166,27 @@ def test_dropping_a_folder(visit, files, tiny_paper_bundle_dir, tmp_path):
     drop(visitor.page, tmp_path / "mine.bundle")
     digest = Classifier.load(tiny_paper_bundle_dir).manifest.digest
     expect(visitor.page.locator("#bundle-facts")).to_contain_text(digest[:12])
-    (tmp_path / "mine.bundle" / "notes.txt").touch()
+    (tmp_path / "mine.bundle" / "notes.md").touch()
     drop(visitor.page, tmp_path / "mine.bundle")
     assert visitor.refusal() == (
-        "notes.txt: a foreign file, expected only README.md, manifest.json, model.onnx, selftest.json, tokenizer.json. "
+        "notes.md: a foreign file, expected only README.md, manifest.json, model.onnx, selftest.json, tokenizer.json. "
         "Choose the files of one bundle."
     )
+
+
+def test_a_file_of_texts_is_dropped_and_an_example_is_chosen(visit, files, python, tmp_path):
+    page = visit(files).open().ready().page
+    (tmp_path / "mails.csv").write_text("id;text\n1;where is my parcel\n2;so kind\n", "utf-8")
+    drop(page, tmp_path / "mails.csv")
+    expect(page.locator("#run")).to_have_text("Classify 2 texts")
+    expect(page.get_by_role("textbox", name="Many texts")).to_have_value("where is my parcel\nso kind")
+    (tmp_path / "mails.csv").write_text("body\na\n", "utf-8")
+    drop(page, tmp_path / "mails.csv")
+    expect(page.locator("#many-status")).to_have_text(
+        'mails.csv: has no column "text". Rename the column of the texts.'
+    )
+
+    example = python.manifest.labels[1].descriptions[0]
+    page.get_by_role("button", name=example).click()
+    expect(page.locator("#text")).to_have_value(example)
+    expect(page.locator("#verdict-label")).to_have_text(python.classify([example])[0].label)

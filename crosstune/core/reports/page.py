@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Sequence
 from html import escape
 
@@ -22,16 +23,17 @@ _ON_BLACK = _variables("#e6e9ec", "#9aa4ad", "#3a424a", "#15191d", "#1f3529", _D
 _STYLE = (
     f":root{{color-scheme:light dark;{_ON_WHITE}}}\n"
     f"@media (prefers-color-scheme:dark){{:root{{{_ON_BLACK}}}}}\n"
-    """body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem}
-p{max-width:46rem}.faint{color:var(--faint)}
+    """body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:76rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem}h3{font-size:1rem;margin:1.6rem 0 .2rem}
+nav{margin:1rem 0}nav a{margin-right:1.2em;color:var(--c0)}
+p{max-width:60rem}.faint{color:var(--faint)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.93rem}
 th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td:first-child{overflow-wrap:break-word;min-width:8rem}
+td{overflow-wrap:anywhere}td:first-child{min-width:8rem}
 th.n,td.n{text-align:right}td.n{white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
 .scroll{overflow-x:auto;margin:1rem 0}
-figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:46rem}
-svg{display:block;max-width:100%;min-width:34rem;height:auto}
+figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:60rem}
+svg{display:block;width:100%;max-width:64rem;min-width:34rem;height:auto}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .faint{fill:var(--faint)}
 .axis{stroke:var(--line)}.rule{stroke:var(--ink);stroke-dasharray:4 3}
 summary{cursor:pointer;margin:.6rem 0;font-weight:600}
@@ -54,12 +56,26 @@ def html_page(title: str, parts: Iterable[str]) -> str:
         title: Of the window; escaped here.
         parts: HTML, from the functions of this file and of ``svg_plot``.
     """
-    body = "\n".join(parts)
+    body, contents = _with_contents("\n".join(parts))
+    body = body.replace("</h1>", f"</h1>\n{contents}", 1) if contents else body
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{plain(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+def _with_contents(body: str) -> tuple[str, str]:
+    """Give each heading of the second level an anchor, and list these headings if there are several."""
+    titles: list[str] = []
+
+    def anchored(found: re.Match[str]) -> str:
+        titles.append(found[1])
+        return f'<h2 id="part-{len(titles)}">{found[1]}</h2>'
+
+    body = re.sub(r"<h2>(.*?)</h2>", anchored, body)
+    links = "".join(f'<a href="#part-{number}">{title}</a>' for number, title in enumerate(titles, 1))
+    return body, f"<nav aria-label='Contents'>{links}</nav>" if len(titles) > 2 else ""
 
 
 def plain(value: str) -> str:
@@ -80,7 +96,7 @@ def short(value: str, characters: int) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Container[int] = (), marked: Container[int] = ()
 ) -> str:
-    """A table; every cell is escaped here.
+    """A table; every cell is escaped here. Columns without a value in any row are left out.
 
     Args:
         head: Titles of C columns.
@@ -88,11 +104,15 @@ def table(
         numbers: Columns of figures, which stand to the right.
         marked: Rows that stand out.
     """
+    rows = list(rows)
+    shown = [column for column in range(len(head)) if not rows or any(row[column] for row in rows)]
 
     def row(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f'<{tag} class="n">{plain(cell)}</{tag}>' if column in numbers else f"<{tag}>{plain(cell)}</{tag}>"
-            for column, cell in enumerate(cells)
+            f'<{tag} class="n">{plain(cells[column])}</{tag}>'
+            if column in numbers
+            else f"<{tag}>{plain(cells[column])}</{tag}>"
+            for column in shown
         )
 
     body = "".join(

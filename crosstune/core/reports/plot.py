@@ -183,7 +183,7 @@ def bars(name: str, rows: Sequence[Bar], *, full: float | None = None) -> str:
 def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """A square of counts: rows are what is true, columns what was answered; the shade is the share of the row.
 
-    Figures stand in the cells of at most 24 labels, names at the rows of at most 60.
+    Figures stand in the cells of at most 24 labels, with names at rows and columns; names at the rows of at most 60.
     """
     size = len(labels)
     named, figured = size <= 60, size <= 24
@@ -194,8 +194,10 @@ def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
     for i, row in enumerate(counts):
         y = top + i * cell
         if named:
-            note = f"{short(labels[i], 22)} {i + 1}" if figured else short(labels[i], 25)
-            parts.append(f'<text x="{left - 8}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{plain(note)}</text>')
+            parts.append(
+                f'<text x="{left - 8}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{plain(short(labels[i], 25))}'
+                f"<title>{plain(labels[i])}</title></text>"
+            )
         total = sum(row) or 1
         for j, count in enumerate(row):
             if not count:
@@ -204,7 +206,7 @@ def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
             parts.append(
                 f'<rect x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}" '
                 f'class="f{0 if i == j else 1}" fill-opacity="{0.12 + 0.88 * share:.2f}">'
-                f"<title>{plain(labels[i])} answered as {plain(labels[j])}: {count}</title></rect>"
+                f"<title>{plain(labels[i])} predicted as {plain(labels[j])}: {count}</title></rect>"
             )
             if figured:
                 ink = ' style="fill:var(--paper)"' if share > 0.55 else ""
@@ -215,12 +217,16 @@ def matrix(name: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) ->
     parts.append(
         f'<rect x="{left}" y="{top}" width="{size * cell:.1f}" height="{size * cell:.1f}" fill="none" class="axis"/>'
     )
-    if figured:
-        parts += [
-            f'<text x="{left + (j + 0.5) * cell:.1f}" y="{bottom + 16:.1f}" text-anchor="middle" class="faint">{j + 1}</text>'
-            for j in range(size)
-        ]
-    return _svg(name, WIDTH, bottom + 22, parts)
+    if not figured:
+        return _svg(name, WIDTH, bottom + 22, parts)
+    for j, label in enumerate(labels):
+        x, y = left + (j + 0.5) * cell + 4, bottom + 14
+        parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end" class="faint" transform="rotate(-40 {x:.1f} {y:.1f})">'
+            f"{plain(short(label, 25))}<title>{plain(label)}</title></text>"
+        )
+    longest = max(len(short(label, 25)) for label in labels)
+    return _svg(name, WIDTH, bottom + 24 + 0.65 * _LETTER * longest, parts)
 
 
 def _svg(name: str, width: float, height: float, parts: Sequence[str]) -> str:

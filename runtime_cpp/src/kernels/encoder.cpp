@@ -54,8 +54,9 @@ struct Encoder::Scratch {
   std::size_t tokens, texts, threads;
   float *state = nullptr, *other = nullptr;  // (tokens, width)
   std::uint8_t *bytes = nullptr, *mixed = nullptr, *inner = nullptr;  // (tokens, width), (tokens, width), (tokens, inner width)
-  float *heads = nullptr, *turned = nullptr, *scores = nullptr;       // one of each for a thread
-  std::size_t heads_size = 0, turned_size = 0, scores_size = 0;
+  float* heads = nullptr;                                             // the states of a head, for each thread
+  char* attention = nullptr;                                          // scratch memory of attention, for each thread
+  std::size_t heads_size = 0, attention_size = 0;
   float *vector = nullptr, *lengths = nullptr, *features = nullptr;
   std::size_t *start = nullptr, *place = nullptr;  // of each text of the pack in its rows; the position of each token
   std::size_t* type = nullptr;
@@ -283,11 +284,11 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   }
   tokens = std::max(tokens, kPackTokens), texts = std::max(texts, kPackTokens);
   const std::size_t rows = padded(tokens) + 16;  // attention reads blocks of 16 tokens
-  const std::size_t heads = rows * 3 * head_width_, turned = head_width_ * rows, scores = 8 * rows;
+  const std::size_t heads = rows * 3 * head_width_, attention = attention_bytes(tokens, head_width_);
   const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16});
   const auto room = [](auto one, std::size_t count) { return Storage::room<decltype(one)>(count); };
   const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * padded(size_, 64)) +
-                            room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(0.0f, turned) + room(0.0f, scores)) +
+                            room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(char{}, attention)) +
                             room(0.0f, temporary) + room(0.0f, rows) + room(0.0f, feature_width_ * texts) +
                             3 * room(std::size_t{}, rows) + room(std::size_t{}, texts + 1) + 64;
   auto scratch = std::make_unique<Scratch>(bytes, tokens, texts, threads);
@@ -296,11 +297,9 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   scratch->bytes = memory.take<std::uint8_t>(rows * padded(size_, 64)), scratch->mixed = memory.take<std::uint8_t>(rows * padded(size_, 64));
   scratch->inner = memory.take<std::uint8_t>(rows * inner_width_);
   scratch->heads = memory.take<float>(threads * Storage::room<float>(heads) / sizeof(float));
-  scratch->turned = memory.take<float>(threads * Storage::room<float>(turned) / sizeof(float));
-  scratch->scores = memory.take<float>(threads * Storage::room<float>(scores) / sizeof(float));
+  scratch->attention = memory.take<char>(threads * Storage::room<char>(attention));
   scratch->heads_size = Storage::room<float>(heads) / sizeof(float);
-  scratch->turned_size = Storage::room<float>(turned) / sizeof(float);
-  scratch->scores_size = Storage::room<float>(scores) / sizeof(float);
+  scratch->attention_size = Storage::room<char>(attention);
   scratch->vector = memory.take<float>(temporary), scratch->lengths = memory.take<float>(rows);
   scratch->features = memory.take<float>(feature_width_ * texts);
   scratch->place = memory.take<std::size_t>(rows), scratch->type = memory.take<std::size_t>(rows);
@@ -425,7 +424,7 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
         const float* queries = states + start * stride;
         kernels_.attention({queries, queries + head_width_, queries + 2 * head_width_, stride, scratch.start[i + 1] - start, head_width_,
                             layer.attend_out.zero, scratch.mixed + start * byte_width + h * head_, byte_width,
-                            scratch.turned + part * scratch.turned_size, scratch.scores + part * scratch.scores_size});
+                            scratch.attention + part * scratch.attention_size});
       }
     }
   });

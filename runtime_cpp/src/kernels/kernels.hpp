@@ -52,13 +52,15 @@ struct Norm {
 };
 
 // One head of one text. Queries are scaled so that softmax takes powers of two; values so that sums plus `zero` round to bytes.
+// Both products are in integers: queries and keys in 8 bits with a scale for each token, shares in 8 bits, values with a scale for each
+// channel.
 struct Attention {
   const float *queries, *keys, *values;  // (tokens, stride) each
   std::size_t stride, tokens, width;     // width: the head's size, padded
   float zero;
   std::uint8_t* out;                     // (tokens, out_stride); `width` bytes are written to each row
   std::size_t out_stride;
-  float *turned, *scores;                // scratch: width * padded tokens; 8 * padded tokens
+  void* scratch;                         // attention_bytes(tokens, width), 64-byte aligned
 };
 
 // The states (tokens, stride) of one text at one layer, for the head.
@@ -66,6 +68,12 @@ struct States {
   const float* at;
   std::size_t tokens, stride, size, width;  // width: size D, padded
 };
+
+// Room for what attention keeps of one head of one text.
+constexpr std::size_t attention_bytes(std::size_t tokens, std::size_t width) {
+  const std::size_t t = (tokens + 15) / 16 * 16;
+  return t * width * 2 + (t + width) * 4 * 5 + 8 * (t * 5 + width) + 64 * 12;
+}
 
 struct Kernels {
   const char* name;

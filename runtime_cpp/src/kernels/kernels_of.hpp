@@ -169,65 +169,157 @@ struct KernelsOf {
 
   // --- Attention -----------------------------------------------------------------------------------------------------------
 
-  // Turns scores into powers of two, and returns 1 / their sum. Entries from `tokens` to the padded number become 0.
-  static CROSSTUNE_INLINE float powers(float* scores, std::size_t tokens) {
-    const std::size_t whole = tokens / 16 * 16;
-    const int rest = static_cast<int>(tokens - whole);
+  // 2^(x - largest x), as it is used below, for 16 of `count` entries from `at`; what is beyond `count` becomes 0.
+  template <typename F>
+  static CROSSTUNE_INLINE void each_power(float* x, std::size_t count, F&& f) {
+    const std::size_t whole = count / 16 * 16;
+    const int rest = static_cast<int>(count - whole);
     Floats most = L::set(-3e38f);
-    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::load(scores + t), most);
-    if (rest != 0) most = L::max(L::first(rest, L::load(scores + whole), L::set(-3e38f)), most);
+    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::load(x + t), most);
+    if (rest != 0) most = L::max(L::first(rest, L::load(x + whole), L::set(-3e38f)), most);
     const Floats top = L::set(L::largest(most));
-    Floats sum = L::set(0.0f);
-    for (std::size_t t = 0; t < whole; t += 16) {
-      const Floats e = exp2(L::sub(L::load(scores + t), top));
-      L::store(scores + t, e);
-      sum = L::add(sum, e);
+    for (std::size_t t = 0; t < whole; t += 16) f(t, exp2(L::sub(L::load(x + t), top)));
+    if (rest != 0) f(whole, L::first(rest, exp2(L::sub(L::load(x + whole), top)), L::set(0.0f)));
+  }
+
+  // Pieces of the scratch memory of attention.
+  struct Pieces {
+    char* next;
+    template <typename T>
+    CROSSTUNE_INLINE T* take(std::size_t count) {
+      T* piece = reinterpret_cast<T*>(next);
+      next += (count * sizeof(T) + 63) / 64 * 64;
+      return piece;
     }
-    if (rest != 0) {
-      const Floats e = L::first(rest, exp2(L::sub(L::load(scores + whole), top)), L::set(0.0f));
-      L::store(scores + whole, e);
-      sum = L::add(sum, e);
+  };
+
+  // Four vectors of numbers from -127 to 127 as the bytes of 16 words.
+  static CROSSTUNE_INLINE void put_words(std::int8_t* out, const Floats* four) {
+    Ints word = L::and_bytes(L::round(four[0]), 0);
+    each<3>([&](auto i) CROSSTUNE_INLINED { word = L::or_ints(word, L::and_bytes(L::round(four[i + 1]), i + 1)); });
+    L::store_words(out, word);
+  }
+
+  static CROSSTUNE_INLINE Floats inverse_step(Floats largest) { return L::div(L::set(127.0f), L::max(largest, L::set(1e-30f))); }
+
+  struct ToScores {  // out_ij = y * factor_i
+    float* out;
+    std::size_t stride;
+    const float* factors;
+  };
+  static CROSSTUNE_INLINE void put(const ToScores& to, std::size_t row, std::size_t column, Floats y) {
+    L::store(to.out + row * to.stride + column, L::mul(y, L::set(to.factors[row])));
+  }
+  struct ToShares {  // out_ij = round(y * factor_i + zero), as a byte
+    std::uint8_t* out;
+    std::size_t stride;
+    const float* factors;
+    float zero;
+  };
+  static CROSSTUNE_INLINE void put(const ToShares& to, std::size_t row, std::size_t column, Floats y) {
+    L::store_bytes(to.out + row * to.stride + column, L::fma(y, L::set(to.factors[row]), L::set(to.zero)));
+  }
+
+  // Where the word of four inputs `four` for the columns from `column` on stands in packed weights.
+  static CROSSTUNE_INLINE std::int8_t* packed_at(std::int8_t* weights, std::size_t fours, std::size_t columns, std::size_t column,
+                                                 std::size_t four) {
+    const std::size_t first = column / kPanel * kPanel, width = columns - first < kPanel ? columns - first : kPanel;
+    return weights + (first * fours + four * width + column - first) * 4;
+  }
+
+  // Keys of a head as packed weights: a column for each token.
+  static CROSSTUNE_INLINE void pack_keys(const Attention& a, std::size_t tokens, std::int8_t* weights, float* scale, float* bias) {
+    const std::size_t fours = a.width / 4;
+    for (std::size_t t = 0; t < tokens; t += 16) {
+      alignas(64) float turned[16 * 16];
+      Floats largest = L::set(0.0f);
+      for (std::size_t d = 0; d < a.width; d += 16) {
+        L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
+        for (std::size_t j = 0; j < 16; ++j) largest = L::max(L::abs(L::load(turned + 16 * j)), largest);
+      }
+      const Floats inverse = inverse_step(largest), step = L::mul(largest, L::set(1.0f / 127.0f));
+      Ints sums = L::zero_ints();
+      const Bytes zero_point = L::repeat_byte(128);
+      for (std::size_t d = 0; d < a.width; d += 16) {
+        if (a.width != 16) L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
+        each<4>([&](auto j) CROSSTUNE_INLINED {
+          Floats four[4];
+          each<4>([&](auto i) CROSSTUNE_INLINED { four[i] = L::mul(L::load(turned + 16 * (4 * j + i)), inverse); });
+          std::int8_t* at = packed_at(weights, fours, tokens, t, d / 4 + j);
+          put_words(at, four);
+          L::dot(sums, zero_point, L::load_weights(at));
+        });
+      }
+      L::store(scale + t, step);
+      L::store(bias + t, L::mul(L::to_floats(sums), L::sub(L::set(0.0f), step)));
     }
-    return 1.0f / L::sum(sum);
+  }
+
+  // Values of a head as packed weights: a column for each channel.
+  static CROSSTUNE_INLINE void pack_values(const Attention& a, std::size_t fours, std::int8_t* weights, float* scale) {
+    for (std::size_t d = 0; d < a.width; d += 16) {
+      Floats largest = L::set(0.0f);
+      for (std::size_t t = 0; t < a.tokens; ++t) largest = L::max(L::abs(L::load(a.values + t * a.stride + d)), largest);
+      const Floats inverse = inverse_step(largest);
+      L::store(scale + d, L::mul(largest, L::set(1.0f / 127.0f)));
+      for (std::size_t t = 0; t < 4 * fours; t += 4) {
+        Floats four[4];
+        each<4>([&](auto i) CROSSTUNE_INLINED {
+          four[i] = t + i < a.tokens ? L::mul(L::load(a.values + (t + i) * a.stride + d), inverse) : L::set(0.0f);
+        });
+        put_words(packed_at(weights, fours, a.width, d, t / 4), four);
+      }
+    }
+  }
+
+  template <typename Out>
+  static CROSSTUNE_INLINE void whole_product(const ByteRows& a, const PackedWeights& w, const Out& to) {
+    product(a, w, 0, (w.columns + kPanel - 1) / kPanel, to);
   }
 
   static void attention(const Attention& a) {
-    const std::size_t tokens = padded(a.tokens);
-    for (std::size_t t = 0; t < tokens; t += 16)
-      for (std::size_t d = 0; d < a.width; d += 16) L::transpose(a.keys + t * a.stride + d, a.stride, a.turned + d * tokens + t, tokens);
-    for (std::size_t first = 0; first < a.tokens; first += kFloatRows) {
-      const std::size_t count = a.tokens - first < kFloatRows ? a.tokens - first : kFloatRows;
-      const float* rows[kFloatRows];
-      rows_from<kFloatRows>(a.queries, a.stride, first, a.tokens, rows);
-      column_tiles(tokens, [&](auto columns, std::size_t column) CROSSTUNE_INLINED {
-        constexpr std::size_t C = decltype(columns)::value;
-        Floats sums[kFloatRows * C];
-        float_tile<kFloatRows, C>(rows, a.width, [&](std::size_t k, std::size_t c) CROSSTUNE_INLINED {
-          return L::load(a.turned + k * tokens + column + 16 * c);
-        }, sums);
-        each<kFloatRows>([&](auto r) CROSSTUNE_INLINED {
-          each<C>([&](auto c) CROSSTUNE_INLINED { L::store(a.scores + r * tokens + column + 16 * c, sums[r * C + c]); });
-        });
-      });
-      float shares[kFloatRows];
-      const float* scores[kFloatRows];
-      for (std::size_t r = 0; r < kFloatRows; ++r) {
-        scores[r] = a.scores + r * tokens;
-        shares[r] = powers(a.scores + r * tokens, a.tokens);
+    const std::size_t tokens = padded(a.tokens), longest = tokens > a.width ? tokens : a.width;
+    Pieces pieces{static_cast<char*>(a.scratch)};
+    auto* zeros = pieces.template take<float>(longest);
+    for (std::size_t i = 0; i < longest; i += 16) L::store(zeros + i, L::set(0.0f));
+    auto* keys = pieces.template take<std::int8_t>(tokens * a.width);
+    auto* values = pieces.template take<std::int8_t>(tokens * a.width);
+    auto* key_scale = pieces.template take<float>(tokens);
+    auto* key_bias = pieces.template take<float>(tokens);
+    auto* value_scale = pieces.template take<float>(a.width);
+    auto* queries = pieces.template take<std::uint8_t>(kRows * a.width);
+    auto* scores = pieces.template take<float>(kRows * tokens);
+    auto* shares = pieces.template take<std::uint8_t>(kRows * tokens);
+    const auto* start = reinterpret_cast<const std::int32_t*>(zeros);
+    const std::size_t fours = padded(a.tokens, 4) / 4;
+    pack_keys(a, tokens, keys, key_scale, key_bias);
+    pack_values(a, fours, values, value_scale);
+    const PackedWeights by_key{keys, start, key_scale, key_bias, a.width / 4, tokens};
+    const PackedWeights by_value{values, start, value_scale, zeros, fours, a.width};
+    for (std::size_t first = 0; first < a.tokens; first += kRows) {
+      const std::size_t count = a.tokens - first < kRows ? a.tokens - first : kRows;
+      float factors[kRows];
+      for (std::size_t r = 0; r < count; ++r) {
+        const float* query = a.queries + (first + r) * a.stride;
+        Floats largest = L::set(0.0f);
+        for (std::size_t d = 0; d < a.width; d += 16) largest = L::max(L::abs(L::load(query + d)), largest);
+        const float most = L::largest(largest);
+        const Floats inverse = inverse_step(L::set(most));
+        factors[r] = most * (1.0f / 127.0f);
+        for (std::size_t d = 0; d < a.width; d += 16)
+          L::store_bytes(queries + r * a.width + d, L::fma(L::load(query + d), inverse, L::set(128.0f)));
       }
-      column_tiles(a.width, [&](auto columns, std::size_t column) CROSSTUNE_INLINED {
-        constexpr std::size_t C = decltype(columns)::value;
-        Floats sums[kFloatRows * C];
-        float_tile<kFloatRows, C>(scores, a.tokens, [&](std::size_t k, std::size_t c) CROSSTUNE_INLINED {
-          return L::load(a.values + k * a.stride + column + 16 * c);
-        }, sums);
-        for (std::size_t r = 0; r < count; ++r) {
-          each<C>([&](auto c) CROSSTUNE_INLINED {
-            L::store_bytes(a.out + (first + r) * a.out_stride + column + 16 * c,
-                           L::fma(sums[r * C + c], L::set(shares[r]), L::set(a.zero)));
-          });
-        }
-      });
+      whole_product({queries, count, a.width}, by_key, ToScores{scores, tokens, factors});
+      for (std::size_t r = 0; r < count; ++r) {
+        Floats sum = L::set(0.0f);
+        each_power(scores + r * tokens, a.tokens, [&](std::size_t t, Floats e) CROSSTUNE_INLINED {
+          const Floats share = L::mul(e, L::set(255.0f));
+          L::store_bytes(shares + r * tokens + t, share);
+          sum = L::add(sum, L::to_floats(L::round(share)));
+        });
+        factors[r] = 1.0f / L::sum(sum);
+      }
+      whole_product({shares, count, tokens}, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
     }
   }
 
@@ -346,7 +438,12 @@ struct KernelsOf {
 
   static void softmax(float* x, std::size_t count) {
     for (std::size_t j = 0; j < padded(count); j += 16) L::store(x + j, L::mul(L::load(x + j), L::set(1.44269504f)));
-    const Floats share = L::set(powers(x, count));
+    Floats sum = L::set(0.0f);
+    each_power(x, count, [&](std::size_t j, Floats e) CROSSTUNE_INLINED {
+      L::store(x + j, e);
+      sum = L::add(sum, e);
+    });
+    const Floats share = L::set(1.0f / L::sum(sum));
     for (std::size_t j = 0; j < padded(count); j += 16) L::store(x + j, L::mul(L::load(x + j), share));
   }
 

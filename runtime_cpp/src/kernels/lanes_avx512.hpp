@@ -99,6 +99,13 @@ struct Avx512Lanes {
       _mm512_storeu_ps(out + (12 + i) * out_stride, _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0xdd));
     });
   }
+  static Ints zero_ints() { return _mm512_setzero_si512(); }
+  static Ints or_ints(Ints a, Ints b) { return _mm512_or_si512(a, b); }
+  static Ints and_bytes(Ints a, unsigned bytes) {
+    return _mm512_slli_epi32(_mm512_and_si512(a, _mm512_set1_epi32(255)), 8 * bytes);
+  }
+  static void store_words(std::int8_t* p, Ints x) { _mm512_storeu_si512(p, x); }
+  static Bytes repeat_byte(std::uint8_t value) { return _mm512_set1_epi8(static_cast<char>(value)); }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

@@ -122,6 +122,22 @@ struct PlainLanes {
     for (std::size_t i = 0; i < 16; ++i)
       for (std::size_t j = 0; j < 16; ++j) out[j * out_stride + i] = in[i * stride + j];
   }
+  static Ints zero_ints() { return {}; }
+  static Ints or_ints(Ints a, Ints b) {
+    for (int i = 0; i < 16; ++i) a.at[i] |= b.at[i];
+    return a;
+  }
+  // The lowest byte of each lane, moved up by so many bytes.
+  static Ints and_bytes(Ints a, int bytes) {
+    for (std::int32_t& x : a.at) x = static_cast<std::int32_t>((static_cast<std::uint32_t>(x) & 255u) << (8 * bytes));
+    return a;
+  }
+  static void store_words(std::int8_t* p, Ints x) { std::memcpy(p, x.at, sizeof x.at); }
+  static Bytes repeat_byte(std::uint8_t value) {
+    Bytes r;
+    std::memset(r.at, value, sizeof r.at);
+    return r;
+  }
   static void prefetch(const void*) {}
 };
 

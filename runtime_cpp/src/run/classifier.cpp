@@ -11,6 +11,7 @@
 #include "bundle/strict_json.hpp"
 #include "error.hpp"
 #include "tokenize/tokenizer.hpp"
+#include "utf8.hpp"
 
 namespace crosstune::core {
 
@@ -64,6 +65,16 @@ TokenRow Classifier::tokenize(const crosstune_text& input) const {
 }
 
 crosstune_answer Classifier::classify(const crosstune_text& input, float* probs) const {
+  const auto check = [](const std::string& name, const char* data, std::size_t size) {
+    const std::string problem = data == nullptr ? "" : control_problem({data, size});
+    if (!problem.empty()) throw Failure(CROSSTUNE_INPUT, name + ": " + problem);
+  };
+  check("text", input.text, input.text_size);
+  check("text_pair", input.pair, input.pair_size);
+  return answer(input, probs);
+}
+
+crosstune_answer Classifier::answer(const crosstune_text& input, float* probs) const {
   check_process();
   crosstune_answer answer{0, 0, std::numeric_limits<float>::quiet_NaN(), 0};
   const Manifest& manifest = files_.manifest;
@@ -93,7 +104,7 @@ crosstune_selftest_report Classifier::selftest() const {
     const TokenRow row = tokenize(input);
     const bool equal_ids = std::equal(row.ids.begin(), row.ids.end(), sample.input_ids.begin(), sample.input_ids.end());
     report.wrong_ids += !equal_ids || row.truncated != sample.truncated;
-    classify(input, probs.data());
+    answer(input, probs.data());
     const bool equal_size = sample.probs.size() == probs.size();
     for (std::size_t i = 0; equal_size && i < probs.size(); ++i)
       report.max_difference = std::max(report.max_difference, double{std::abs(probs[i] - static_cast<float>(sample.probs[i]))});

@@ -36,7 +36,7 @@ class Classifier {
 
   TokenRow tokenize(const crosstune_text& input) const;
 
-  // Writes the probabilities of the L labels to `probs`. Throws Failure.
+  // Writes the probabilities of the L labels to `probs`. Throws Failure, also for a text with a control character.
   crosstune_answer classify(const crosstune_text& input, float* probs) const;
 
   crosstune_selftest_report selftest() const;
@@ -45,6 +45,7 @@ class Classifier {
   Classifier(BundleFiles files, const LoadOptions& options);
 
   void check_process() const;
+  crosstune_answer answer(const crosstune_text& input, float* probs) const;
 
   BundleFiles files_;
   TextTokenizer tokenizer_;

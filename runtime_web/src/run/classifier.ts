@@ -3,7 +3,7 @@ import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "../bun
 import { packedAt, packedBlob, type PackedBundle, packedBytes } from "../bundle/packed_bundle.js";
 import { readSelftest, type SelfTestReport } from "../bundle/selftest.js";
 import { BundleContentError, ConfigError, DataError } from "../errors.js";
-import type { Text } from "../text.js";
+import { refuseControlCharacters, type Text } from "../text.js";
 import { TextTokenizer, type TokenRow } from "../tokenize/token_row.js";
 import { readTokenizer } from "../tokenize/wordpiece.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
@@ -62,7 +62,7 @@ export class Classifier {
   /**
    * Classifies texts. Runs the graph once for each text, so no answer depends on the other texts.
    *
-   * Throws DataError when an item is not a text, or not a pair of texts if the bundle classifies pairs; ConfigError when
+   * Throws DataError when an item is not a text, or not a pair of texts if the bundle classifies pairs, or has a control character; ConfigError when
    * `minSimilarity` is given and the bundle measures no similarity.
    */
   async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
@@ -74,8 +74,10 @@ export class Classifier {
         this.manifest.graph.outputs.includes("scope"),
       ),
     };
+    const rows = this.tokenize(texts);
+    refuseControlCharacters(texts);
     const predictions: Prediction[] = [];
-    for (const [index, row] of this.tokenize(texts).entries()) {
+    for (const [index, row] of rows.entries()) {
       const { probs, similarity } = await this.session.run(row);
       predictions.push(decide(rule, probs, similarity, row.truncated, index));
     }

@@ -34,7 +34,7 @@ def test_bytes_are_text_exactly_when_they_are_utf_8(tmp_path_factory, data):
             read_text(path)
         assert str(caught.value) == (
             f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8. "
-            f"Save the file as UTF-8, for example with: iconv -f {'utf-16' if mark else 'latin1'} -t utf-8"
+            f"Save the file as UTF-8, for example with: iconv -f {'utf-16' if mark else 'cp1252'} -t utf-8 {path}"
         )
         assert isinstance(caught.value.__cause__, UnicodeDecodeError)
     else:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune import CrossTuneWarning, DataError, Example, read_examples
-from crosstune.data.checks import check_held_out, without_duplicates
+from crosstune import ConfigError, CrossTuneWarning, DataError, Example, read_examples
+from crosstune.data.checks import check_held_out, measured_rows, without_duplicates
 from crosstune.data.examples import example_line
 
 visible = st.text(
@@ -35,19 +35,63 @@ def test_repeated_examples_are_kept_once_with_a_warning(tmp_path):
     assert [str(item.message) for item in caught] == [f"{path}: 2 repeated examples, each kept once."]
 
 
-@pytest.mark.fault("A12")
-def test_one_text_under_two_labels_is_refused(tmp_path):
-    long = "x" * 61
-    path = write(tmp_path / "x.jsonl", [Example("same", "a"), Example("same", "b")])
-    assert refused(path) == (
-        f"{path}:2: the text 'same' is labelled 'b' here and 'a' in line 1. Keep one label for each text."
-    )
+@pytest.mark.fault("A12", "L3")
+def test_texts_under_several_labels_are_refused_and_all_listed(tmp_path):
     path = write(
-        tmp_path / "y.jsonl", [Example(long, "a"), Example("same", "a"), Example(long, "b"), Example("same", "c")]
+        tmp_path / "x.jsonl",
+        [
+            Example("x" * 61, "a"),
+            Example("same", "a"),
+            Example("x" * 61, "b"),
+            Example("same", "c"),
+            Example("same", "a"),
+        ],
     )
     assert refused(path) == (
-        f"{path}:3: the text '{'x' * 57}...' is labelled 'b' here and 'a' in line 1 and 1 more. Keep one label for each text."
+        f"{path}: 2 texts have more than one label: '{'x' * 57}...' ('a' in line 1, 'b' in line 3); "
+        "'same' ('a' in line 2 and 5, 'c' in line 4). Keep one label for each text, or pass --on-conflict drop or majority."
     )
+    many = [Example(f"text {i}", label, line=i) for i in range(25) for label in "ab"]
+    with pytest.raises(DataError) as caught:
+        without_duplicates(many, "here")
+    assert str(caught.value).startswith("here: 25 texts have more than one label: 'text 0' (")
+    assert "'text 19'" in str(caught.value) and "'text 20'" not in str(caught.value)
+    assert "; and 5 more. Keep" in str(caught.value)
+
+
+@pytest.mark.fault("A12", "L3")
+def test_what_is_done_with_texts_under_several_labels():
+    rows = [Example("same", "a"), Example("tie", "a"), Example("same", "b"), Example("tie", "b"), Example("same", "b")]
+    rows.append(Example("other", "a"))
+    with pytest.warns(CrossTuneWarning, match="2 texts have more than one label; 0 kept .*, 2 dropped: 'same' "):
+        assert without_duplicates(rows, "here", "drop") == (Example("other", "a"),)
+    with pytest.warns(CrossTuneWarning, match="2 texts have more than one label; 1 kept .*, 1 dropped: 'same' "):
+        assert without_duplicates(rows, "here", "majority") == (Example("same", "b"), Example("other", "a"))
+    with pytest.raises(ConfigError, match="--on-conflict: found 'first', expected one of fail, drop, majority"):
+        without_duplicates(rows, "here", "first")
+
+
+@pytest.mark.fault("L2")
+def test_rows_are_measured_as_they_stand_without_those_that_were_trained_on():
+    train = [Example("Known", "a")]
+    rows = [
+        Example("new", "a", line=1),
+        Example(" known", "b", line=2),
+        Example("new", "b", line=3),
+        Example("new", "a", line=4),
+    ]
+    kept, notes = measured_rows(train, rows, "test.csv")
+    assert kept == (rows[0], rows[2], rows[3])
+    assert notes == [
+        "test.csv: 1 row is a training text and not measured.",
+        "test.csv: 3 rows contradict each other (one text under several labels), all measured: "
+        "'new' ('a' in line 1 and 4, 'b' in line 3).",
+        "test.csv: 1 row repeats an earlier one, all measured.",
+    ]
+    with pytest.raises(DataError, match=r"^test\.csv:2: the text ' known' is also a training text \(1 such rows\)\."):
+        measured_rows(train, rows, "test.csv", strict=True)
+    with pytest.raises(DataError, match=r"^test\.csv: all 1 rows are training texts"):
+        measured_rows(train, rows[1:2], "test.csv")
 
 
 def test_pairs_are_the_same_only_when_both_texts_are():

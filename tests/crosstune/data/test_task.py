@@ -42,7 +42,11 @@ def test_labels_without_a_shot_are_a_warning_where_they_are_expected(tiny_labels
         ((), [Example(" ", "praise", line=2)], "more.jsonl:2: text is empty, expected visible characters."),
         ([Example("a", "x", line=4)], (), "train.jsonl:4: label 'x' is not one of 'shipping', 'billing', 'praise'"),
         ((), [Example("a", "x", line=2)], "more.jsonl:2: label 'x' is not one of 'shipping', 'billing', 'praise'"),
-        ([Example("a", "praise"), Example("a", "billing", line=2)], (), "train.jsonl:2: the text 'a' is labelled"),
+        (
+            [Example("a", "praise"), Example("a", "billing", line=2)],
+            (),
+            "train.jsonl: 1 text has more than one label: 'a'",
+        ),
         ([Example("a", "praise"), Example("b", "billing", "c")], (), "train.jsonl: some examples have a text_pair"),
         ([Example("a", "praise")], [Example("b", "billing", "c")], "more.jsonl: pairs and single texts are mixed with"),
     ],

@@ -30,12 +30,37 @@ def test_every_part_is_there():
     assert "t<est>.jsonl, by the default head of a.ckpt" in page.text
     assert "so every text gets a label" in page.text
     wrong = np.flatnonzero(~answers.right)
-    ordered = sorted(wrong, key=lambda at: -answers.probs[at].max())
     assert len(wrong) > SHOWN
-    for at in ordered[:SHOWN]:
+    for at in wrong:
         assert page.pieces.count(answers.examples[at].text) == 1
-    assert answers.examples[ordered[SHOWN]].text not in page.pieces
-    assert f"{SHOWN} of {len(wrong)} mistakes." in page.pieces
+    pairs = {(answers.examples[at].label, LABELS[answers.probs[at].argmax()]) for at in wrong}
+    for true, said in pairs:
+        members = [
+            at for at in wrong if (answers.examples[at].label, LABELS[answers.probs[at].argmax()]) == (true, said)
+        ]
+        support = sum(example.label == true for example in answers.examples)
+        title = f"{true}, predicted as {said}: {len(members)} of {support}"
+        shown = page.text[page.text.index(title) :]
+        places = [
+            shown.index(answers.examples[at].text) for at in sorted(members, key=lambda at: -answers.probs[at].max())
+        ]
+        assert places == sorted(places)
+    assert page.text.count("merge them, describe again how they differ") == 3  # random answers confuse every pair
+    assert "no label given" not in page.text
+
+
+def test_training_texts_are_named():
+    page = read_page(report_page(replace(answers_of(80), trained_on=12)))
+    assert "12 of these 80 texts are training texts, so the accuracy is too high." in page.text
+    assert "training texts" not in read_page(report_page(answers_of(80))).text
+
+
+def test_few_mistakes_bring_no_advice():
+    probs = np.tile(np.array([[0.9, 0.1, 0.0]], np.float32), (40, 1))
+    examples = [Example(f"t {i}", LABELS[0 if i else 1]) for i in range(40)]
+    page = read_page(report_page(Answers(examples, LABELS, probs)))
+    assert "<b>billing</b>, predicted as shipping: 1 of 1" in page.text
+    assert "merge them" not in page.text
 
 
 def test_a_long_text_is_cut():

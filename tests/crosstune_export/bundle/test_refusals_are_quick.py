@@ -27,8 +27,8 @@ def parse(text):
 
 HEADER = f"""
 from pathlib import Path
-from crosstune_export.bulk.sources import Source
-from crosstune_export.bulk.windows import read_windows
+from crosstune.rows.sources import Source
+from crosstune.rows.windows import read_windows
 Path("t.csv").write_text("text," + ",".join(map(str, range({KEYS}))) + ",{KEYS - 1}\\n", "utf-8")
 def parse(text):
     list(read_windows(Source("t.csv", "csv"), "text"))

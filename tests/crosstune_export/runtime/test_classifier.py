@@ -60,7 +60,10 @@ def test_batches_do_not_change_answers_in_fp32(classifier):
 @pytest.mark.fault("H2", "H10")
 def test_bad_arguments(classifier):
     for call, message in (
-        (lambda: classifier.classify("one text"), "texts: found a string, expected a list of strings."),
+        (
+            lambda: classifier.classify("one text"),
+            "texts: found one string, expected a list of strings. Put it into a list.",
+        ),
         (lambda: classifier.classify(["a"], batch_size=0), "batch_size: found 0, expected at least 1."),
         (lambda: classifier.classify(["a", None]), "texts[1]: found None, expected a string."),
         (lambda: classifier.classify(["a"], threshold=2), "threshold: found 2, expected a probability from 0 to 1."),

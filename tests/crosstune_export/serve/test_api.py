@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -173,3 +177,84 @@ def test_it_listens_on_this_machine_only_by_default(program):
     page = fetch(program.url, "GET", "/openapi.json")[2]
     methods = {(path, method) for path, item in page["paths"].items() for method in item}
     assert {path for path, method in methods if method != "get"} == {"/v1/classify"}, "nothing that changes the server"
+
+
+@pytest.mark.fault("L14")
+def test_head_is_answered_as_get(program):
+    for path in ("/", "/docs", "/health", "/ready", "/metrics", "/v1/labels", "/openapi.json"):
+        parts = urlsplit(program.url)
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=60)
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        expected = fetch(program.url, "GET", path)[1]
+        assert (response.status, response.getheader("content-type"), response.read()) == (
+            200, expected["content-type"], b"",
+        )  # fmt: skip
+        connection.close()
+
+
+@pytest.mark.fault("L14")
+def test_one_text_and_a_byte_order_mark_and_a_large_top_k(program, classifier):
+    expected = fetch(program.url, "POST", "/v1/classify", {"texts": TEXTS[:1]})[2]
+    assert fetch(program.url, "POST", "/v1/classify", {"text": TEXTS[0]})[2] == expected
+    body = b"\xef\xbb\xbf" + json.dumps({"texts": TEXTS[:1]}).encode()
+    assert fetch(program.url, "POST", "/v1/classify", body)[2] == expected
+    answer = fetch(program.url, "POST", "/v1/classify", {"text": TEXTS[0], "top_k": 99})[2]["answers"][0]
+    assert answer["probs"] == expected["answers"][0]["probs"]
+    for body in ({}, {"text": "a", "texts": ["a"]}):
+        status, _, response = fetch(program.url, "POST", "/v1/classify", body)
+        assert (status, response["error"]) == (
+            422, 'body: expected either "texts", an array, or "text". See /docs.',
+        )  # fmt: skip
+
+
+@pytest.mark.fault("L14")
+def test_pages_for_people(program, classifier):
+    status, headers, content = fetch(program.url, "GET", "/")
+    page = content.decode("utf-8")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert all(f"<td>{label}</td>" in page for label in classifier.labels)
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    script = re.search("<script>(.*)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in headers["content-security-policy"]
+    docs = fetch(program.url, "GET", "/docs")[2].decode("utf-8")
+    assert all(path in docs for path in ("/v1/classify", "/v1/labels", "/health", "curl"))
+
+
+@pytest.mark.fault("L14")
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("POST", "/classify", 404, "path: not served, expected POST /v1/classify or a path of /docs."),
+        ("GET", "/v1/classify", 405, "method: not served, expected POST with a JSON body. See /docs."),
+        ("POST", "/", 405, "method: not served, expected GET. Texts go to POST /v1/classify. See /docs."),
+    ],
+)
+def test_hints(program, method, path, status, message):
+    found = fetch(program.url, method, path)
+    assert (found[0], found[2]["error"]) == (status, message)
+
+
+@pytest.mark.fault("L12")
+def test_similarity(program, classifier):
+    answer = fetch(program.url, "POST", "/v1/classify", {"text": TEXTS[0]})[2]["answers"][0]
+    assert answer["similarity"] == classifier.classify(TEXTS[:1])[0].similarity
+    request = {"text": TEXTS[0], "min_similarity": 1}
+    assert fetch(program.url, "POST", "/v1/classify", request)[2]["answers"][0]["label"] is None
+
+
+def test_a_smallest_similarity_of_the_server_and_pages_of_other_origins(start_program, tiny_bundle_dir):
+    server = start_program(tiny_bundle_dir, "--min-similarity", "1", "--cors", "https://example.com")
+    request = {"text": TEXTS[0]}
+    assert fetch(server.url, "POST", "/v1/classify", request)[2]["answers"][0]["label"] is None
+    allowed = fetch(server.url, "POST", "/v1/classify", request, origin="https://example.com")[1]
+    assert allowed["access-control-allow-origin"] == "https://example.com"
+    other = fetch(server.url, "POST", "/v1/classify", request, origin="https://example.org")[1]
+    assert "access-control-allow-origin" not in other
+    preflight = fetch(
+        server.url, "OPTIONS", "/v1/classify", origin="https://example.com", access_control_request_method="POST",
+        access_control_request_headers="content-type",
+    )  # fmt: skip
+    assert preflight[0] == 200

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import select
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-#: Maximum size of a row; longer ones are bad rows and are not read into memory. Chosen by hand, far above any real text.
-MAX_ROW_BYTES = 4 << 20
+#: Maximum size of a row; longer ones are bad rows and are not read into memory. Chosen by hand: a text of a million
+#: characters fits, each escaped in JSON.
+MAX_ROW_BYTES = 8 << 20
 _BLOCK_BYTES = 1 << 20
 
 
@@ -26,34 +28,42 @@ class RawRow(NamedTuple):
     data: bytes
 
 
-def numbered_lines(stream: BinaryIO) -> Iterator[RawRow]:
-    r"""Yield lines that end in ``\n``, ``\r\n`` or ``\r``, without a byte order mark at the start of the stream.
+class NumberedLines:
+    r"""Iterates over the lines of a stream, which end in ``\n``, ``\r\n`` or ``\r``.
 
     Example:
         >>> import io
-        >>> [(row.line, row.offset, row.data) for row in numbered_lines(io.BytesIO(b"a\r\nb\rc"))]
+        >>> [(row.line, row.offset, row.data) for row in NumberedLines(io.BytesIO(b"a\r\nb\rc"))]
         [(1, 0, b'a\r\n'), (2, 3, b'b\r'), (3, 5, b'c')]
+
+    Args:
+        stream: UTF-8 bytes.
+        offset: Bytes before the first line.
     """
-    number, offset, start, skipped_bytes = 1, 0, b"", 0
-    read = getattr(stream, "read1", stream.read)
-    first = True
-    while block := read(_BLOCK_BYTES):
-        pieces = (start + block).splitlines(keepends=True)
-        start = b"" if pieces[-1].endswith(b"\n") else pieces.pop()  # the line may continue in the next block
-        for piece in pieces:
-            yield _row(number, offset, piece, first)
-            number, offset, skipped_bytes, first = number + 1, offset + len(piece) + skipped_bytes, 0, False
-        if len(start) > MAX_ROW_BYTES + 1:
-            skipped_bytes += len(start) - (MAX_ROW_BYTES + 1)
-            start = start[: MAX_ROW_BYTES + 1]
-    if start:
-        yield _row(number, offset, start, first)
 
+    def __init__(self, stream: BinaryIO, offset: int = 0) -> None:
+        self._stream, self._offset = stream, offset
+        self._more = False
 
-def _row(number: int, offset: int, data: bytes, first: bool) -> RawRow:
-    if first and data.startswith(b"\xef\xbb\xbf"):
-        return RawRow(number, offset + 3, data[3:])
-    return RawRow(number, offset, data[: MAX_ROW_BYTES + 1])
+    def __iter__(self) -> Iterator[RawRow]:
+        number, offset, start, skipped_bytes = 1, self._offset, b"", 0
+        read = getattr(self._stream, "read1", self._stream.read)
+        while block := read(_BLOCK_BYTES):
+            pieces = (start + block).splitlines(keepends=True)
+            start = b"" if pieces[-1].endswith(b"\n") else pieces.pop()  # the line may continue in the next block
+            for index, piece in enumerate(pieces, 1):
+                self._more = index < len(pieces)
+                yield RawRow(number, offset, piece[: MAX_ROW_BYTES + 1])
+                number, offset, skipped_bytes = number + 1, offset + len(piece) + skipped_bytes, 0
+            if len(start) > MAX_ROW_BYTES + 1:
+                skipped_bytes += len(start) - (MAX_ROW_BYTES + 1)
+                start = start[: MAX_ROW_BYTES + 1]
+        if start:
+            yield RawRow(number, offset, start[: MAX_ROW_BYTES + 1])
+
+    def idle(self) -> bool:
+        """Whether the next line would have to be waited for."""
+        return not self._more and not select.select([self._stream.fileno()], [], [], 0)[0]
 
 
 def csv_records(lines: Iterable[RawRow], delimiter: str) -> Iterator[RawRow]:
@@ -76,13 +86,11 @@ def csv_records(lines: Iterable[RawRow], delimiter: str) -> Iterator[RawRow]:
 
         def decoded_lines(record: list[RawRow] = record) -> Iterator[str]:
             size = len(record[0].data)
-            yield record[0].data.decode(
-                "latin-1"
-            )  # quotes and separators are ASCII, so invalid UTF-8 does not matter here
+            yield record[0].data.decode("utf-8", "surrogateescape")  # what is not UTF-8 is refused later
             while size <= MAX_ROW_BYTES and (line := following()) is not None:
                 record.append(line)
                 size += len(line.data)
-                yield line.data.decode("latin-1")
+                yield line.data.decode("utf-8", "surrogateescape")
 
         try:
             parse_csv(decoded_lines(), delimiter)

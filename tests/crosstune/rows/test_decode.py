@@ -11,15 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstune_export.bulk import lines, windows
+from crosstune.rows import lines, windows
+from crosstune.rows.lines import NumberedLines, csv_records
+from crosstune.rows.sources import Source, find_sources
+from crosstune.rows.windows import read_windows
 from crosstune_export.bulk.decode import Columns, decode, output_name
-from crosstune_export.bulk.lines import csv_records, numbered_lines
-from crosstune_export.bulk.sources import Source, find_sources
-from crosstune_export.bulk.windows import read_windows
 
-SAVE = "Save the file as UTF-8, for example with: iconv -f latin1 -t utf-8"
+OTHER = (
+    "Give its encoding, for example --encoding cp1251, --encoding shift_jis or --encoding gb18030, "
+    "or save the file as UTF-8."
+)
 
 
+def windows_1252(word):
+    return f"It looks like Windows-1252, which reads {word!r} there: give --encoding cp1252, or save the file as UTF-8."
+
+
+FOUND_LIST = (
+    'found list, expected an object such as {"text": "…"}. Correct the line. '
+    "For an array of objects give --input-format json."
+)
 UNCLOSED = "not a valid row (unexpected end of data). Correct its quotes."
 
 
@@ -31,7 +42,7 @@ def read(tmp_path):
         (tmp_path / name).write_bytes(data)
         (source,) = find_sources([str(tmp_path / name)])
         wanted = Columns(**columns)
-        decoded = [decode(window, wanted) for window in read_windows(source, wanted.text)]
+        decoded = [decode(window, wanted) for window in read_windows(source, wanted.needed)]
         texts = [text for part in decoded for text in part.texts]
         carried = [row for part in decoded for row in part.carried]
         return texts, carried, [(row.row, row.reason) for part in decoded for row in part.bad]
@@ -54,7 +65,7 @@ def test_what_the_csv_module_writes_is_read_back(rows):
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows([["text", "other"], *rows])
     source = Source("t.csv", "csv")
-    records = list(csv_records(numbered_lines(io.BytesIO(sink.getvalue().encode())), ","))
+    records = list(csv_records(NumberedLines(io.BytesIO(sink.getvalue().encode())), ","))
     window = windows.Window(source, ("text", "other"), tuple(records[1:]))
     decoded = decode(window, Columns())
     assert [[row["text"], row["other"]] for row in decoded.carried] == rows
@@ -65,7 +76,7 @@ def test_what_the_csv_module_writes_is_read_back(rows):
 def test_a_stray_quote_costs_no_row_that_could_be_read(parts):
     """For any quotes, every line is in exactly one record, in order."""
     data = "".join(part + "\n" for part in parts).encode()
-    records = list(csv_records(numbered_lines(io.BytesIO(data)), ","))
+    records = list(csv_records(NumberedLines(io.BytesIO(data)), ","))
     assert b"".join(record.data for record in records) == data
     assert [record.offset for record in records] == [
         sum(len(record.data) for record in records[:i]) for i in range(len(records))
@@ -75,10 +86,10 @@ def test_a_stray_quote_costs_no_row_that_could_be_read(parts):
 def test_formats(read):
     assert read("t.txt", b"\xef\xbb\xbfone\r\n\r\n  \ntwo words\n")[0] == ["one", "two words"]
     assert read("t.jsonl", b'{"text": "one", "id": 3}\n\n{"text": "two"}\n')[0] == ["one", "two"]
-    pair = read("t.jsonl", b'{"text": "one", "text_pair": "two"}\n', text_pair=True)
+    pair = read("t.jsonl", b'{"text": "one", "text_pair": "two"}\n', pair="text_pair")
     assert pair[0] == [("one", "two")]
     assert read("t.csv", b'id,text\n1,"a, b"\n\n2,c\n')[0] == ["a, b", "c"]
-    assert read("t.tsv", b"text\ttext_pair\na\tb\n", text_pair=True)[0] == [("a", "b")]
+    assert read("t.tsv", b"text\ttext_pair\na\tb\n", pair="text_pair")[0] == [("a", "b")]
     assert read("t.csv.gz", gzip.compress(b"text\na\n"))[0] == ["a"]
 
 
@@ -115,22 +126,24 @@ def bad(fault, name, *values):
 
 
 BAD = [
-    bad("A4", "byte", "t.txt", b"a\nb\xff\n", 2, "byte 0xff at offset 3 is not UTF-8. " + SAVE),
-    bad("A4", "Latin-1", "t.csv", b"text\nb\xe9\n", 2, "byte 0xe9 at offset 6 is not UTF-8. " + SAVE),
-    bad("A4", "UTF-16", "t.jsonl", '{"text": "a"}'.encode("utf-16"), 1, "byte 0xff at offset 0 is not UTF-8. " + SAVE),
+    bad("A4", "byte", "t.txt", b"a\n\xf2\xff\n", 2, "byte 0xf2 at offset 2 is not UTF-8. " + OTHER),
+    bad("A4", "Latin-1", "t.csv", b"text\nb\xe9\n", 2, "byte 0xe9 at offset 6 is not UTF-8. " + windows_1252("bé")),
     bad("A7", "too few columns", "t.csv", b"text,n\na,1\nb\n", 3, "1 columns, expected 2 (text, n). Quote texts that hold the separator."),
     bad("A7", "too many columns", "t.csv", b"text\na, b\n", 2, "2 columns, expected 1 (text). Quote texts that hold the separator."),
     bad("A6", "open quote", "t.csv", b'text,n\na,1\n"b,2\nc,3\n', 3, UNCLOSED),
     bad("A6", "open quote before another", "t.csv", b'text,n\na,1\n"b,2\nc,3\n"d",4\n', 3, UNCLOSED),
     bad("A6", "text after a quote", "t.csv", b'text\n"a" b\nc\n', 2, "not a valid row (',' expected after '\"'). Correct its quotes."),
-    bad("A9", "cut", "t.jsonl", b'{"text": "a"}\n{"text"', 2, "not valid JSON (Expecting ':' delimiter). Correct the line."),
+    bad("A9", "cut", "t.jsonl", b'{"text": "a"}\n{"text"', 2, "not valid JSON (Expecting ':' delimiter at column 8). Correct the line."),
     bad("A9", "key twice", "t.jsonl", b'{"text": "a", "text": "b"}\n', 1, "not valid JSON (key 'text' twice). Correct the line."),
     bad("A9", "NaN", "t.jsonl", b'{"text": "a", "n": NaN}\n', 1, "not valid JSON (number NaN). Correct the line."),
     bad("A9", "1e400", "t.jsonl", b'{"text": "a", "n": 1e400}\n', 1, "not valid JSON (number 1e400). Correct the line."),
-    bad("A9", "number", "t.jsonl", b'{"text": 3}', 1, "no string 'text', found fields 'text'. Give every row text."),
-    bad("A9", "array", "t.jsonl", b"[1]", 1, "no string 'text', found fields none. Give every row text."),
-    bad("A7", "other field", "t.jsonl", b'{"txt": "a"}', 1, "no string 'text', found fields 'txt'. Give every row text."),
-    bad("A10", "deep", "t.jsonl", b"[" * 100_000, 1, "not valid JSON (RecursionError). Correct the line."),
+    bad("A9", "number", "t.jsonl", b'{"text": 3}', 1, "text is 3, expected a string. Put it in quotes."),
+    bad("A9", "array", "t.jsonl", b"[1]", 1, FOUND_LIST),
+    bad("A7", "other field", "t.jsonl", b'{"txt": "a"}', 1, "no field 'text', found 'txt'. Give every row text."),
+    bad("L9", "null", "t.jsonl", b'{"text": null}', 1, "text is null, expected a string. Remove the row or fill it in."),
+    bad("L8", "NUL", "t.jsonl", b'{"text": "a\\u0000"}', 1, "text has the control character U+0000 at position 1. Remove it."),
+    bad("L8", "C1", "t.txt", "ab\x85".encode(), 1, "text has the control character U+0085 at position 2. Remove it."),
+    bad("A10", "deep", "t.jsonl", b"[" * 100_000, 1, "not valid JSON (nested too deeply). Correct the line."),
 ]  # fmt: skip
 
 
@@ -151,9 +164,9 @@ def test_a_number_of_5000_digits(read):
 
 
 def test_pairs_need_both(read):
-    reason = "no string 'text_pair', found fields 'text'. Give every row text and text_pair."
-    assert read("t.jsonl", b'{"text": "a"}', text_pair=True)[2] == [(1, reason)]
-    assert read("t.txt", b"a\n", text_pair=True)[2] == [
+    reason = "no field 'text_pair', found 'text'. Give every row text and text_pair."
+    assert read("t.jsonl", b'{"text": "a"}', pair="text_pair")[2] == [(1, reason)]
+    assert read("t.txt", b"a\n", pair="text_pair")[2] == [
         (1, "a line of text, expected a pair. Give JSON Lines with text and text_pair.")
     ]
 
@@ -168,7 +181,7 @@ def test_every_row_needs_its_id(read):
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.txt"])
 def test_a_row_has_a_limit_of_its_own(read, name, monkeypatch):
     monkeypatch.setattr(lines, "MAX_ROW_BYTES", 300_000)
-    monkeypatch.setattr("crosstune_export.bulk.decode.MAX_ROW_BYTES", 300_000)
+    monkeypatch.setattr("crosstune.rows.decode.MAX_ROW_BYTES", 300_000)
     head, row = {"t.csv": ("text\n", '"{}"\n'), "t.jsonl": ("", '{{"text": "{}"}}\n'), "t.txt": ("", "{}\n")}[name]
     good, long = "x" * 200_000, "y" * 2_000_000  # the csv module's own limit is 131,072
     texts, _, bad = read(name, (head + row.format(good) + row.format(long) + row.format("z")).encode())
