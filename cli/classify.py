@@ -15,6 +15,7 @@ from crosstune_cli.console import next_command, note, row_progress, stdout_is_te
 from crosstune_cli.options import (
     AllowFallback,
     BundleFolder,
+    Kernels,
     MinSimilarity,
     Provider,
     RequireSignature,
@@ -108,6 +109,7 @@ def classify(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 8,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
+    kernels: Kernels = "auto",
     require_signature: RequireSignature = None,
     signature: Signature = None,
     engine: Annotated[
@@ -142,6 +144,7 @@ def classify(
     reading: ReadOptions,
 ) -> None:
     """Label any number of texts, in input order; every column of the input is kept in the output."""
+    del kernels  # chosen by the option itself, for the worker processes too
     from crosstune.core.outputs import check_output
     from crosstune.rows.sources import find_sources
     from crosstune_export import ConfigError

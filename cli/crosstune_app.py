@@ -9,6 +9,7 @@ from crosstune_cli.filter import filter_texts
 from crosstune_cli.options import Version
 from crosstune_cli.program import DATA, EVERYDAY, add, make_app
 from crosstune_cli.run import run
+from crosstune_cli.suggest import suggest
 from crosstune_cli.train import train
 
 app = make_app("crosstune", "Train a label attention head on a frozen backbone from a few labelled texts.")
@@ -45,6 +46,12 @@ add(
 add(
     app, check,
     "crosstune check --train train.jsonl --labels labels.json --report suspects.html",
+    panel=DATA,
+)  # fmt: skip
+add(
+    app, suggest,
+    "crosstune suggest --labels labels.json --pool log.txt --number 20 -o round1.csv",
+    "crosstune suggest --labels labels.json --labelled round1.csv --pool log.txt --number 20 -o round2.csv",
     panel=DATA,
 )  # fmt: skip
 

@@ -40,6 +40,8 @@ def show_evaluation(answers: Answers, *, json_output: bool, report: Path | None,
     coverage, right = answers.coverage, answers.accuracy_answered
     if coverage is not None:
         correct = "" if right is None else f", {100 * right:.1f}% of these are correct"
+        parts = ", ".join(f"{part.title} {100 * part.coverage:.1f}%" for part in answers.by_length)
+        typer.echo(f"by length: {parts}")
         typer.echo(f"with the thresholds {100 * coverage:.1f}% of the texts get a label{correct}")
 
 

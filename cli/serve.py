@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.options import MinSimilarity, RequireSignature, Signature, not_nan
+from crosstune_cli.options import Kernels, MinSimilarity, RequireSignature, Signature, not_nan
 
 
 def serve(
@@ -22,6 +22,7 @@ def serve(
         int | None,
         typer.Option("--threads", min=1, help="Requests to classify at the same time; default: number of processors."),
     ] = None,
+    kernels: Kernels = "auto",
     min_similarity: MinSimilarity = None,
     cors: Annotated[
         list[str] | None,
@@ -84,6 +85,7 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve a bundle over HTTP: POST /v1/classify. SIGTERM finishes open requests and ends, SIGHUP reloads the bundle."""
+    del kernels  # chosen by the option itself
     from crosstune_export import MissingExtraError
     from crosstune_export.runtime.session import default_threads
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crosstune.filter.noise_filter import filter_generated
     from crosstune.filter.result import FilterResult
     from crosstune.labelling.check import LabelCheck, check_examples
+    from crosstune.labelling.suggest import RoundGain, Suggestion, measure_round, suggest_texts
     from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
@@ -76,6 +77,7 @@ _HOMES = {
     "crosstune.filter.noise_filter": ("filter_generated",),
     "crosstune.filter.result": ("FilterResult",),
     "crosstune.labelling.check": ("LabelCheck", "check_examples"),
+    "crosstune.labelling.suggest": ("RoundGain", "Suggestion", "measure_round", "suggest_texts"),
     "crosstune.rows.options": ("ReadOptions",),
     "crosstune.training": ("train",),
 }
@@ -106,6 +108,8 @@ __all__ = [
     "ReadOptions",
     "RefusedLabelError",
     "ResourceError",
+    "RoundGain",
+    "Suggestion",
     "TrainConfig",
     "TrainingError",
     "__version__",
@@ -116,8 +120,10 @@ __all__ = [
     "filter_generated",
     "load_checkpoint",
     "load_config",
+    "measure_round",
     "read_examples",
     "read_labels",
+    "suggest_texts",
     "train",
 ]
 

@@ -251,7 +251,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: The lengths differ, or an item is not a text or not a known label.
         """
-        texts, labels = list(X), [str(label) for label in y]
+        texts, labels = as_list(X, "evaluate: texts"), [str(label) for label in as_list(y, "evaluate: labels")]
         probs = self.predict_proba(texts)
         if len(texts) != len(labels) or not texts:
             raise DataError(f"evaluate: {len(texts)} texts and {len(labels)} labels, expected as many of each.")

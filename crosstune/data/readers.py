@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 
-from crosstune.core.errors import DataError
+from crosstune.core.errors import CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet
 from crosstune.data.checks import check_field, without_duplicates
 from crosstune.data.examples import Example
@@ -15,13 +16,17 @@ from crosstune.rows.options import DEFAULT_READING, ReadOptions
 from crosstune.rows.sources import source_at
 from crosstune.rows.windows import read_windows
 
+#: Column of the head's guess in a file that ``crosstune suggest`` wrote; a row with this column may still have no label.
+GUESS = "guess"
+
 
 def read_examples(
     path: str | os.PathLike[str], options: ReadOptions | None = None, *, on_conflict: str = "fail"
 ) -> tuple[Example, ...]:
     r"""Read examples to train on; the file's ending names the format (.jsonl, .json, .csv, .tsv, .parquet, .xlsx, also .gz).
 
-    Blank lines are skipped. The same text with the same label twice is kept once, with a warning.
+    Blank lines are skipped, and with a warning rows of ``crosstune suggest`` that nobody has labelled yet. The same text with the
+    same label twice is kept once, with a warning.
 
     Example:
         >>> import tempfile, pathlib
@@ -84,11 +89,15 @@ def read_rows(path: str | os.PathLike[str], options: ReadOptions | None = None) 
     needed = [options.text_column, options.label_column]
     if options.pair_column != ReadOptions.pair_column:  # named by the user, and so expected
         needed.append(options.pair_column)
-    examples = [
-        _example(fields, options, f"{source.name}:{line}", line, is_table=bool(window.header))
-        for window in read_windows(source, needed)
-        for line, fields in rows_of(window, (*needed, options.pair_column))
-    ]
+    examples, waiting = [], 0
+    for window in read_windows(source, needed):
+        for line, fields in rows_of(window, (*needed, options.pair_column, GUESS)):
+            if GUESS in fields and fields.get(options.label_column) in (None, ""):
+                waiting += 1
+            else:
+                examples.append(_example(fields, options, f"{source.name}:{line}", line, is_table=bool(window.header)))
+    if waiting:
+        warnings.warn(CrossTuneWarning(f"{source.name}: {waiting} rows without a label, skipped."), stacklevel=2)
     if not examples:
         raise DataError(f"{source.name}: 0 examples, expected at least one. Check that it is the right file.")
     if len({example.text_pair is None for example in examples}) > 1:

@@ -17,6 +17,38 @@ from crosstune.data.examples import Example
 from crosstune.evaluation.metrics import Evaluation, evaluate
 from crosstune.evaluation.report import report_page
 
+#: Numbers of words at which the parts of ``Answers.by_length`` begin; chosen by hand.
+LENGTHS = (0, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class LengthCoverage:
+    """How many texts of a range of lengths get a label.
+
+    Attributes:
+        low: Fewest words.
+        high: Number of words at which the next range begins; None for the last range.
+        texts: Number of texts, at least 1.
+        coverage: Share of these that get a label, in [0, 1].
+        accuracy: Accuracy on the texts that get a label, in [0, 1]; None if none gets one.
+    """
+
+    low: int
+    high: int | None
+    texts: int
+    coverage: float
+    accuracy: float | None
+
+    @property
+    def title(self) -> str:
+        """The range in words.
+
+        Example:
+            >>> LengthCoverage(4, 8, 10, 0.9, 1.0).title, LengthCoverage(64, None, 3, 1.0, 1.0).title
+            ('4 to 7 words', '64 words or more')
+        """
+        return f"{self.low} words or more" if self.high is None else f"{self.low} to {self.high - 1} words"
+
 
 @dataclass(frozen=True, repr=False)
 class Answers:
@@ -94,11 +126,31 @@ class Answers:
         answered = self.answered
         return float(self.right[answered].mean()) if answered.any() else None
 
+    @property
+    def by_length(self) -> tuple[LengthCoverage, ...]:
+        """Coverage for short and long texts, in order of length; parts without a text are left out."""
+        words = np.array([sum(len(part.split()) for part in example.parts) for example in self.examples])
+        parts = []
+        for low, high in zip(LENGTHS, (*LENGTHS[1:], None), strict=True):
+            inside = (words >= low) & (words < (np.inf if high is None else high))
+            if inside.any():
+                given = self.answered & inside
+                accuracy = float(self.right[given].mean()) if given.any() else None
+                parts.append(LengthCoverage(low, high, int(inside.sum()), float(given.sum() / inside.sum()), accuracy))
+        return tuple(parts)
+
     def to_json(self) -> dict[str, Json]:
-        """The metrics as ``evaluate --json`` prints them; with a threshold also ``coverage`` and ``accuracy_answered``."""
+        """The metrics as ``evaluate --json`` prints them.
+
+        With a threshold also ``coverage``, ``accuracy_answered`` and ``by_length``.
+        """
         body = self.evaluation.to_json()
         if self.coverage is not None:
             body |= {"coverage": self.coverage, "accuracy_answered": self.accuracy_answered}
+            body["by_length"] = [
+                {"words": part.title, "texts": part.texts, "coverage": part.coverage, "accuracy": part.accuracy}
+                for part in self.by_length
+            ]
         return body
 
     def report(self, path: str | os.PathLike[str], *, force: bool = False) -> None:

@@ -139,12 +139,29 @@ def _risk(answers: Answers) -> list[str]:
         verdict = f"With its thresholds {100 * share:.1f}% of the texts get a label (red dot), and {100 * right:.1f}% of these are correct."
     return [
         f"<p>{plain(verdict)}</p>",
+        _coverage_by_length(answers),
         legend([(title, colour) for title, *_, colour in curves]),
         figure(
             plot.svg(),
             "From left to right more texts get a label. " + "; ".join(notes).capitalize() + "." + similarity_note,
         ),
     ]
+
+
+def _coverage_by_length(answers: Answers) -> str:
+    """A table that shows whether short texts get fewer labels; empty without a threshold."""
+    if answers.coverage is None:
+        return ""
+    rows = [
+        [
+            part.title,
+            str(part.texts),
+            f"{100 * part.coverage:.1f}",
+            "" if part.accuracy is None else f"{100 * part.accuracy:.1f}",
+        ]
+        for part in answers.by_length
+    ]
+    return table(["length", "texts", "get a label (%)", "of these correct (%)"], rows, numbers=(1, 2, 3))
 
 
 def _mistakes(answers: Answers, result: Evaluation) -> list[str]:

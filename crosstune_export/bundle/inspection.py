@@ -31,7 +31,8 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         bundle: Bundle folder or packed bundle.
 
     Returns:
-        JSON values by name; ``size_bytes`` is the total of all five files.
+        JSON values by name; ``size_bytes`` is the total of all five files, and ``kernels`` is ``fast`` if the fast kernels can
+        run the graph.
 
     Example:
         >>> from crosstune_export import inspect_bundle
@@ -50,6 +51,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         "precision": manifest.graph.precision,
         "size_bytes": files.size_bytes,
         "fusions": manifest.quality.get("rewrites", ""),
+        "kernels": "portable" if manifest.graph.function is None else "fast",
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],
         "digest": manifest.digest,

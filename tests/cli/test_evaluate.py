@@ -76,6 +76,8 @@ def test_what_abstaining_buys(run_app, task, tiny_backbone_dir, target):
     command = ("crosstune", "evaluate", task.out / "a.ckpt", "--data", task.test)
     found = json.loads(run_app(*command, "--json").out)
     assert (found["coverage"], found["accuracy_answered"]) == (given.mean(), right[given].mean())
+    assert len(found["by_length"]) >= 1
+    assert run_app(*command).out.splitlines()[-2].startswith("by length: ")
     assert run_app(*command).out.splitlines()[-1] == (
         f"with the thresholds {100 * given.mean():.1f}% of the texts get a label, {100 * right[given].mean():.1f}% of these "
         "are correct"

@@ -5,6 +5,8 @@ import pickle  # noqa: TID251 - of an estimator, as joblib makes one; no checkpo
 import re
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import VotingClassifier
@@ -212,6 +214,24 @@ def refused(error_class, X, y, described=None, **parameters):
 )
 def test_wrong_inputs_are_refused(X, y, message, tiny_backbone_dir):
     assert refused(DataError, X, y, backbone=str(tiny_backbone_dir), device="cpu") == message
+
+
+@pytest.mark.fault("L1")
+def test_frames_are_their_column_or_refused(tiny_backbone_dir, tiny_examples):
+    texts, labels = [example.text for example in tiny_examples], [example.label for example in tiny_examples]
+    frame = pd.DataFrame({"text": texts, "label": labels})
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu")
+    expected = model.fit(texts, labels).predict_proba(texts)
+    again = CrossTuneClassifier(backbone=str(tiny_backbone_dir), device="cpu")
+    again.fit(frame[["text"]], frame["label"])
+    assert np.array_equal(again.predict_proba(pl.DataFrame({"text": texts})), expected)
+    for method in (
+        lambda: again.fit(frame, labels),
+        lambda: again.predict(frame),
+        lambda: again.predict({"text": texts}),
+    ):
+        with pytest.raises(DataError, match=r"texts: found a (table with the columns 'text', 'label'|mapping)"):
+            method()
 
 
 def test_a_label_without_description_is_refused(tiny_backbone_dir):

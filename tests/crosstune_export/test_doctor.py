@@ -13,13 +13,14 @@ from crosstune_export import ConfigError, ResourceError, doctor
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.write import write_bundle
 from crosstune_export.runtime import machine_limits, session
+from crosstune_export.runtime.kernels import fast_kernels
 from crosstune_export.runtime.session import default_threads, open_session
 
 
 def test_a_good_machine_and_a_good_bundle(tiny_bundle_dir):
     findings = {finding.name: finding for finding in doctor.examine(tiny_bundle_dir)}
     assert list(findings) == [
-        "versions", "wheels", "machine", "providers", "processor", "threads", "bundle", "memory", "placement", "self-test",
+        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory", "placement", "self-test",
     ]  # fmt: skip
     assert [finding.name for finding in findings.values() if finding.status == doctor.PROBLEM] == []
     assert findings["versions"].details["onnxruntime"] == metadata.version("onnxruntime")
@@ -211,3 +212,10 @@ def test_too_little_memory(tiny_bundle_dir, monkeypatch):
     with pytest.raises(ResourceError) as caught:
         open_session(files.model, files.manifest.graph, "here")
     assert str(caught.value) == f"here: memory: found less than that left, {rest}"
+
+
+def test_kernels():
+    here = fast_kernels()
+    finding = doctor.kernels()
+    assert finding.details == {"kernels": here.name or "portable", "library": here.library is not None}
+    assert finding.status in ("ok", "note")

@@ -167,7 +167,7 @@ def test_endings_that_nobody_knows_are_refused_and_the_advice_works(run, tiny_fp
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (gzip.compress(b"where is it\n"), "a gzip file, expected text. Run gunzip first."),
+        (gzip.compress(b"where is it\n", mtime=0), "a gzip file, expected text. Run gunzip first."),
         (b"PK\x03\x04rest", "a zip archive or an Excel workbook, expected text. Save its texts as UTF-8."),
         (b"PAR1rest", "a Parquet file, expected text. Use crosstune-export classify, which reads Parquet."),
         ("where\n".encode("utf-16"), "UTF-16, expected UTF-8. Run: iconv -f utf-16 -t utf-8"),

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
 import pytest
 
+from crosstune_export import Classifier
 from tests.conftest import REPO_ROOT
-from tests.runtime_cpp.conftest import BUILD
+from tests.runtime_cpp.conftest import BUILD, built, wheel_library
+
+
+@pytest.mark.parametrize("choice", ["portable", ""])
+def test_the_kernels_of_the_program(tiny_bundle_dir, choice):
+    """It runs those that Python runs, with the same bits, and onnxruntime's own where the environment says so."""
+    environment = {**os.environ, "CROSSTUNE_KERNELS": choice, "CROSSTUNE_ONNXRUNTIME": wheel_library()}
+    done = subprocess.run(
+        [built("crosstune-classify"), "--selftest", tiny_bundle_dir],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    classifier = Classifier.load(tiny_bundle_dir, kernels=choice or "auto")
+    report = classifier.selftest()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"largest probability difference {report.max_difference:.1e} " in done.stdout
+    assert done.stdout.endswith(f", kernels {classifier.kernels}\n")
 
 
 @pytest.mark.slow

@@ -94,3 +94,18 @@ def test_one_text(right):
     page = read_page(report_page(answers))
     assert ("None." in page.pieces) == right
     assert ("a | second" in page.pieces) != right
+
+
+def test_coverage_by_length():
+    """Short texts of little similarity are shown apart from long ones."""
+    probs = np.tile(np.array([[0.9, 0.1, 0.0]], np.float32), (40, 1))
+    similarity = np.array([0.2] * 10 + [0.8] * 30, np.float32)
+    examples = [Example(f"{i} " * (2 if i < 10 else 20), LABELS[0]) for i in range(40)]
+    answers = Answers(examples, LABELS, probs, similarity=similarity, min_similarity=0.5)
+    assert [(part.title, part.texts, part.coverage, part.accuracy) for part in answers.by_length] == [
+        ("0 to 3 words", 10, 0.0, None),
+        ("16 to 31 words", 30, 1.0, 1.0),
+    ]
+    assert "16 to 31 words 30 100.0 100.0" in read_page(report_page(answers)).text
+    assert answers.to_json()["by_length"][0]["coverage"] == 0
+    assert "get a label (%)" not in read_page(report_page(replace(answers, min_similarity=None))).text

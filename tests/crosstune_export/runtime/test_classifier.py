@@ -9,6 +9,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from crosstune_export import BundleContentError, Classifier, ConfigError, DataError
@@ -276,6 +279,35 @@ def test_a_bundle_replaced_while_in_use(tmp_path, tiny_bundle_dir, tiny_fp32_bun
     assert classifier.selftest().passed
     shutil.rmtree(path)
     assert np.array_equal(classifier.predict_proba(tiny_other_texts), before)
+
+
+@pytest.mark.fault("L1")
+@pytest.mark.parametrize("method", ["classify", "predict_proba", "text_vectors", "token_ids"])
+def test_frames_and_mappings_are_not_taken_for_their_column_names(tiny_fp32_bundle_dir, method):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    ask, texts = getattr(classifier, method), ["where is my parcel", "thanks", "the invoice"]
+    expected = ask(texts)
+    for column in (pd.DataFrame({"text": texts}), pl.Series(texts), pa.table({"text": texts}), np.array([texts]).T):
+        found = ask(column)
+        assert np.array_equal(found, expected) if isinstance(found, np.ndarray) else found == expected
+    for table in (pd.DataFrame({"text": texts, "n": 1}), pl.DataFrame({"text": texts, "n": 1}), {"text": texts}):
+        with pytest.raises(
+            DataError, match=r"^texts: found a (table|mapping).* such as df\['text'\]\.|data\['text'\]\.$"
+        ):
+            ask(table)
+    with pytest.raises(DataError, match=r"^texts\[0\]: found DataFrame, expected a string\.$"):
+        classifier.explain(pd.DataFrame({"text": texts}))
+
+
+@pytest.mark.fault("L8")
+@pytest.mark.parametrize("method", ["classify", "predict_proba", "text_vectors"])
+def test_control_characters_are_refused(tiny_fp32_bundle_dir, method):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    with pytest.raises(DataError) as caught:
+        getattr(classifier, method)(["where is it", "caf\u00e9\0"])
+    assert str(caught.value) == "texts[1]: has the control character U+0000 at position 4. Remove it."
+    with pytest.raises(DataError, match=r"^texts\[0\]: has the control character U\+0085"):
+        classifier.explain("a\x85")
 
 
 def test_short_forms_for_a_notebook(tiny_fp32_bundle_dir):
