@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crosstune.core.errors import BundleContentError
+from crosstune_export.bundle.graph_bounds import require_bounded
 from crosstune_export.bundle.graph_rules import (
     DOMAINS,
     FUNCTION,
@@ -26,7 +27,7 @@ from crosstune_export.bundle.graph_rules import (
     TYPES,
     AttributeRules,
 )
-from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value, require_bounded
+from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
 

@@ -1,7 +1,7 @@
-"""The shape of every value of a graph, and with them what a run takes, before onnxruntime sees the graph.
+"""The shape of every value of a graph, before onnxruntime sees the graph.
 
 The shapes of a graph that a build writes follow from the number of texts, the number of tokens and its constants, never from the
-ids of a text. A graph whose shapes cannot be told, or that takes more than one of its size may, is refused.
+ids of a text. A graph whose shapes cannot be told is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from crosstune_export.bundle.graph_rules import LIMITS, OperatorRules
+from crosstune_export.bundle.graph_rules import OperatorRules
 
 Shape = tuple[int, ...]
 #: Most dimensions, and most elements of an integer constant that is read as a shape, as axes or as positions.
@@ -67,71 +67,23 @@ class Node:
 Inputs = Sequence[Value | None]
 
 
-def require_bounded(nodes: Sequence[Node], known: Mapping[str, Value], inputs: Sequence[str], longest: int) -> None:
-    """Refuse a graph that takes more memory or time than one with as many constants can need.
-
-    Args:
-        nodes: Nodes in the order of the graph, each after those that it reads.
-        known: The constants.
-        inputs: Names of the inputs, int64 (B, T).
-        longest: Largest number of tokens T.
+def results_of(node: Node, inputs: Inputs) -> list[Value]:
+    """Return the outputs of a node.
 
     Raises:
-        ValueError: A shape does not fit or cannot be told, or the graph takes too much.
+        ValueError: A shape does not fit, cannot be told, or is too large.
     """
-    constants = sum(value.size for value in known.values())
-    last_use = {name: index for index, node in enumerate(nodes) for name in node.inputs}
-    for texts, tokens in ((1, 1), (1, longest), (2, longest)):
-        values = dict(known)
-        values.update((name, Value("l", (texts, tokens))) for name in inputs)
-        most_alive = texts * tokens * (LIMITS.values_per_token + tokens * LIMITS.values_per_token_pair)
-        most_alive += constants * LIMITS.values_per_constant
-        most_work = LIMITS.work + texts * tokens * (
-            constants * LIMITS.work_per_token_and_constant + tokens * LIMITS.work_per_token_pair
-        )
-        alive = work = 0
-        for index, node in enumerate(nodes):
-            read = [values[name] if name else None for name in node.inputs]
-            results = _results(node, read)
-            work += _work(node, read, results[0])
-            for name, result in zip(node.outputs, results, strict=False):
-                if name:
-                    values[name] = result
-                    alive += result.size
-            if alive > most_alive or work > most_work:
-                raise _too_much(node)
-            for name in set(node.inputs):
-                if name and last_use[name] == index and name not in known and name not in inputs:
-                    alive -= values[name].size
-
-
-def _results(node: Node, inputs: Inputs) -> list[Value]:
     shapes = _SHAPES[node.rules.shape](node, inputs)
     for shape in shapes:
         if len(shape) > MOST_NUMBERS:
             raise _unfit(node)
         if max((*shape, math.prod(shape))) > MOST_ELEMENTS:
-            raise _too_much(node)
+            raise too_much(node)
     numbers = _numbers(node, inputs) if len(shapes[0]) <= 1 else None
     return [
         Value(kind, shape, numbers if index == 0 else None)
         for index, (kind, shape) in enumerate(zip(node.types, shapes, strict=True))
     ]
-
-
-def _work(node: Node, inputs: Inputs, result: Value) -> int:
-    """Return the multiplications of a node; one per element that it reads or writes, for a node without products."""
-    plain = result.size + sum(value.size for value in inputs if value is not None)
-    kind = node.rules.shape
-    if kind in ("matmul", "gemm"):
-        return plain + result.size * _of(node, inputs, 0).shape[-1]
-    if kind == "attention":
-        (texts, tokens, size), (_, width) = _of(node, inputs, 0).shape, _of(node, inputs, 1).shape
-        return plain + texts * tokens * (size + tokens) * width
-    if kind == "multihead":
-        texts, tokens, size = _of(node, inputs, 0).shape
-        return plain + texts * tokens * tokens * (size + result.shape[2])
-    return plain
 
 
 def _numbers(node: Node, inputs: Inputs) -> tuple[int, ...] | None:
@@ -150,7 +102,8 @@ def _numbers(node: Node, inputs: Inputs) -> tuple[int, ...] | None:
     return known[0] if node.operator in ("Reshape", "Squeeze", "Unsqueeze") else None
 
 
-def _too_much(node: Node) -> ValueError:
+def too_much(node: Node) -> ValueError:
+    """Return the error that a graph takes too much."""
     return ValueError(f"a node {node.operator} that takes more than a graph of its size may")
 
 

@@ -114,8 +114,13 @@ def _check_table(part: dict[str, Json]) -> None:
     table = part.get("precompiled_charsmap") or ""
     if not isinstance(table, str) or len(table) > MOST_TABLE_CHARACTERS:
         raise ValueError("a table of characters that is too large")
+    if not table:
+        return
     data = base64.b64decode(table)
-    texts = data[4 + int.from_bytes(data[:4], "little") :]
+    size = int.from_bytes(data[:4], "little")  # of the tree that finds the texts behind it
+    if size % 4 or not 4 <= size <= len(data) - 4:
+        raise ValueError("a table of characters that is cut short")
+    texts = data[4 + size :]
     if max(map(len, texts.split(b"\0"))) > MOST_ADDED_CHARACTERS:
         raise ValueError("normalizers that make texts much longer")
 

@@ -114,6 +114,7 @@ class BundleLoader:
         Raises:
             BundleError: The bundle is refused.
             SelfTestError: Its samples give other results on this machine.
+            BundleIntegrityError: It is not the bundle that was tried.
         """
         classifier = load_checked(self._path, self._trust)
         if tried is not None and classifier.manifest.digest != tried:

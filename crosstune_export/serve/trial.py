@@ -25,8 +25,8 @@ def try_bundle(path: Path, trust: Trust, timeout_s: float) -> str:
         The digest of the bundle that was tried.
 
     Raises:
-        CrossTuneError: The bundle is refused, with the error that loading it raises; a bundle that ends the process or takes too
-            long is a ``BundleContentError``.
+        CrossTuneError: The bundle is refused, with the error that loading it raises.
+        BundleContentError: The bundle ends the process, or takes too long.
     """
     request = {
         "path": str(path),

@@ -9,6 +9,7 @@
 
 #include "error.hpp"
 #include "guard/constant.hpp"
+#include "guard/graph_bounds.hpp"
 #include "guard/graph_shapes.hpp"
 #include "guard/message.hpp"
 

@@ -1,4 +1,4 @@
-// The shape of every value of a graph, and with them what a run takes, before onnxruntime sees the graph. The same as
+// The shape of every value of a graph, before onnxruntime sees the graph. The same as
 // crosstune_export/bundle/graph_shapes.py.
 #pragma once
 
@@ -34,9 +34,14 @@ struct Node {
   std::map<std::string, std::vector<double>> attributes;
 };
 
-// Refuses a graph whose shapes cannot be told, or that takes more memory or time than one with as many constants can need.
-// `inputs` are int64 (B, T), with T up to `longest`. Throws WireError.
-void require_bounded(const std::vector<Node>& nodes, const std::map<std::string, Value>& constants,
-                     const std::vector<std::string>& inputs, std::size_t longest);
+using Inputs = std::vector<const Value*>;  // nullptr for one that is left out
+
+// The outputs of a node. Throws WireError when a shape does not fit, cannot be told, or is too large.
+std::vector<Value> results_of(const Node& node, const Inputs& inputs);
+
+double size_of(const Shape& shape);
+
+// The error that a graph takes too much.
+WireError too_much(const Node& node);
 
 }  // namespace crosstune::core

@@ -119,10 +119,14 @@ def _replace(pattern: dict, content: str, times: int = 1) -> dict:
             {
                 "normalizer": {
                     "type": "Precompiled",
-                    "precompiled_charsmap": base64.b64encode(bytes(4) + b"a" * 65).decode(),
+                    "precompiled_charsmap": base64.b64encode(b"\x04" + bytes(7) + b"a" * 65).decode(),
                 }
             },
             "normalizers that make texts much longer",
+        ),
+        (
+            {"normalizer": {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(b"\xff" * 40).decode()}},
+            "a table of characters that is cut short",
         ),
         ({"pre_tokenizer": {"type": "Split", "pattern": {"String": ""}}}, "a pattern without text"),
         ({"added_tokens": [{"id": 1, "content": ""}]}, "an added token without text"),
