@@ -187,3 +187,9 @@ def test_texts_of_equal_probability_are_answered_together():
     for gold in ([0, 0, 1], [0, 1, 0]):
         assert precision_threshold(probs, np.array(gold), 0.9) == np.float64(np.float32(0.9))
         assert precision_threshold(probs, np.array(gold), 0.6) == np.float64(np.float32(0.7))
+
+
+def test_a_share_that_is_just_reached_is_enough():
+    probs = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.55, 0.45]], np.float32)
+    assert precision_threshold(probs, np.array([0, 0, 0, 1]), 1.0) == np.float64(np.float32(0.6))
+    assert precision_threshold(probs, np.array([0, 0, 0, 1]), 0.75) == np.float64(np.float32(0.55))
