@@ -25,7 +25,7 @@ from crosstune.features.encoding import encode
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.fit import fit_head
 
-#: Share of the examples, those with the highest loss, among which suspects are looked for. With 10% of the labels wrong, it holds 64%
+#: Share of the examples, those with the highest loss, among which suspects are looked for. With 10% of the labels wrong, it holds 74%
 #: of them (``benchmarks/accuracy/wrong_labels.py``).
 REVIEWED_SHARE = 0.2
 #: A label with fewer examples cannot be judged on folds, and its suspects mean little. Chosen by hand.
