@@ -227,9 +227,9 @@ def sign(bundle, body: bytes) -> None:
     ("old", "new", "message"),
     [
         (
-            b'"format_version": "1.1"',
+            b'"format_version": "1.2"',
             b'"format_version": "2.0"',
-            "bundle format 2.0, this reader knows 1.1. Upgrade crosstune-export.",
+            "bundle format 2.0, this reader knows 1.2. Upgrade crosstune-export.",
         ),
         (
             b'"format": "crosstune-bundle"',
