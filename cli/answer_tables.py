@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
-from crosstune_cli.console import table_console
+from crosstune_cli.console import table_console, visible
 
 if TYPE_CHECKING:
     from crosstune.core.token_layout import Text
@@ -27,7 +27,7 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], rule: dict[str, 
     from rich.cells import cell_len, set_cell_size
 
     terminal = table_console(110)
-    label_width = min(max(map(len, (*classifier.labels, "(none)"))), terminal.width // 3)
+    label_width = min(max(map(len, (*map(visible, classifier.labels), "(none)"))), terminal.width // 3)
     text_width = max(10, terminal.width - label_width - 2 - len(_TITLES))
     for position, text in enumerate(texts):
         if position == 0:
@@ -38,7 +38,7 @@ def show_answers(classifier: Classifier, texts: Iterable[Text], rule: dict[str, 
         shown = " ".join((text if isinstance(text, str) else " | ".join(text)).split())
         if cell_len(shown) > text_width:
             shown = set_cell_size(shown, text_width - 1) + "…"
-        label = prediction.label if prediction.label is not None else "(none)"
+        label = visible(prediction.label) if prediction.label is not None else "(none)"
         similarity = "   -" if prediction.similarity is None else f"{prediction.similarity:4.2f}"
         figures = f"  {prediction.prob:5.2f}  {similarity:>10}  {1e3 * elapsed:6.1f}"
         typer.echo(set_cell_size(shown, text_width) + "  " + set_cell_size(label, label_width) + figures)
@@ -61,7 +61,9 @@ def show_reasons(classifier: Classifier, texts: Iterable[Text], rule: dict[str, 
         explanation = classifier.explain(text, **rule)
         column = int(explanation.prediction.probs.argmax())
         largest = max((abs(float(word.evidence[column])) for word in explanation.words), default=0.0)
-        label = classifier.labels[column] + ("" if explanation.prediction.label is not None else " (not given)")
+        label = visible(classifier.labels[column]) + (
+            "" if explanation.prediction.label is not None else " (not given)"
+        )
         console.print(RichText(f"{label} {explanation.prediction.prob:.2f}", style="bold"))
         for part, part_text in enumerate((text,) if isinstance(text, str) else text):
             shown = RichText("  " + part_text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import next_command, progress_bars, table_console
+from crosstune_cli.console import next_command, progress_bars, table_console, visible
 from crosstune_cli.options import Device, Force, LabelFile, TrainFile, reads_rows
 
 from crosstune.rows.options import ReadOptions
@@ -71,7 +71,7 @@ def check(
     for title, head, rows in findings(found, CHARACTERS):
         shown = Table(*head, title=f"{title} ({len(rows)})", title_justify="left")
         for row in rows[:ROWS]:
-            shown.add_row(*row)
+            shown.add_row(*map(visible, row))
         console.print(shown)
         if len(rows) > ROWS:
             console.print(f"{len(rows) - ROWS} more; --output writes all.")

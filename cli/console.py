@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from crosstune.core.texts import CONTROL
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
@@ -29,10 +31,20 @@ def set_verbosity(level: int) -> None:
     _verbosity = level
 
 
+def visible(text: str) -> str:
+    r"""Return the text with control characters as escapes such as ``\x1b``, so that a terminal does not act on them."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r", "\\r"))
+
+
+def show(text: str) -> None:
+    """Print a line for people on stdout; control characters, such as those in a label, are made visible."""
+    typer.echo(visible(text))
+
+
 def note(text: str) -> None:
-    """Print a line on stderr, unless ``--quiet`` was given."""
+    """Print a line on stderr, unless ``--quiet`` was given; control characters are made visible."""
     if _verbosity >= 0:
-        typer.echo(text, err=True)
+        typer.echo(visible(text), err=True)
 
 
 def next_command(*words: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import next_command
+from crosstune_cli.console import next_command, show
 from crosstune_cli.options import reads_rows
 
 from crosstune.rows.options import ReadOptions
@@ -33,9 +33,9 @@ def diff(
 
     lines = differences(read_bundle(old), read_bundle(new))
     for line in lines:
-        typer.echo(line)
+        show(line)
     if not lines:
-        typer.echo("no difference")
+        show("no difference")
     if data is None:
         next_command("crosstune-export", "diff", old, new, "--data", "TEXTS.jsonl")
         return
@@ -44,6 +44,6 @@ def diff(
     texts = list(read_texts(find_sources([str(data)], reading), columns))
     changed, largest = changed_labels(*classifiers, texts)
     for line in changed:
-        typer.echo(line)
-    typer.echo(f"{len(changed)} of {len(texts)} labels differ, largest probability difference {largest:.1e}")
+        show(line)
+    show(f"{len(changed)} of {len(texts)} labels differ, largest probability difference {largest:.1e}")
     next_command("crosstune-export", "verify", new)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.console import table_console
+from crosstune_cli.console import table_console, visible
 
 if TYPE_CHECKING:
     from crosstune.evaluation.answers import Answers
@@ -58,12 +58,12 @@ def _show(result: Evaluation) -> None:
         table.add_column(name, justify="right")
     for row in result.per_label:
         figures = (f"{100 * value:.1f}" for value in (row.precision, row.recall, row.f1))
-        table.add_row(row.label, *figures, str(row.support))
+        table.add_row(visible(row.label), *figures, str(row.support))
     console.print(table)
     if len(result.per_label) <= 20:
         grid = Table("true \\ predicted", box=None, title="confusion matrix", title_justify="left")
         for index in range(len(result.per_label)):
             grid.add_column(str(index), justify="right")
         for index, (row, counts) in enumerate(zip(result.per_label, result.confusion, strict=True)):
-            grid.add_row(f"{index} {row.label}", *(str(count) if count else "." for count in counts))
+            grid.add_row(f"{index} {visible(row.label)}", *(str(count) if count else "." for count in counts))
         console.print(grid)

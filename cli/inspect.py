@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import typer
-from crosstune_cli.console import next_command
+from crosstune_cli.console import next_command, show
 from crosstune_cli.options import AnyBundle, JsonOutput
 
 
@@ -20,5 +20,5 @@ def inspect(bundle: AnyBundle, json_output: JsonOutput = False) -> None:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         shown = value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False)
-        typer.echo(f"{name:<{width}}  {shown}")
+        show(f"{name:<{width}}  {shown}")
     next_command("crosstune-export", "bench", bundle)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from crosstune_cli.console import next_command
+from crosstune_cli.console import next_command, show
 from crosstune_cli.options import BundleFolder, JsonOutput
 from crosstune_cli.program import add, make_app
 
@@ -32,7 +32,7 @@ def list_labels(bundle: BundleFolder, json_output: JsonOutput = False) -> None:
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        typer.echo(f"{entry.name:<{width}}  {' / '.join(entry.descriptions)}")
+        show(f"{entry.name:<{width}}  {' / '.join(entry.descriptions)}")
 
 
 def add_label(bundle: BundleFolder, name: _Name, descriptions: _Descriptions) -> None:
@@ -64,7 +64,7 @@ def remove_label(bundle: BundleFolder, name: _Name) -> None:
 
 
 def _print_labels(bundle: Path, manifest: BundleManifest) -> None:
-    typer.echo(f"{bundle}: {len(manifest.labels)} labels: {', '.join(manifest.label_names)}")
+    show(f"{bundle}: {len(manifest.labels)} labels: {', '.join(manifest.label_names)}")
     next_command("crosstune-export", "verify", bundle)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 import typer
-from crosstune_cli.console import note, set_verbosity
+from crosstune_cli.console import note, set_verbosity, visible
 from crosstune_cli.signals import Interrupts, is_interrupt
 
 #: Printed after a signal, unless the exception carries another ``advice``.
@@ -127,7 +127,7 @@ def _complain(message: str, debug: bool, code: int) -> int:
     try:
         if debug and sys.exc_info()[0] is not None:
             traceback.print_exc()
-        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"error: {visible(' '.join(message.splitlines()))}", file=sys.stderr, flush=True)  # noqa: T201
     except OSError:  # a full disk or a closed pipe: the exit code still reports the error
         _silence(sys.stderr)
     return code

@@ -4,8 +4,8 @@
 
 Builds bundles of small random encoders of every architecture below, with both heads, for pairs, in every precision and with the
 graphs of torch's older exporter, and takes the union of what their nodes look like. FOLDER keeps the graphs; those that are there
-already are not built again. An operator that comes new needs a rule for its shape in ``_SHAPES``, and the same in ``graph_shapes``
-of the three runtimes.
+already are not built again. A graph that is one call of the function ``Classify`` counts with the nodes of the function. An operator
+that comes new needs a rule for its shape in ``_SHAPES``, and the same in ``graph_shapes`` of the three runtimes.
 """
 
 from __future__ import annotations
@@ -70,6 +70,19 @@ _BY_NAME = {
 }
 
 
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with the nodes of its function in place of the call; values have the same names inside and outside."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for function in model.functions:
+        [call] = plain.graph.node
+        if [*call.input, *call.output] != [*function.input, *function.output]:
+            raise SystemExit(f"{function.name}: found other names outside, expected the same: teach the runtimes first")
+        del plain.graph.node[:], plain.functions[:]
+        plain.graph.node.extend(function.node)
+    return plain
+
+
 def types_of(model: onnx.ModelProto) -> dict[str, int]:
     """Return the number type of each value, as onnxruntime infers it."""
     import onnxruntime
@@ -103,7 +116,7 @@ def operators(models: Iterator[onnx.ModelProto]) -> dict[str, Any]:
     """Return the section ``operators`` of the rules."""
     forms: dict[tuple[str, str], set[str]] = defaultdict(set)
     values: dict[tuple[str, str], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    for model in models:
+    for model in map(inlined, models):
         types = types_of(model)
         for node in model.graph.node:
             key = node.domain, node.op_type

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import ipaddress
 import json
 import os
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -69,14 +71,29 @@ class Endpoint:
         return host_of(address) if address else None
 
     def without_secrets(self, text: str) -> str:
-        """Return the text without the key and the canary, plain, JSON-escaped or URL-encoded."""
+        """Return the text without the key and the canary, plain, JSON-escaped, URL-encoded or in Base64."""
         from crosstune.augmentation.prompts import canary
 
         for secret in (self.key, canary()):
             if len(secret) >= 8:
                 for spelling in {secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}:
                     text = text.replace(spelling, REMOVED)
+                text = _without_base64(text, secret)
         return text
+
+
+def _without_base64(text: str, secret: str) -> str:
+    """Return the text without runs of Base64, of either alphabet, that contain the secret."""
+
+    def removed(run: re.Match[str]) -> str:
+        digits = run[0].replace("-", "+").replace("_", "/")
+        for start in range(4):  # the run may begin with characters of another word
+            part = digits[start:]
+            if secret.encode() in base64.b64decode(part + "A" * (-len(part) % 4)):
+                return REMOVED
+        return run[0]
+
+    return re.sub(r"[A-Za-z0-9+/_-]{10,}={0,2}", removed, text)
 
 
 def parse_base_url(base_url: str) -> str:

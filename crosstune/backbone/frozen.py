@@ -23,6 +23,7 @@ from crosstune.backbone.loading import (
     trained_length,
 )
 from crosstune.core.errors import BackboneError, ConfigError
+from crosstune.core.panics import is_failure
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 
 #: Fields of a configuration that change the output for the same weights.
@@ -208,7 +209,7 @@ class Backbone:
         rows = []
         for text in texts:
             limited = [limit_text(part, layout.max_text_bytes) for part in ((text,) if isinstance(text, str) else text)]
-            ids = [self._tokenizer.encode(part, add_special_tokens=False).ids for part, _ in limited]
+            ids = [self._encode(part).ids for part, _ in limited]
             rows.append(layout.row(ids, truncated=any(truncated for _, truncated in limited)))
         return rows
 
@@ -239,14 +240,25 @@ class Backbone:
             chunk = order[start : start + batch_size]
             yield chunk, self.forward([rows[i] for i in chunk])
 
+    def _encode(self, text: str, pair: str | None = None, *, special: bool = False) -> Any:  # noqa: ANN401
+        """Tokenize; a failure of the tokenizer, such as a regular expression that takes too long, is one of the backbone."""
+        try:
+            return self._tokenizer.encode(text, pair, add_special_tokens=special)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            raise BackboneError(
+                f"{self.name}: its tokenizer failed ({error}) on {text[:40]!r}. Use another backbone, or leave out this text."
+            ) from error
+
     def _plain_ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text.strip(), add_special_tokens=False).ids) if text.strip() else ()
+        return tuple(self._encode(text.strip()).ids) if text.strip() else ()
 
     def _token_layout(self, tokenizer: Any, max_length_tokens: int) -> TokenLayout:  # noqa: ANN401
         """Derive the token layout from the ids of a single word and of a pair of words."""
-        word = self._tokenizer.encode("a", add_special_tokens=False).ids
-        single = self._tokenizer.encode("a", add_special_tokens=True).ids
-        pair = self._tokenizer.encode("a", "a", add_special_tokens=True)
+        word = self._encode("a").ids
+        single = self._encode("a", special=True).ids
+        pair = self._encode("a", "a", special=True)
         start = _find(single, word, 0)
         first = _find(pair.ids, word, 0)
         second = _find(pair.ids, word, first + len(word))

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from crosstune.core.errors import BackboneError, MissingExtraError
+from crosstune.core.panics import is_failure
 
 #: Backbones in pip packages: name -> (module, folder in the module, file of the weights, its SHA-256).
 PACKAGED = {
@@ -59,14 +60,30 @@ def check_folder(folder: Path) -> None:
     """Check a folder before transformers reads it.
 
     Raises:
-        BackboneError: The configuration is missing, or the weights are a git-lfs pointer.
+        BackboneError: The configuration is missing or names code to run, or the weights are a git-lfs pointer or no regular file.
     """
-    if not (folder / "config.json").is_file():
+    config = folder / "config.json"
+    if not config.is_file():
         raise BackboneError(f"{folder}: no config.json, expected a folder in the transformers layout.")
+    with contextlib.suppress(ValueError, RecursionError):  # transformers names what is wrong with the JSON
+        for key, value in _implementations(json.loads(config.read_bytes())):
+            raise BackboneError(
+                f"{config}: {key} is {value[:80]!r}, which names code of the hub to run, expected none. Remove {key}."
+            )
     for path in sorted(folder.glob("*.safetensors")):
+        if not path.is_file():
+            raise BackboneError(f"{path}: not a regular file. Copy or download the backbone again.")
         with path.open("rb") as stream:
             if stream.read(24) == b"version https://git-lfs.":
                 raise BackboneError(f"{path}: a git-lfs pointer, expected weights. Run: git lfs pull")
+
+
+def _implementations(config: object) -> Iterator[tuple[str, str]]:
+    """Yield the entries of a configuration that choose an implementation from a repository, such as ``owner/kernels``."""
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, str) and "/" in value and "implementation" in key:
+            yield key, value
+        yield from _implementations(value)
 
 
 def from_transformers(name: str, source: str) -> tuple[Any, Any]:
@@ -97,7 +114,9 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        except Exception as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             if Path(source).is_dir():
                 reason = " ".join(str(error).split())[:160]
                 raise BackboneError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crosstune.core.errors import CheckpointError
 from crosstune.core.outputs import check_output, new_folder
+from crosstune.core.regular_files import open_regular
 
 STATE_NAME = "checkpoint.json"
 HEAD_NAME = "head.safetensors"
@@ -56,8 +57,8 @@ def read_files(folder: Path) -> dict[str, bytes]:
             f"{folder / name}: a foreign file, expected only {', '.join(sorted(expected))}. Remove it, or train again."
         )
     try:
-        files = {name: (folder / name).read_bytes() for name in _FILES}
-        sums = (folder / SUMS_NAME).read_bytes()
+        files = {name: _read(folder / name) for name in _FILES}
+        sums = _read(folder / SUMS_NAME)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error.strerror}). Check its files.") from error
     if sums == _sums(files).encode("ascii"):
@@ -69,6 +70,11 @@ def read_files(folder: Path) -> dict[str, bytes]:
                 f"{folder / name}: changed since it was written (sha256). Copy it again, or train again."
             )
     raise CheckpointError(f"{folder / SUMS_NAME}: changed since it was written. Copy it again, or train again.")
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path, CheckpointError, "Copy the checkpoint again, or train again.") as stream:
+        return stream.read()
 
 
 def _sums(files: Mapping[str, bytes]) -> str:

@@ -124,6 +124,10 @@ def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceErro
         >>> cannot_write("news.bundle", PermissionError(errno.EACCES, "Permission denied"))
         ConfigError('news.bundle: cannot be written (Permission denied). Choose another place.')
     """
+    if error.errno in _NO_LOCKS:
+        return ConfigError(
+            f"{path}: cannot be locked ({error.strerror}), expected a file system with file locks. Choose another place."
+        )
     message = f"{path}: cannot be written ({error.strerror or error})."
     if error.errno in _WRONG_PLACE:
         return ConfigError(f"{message} Choose another place.")
@@ -202,6 +206,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 _WRONG_PLACE = (
     errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
 )  # fmt: skip
+#: Errors of ``flock`` on a file system without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _SUFFIX = ".tmp"
 #: Random part of a temporary name, as a pattern.
 _RANDOM = "[a-z0-9_]{8}"

@@ -59,7 +59,14 @@ def parse_strictly(text: str) -> Json:
         RecursionError: The JSON is nested too deeply.
     """
     return cast(
-        Json, json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_number)
+        Json,
+        json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite_number,
+            parse_int=_finite_integer,
+        ),
     )
 
 
@@ -128,6 +135,12 @@ def _finite_number(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"number {digits[:40]}")
     return value
+
+
+def _finite_integer(digits: str) -> int:
+    if len(digits) > 300:  # beyond float64, and beyond what Python converts
+        _finite_number(digits)
+    return int(digits)
 
 
 def _likely_encoding(data: bytes) -> str:

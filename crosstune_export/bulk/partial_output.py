@@ -250,11 +250,13 @@ class PartialOutput:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sink = path.open("ab")
-            if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
-                sink.close()
-                raise ConfigError(
-                    f"{self._output}: found another run that writes it, expected none. Wait for it or end it."
-                )
+            with ExitStack() as stack:
+                stack.callback(sink.close)
+                if not _locked(sink) or os.fstat(sink.fileno()).st_ino != path.stat().st_ino:
+                    raise ConfigError(
+                        f"{self._output}: found another run that writes it, expected none. Wait for it or end it."
+                    )
+                stack.pop_all()
         except OSError as error:
             raise cannot_write(self._output, error) from error
         self._held.append((path, sink))
@@ -354,13 +356,21 @@ def _same_run(journal: Journal, settings: Mapping[str, object], output: Path) ->
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Lock a file until it is closed; return whether this succeeded. True on systems without such locks."""
+    """Lock a file until it is closed; return False if another process holds the lock. True on systems without such locks.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
     try:
         import fcntl
     except ImportError:
         return True
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        if file.tell() == 0:
+            Path(file.name).unlink(missing_ok=True)  # no later run could lock it to remove it
+        raise
     return True

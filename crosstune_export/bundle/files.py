@@ -7,9 +7,9 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from crosstune.core.errors import BundleIntegrityError, ConfigError
+from crosstune.core.regular_files import open_regular
 from crosstune_export.bundle.archive import MEMBERS, ArchiveReader
 from crosstune_export.bundle.manifest import (
     MANIFEST_NAME,
@@ -23,6 +23,7 @@ from crosstune_export.bundle.manifest import (
     parse_manifest,
 )
 
+_AGAIN = "Copy or build the bundle again."
 _EXPECTED = "expected a bundle folder. Build one with crosstune-export build."
 
 
@@ -95,7 +96,7 @@ def read_manifest(path: str | os.PathLike[str]) -> BundleManifest:
     """
     place = Path(path)
     if place.is_file():
-        with _open_regular(place.resolve()) as stream:
+        with open_regular(place.resolve(), BundleIntegrityError, _AGAIN) as stream:
             data = ArchiveReader(stream, str(place)).read(MANIFEST_NAME)
     else:
         data = _read(place, MANIFEST_NAME)
@@ -120,7 +121,7 @@ def require_outside(output: Path, bundle: str | os.PathLike[str], what: str) -> 
 
 
 def _read_packed(path: Path) -> BundleFiles:
-    with _open_regular(path.resolve()) as stream:
+    with open_regular(path.resolve(), BundleIntegrityError, _AGAIN) as stream:
         archive = ArchiveReader(stream, str(path))
         contents = {MANIFEST_NAME: archive.read(MANIFEST_NAME)}
         manifest = parse_manifest(contents[MANIFEST_NAME], str(path / MANIFEST_NAME))
@@ -164,7 +165,7 @@ def _check_names(folder: Path) -> None:
 
 def _read(folder: Path, name: str) -> bytes:
     path, limit = folder / name, SIZE_LIMITS[name]
-    with _open_regular(path) as stream:
+    with open_regular(path, BundleIntegrityError, _AGAIN) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
             raise BundleIntegrityError(f"{path}: {size} bytes, expected at most {limit}. Build the bundle again.")
@@ -172,18 +173,3 @@ def _read(folder: Path, name: str) -> bytes:
     if len(data) != size:
         raise BundleIntegrityError(f"{path}: changed while it was read. Load the bundle again.")
     return data
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file without following links and without waiting for a pipe."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise BundleIntegrityError(
-            f"{path}: cannot be opened ({error.strerror}), expected a regular file. Copy or build the bundle again."
-        ) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BundleIntegrityError(f"{path}: not a regular file. Copy or build the bundle again.")
-    return os.fdopen(descriptor, "rb")

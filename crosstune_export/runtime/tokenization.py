@@ -10,11 +10,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from crosstune.core.errors import BundleContentError, DataError
+from crosstune.core.panics import is_failure
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
 from crosstune_export.bundle.tokenizer_check import check_tokenizer
-
-#: Class that a panic in the tokenizers library raises; it is not an Exception and not exported.
-_PANIC = "PanicException"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class TextTokenizer:
         try:
             tokenizer = Tokenizer.from_str(data.decode("utf-8"))
         except BaseException as error:  # the library panics with a class that is not an Exception
-            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            if not is_failure(error):
                 raise
             raise BundleContentError(f"{where}: not a usable tokenizer ({error}). Build the bundle again.") from error
         tokenizer.no_padding()
@@ -101,7 +99,7 @@ class TextTokenizer:
         try:
             encodings = self._tokenizer.encode_batch_fast(parts, add_special_tokens=False)
         except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            if not is_failure(error):
                 raise
             raise DataError(
                 f"texts: the tokenizer failed ({error}). Classify the texts one by one to find it."

@@ -39,6 +39,7 @@ constexpr char kHelp[] =
     "  --min-similarity S              Similarity to the training texts below which a text gets no label, for example\n"
     "                                  0.5. Default: the bundle's.\n"
     "  --threads N                     Threads for each text, 1 to 256. Default: 1.\n"
+    "  --digest DIGEST                 Digest that the bundle must have, as crosstune-export verify prints it. Default: any.\n"
     "  --onnxruntime LIBRARY           The onnxruntime library, for example ./libonnxruntime.so. Default:\n"
     "                                  $CROSSTUNE_ONNXRUNTIME, then the built-in path, then the system's library.\n"
     "  --ids                           Write token ids instead of labels.\n"
@@ -94,6 +95,7 @@ Arguments parse(const std::vector<std::string>& words) {
       arguments.options.min_similarity = parse_number<double>(word, value(), std::strtod);
     else if (word == "--threads")
       arguments.options.threads = parse_number<std::int32_t>(word, value(), parse_int32);
+    else if (word == "--digest") arguments.options.digest = value();
     else if (word == "--onnxruntime") arguments.options.onnxruntime = value();
     else if (word == "--input-format") arguments.input_format = value();
     else if (word == "--ids") arguments.ids = true;

@@ -92,6 +92,10 @@ CROSSTUNE_API crosstune_status crosstune_options_set_threshold(crosstune_options
  * created when the bundle measures no similarity. */
 CROSSTUNE_API crosstune_status crosstune_options_set_min_similarity(crosstune_options *options, double min_similarity);
 
+/* Digest that the bundle must have, 64 lowercase hexadecimal digits, as `crosstune-export verify` prints it. Another bundle is
+ * refused with CROSSTUNE_BUNDLE before its graph is read. Default: any. */
+CROSSTUNE_API crosstune_status crosstune_options_set_digest(crosstune_options *options, const char *digest);
+
 /* Loads a bundle, which is a folder or a file written by `crosstune-export pack`, and checks every byte of it. `options` may
  * be NULL. */
 CROSSTUNE_API crosstune_status crosstune_classifier_create(const char *bundle, const crosstune_options *options,

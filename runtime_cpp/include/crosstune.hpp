@@ -34,6 +34,7 @@ struct Options {
   std::string onnxruntime;               // file name of the library; empty: searched as crosstune.h says
   std::optional<double> threshold;       // instead of the bundle's
   std::optional<double> min_similarity;  // instead of the bundle's
+  std::optional<std::string> digest;     // that the bundle must have
 };
 
 struct Prediction {
@@ -60,6 +61,7 @@ class Classifier {
     if (!options.onnxruntime.empty()) check(crosstune_options_set_onnxruntime(raw, options.onnxruntime.c_str()));
     if (options.threshold) check(crosstune_options_set_threshold(raw, *options.threshold));
     if (options.min_similarity) check(crosstune_options_set_min_similarity(raw, *options.min_similarity));
+    if (options.digest) check(crosstune_options_set_digest(raw, options.digest->c_str()));
     crosstune_classifier* handle = nullptr;
     check(crosstune_classifier_create(bundle.c_str(), raw, &handle));
     handle_.reset(handle);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bundle/strict_json.hpp"
@@ -117,6 +118,17 @@ crosstune_status crosstune_options_set_min_similarity(crosstune_options* options
       throw Failure(CROSSTUNE_INPUT,
                     "min_similarity: found " + format_number(min_similarity) + ", expected a number from -1 to 1.");
     options->values.min_similarity = min_similarity;
+  });
+}
+
+crosstune_status crosstune_options_set_digest(crosstune_options* options, const char* digest) {
+  return catch_errors([&] {
+    require_pointer(options, "options");
+    require_pointer(digest, "digest");
+    const std::string_view text = digest;
+    if (text.size() != 64 || text.find_first_not_of("0123456789abcdef") != text.npos)
+      throw usage_error("digest: found '" + std::string(text.substr(0, 80)) + "', expected 64 digits from 0 to f.");
+    options->values.digest = text;
   });
 }
 

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from crosstune_export import Classifier
-from tests.conftest import TINY_LABELS
+from tests.conftest import TINY_LABELS, TINY_TEXTS
+from tests.fixtures.edited_bundle import edited
 
 
 @pytest.fixture
@@ -54,3 +55,27 @@ def test_no_bundle(run_app, tmp_path):
     assert result.err == (
         f"error: {tmp_path / 'none'}: found nothing, expected a bundle folder. Build one with crosstune-export build.\n"
     )
+
+
+@pytest.mark.fault("L22")
+def test_terminal_escapes_in_labels_are_made_visible(run_app, tmp_path, tiny_bundle_dir, task):
+    bundle = edited(
+        tiny_bundle_dir,
+        tmp_path / "escapes.bundle",
+        lambda body: body["labels"][0].update(name="a\x1b]0;b\x07\x9bc", descriptions=["d\x1b[2Je"]),
+    )
+    shown, described = "a\\x1b]0;b\\x07\\x9bc", "d\\x1b[2Je"
+    listed = run_app("crosstune-export", "labels", "list", bundle).out
+    assert listed.startswith(f"{shown}  {described}\n")
+    commands = (
+        ("labels", "list", bundle),
+        ("inspect", bundle),
+        ("diff", tiny_bundle_dir, bundle),
+        ("classify", bundle, "--pretty", *(part for text in TINY_TEXTS["shipping"] for part in ("--text", text))),
+        ("evaluate", bundle, "--data", task.train),
+    )
+    for command in commands:
+        result = run_app("crosstune-export", *command)
+        assert "\x1b" not in result.out + result.err, command
+        assert "\x9b" not in result.out + result.err, command
+        assert any(spelling in result.out + result.err for spelling in (shown, "a\\u001b]0;b")), command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shlex
@@ -148,3 +150,19 @@ def test_names_that_no_file_has(shell, name, message):
 def test_threads_and_processes_that_would_stop_the_machine(run_app, task, tiny_fp32_bundle_dir, name):
     result = run_app("crosstune-export", "classify", tiny_fp32_bundle_dir, task.test, f"--{name}", 100_000)
     assert result == Outcome(2, "", f"error: {name}: found 100000, expected 1 to 256.\n")
+
+
+@pytest.mark.fault("L22")
+def test_a_file_system_without_locks_is_not_taken_for_another_run(run_app, task, tiny_bundle_dir, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    output = task.folder / "o.jsonl"
+    result = run_app("crosstune-export", "classify", tiny_bundle_dir, task.train, "--output", output, "--workers", 1)
+    assert (result.code, result.err) == (
+        2,
+        f"error: {output}: cannot be locked ({os.strerror(errno.ENOLCK)}), expected a file system with file locks. "
+        "Choose another place.\n",
+    )
+    assert not [path.name for path in task.folder.iterdir() if output.name in path.name]

@@ -192,7 +192,9 @@ def test_a_foreign_file_is_refused(folder, name):
 def test_a_folder_in_the_place_of_a_file_is_refused(folder):
     (folder / "examples.jsonl").unlink()
     (folder / "examples.jsonl").mkdir()
-    assert refused(folder) == f"{folder}: cannot be read (Is a directory). Check its files."
+    assert refused(folder) == (
+        f"{folder / 'examples.jsonl'}: not a regular file. Copy the checkpoint again, or train again."
+    )
 
 
 def test_a_place_without_a_checkpoint_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """Checkpoints that were edited on purpose, sums and all, are refused for what is wrong in them."""
 
+import errno
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -174,3 +176,21 @@ def test_examples_that_are_no_examples_are_refused(folder, line):
         stream.write(line + "\n")
     rehash(folder)
     assert refused(folder).startswith(f"{folder / 'checkpoint.json'}: not a usable checkpoint (")
+
+
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "link to a file"])
+@pytest.mark.parametrize("name", ["head.safetensors", "SHA256SUMS"])
+def test_a_special_file_is_refused_and_not_read(folder, kind, name):
+    path = folder / name
+    kept = path.rename(folder.parent / "kept")
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "link to a device" else kept)
+    what = (
+        "not a regular file"
+        if kind == "pipe"
+        else f"cannot be opened ({os.strerror(errno.ELOOP)}), expected a regular file"
+    )
+    assert refused(folder) == f"{path}: {what}. Copy the checkpoint again, or train again."

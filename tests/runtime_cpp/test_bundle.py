@@ -107,3 +107,23 @@ def test_digest_is_that_of_the_manifest(library, tiny_fp32_bundle_dir):
     loaded = library.load(tiny_fp32_bundle_dir)
     assert library.digest(loaded.handle).decode() == body["digest"]
     assert json.loads(signed(body))["digest"] == body["digest"]
+
+
+@pytest.mark.fault("L19")
+def test_only_the_bundle_of_the_digest_that_is_asked_for(library, run, bundle):
+    digest = json.loads((bundle / "manifest.json").read_bytes())["digest"]
+    other = "0" * 64
+    message = f"{bundle}: digest {digest}, expected {other}. Get the bundle of that digest, or check where the digest is from."
+    assert library.load(bundle, digest=digest).labels
+    with pytest.raises(CallError) as caught:
+        library.load(bundle, digest=other)
+    assert (caught.value.status, str(caught.value)) == (5, message)
+    code, out, err = run(bundle, "--digest", digest, stdin=b"a box")
+    assert (code, json.loads(out)["text"], err) == (0, "a box", "")
+    assert run(bundle, "--digest", other, stdin=b"a box") == (5, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64])
+def test_what_is_no_digest_is_a_usage_error(run, bundle, digest):
+    expected = f"error: digest: found '{digest}', expected 64 digits from 0 to f.\n"
+    assert run(bundle, "--digest", digest, stdin=b"a box") == (2, "", expected)

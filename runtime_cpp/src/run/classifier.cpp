@@ -15,8 +15,19 @@
 
 namespace crosstune::core {
 
+namespace {
+
+// Returns the files, unless another digest is asked for.
+BundleFiles require_digest(BundleFiles files, const std::string& expected) {
+  if (expected.empty() || files.manifest.digest == expected) return files;
+  throw Failure(CROSSTUNE_BUNDLE, files.path + ": digest " + files.manifest.digest + ", expected " + expected +
+                                      ". Get the bundle of that digest, or check where the digest is from.");
+}
+
+}  // namespace
+
 Classifier::Classifier(const std::string& bundle, const LoadOptions& options)
-    : Classifier(read_bundle(bundle), options) {}
+    : Classifier(require_digest(read_bundle(bundle), options.digest), options) {}
 
 Classifier::Classifier(BundleFiles files, const LoadOptions& options)
     : files_(std::move(files)),

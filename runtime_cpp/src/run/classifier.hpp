@@ -22,6 +22,7 @@ struct LoadOptions {
   std::string onnxruntime;               // file name for dlopen; empty: searched as crosstune.h says
   std::optional<double> threshold;       // instead of the bundle's
   std::optional<double> min_similarity;  // instead of the bundle's
+  std::string digest;                    // that the bundle must have; empty: any
 };
 
 class Classifier {

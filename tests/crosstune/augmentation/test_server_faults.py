@@ -5,6 +5,7 @@ The fixture ``augment`` checks after every run that the account adds up and that
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import sqlite3
@@ -239,3 +240,17 @@ def test_a_gateway_that_bills_and_then_fails(augment, server, tmp_path, concurre
     assert ran.code in (0, 4)
     assert len(billed) > 3
     assert cap / 2 < sum(billed) <= cap
+
+
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("before", ["", "Bearer ", "ab:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_key_that_is_echoed_in_base64_is_removed(augment, server, task, encode, before):
+    spelling = encode(f"{before}{KEY}".encode()).decode()
+    for echoed in (spelling, spelling.rstrip("=")):
+        running = server(always(failure(401, f"got token={echoed}; not valid", code="invalid_api_key")))
+        ran = augment(running, "--debug", "--force", concurrency=1)
+        assert ran.code == 4
+        assert "(invalid_api_key got token=[removed]" in ran.error
+        assert KEY[:8] not in ran.outcome.err
+        assert echoed not in ran.outcome.err

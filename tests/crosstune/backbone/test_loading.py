@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -167,3 +168,49 @@ def test_the_length_recorded_by_sentence_transformers_counts_up_to_the_limit(cop
     for nonsense in ("{", "[]", '{"max_seq_length": null}', "{}"):
         (copied / "sentence_bert_config.json").write_text(nonsense)
         assert Backbone.load(str(copied), device="cpu").tokens.max_length_tokens == 64
+
+
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "experts_implementation"])
+def test_a_configuration_that_names_code_of_the_hub_is_refused(copied, key):
+    config = json.loads((copied / "config.json").read_bytes())
+    (copied / "config.json").write_text(json.dumps({**config, "text_config": {key: "somebody/kernels"}}))
+    assert refused(copied) == (
+        f"{copied / 'config.json'}: {key} is 'somebody/kernels', which names code of the hub to run, expected none. Remove {key}."
+    )
+    (copied / "config.json").write_text(json.dumps({**config, key: "eager"}))
+    assert Backbone.load(str(copied), device="cpu").hidden_size == 32
+
+
+@pytest.mark.fault("L22")
+def test_weights_that_are_a_pipe_are_refused(copied):
+    os.mkfifo(copied / "more.safetensors")
+    assert refused(copied) == (
+        f"{copied / 'more.safetensors'}: not a regular file. Copy or download the backbone again."
+    )
+
+
+def with_tokenizer(folder, **parts):
+    body = json.loads((folder / "tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_text(json.dumps({**body, **parts}))
+
+
+@pytest.mark.fault("L22")
+def test_a_tokenizer_that_panics_when_it_is_read_is_refused(copied):
+    with_tokenizer(copied, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})
+    message = refused(copied)
+    assert message.startswith(f"{copied}: transformers cannot load it (Precompiled: ")
+    assert "\n" not in message
+
+
+@pytest.mark.fault("L22")
+def test_a_tokenizer_that_panics_on_a_text_is_an_error_of_the_backbone(copied):
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    with_tokenizer(copied, pre_tokenizer=split)
+    backbone = Backbone.load(str(copied), device="cpu")
+    with pytest.raises(BackboneError) as caught:
+        backbone.tokenize(["x" * 60])
+    assert str(caught.value) == (
+        f"{copied}: its tokenizer failed (Onig: Regex search error: retry-limit-in-match over) on {'x' * 40!r}. "
+        "Use another backbone, or leave out this text."
+    )

@@ -1,5 +1,6 @@
 """Outputs on disk: modes, locks, and what is synced before the final rename."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crosstune.core import outputs
+from crosstune.core.errors import ConfigError
 from crosstune.core.outputs import new_file, new_folder
 from tests.crosstune.core.test_outputs import fill
 
@@ -100,3 +102,20 @@ def test_a_new_file_is_locked_until_it_has_its_name(tmp_path, monkeypatch):
     with new_file(tmp_path / "out") as stream:
         stream.write(b"x")
     assert (tmp_path / "out").read_bytes() == b"x"
+
+
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("new", [new_file, new_folder])
+def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path, monkeypatch, new, code):
+    def no_locks(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = tmp_path / "out"
+    with pytest.raises(ConfigError) as caught, new(path):
+        pass
+    assert str(caught.value) == (
+        f"{path}: cannot be locked ({os.strerror(code)}), expected a file system with file locks. Choose another place."
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -237,7 +237,7 @@ def test_bad_json_is_refused_with_its_line(tmp_path, line, reason):
 @pytest.mark.fault("A10")
 def test_a_number_of_5000_digits_is_refused_with_its_line(tmp_path):
     message, path = refused_bytes(tmp_path, "x.jsonl", GOOD + b'{"text": ' + b"7" * 5000 + b"}\n")
-    assert message.startswith(f"{path}:2: not valid JSON (Exceeds the limit (4300")
+    assert message.startswith(f"{path}:2: not valid JSON (number 7777")
     assert message.endswith("). Correct the line.")
     assert "\n" not in message
 
