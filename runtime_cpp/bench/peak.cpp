@@ -4,23 +4,23 @@
 #include <chrono>
 #include <cstdio>
 
+#include "kernels/each.hpp"
 #include "kernels/kernels.hpp"
 
-#if defined(__x86_64__)
+#ifdef __AVX512VNNI__
 #include <immintrin.h>
 
 namespace {
 
-__attribute__((target("avx512f,avx512vnni"))) double products_per_second() {
+double products_per_second() {
   constexpr int kSums = 24, kRounds = 2000000;  // enough independent sums to hide the latency of the instruction
   __m512i sums[kSums], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  crosstune::kernels::each<kSums>([&](auto j) { sums[j] = _mm512_setzero_si512(); });
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < kRounds; ++i)
-#pragma GCC unroll 24
-      for (int j = 0; j < kSums; ++j) asm volatile("vpdpbusd %2, %1, %0" : "+v"(sums[j]) : "v"(a), "v"(b));
+      crosstune::kernels::each<kSums>([&](auto j) { asm volatile("vpdpbusd %2, %1, %0" : "+v"(sums[j]) : "v"(a), "v"(b)); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const double rate = 64.0 * kSums * kRounds / seconds;
     if (rate > best) best = rate;
