@@ -116,7 +116,7 @@ def test_every_truncation_and_a_trailing_byte_are_seen():
 def test_newer_format():
     with pytest.raises(BundleVersionError) as caught:
         parse_manifest(manifest_bytes(replace(MANIFEST, format_version="2.0")), "here")
-    assert str(caught.value) == "here: bundle format 2.0, this reader knows 1.1. Upgrade crosstune-export."
+    assert str(caught.value) == "here: bundle format 2.0, this reader knows 1.2. Upgrade crosstune-export."
     assert caught.value.exit_code == 5
 
 
@@ -318,7 +318,7 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
         return {name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}
 
     assert jsonschema.Draft202012Validator.check_schema(schema) is None
-    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release"}
+    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release", "runtimes"}
     sizes = {
         name: int(number) * {"MiB": 1 << 20, "GiB - 1": 1 << 30}[unit] - (unit == "GiB - 1")
         for name, number, unit in re.findall(r"\| `([A-Za-z.]+)` \|.*\| (\d+) (MiB|GiB - 1) \|", page)
@@ -330,3 +330,11 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
     }
     assert table_after("`tokens`:\n") == set(schema["properties"]["tokens"]["properties"])
     assert table_after("`graph`:\n") == set(schema["properties"]["graph"]["properties"])
+
+
+def test_runtimes_are_optional():
+    assert "runtimes" not in body()
+    again = parse_manifest(manifest_bytes(replace(MANIFEST, runtimes=("python", "cpp"))), "here")
+    assert again.runtimes == ("python", "cpp")
+    with pytest.raises(BundleContentError, match=r"runtimes.* expected an array of strings"):
+        parse_manifest(signed(body() | {"runtimes": "python"}), "here")
