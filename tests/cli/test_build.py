@@ -39,6 +39,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert Classifier.load(bundle).manifest.name == "desk"
 
 
+@pytest.mark.fault("L24")
 @pytest.mark.parametrize("target", ["web", "mobile"])
 def test_a_target_that_cannot_read_the_tokenizer(run_app, task, with_tokenizer, target, monkeypatch):
     """It is refused before any graph is exported."""
