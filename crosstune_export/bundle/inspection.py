@@ -54,6 +54,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         "precision": manifest.graph.precision,
         "size_bytes": files.size_bytes,
         "fusions": manifest.quality.get("rewrites", ""),
+        "attention": manifest.attention_fusion,
         "kernels": "portable" if manifest.graph.function is None else "fast",
         "runtimes": list(manifest.runtimes or runtimes(tokenizer)),
         "max_length_tokens": manifest.tokens.max_length_tokens,

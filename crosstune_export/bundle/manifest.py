@@ -139,6 +139,12 @@ class BundleManifest:
         """``quality`` as a typed record."""
         return QualityFacts.from_json(self.quality, self.graph.precision)
 
+    @property
+    def attention_fusion(self) -> str:
+        """In how many layers attention is one fused node, such as ``attention fused in 6 of 6 layers``; empty if unknown."""
+        fused, layers = self.quality_facts.rewrites.get("fuse_encoder"), self.backbone_facts.layers_used
+        return "" if fused is None or layers is None else f"attention fused in {max(fused, 0)} of {layers} layers"
+
 
 def file_entry(data: bytes) -> FileEntry:
     """Return hash and size of a file's contents."""

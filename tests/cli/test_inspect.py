@@ -33,6 +33,7 @@ def test_json(run_app, tiny_bundle_dir, tiny_checkpoint_dir):
     assert set(found["files"]) == {"README.md", "model.onnx", "selftest.json", "tokenizer.json"}
     assert "fuse_encoder" in found["fusions"] and "quantize_products" in found["fusions"]
     assert found["runtimes"] == ["python", "cpp", "web", "mobile"]
+    assert found["attention"] == "attention fused in 2 of 2 layers"
     assert found["training"]["examples"] == 18
     assert (found["text_pair"], found["release"]) == (False, 0)
 
