@@ -75,11 +75,12 @@ def suggest_texts(
     """Choose texts to label.
 
     Example:
-        >>> from crosstune import LabelSet, train
+        >>> from crosstune import Example, LabelSet, train
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
+        >>> examples = [Example("has my order left?", "ship"), Example("great service", "praise")]
         >>> pool = ["where is my parcel?", "Where is my parcel", "lovely, thank you", "my parcel is late"]
-        >>> [suggestion.guess for suggestion in suggest_texts(train([], labels), pool, 2)]
-        ['ship', 'praise']
+        >>> sorted(suggestion.guess for suggestion in suggest_texts(train(examples, labels), pool, 2))
+        ['praise', 'ship']
 
     Args:
         checkpoint: A trained head; one without examples knows the descriptions only.

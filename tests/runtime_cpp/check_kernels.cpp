@@ -143,7 +143,7 @@ void check_attention(const Kernels& kernels, std::vector<std::vector<float>>* re
       mean += error / static_cast<double>(tokens * width), worst = std::max(worst, error);
     }
   }
-  expect(mean < 0.7 && worst < 9, std::string(kernels.name) + ": attention differs by " + std::to_string(mean) + ", at most " + std::to_string(worst));
+  expect(mean < 0.3 && worst < 1.2, std::string(kernels.name) + ": attention differs by " + std::to_string(mean) + ", at most " + std::to_string(worst));
   results->emplace_back(out.begin(), out.end());
 }
 

@@ -136,6 +136,7 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
   const std::vector<float> places = table("place");
   const std::vector<float> kinds = tensors.has("type.rows") ? table("type") : std::vector<float>(size_, 0.0f);
   positions_ = places.size() / size_;
+  if (positions_ > 512) throw std::invalid_argument("more than 512 positions");
   types_ = has_types_ ? kinds.size() / size_ : 1;
   places_.assign(types_ * positions_ * width_, 0.0f);
   for (std::size_t i = 0; i < types_ * positions_; ++i)

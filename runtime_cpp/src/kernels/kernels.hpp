@@ -52,8 +52,7 @@ struct Norm {
 };
 
 // One head of one text. Queries are scaled so that softmax takes powers of two; values so that sums plus `zero` round to bytes.
-// Both products are in integers: queries and keys in 8 bits with a scale for each token, shares in 8 bits, values with a scale for each
-// channel.
+// Both products are in integers of 12 bits: queries and keys have a scale for each token, values one for each channel. At most 512 tokens.
 struct Attention {
   const float *queries, *keys, *values;  // (tokens, stride) each
   std::size_t stride, tokens, width;     // width: the head's size, padded
@@ -72,7 +71,7 @@ struct States {
 // Room for what attention keeps of one head of one text.
 constexpr std::size_t attention_bytes(std::size_t tokens, std::size_t width) {
   const std::size_t t = (tokens + 15) / 16 * 16;
-  return t * width * 2 + (t + width) * 4 * 5 + 8 * (t * 5 + width) + 64 * 12;
+  return 4 * t * width + 16 * (t + width) + 8 * (6 * t + 2 * width) + 64 * 12;
 }
 
 struct Kernels {

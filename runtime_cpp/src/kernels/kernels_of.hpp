@@ -68,8 +68,16 @@ struct KernelsOf {
     L::store_bytes(to.out + row * to.stride + column, L::fma(gelu(y, to.table), L::set(to.gain), L::set(to.zero)));
   }
 
+  // How the four bytes of a lane are multiplied: unsigned by signed bytes, or pairs of signed 16-bit numbers.
+  struct InBytes {
+    static CROSSTUNE_INLINE void dot(Ints& sum, const Bytes& a, const Bytes& b) { L::dot(sum, a, b); }
+  };
+  struct InPairs {
+    static CROSSTUNE_INLINE void dot(Ints& sum, const Bytes& a, const Bytes& b) { L::dot_pairs(sum, a, b); }
+  };
+
   // R rows by 16 * C columns. `ahead` are bytes that will be needed soon.
-  template <std::size_t R, std::size_t C, typename Out>
+  template <typename Form, std::size_t R, std::size_t C, typename Out>
   static CROSSTUNE_INLINE void tile(const ByteRows& a, std::size_t row, const PackedWeights& w, const std::int8_t* panel,
                                     std::size_t column, const Out& to, const std::int8_t* ahead, std::size_t lines) {
     Ints sums[R * C];
@@ -84,7 +92,7 @@ struct KernelsOf {
       each<C>([&](auto c) CROSSTUNE_INLINED { weights[c] = L::load_weights(panel + (k * C + c) * 64); });
       each<R>([&](auto r) CROSSTUNE_INLINED {
         const Bytes inputs = L::repeat(rows[r] + 4 * k);
-        each<C>([&](auto c) CROSSTUNE_INLINED { L::dot(sums[r * C + c], inputs, weights[c]); });
+        each<C>([&](auto c) CROSSTUNE_INLINED { Form::dot(sums[r * C + c], inputs, weights[c]); });
       });
     };
     std::size_t k = 0;
@@ -103,26 +111,26 @@ struct KernelsOf {
     });
   }
 
-  template <std::size_t C, typename Out>
+  template <typename Form, std::size_t C, typename Out>
   static void panel(const ByteRows& a, const PackedWeights& w, const std::int8_t* at, std::size_t column, const Out& to,
                     std::size_t lines_ahead) {
     const std::int8_t* ahead = at + w.fours * C * 64;
     const std::size_t tiles = (a.rows + kRows - 1) / kRows, lines = tiles == 0 ? 0 : (lines_ahead + tiles - 1) / tiles;
     std::size_t row = 0;
-    for (; row + kRows <= a.rows; row += kRows, ahead += 64 * lines) tile<kRows, C>(a, row, w, at, column, to, ahead, lines);
+    for (; row + kRows <= a.rows; row += kRows, ahead += 64 * lines) tile<Form, kRows, C>(a, row, w, at, column, to, ahead, lines);
     each<kRows - 1>([&](auto r) CROSSTUNE_INLINED {
-      if (a.rows - row == r + 1) tile<r + 1, C>(a, row, w, at, column, to, ahead, lines);
+      if (a.rows - row == r + 1) tile<Form, r + 1, C>(a, row, w, at, column, to, ahead, lines);
     });
   }
 
-  template <typename Out>
+  template <typename Form = InBytes, typename Out>
   static CROSSTUNE_INLINE void product(const ByteRows& a, const PackedWeights& w, std::size_t first, std::size_t last, const Out& to) {
     for (std::size_t p = first; p < last; ++p) {
       const std::size_t column = p * kPanel, left = w.columns - column;
       const std::int8_t* at = w.weights + column * w.fours * 4;
       const std::size_t lines = kColumns * w.fours;  // of the next panel, or of the next product, which follows in memory
-      if (left >= kPanel) panel<kColumns>(a, w, at, column, to, lines);
-      else each<kColumns - 1>([&](auto c) CROSSTUNE_INLINED { if (left == 16 * (c + 1)) panel<c + 1>(a, w, at, column, to, lines); });
+      if (left >= kPanel) panel<Form, kColumns>(a, w, at, column, to, lines);
+      else each<kColumns - 1>([&](auto c) CROSSTUNE_INLINED { if (left == 16 * (c + 1)) panel<Form, c + 1>(a, w, at, column, to, lines); });
     }
   }
 
@@ -193,14 +201,14 @@ struct KernelsOf {
     }
   };
 
-  // Four vectors of numbers from -127 to 127 as the bytes of 16 words.
-  static CROSSTUNE_INLINE void put_words(std::int8_t* out, const Floats* four) {
-    Ints word = L::and_bytes(L::round(four[0]), 0);
-    each<3>([&](auto i) CROSSTUNE_INLINED { word = L::or_ints(word, L::and_bytes(L::round(four[i + 1]), i + 1)); });
-    L::store_words(out, word);
-  }
+  // Scales for numbers of 12 bits: the sum of 512 products of two fits into 32 bits.
+  static constexpr float kMost = 2047.0f;
+  static CROSSTUNE_INLINE Floats inverse_step(Floats largest) { return L::div(L::set(kMost), L::max(largest, L::set(1e-30f))); }
 
-  static CROSSTUNE_INLINE Floats inverse_step(Floats largest) { return L::div(L::set(127.0f), L::max(largest, L::set(1e-30f))); }
+  // Two vectors of whole numbers as the pairs of 16 words.
+  static CROSSTUNE_INLINE void put_pairs(std::int8_t* out, Floats first, Floats second) {
+    L::store_words(out, L::pairs(L::round(first), L::round(second)));
+  }
 
   struct ToScores {  // out_ij = y * factor_i
     float* out;
@@ -220,16 +228,15 @@ struct KernelsOf {
     L::store_bytes(to.out + row * to.stride + column, L::fma(y, L::set(to.factors[row]), L::set(to.zero)));
   }
 
-  // Where the word of four inputs `four` for the columns from `column` on stands in packed weights.
-  static CROSSTUNE_INLINE std::int8_t* packed_at(std::int8_t* weights, std::size_t fours, std::size_t columns, std::size_t column,
-                                                 std::size_t four) {
+  // Where the word of two inputs `pair` for the columns from `column` on stands in packed weights.
+  static CROSSTUNE_INLINE std::int8_t* packed_at(std::int8_t* weights, std::size_t pairs, std::size_t columns, std::size_t column,
+                                                 std::size_t pair) {
     const std::size_t first = column / kPanel * kPanel, width = columns - first < kPanel ? columns - first : kPanel;
-    return weights + (first * fours + four * width + column - first) * 4;
+    return weights + (first * pairs + pair * width + column - first) * 4;
   }
 
   // Keys of a head as packed weights: a column for each token.
-  static CROSSTUNE_INLINE void pack_keys(const Attention& a, std::size_t tokens, std::int8_t* weights, float* scale, float* bias) {
-    const std::size_t fours = a.width / 4;
+  static CROSSTUNE_INLINE void pack_keys(const Attention& a, std::size_t tokens, std::int8_t* weights, float* scale) {
     for (std::size_t t = 0; t < tokens; t += 16) {
       alignas(64) float turned[16 * 16];
       Floats largest = L::set(0.0f);
@@ -237,44 +244,37 @@ struct KernelsOf {
         L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
         for (std::size_t j = 0; j < 16; ++j) largest = L::max(L::abs(L::load(turned + 16 * j)), largest);
       }
-      const Floats inverse = inverse_step(largest), step = L::mul(largest, L::set(1.0f / 127.0f));
-      Ints sums = L::zero_ints();
-      const Bytes zero_point = L::repeat_byte(128);
+      const Floats inverse = inverse_step(largest);
       for (std::size_t d = 0; d < a.width; d += 16) {
         if (a.width != 16) L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
-        each<4>([&](auto j) CROSSTUNE_INLINED {
-          Floats four[4];
-          each<4>([&](auto i) CROSSTUNE_INLINED { four[i] = L::mul(L::load(turned + 16 * (4 * j + i)), inverse); });
-          std::int8_t* at = packed_at(weights, fours, tokens, t, d / 4 + j);
-          put_words(at, four);
-          L::dot(sums, zero_point, L::load_weights(at));
-        });
+        for (std::size_t j = 0; j < 16; j += 2)
+          put_pairs(packed_at(weights, a.width / 2, tokens, t, (d + j) / 2), L::mul(L::load(turned + 16 * j), inverse),
+                    L::mul(L::load(turned + 16 * j + 16), inverse));
       }
-      L::store(scale + t, step);
-      L::store(bias + t, L::mul(L::to_floats(sums), L::sub(L::set(0.0f), step)));
+      L::store(scale + t, L::mul(largest, L::set(1.0f / kMost)));
     }
   }
 
   // Values of a head as packed weights: a column for each channel.
-  static CROSSTUNE_INLINE void pack_values(const Attention& a, std::size_t fours, std::int8_t* weights, float* scale) {
+  static CROSSTUNE_INLINE void pack_values(const Attention& a, std::int8_t* weights, float* scale) {
+    const std::size_t pairs = (a.tokens + 1) / 2;
     for (std::size_t d = 0; d < a.width; d += 16) {
       Floats largest = L::set(0.0f);
       for (std::size_t t = 0; t < a.tokens; ++t) largest = L::max(L::abs(L::load(a.values + t * a.stride + d)), largest);
       const Floats inverse = inverse_step(largest);
-      L::store(scale + d, L::mul(largest, L::set(1.0f / 127.0f)));
-      for (std::size_t t = 0; t < 4 * fours; t += 4) {
-        Floats four[4];
-        each<4>([&](auto i) CROSSTUNE_INLINED {
-          four[i] = t + i < a.tokens ? L::mul(L::load(a.values + (t + i) * a.stride + d), inverse) : L::set(0.0f);
-        });
-        put_words(packed_at(weights, fours, a.width, d, t / 4), four);
+      L::store(scale + d, L::mul(largest, L::set(1.0f / kMost)));
+      for (std::size_t t = 0; t < a.tokens; t += 2) {
+        const Floats second = t + 1 < a.tokens ? L::load(a.values + (t + 1) * a.stride + d) : L::set(0.0f);
+        put_pairs(packed_at(weights, pairs, a.width, d, t / 2), L::mul(L::load(a.values + t * a.stride + d), inverse), L::mul(second, inverse));
       }
     }
   }
 
   template <typename Out>
-  static CROSSTUNE_INLINE void whole_product(const ByteRows& a, const PackedWeights& w, const Out& to) {
-    product(a, w, 0, (w.columns + kPanel - 1) / kPanel, to);
+  static CROSSTUNE_INLINE void product_of_pairs(const std::int16_t* rows, std::size_t count, std::size_t stride, const PackedWeights& w,
+                                                const Out& to) {
+    const ByteRows a{reinterpret_cast<const std::uint8_t*>(rows), count, 2 * stride};
+    product<InPairs>(a, w, 0, (w.columns + kPanel - 1) / kPanel, to);
   }
 
   static void attention(const Attention& a) {
@@ -282,20 +282,18 @@ struct KernelsOf {
     Pieces pieces{static_cast<char*>(a.scratch)};
     auto* zeros = pieces.template take<float>(longest);
     for (std::size_t i = 0; i < longest; i += 16) L::store(zeros + i, L::set(0.0f));
-    auto* keys = pieces.template take<std::int8_t>(tokens * a.width);
-    auto* values = pieces.template take<std::int8_t>(tokens * a.width);
+    auto* keys = pieces.template take<std::int8_t>(2 * tokens * a.width);
+    auto* values = pieces.template take<std::int8_t>(2 * tokens * a.width);
     auto* key_scale = pieces.template take<float>(tokens);
-    auto* key_bias = pieces.template take<float>(tokens);
     auto* value_scale = pieces.template take<float>(a.width);
-    auto* queries = pieces.template take<std::uint8_t>(kRows * a.width);
+    auto* queries = pieces.template take<std::int16_t>(kRows * a.width);
     auto* scores = pieces.template take<float>(kRows * tokens);
-    auto* shares = pieces.template take<std::uint8_t>(kRows * tokens);
+    auto* shares = pieces.template take<std::int16_t>(kRows * tokens);
     const auto* start = reinterpret_cast<const std::int32_t*>(zeros);
-    const std::size_t fours = padded(a.tokens, 4) / 4;
-    pack_keys(a, tokens, keys, key_scale, key_bias);
-    pack_values(a, fours, values, value_scale);
-    const PackedWeights by_key{keys, start, key_scale, key_bias, a.width / 4, tokens};
-    const PackedWeights by_value{values, start, value_scale, zeros, fours, a.width};
+    pack_keys(a, tokens, keys, key_scale);
+    pack_values(a, values, value_scale);
+    const PackedWeights by_key{keys, start, key_scale, zeros, a.width / 2, tokens};
+    const PackedWeights by_value{values, start, value_scale, zeros, (a.tokens + 1) / 2, a.width};
     for (std::size_t first = 0; first < a.tokens; first += kRows) {
       const std::size_t count = a.tokens - first < kRows ? a.tokens - first : kRows;
       float factors[kRows];
@@ -305,21 +303,21 @@ struct KernelsOf {
         for (std::size_t d = 0; d < a.width; d += 16) largest = L::max(L::abs(L::load(query + d)), largest);
         const float most = L::largest(largest);
         const Floats inverse = inverse_step(L::set(most));
-        factors[r] = most * (1.0f / 127.0f);
+        factors[r] = most * (1.0f / kMost);
         for (std::size_t d = 0; d < a.width; d += 16)
-          L::store_bytes(queries + r * a.width + d, L::fma(L::load(query + d), inverse, L::set(128.0f)));
+          L::store_shorts(queries + r * a.width + d, L::round(L::mul(L::load(query + d), inverse)));
       }
-      whole_product({queries, count, a.width}, by_key, ToScores{scores, tokens, factors});
+      product_of_pairs(queries, count, a.width, by_key, ToScores{scores, tokens, factors});
       for (std::size_t r = 0; r < count; ++r) {
         Floats sum = L::set(0.0f);
         each_power(scores + r * tokens, a.tokens, [&](std::size_t t, Floats e) CROSSTUNE_INLINED {
-          const Floats share = L::mul(e, L::set(255.0f));
-          L::store_bytes(shares + r * tokens + t, share);
-          sum = L::add(sum, L::to_floats(L::round(share)));
+          const Ints share = L::round(L::mul(e, L::set(kMost)));
+          L::store_shorts(shares + r * tokens + t, share);
+          sum = L::add(sum, L::to_floats(share));
         });
         factors[r] = 1.0f / L::sum(sum);
       }
-      whole_product({shares, count, tokens}, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
+      product_of_pairs(shares, count, tokens, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
     }
   }
 

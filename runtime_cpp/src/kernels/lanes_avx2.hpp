@@ -132,18 +132,27 @@ struct CROSSTUNE_AVX2_LANES {
       _mm256_storeu_ps(out + (4 + i) * out_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
     });
   }
-  static Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static Ints or_ints(Ints a, Ints b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
-  static Ints and_bytes(Ints a, int bytes) {
-    const __m256i mask = _mm256_set1_epi32(255);
-    return {_mm256_slli_epi32(_mm256_and_si256(a.low, mask), 8 * bytes), _mm256_slli_epi32(_mm256_and_si256(a.high, mask), 8 * bytes)};
+  static Ints pairs(Ints first, Ints second) {
+    const auto one = [](__m256i a, __m256i b) {
+      return _mm256_or_si256(_mm256_and_si256(a, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(b, 16));
+    };
+    return {one(first.low, second.low), one(first.high, second.high)};
   }
   static void store_words(std::int8_t* p, Ints x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.low), _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), x.high);
   }
-  static Bytes repeat_byte(std::uint8_t value) {
-    const __m256i all = _mm256_set1_epi8(static_cast<char>(value));
-    return {all, all};
+  static void store_shorts(std::int16_t* p, Ints x) {  // numbers that fit
+    const __m256i mixed = _mm256_packs_epi32(x.low, x.high);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
+  }
+  static void dot_pairs(Ints& sum, const Bytes& a, const Bytes& b) {
+#ifdef CROSSTUNE_EVEX
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum.low) : "v"(a.low), "v"(b.low));
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum.high) : "v"(a.high), "v"(b.high));
+#else
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum.low) : "x"(a.low), "x"(b.low));
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum.high) : "x"(a.high), "x"(b.high));
+#endif
   }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };

@@ -99,13 +99,14 @@ struct Avx512Lanes {
       _mm512_storeu_ps(out + (12 + i) * out_stride, _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0xdd));
     });
   }
-  static Ints zero_ints() { return _mm512_setzero_si512(); }
-  static Ints or_ints(Ints a, Ints b) { return _mm512_or_si512(a, b); }
-  static Ints and_bytes(Ints a, unsigned bytes) {
-    return _mm512_slli_epi32(_mm512_and_si512(a, _mm512_set1_epi32(255)), 8 * bytes);
+  static Ints pairs(Ints first, Ints second) {
+    return _mm512_or_si512(_mm512_and_si512(first, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(second, 16));
   }
   static void store_words(std::int8_t* p, Ints x) { _mm512_storeu_si512(p, x); }
-  static Bytes repeat_byte(std::uint8_t value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+  static void store_shorts(std::int16_t* p, Ints x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
+  }
+  static void dot_pairs(Ints& sum, const Bytes& a, const Bytes& b) { asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)); }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

@@ -122,21 +122,24 @@ struct PlainLanes {
     for (std::size_t i = 0; i < 16; ++i)
       for (std::size_t j = 0; j < 16; ++j) out[j * out_stride + i] = in[i * stride + j];
   }
-  static Ints zero_ints() { return {}; }
-  static Ints or_ints(Ints a, Ints b) {
-    for (int i = 0; i < 16; ++i) a.at[i] |= b.at[i];
-    return a;
-  }
-  // The lowest byte of each lane, moved up by so many bytes.
-  static Ints and_bytes(Ints a, int bytes) {
-    for (std::int32_t& x : a.at) x = static_cast<std::int32_t>((static_cast<std::uint32_t>(x) & 255u) << (8 * bytes));
-    return a;
+  // Words of two signed 16-bit numbers, the first below.
+  static Ints pairs(Ints first, Ints second) {
+    for (int i = 0; i < 16; ++i)
+      first.at[i] = static_cast<std::int32_t>((static_cast<std::uint32_t>(first.at[i]) & 0xffffu) | static_cast<std::uint32_t>(second.at[i]) << 16);
+    return first;
   }
   static void store_words(std::int8_t* p, Ints x) { std::memcpy(p, x.at, sizeof x.at); }
-  static Bytes repeat_byte(std::uint8_t value) {
-    Bytes r;
-    std::memset(r.at, value, sizeof r.at);
-    return r;
+  static void store_shorts(std::int16_t* p, Ints x) {
+    for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int16_t>(x.at[i]);
+  }
+  // sum += the products of two signed 16-bit numbers of `a` with those of `b`, in each lane.
+  static void dot_pairs(Ints& sum, const Bytes& a, const Bytes& b) {
+    for (int i = 0; i < 16; ++i)
+      for (int j = 0; j < 2; ++j) {
+        std::int16_t x, y;
+        std::memcpy(&x, a.at + 4 * i + 2 * j, 2), std::memcpy(&y, b.at + 4 * i + 2 * j, 2);
+        sum.at[i] += x * y;
+      }
   }
   static void prefetch(const void*) {}
 };
