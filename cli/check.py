@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from crosstune_cli.console import progress_bars, table_console
+from crosstune_cli.console import next_command, progress_bars, table_console
 from crosstune_cli.options import Device, Force, LabelFile, TrainFile, reads_rows
 
 from crosstune.rows.options import ReadOptions
@@ -79,3 +79,5 @@ def check(
         f"{train_file}: {found.examples} examples, {len(found.suspects)} labels look wrong, "
         f"{len(found.conflicts)} pairs of texts under two labels"
     )
+    given = () if labels is None else ("--labels", labels)
+    next_command("crosstune", "train", "--train", train_file, *given, "-o", train_file.with_suffix(".ckpt"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from crosstune_cli.console import next_command
 from crosstune_cli.options import reads_rows
 
 from crosstune.rows.options import ReadOptions
@@ -36,6 +37,7 @@ def diff(
     if not lines:
         typer.echo("no difference")
     if data is None:
+        next_command("crosstune-export", "diff", old, new, "--data", "TEXTS.jsonl")
         return
     classifiers = Classifier.load(old), Classifier.load(new)
     columns = Columns(reading.text_column, reading.pair_column if classifiers[0].manifest.text_pair else None)
@@ -44,3 +46,4 @@ def diff(
     for line in changed:
         typer.echo(line)
     typer.echo(f"{len(changed)} of {len(texts)} labels differ, largest probability difference {largest:.1e}")
+    next_command("crosstune-export", "verify", new)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from crosstune_cli.console import next_command
 from crosstune_cli.options import JsonOutput, Provider
 
 _MARKS = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
@@ -32,3 +33,5 @@ def doctor(
     problems = [finding for finding in findings if finding.status == PROBLEM]
     if problems:
         raise typer.Exit(problems[0].exit_code)
+    if bundle is not None:
+        next_command("crosstune-export", "bench", bundle)

@@ -10,7 +10,8 @@ import pytest
 
 from tests.cli.conftest import Outcome, files_in
 
-SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, feature, template, heads, epochs, learning_rate"
+SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, abstain_at, expected_shares, feature, template, "
+SETTINGS += "heads, epochs, learning_rate"
 
 
 @pytest.mark.fault("C4", "H10")

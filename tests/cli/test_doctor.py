@@ -11,7 +11,7 @@ def test_for_people(run_app, tiny_fp32_bundle_dir):
     lines = result.out.splitlines()
     names = [line[5:].partition(":")[0] for line in lines[::2]]
     assert names == [
-        "versions", "wheels", "machine", "providers", "processor", "threads", "bundle", "memory", "placement", "self-test",
+        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory", "placement", "self-test",
     ]  # fmt: skip
     assert {line[:5] for line in lines[::2]} <= {"ok   ", "note "}
     assert all(line.startswith("     ") and line.endswith(".") for line in lines[1::2])
@@ -21,7 +21,7 @@ def test_for_machines(run_app):
     result = run_app("crosstune-export", "doctor", "--json", "--provider", "cuda")
     assert (result.code, result.err) == (2, "")
     findings = {finding["name"]: finding for finding in json.loads(result.out)["findings"]}
-    assert list(findings) == ["versions", "wheels", "machine", "providers", "processor", "threads"]
+    assert list(findings) == ["versions", "wheels", "machine", "providers", "processor", "kernels", "threads"]
     assert findings["providers"]["status"] == "problem"
     assert list(findings["providers"]) == ["name", "status", "found", "advice", "details"]
 

@@ -1,6 +1,7 @@
 """Checkpoints come back whole, and every change of any byte is refused."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -66,8 +67,11 @@ def test_a_checkpoint_of_an_earlier_version_is_read_and_written_as_it_was(tmp_pa
     expected = [[0.8252353, 0.0949788, 0.0797858], [0.1265108, 0.1719156, 0.7015737]]
     np.testing.assert_allclose(probs, expected, rtol=0, atol=10 * PROBS_TO_ORACLE)
     checkpoint.save(tmp_path / "again")
-    for name in FILES:
+    for name in ("head.safetensors", "examples.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (old / name).read_bytes()
+    before, after = (json.loads((folder / "checkpoint.json").read_bytes()) for folder in (old, tmp_path / "again"))
+    assert after.pop("config") == before.pop("config") | {"expected_shares": "uniform"}  # a setting that came later
+    assert after == before
 
 
 @pytest.mark.parametrize(

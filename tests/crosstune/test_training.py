@@ -253,8 +253,8 @@ def refused(error_class, examples, labels, config=None, **options):
 def test_a_text_under_two_labels_is_refused(tiny_backbone, tiny_examples, tiny_labels):
     rows = [*tiny_examples, Example(tiny_examples[0].text, "praise", line=19)]
     assert refused(DataError, rows, tiny_labels, backbone=tiny_backbone) == (
-        "train.jsonl:19: the text 'where is my parcel' is labelled 'praise' here and 'shipping' in line 1. "
-        "Keep one label for each text."
+        "train.jsonl: 1 text has more than one label: 'where is my parcel' ('shipping' in line 1, 'praise' in line 19). "
+        "Keep one label for each text, or pass --on-conflict drop or majority."
     )
 
 

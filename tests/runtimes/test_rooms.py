@@ -16,7 +16,8 @@ ALLOWED = {
     "bundle": {"", "bundle"},
     "guard": {"", "bundle", "guard"},
     "tokenize": {"", "bundle", "tokenize"},
-    "run": {"", "bundle", "guard", "tokenize", "run"},
+    "kernels": {"kernels"},
+    "run": {"", "bundle", "guard", "tokenize", "kernels", "run"},
 }
 #: The public entry points, which may import everything.
 ENTRY_POINTS = {"c_api", "index", "node"}

@@ -109,6 +109,7 @@ def row_of(bundle: str, length: int, threads: int, accuracy: float | None) -> La
         length_tokens=length,
         batch_size=1,
         threads=threads,
+        kernels="portable",
         **dict.fromkeys(("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_9_ms", "mean_ms", "cpu_ms_per_text"), 1.0),
         texts_per_s=1000.0,
         peak_rss_bytes=90_000_000,

@@ -75,7 +75,8 @@ def test_int8(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_examples):
     small, large = Classifier.load(tiny_bundle_dir), Classifier.load(tiny_fp32_bundle_dir)
     assert small.manifest.graph.precision == "int8"
     assert (tiny_bundle_dir / "model.onnx").stat().st_size < (tiny_fp32_bundle_dir / "model.onnx").stat().st_size
-    nodes = onnx.load(tiny_bundle_dir / "model.onnx").graph.node
+    (function,) = onnx.load(tiny_bundle_dir / "model.onnx").functions
+    nodes = function.node
     kinds = [node.op_type for node in nodes]
     assert (kinds.count("MatMulIntegerToFloat"), kinds.count("QAttention")) == (6, 2)  # three products a layer
     head = {"scope_keys_float", *(f"label_queries_{layer}_float" for layer in range(3))}
@@ -96,8 +97,9 @@ def test_what_the_graph_holds(fixture, kind, request, tiny_checkpoint_dir, repo_
     keys, bias = load_checkpoint(tiny_checkpoint_dir).head.folded()
     assert np.array_equal(tensors["label_keys"], keys[0].numpy().astype(kind))
     assert np.array_equal(tensors["label_bias"], bias[0].numpy())
-    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx", "com.microsoft"}
-    assert len(model.functions) == 0
+    nodes = [node for function in model.functions for node in function.node] or model.graph.node
+    assert {node.domain for node in nodes} <= {"", "ai.onnx", "com.microsoft"}
+    assert len(model.functions) == (kind is np.float16)
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
     head = load_checkpoint(tiny_checkpoint_dir).head
     for index, queries in enumerate(head.label_queries.numpy()):

@@ -21,7 +21,11 @@ VALUES = [
     ({"texts": CANARY}, "texts: input should be a valid array.", "texts"),
     ({"texts": None}, 'body: expected either "texts", an array, or "text". See /docs.', "texts"),
     ({"texts": ["a", None]}, "texts[1]: input should be a valid string.", "texts[1]"),
-    ({"texts": ["a\u0000b"]}, "texts: the bundle cannot classify one of them.", "texts"),
+    (
+        {"texts": ["a\u0000b"]},
+        "texts[0]: has the control character U+0000 at position 1. Remove it.",
+        "texts[0]",
+    ),
     ({"texts": ["a", 7]}, "texts[1]: input should be a valid string.", "texts[1]"),
     ({"texts": [["a"]]}, "texts[0]: input should be a valid string.", "texts[0]"),
     ({"texts": ["a"] * 33}, "texts: list should have at most 32 items after validation, not 33.", "texts"),

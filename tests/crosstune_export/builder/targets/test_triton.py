@@ -98,7 +98,7 @@ def test_the_graph_answers_alike_with_these_session_options(config, repository, 
     session = onnxruntime.InferenceSession(
         repository / "tiny-int8" / "1" / "model.onnx", options, providers=["CPUExecutionProvider"]
     )
-    classifier = Classifier.load(tiny_bundle_dir)
+    classifier = Classifier.load(tiny_bundle_dir, kernels="portable")
     texts = ["where is my parcel", "i was charged twice", "thanks this is great"]
     ids = classifier.token_ids(texts)
     length = min(map(len, ids))
