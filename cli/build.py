@@ -119,6 +119,7 @@ def build(
                 "precision": result.manifest.graph.precision,
                 "size_bytes": result.size_bytes,
                 "labels": list(result.manifest.label_names),
+                "runtimes": list(result.manifest.runtimes),
                 "digest": result.manifest.digest,
                 "quality": dict(result.manifest.quality),
                 "trials": [
@@ -143,6 +144,10 @@ def _print_summary(output: Path, result: BuildResult) -> None:
     typer.echo(
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
+    typer.echo(f"  runtimes that read it: {', '.join(result.manifest.runtimes)}")
+    failed = result.manifest.quality_facts.failed_rewrites
+    left_out = f"; optional rewrites that failed and were left out: {', '.join(failed)}" if failed else ""
+    typer.echo(f"  {result.manifest.attention_fusion}{left_out}")
     training = result.manifest.training_facts
     if (full := training.all_layers) is not None:
         shortened_accuracy, full_accuracy = (

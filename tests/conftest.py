@@ -8,6 +8,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: bef
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: one core for each worker
 
+import json
+import shutil
 import socket
 import tempfile
 from collections import Counter
@@ -242,6 +244,19 @@ def make_tiny_backbone(folder: Path, seed: int = 13) -> Path:
         if bars:
             logging.enable_progress_bar()
     return folder
+
+
+@pytest.fixture
+def with_tokenizer(tmp_path, tiny_backbone_dir) -> Callable[..., Path]:
+    """``with_tokenizer(pre_tokenizer=...)``: a copy of the tiny backbone with other parts in its tokenizer."""
+
+    def copy(**parts: object) -> Path:
+        folder = shutil.copytree(tiny_backbone_dir, tmp_path / "other-tokenizer")
+        path = folder / "tokenizer.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | parts), "utf-8")
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")

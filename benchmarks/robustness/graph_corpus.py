@@ -42,14 +42,17 @@ _DISTILBERT = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+_DECODER = {**_SIZE, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": 2, "eos_token_id": 3}
 #: Architectures of transformers beside BERT, with the settings of a small one.
 ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
     "Albert": _FACTORIZED,
     "Camembert": _SIZE,
     "DistilBert": _DISTILBERT,
     "Electra": _FACTORIZED,
+    "EuroBert": _DECODER,
     "MPNet": _SIZE,
     "NomicBert": _SIZE,
+    "Qwen3": _DECODER,
     "Roberta": _SIZE,
     "XLMRoberta": _SIZE,
 }

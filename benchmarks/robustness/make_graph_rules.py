@@ -25,7 +25,7 @@ RULES = Path(__file__).parents[2] / "crosstune_export" / "bundle" / "graph_rules
 #: How the shapes of the outputs follow from the inputs.
 _SHAPES = {
     "attention": "Attention QAttention",
-    "broadcast": "Add And Div Equal GreaterOrEqual Less Max Min Mul Pow Sub Where",
+    "broadcast": "Add And Div Equal GreaterOrEqual Less LessOrEqual Max Min Mul Pow Sub Where",
     "cast": "Cast",
     "concat": "Concat",
     "expand": "Expand",
@@ -39,9 +39,9 @@ _SHAPES = {
     "reduce": "ReduceL2 ReduceMax ReduceMean ReduceSum",
     "reshape": "Reshape",
     "same": "Abs BiasGelu Clip Cos CumSum FastGelu Gelu LayerNormalization Log Neg Not QuantizeLinear "
-    "Reciprocal Sigmoid Sin Softmax Sqrt Tanh",
+    "Reciprocal Sigmoid SimplifiedLayerNormalization Sin Softmax Sqrt Tanh",
     "shape": "Shape",
-    "skip norm": "SkipLayerNormalization",
+    "skip norm": "SkipLayerNormalization SkipSimplifiedLayerNormalization",
     "slice": "Slice",
     "squeeze": "Squeeze",
     "transpose": "Transpose",

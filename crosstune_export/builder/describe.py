@@ -86,6 +86,7 @@ def describe(
         quality=quality.to_json(),
         files={},
         release=release,
+        runtimes=task.runtimes,
     )
 
 

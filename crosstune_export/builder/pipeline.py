@@ -78,7 +78,8 @@ def build(
         DataError: The calibration file cannot be read.
         GateError: The graph differs too much from the checkpoint, or exceeds a budget; nothing is written.
         OutputExistsError: ``output`` or the report exists and ``force`` is off.
-        ConfigError: A setting is out of range, or an output would overwrite an input or another output.
+        ConfigError: A setting is out of range, an output would overwrite an input or another output, or the target's
+            runtime does not read the backbone's tokenizer.
         MissingExtraError: A package is not installed.
         ResourceError: Writing to the disk failed.
     """
@@ -87,6 +88,7 @@ def build(
     _check_outputs(Path(checkpoint), target, config, force=force)
     progress(STAGES[0], 0, len(STAGES))
     task = BuildTask.read(checkpoint, config.calibration, config.backbone, config.reading)
+    task.check_target(config.target)
     choice = _choose(task, config, progress)
     progress(STAGES[3], 3, len(STAGES))
     result = _write(task, choice, config, target)

@@ -16,6 +16,7 @@ from crosstune.core.reports.page import figure, html_page, plain, table
 from crosstune.core.reports.plot import Axis, Plot
 from crosstune.evaluation.metrics import rate_interval
 from crosstune_export.builder.search import Trial
+from crosstune_export.bundle.facts import FAILED
 from crosstune_export.bundle.manifest import BundleManifest
 
 
@@ -95,7 +96,11 @@ def report_page(
         "<h2>The shipped graph</h2>",
         _graph_table(shipped),
         "<h2>Rewrites</h2>",
-        table(["rewrite", "times"], [[name, str(count)] for name, count in shipped.passes.items()], numbers=(1,)),
+        table(
+            ["rewrite", "times"],
+            [[name, "failed" if count == FAILED else str(count)] for name, count in shipped.passes.items()],
+            numbers=(1,),
+        ),
         "<h2>Comparison with fp32 and torch</h2>",
         _quality_table(manifest),
     ]

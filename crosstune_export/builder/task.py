@@ -9,10 +9,14 @@ from pathlib import Path
 
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
+from crosstune.core.errors import ConfigError
+from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text, TokenRow
+from crosstune.core.tokenizer_rules import needs_python, runtimes
 from crosstune.rows.options import ReadOptions
 from crosstune_export.builder import parity
 from crosstune_export.builder.probe_texts import real_texts, selftest_texts, truncated_texts
+from crosstune_export.bundle.strict_json import strict_json
 from crosstune_export.runtime.tokenization import TextTokenizer
 
 
@@ -76,6 +80,31 @@ class BuildTask:
     texts: BuildTexts
     samples: tuple[Text, ...]
     truth: tuple[str, ...] | None
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Names of the runtimes that will read the bundle."""
+        return runtimes(self._tokenizer)
+
+    def check_target(self, target: str) -> None:
+        """Refuse a target whose runtime does not read the backbone's tokenizer.
+
+        Args:
+            target: ``cpu``, ``web``, ``cuda`` or ``mobile``.
+
+        Raises:
+            ConfigError: The runtime of ``web`` or ``mobile`` does not read the tokenizer.
+        """
+        reason = needs_python(self._tokenizer)
+        if target in ("web", "mobile") and reason is not None:
+            raise ConfigError(
+                f"target: {target} cannot read the tokenizer of {self.backbone.name} ({reason}). "
+                "Build with --target cpu for the Python runtime, or train with a backbone whose tokenizer is that of BERT."
+            )
+
+    @property
+    def _tokenizer(self) -> Json:
+        return strict_json(self.backbone.tokenizer_json, f"{self.backbone.name}: tokenizer")
 
     @classmethod
     def read(

@@ -21,6 +21,7 @@ from crosstune_export.builder.passes import (
     tanh_gelu,
 )
 from crosstune_export.builder.quantize import QuantizePlan, quantize_layers, quantize_tables
+from crosstune_export.bundle.facts import FAILED
 
 
 @dataclass(frozen=True)
@@ -124,16 +125,32 @@ class VariantMaker:
 
     def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:
         if split_norms not in self._floats:
-            model = copy_model(self.exported)
-            counts = {"fuse_encoder": fuse_encoder.apply(model, self.heads, self.hidden_size)}
-            counts["padding_mask"] = padding_mask.apply(model)
-            if split_norms:
-                counts["split_skip_layer_norm"] = split_skip_layer_norm.apply(model)
-            counts["fold_constants"] = fold_constants.apply(model)
-            counts["drop_positions"] = drop_positions.apply(model, self.max_length_tokens)
-            counts["mean_by_product"] = mean_by_product.apply(model)
+            passes: dict[str, Callable[[ir.Model], int]] = {
+                "fuse_encoder": lambda model: fuse_encoder.apply(model, self.heads, self.hidden_size),
+                "padding_mask": padding_mask.apply,
+                **({"split_skip_layer_norm": split_skip_layer_norm.apply} if split_norms else {}),
+                "fold_constants": fold_constants.apply,
+                "drop_positions": lambda model: drop_positions.apply(model, self.max_length_tokens),
+                "mean_by_product": mean_by_product.apply,
+            }
+            model, counts = copy_model(self.exported), {}
+            for name, apply in passes.items():
+                model, counts[name] = try_pass(model, apply)
             self._floats[split_norms] = model, counts
         return self._floats[split_norms]
+
+
+def try_pass(model: ir.Model, apply: Callable[[ir.Model], int]) -> tuple[ir.Model, int]:
+    """Apply an optional pass to a copy of a model.
+
+    Returns:
+        The changed model and how often the pass was applied, or the model as it was and ``FAILED`` if the pass raised an error.
+    """
+    changed = copy_model(model)
+    try:
+        return changed, apply(changed)
+    except Exception:  # passes run rules of other libraries, which raise errors of any kind
+        return model, FAILED
 
 
 def copy_model(model: ir.Model) -> ir.Model:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from crosstune.core.strict_text import Json
 
+#: Count of an optional graph rewrite that raised an error and was left out.
+FAILED = -1
+
 
 @dataclass(frozen=True)
 class PredictionDifference:
@@ -85,7 +88,8 @@ class QualityFacts:
         to_fp32_truncated: The same on truncated texts, which the head was not trained on.
         batch_invariance: Padded batches and two threads compared with one text at a time.
         kernels_to_fp32: The fast kernels compared with fp32, on texts and truncated texts; None if they cannot run this graph.
-        rewrites: Number of times that each graph rewrite was applied.
+        rewrites: Number of times that each graph rewrite was applied; ``FAILED`` for an optional one that was left out because
+            it raised an error.
     """
 
     precision: str
@@ -95,6 +99,11 @@ class QualityFacts:
     batch_invariance: PredictionDifference | None
     kernels_to_fp32: PredictionDifference | None = None
     rewrites: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def failed_rewrites(self) -> tuple[str, ...]:
+        """Names of the optional graph rewrites that were left out because they raised an error."""
+        return tuple(name for name, count in self.rewrites.items() if count == FAILED)
 
     @property
     def comparisons(self) -> tuple[tuple[str, PredictionDifference], ...]:
@@ -118,7 +127,11 @@ class QualityFacts:
             ("together_to_alone", self.batch_invariance),
         )
         body: dict[str, Json] = {name: difference.to_json() for name, difference in rows if difference is not None}
-        return body | {"rewrites": ", ".join(f"{name} {count}" for name, count in self.rewrites.items())}
+        return body | {
+            "rewrites": ", ".join(
+                f"{name} {'failed' if count == FAILED else count}" for name, count in self.rewrites.items()
+            )
+        }
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json], precision: str) -> QualityFacts:
@@ -126,8 +139,8 @@ class QualityFacts:
         rewrites = {}
         for item in str(table.get("rewrites") or "").split(", "):
             name, _, count = item.rpartition(" ")
-            if name and count.isdecimal():
-                rewrites[name] = int(count)
+            if name and (count.isdecimal() or count == "failed"):
+                rewrites[name] = FAILED if count == "failed" else int(count)
         return cls(
             precision,
             PredictionDifference.from_json(table.get("fp32_to_torch")),

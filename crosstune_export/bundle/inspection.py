@@ -6,8 +6,10 @@ import json
 import os
 
 from crosstune.core.strict_text import Json
+from crosstune.core.tokenizer_rules import runtimes
 from crosstune_export.bundle.files import read_bundle
-from crosstune_export.bundle.manifest import manifest_bytes
+from crosstune_export.bundle.manifest import TOKENIZER_NAME, manifest_bytes
+from crosstune_export.bundle.strict_json import strict_json
 
 #: Parts of the manifest that are returned unchanged.
 _PARTS = (
@@ -31,8 +33,8 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         bundle: Bundle folder or packed bundle.
 
     Returns:
-        JSON values by name; ``size_bytes`` is the total of all five files, and ``kernels`` is ``fast`` if the fast kernels can
-        run the graph.
+        JSON values by name; ``size_bytes`` is the total of all five files, ``kernels`` is ``fast`` if the fast kernels can
+        run the graph, and ``runtimes`` lists the runtimes that read the bundle.
 
     Example:
         >>> from crosstune_export import inspect_bundle
@@ -45,13 +47,16 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
     files = read_bundle(bundle)
     manifest = files.manifest
     body: dict[str, Json] = json.loads(manifest_bytes(manifest))
+    tokenizer = strict_json(files.tokenizer, TOKENIZER_NAME)
     return {
         "labels": list(manifest.label_names),
         "descriptions": {label.name: list(label.descriptions) for label in manifest.labels},
         "precision": manifest.graph.precision,
         "size_bytes": files.size_bytes,
         "fusions": manifest.quality.get("rewrites", ""),
+        "attention": manifest.attention_fusion,
         "kernels": "portable" if manifest.graph.function is None else "fast",
+        "runtimes": list(manifest.runtimes or runtimes(tokenizer)),
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],
         "digest": manifest.digest,

@@ -88,7 +88,8 @@ class FileEntry:
 class BundleManifest:
     """Contents of ``manifest.json``, which docs/bundle_format.md specifies.
 
-    Two manifests are equal if all fields but ``digest`` are.
+    ``runtimes`` are the runtimes that read the bundle; empty in bundles of older builds, which do not say. Two manifests are
+    equal if all fields but ``digest`` are.
 
     Example:
         >>> file_entry(b"abc").size_bytes
@@ -110,6 +111,7 @@ class BundleManifest:
     min_similarity: float | None = None
     format_version: str = FORMAT_VERSION
     release: int = 0
+    runtimes: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
 
     @property
@@ -137,6 +139,12 @@ class BundleManifest:
         """``quality`` as a typed record."""
         return QualityFacts.from_json(self.quality, self.graph.precision)
 
+    @property
+    def attention_fusion(self) -> str:
+        """In how many layers attention is one fused node, such as ``attention fused in 6 of 6 layers``; empty if unknown."""
+        fused, layers = self.quality_facts.rewrites.get("fuse_encoder"), self.backbone_facts.layers_used
+        return "" if fused is None or layers is None else f"attention fused in {max(fused, 0)} of {layers} layers"
+
 
 def file_entry(data: bytes) -> FileEntry:
     """Return hash and size of a file's contents."""
@@ -151,6 +159,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "name": manifest.name,
         "producer": dict(manifest.producer),
         **({"release": manifest.release} if manifest.release else {}),
+        **({"runtimes": list(manifest.runtimes)} if manifest.runtimes else {}),
         "labels": [{"name": entry.name, "descriptions": list(entry.descriptions)} for entry in manifest.labels],
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
@@ -250,6 +259,7 @@ def _read_manifest(reader: JsonReader, version: str, digest: str) -> BundleManif
         files=_read_files(reader),
         format_version=version,
         release=reader.integer("release", 0, (1 << 31) - 1) if "release" in reader.keys else 0,
+        runtimes=reader.texts("runtimes") if "runtimes" in reader.keys else (),
         digest=digest,
     )
 

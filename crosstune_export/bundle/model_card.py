@@ -37,6 +37,7 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB. Texts longer than "
         f"{manifest.tokens.max_length_tokens} tokens are truncated and marked `truncated`.",
         "",
+        *_runtimes(manifest.runtimes),
         "## Use",
         "",
         "```python",
@@ -51,6 +52,12 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _runtimes(names: tuple[str, ...]) -> list[str]:
+    if not names:
+        return []
+    return [f"Runtimes that read this bundle: {', '.join(names)}.", ""]
 
 
 def _fewer_layers(training: TrainingFacts, layers_used: int | None) -> list[str]:

@@ -27,8 +27,12 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert files_in(bundle) == BUNDLE_FILES
     assert files_in(task.out) == ["desk.bundle", "desk.mobile"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, mobile_line, torch_line, int8_line, truncated_line, invariance_line = result.out.splitlines()
+    first, runtimes_line, fused_line, mobile_line, torch_line, int8_line, truncated_line, invariance_line = (
+        result.out.splitlines()
+    )
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
+    assert runtimes_line == "  runtimes that read it: python, cpp, web, mobile"
+    assert fused_line == "  attention fused in 2 of 2 layers"
     assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
     figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de-\d\d"
     assert re.fullmatch(f"  fp32 graph vs torch: {figures}", torch_line).group(1) == "0"
@@ -36,6 +40,37 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert re.fullmatch(f"  int8 vs fp32, truncated texts: {figures}", truncated_line)
     assert re.fullmatch(f"  padded batches vs one text at a time: {figures}", invariance_line).group(1) == "0"
     assert Classifier.load(bundle).manifest.name == "desk"
+
+
+@pytest.mark.fault("L24")
+@pytest.mark.parametrize("target", ["web", "mobile"])
+def test_a_target_that_cannot_read_the_tokenizer(run_app, task, with_tokenizer, target, monkeypatch):
+    """It is refused before any graph is exported."""
+    from crosstune_export.builder import pipeline
+
+    monkeypatch.setattr(pipeline, "_choose", lambda *_: pytest.fail("a graph was exported"))
+    backbone, checkpoint = with_tokenizer(pre_tokenizer={"type": "WhitespaceSplit"}), task.out / "a.ckpt"
+    trained = run_app(
+        "crosstune",
+        "train",
+        "--train",
+        task.train,
+        "--labels",
+        task.labels,
+        "--output",
+        checkpoint,
+        "--backbone",
+        backbone,
+    )
+    assert trained.code == 0
+    result = run_app("crosstune-export", "build", checkpoint, "--output", task.out / "a.bundle", "--target", target)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: target: {target} cannot read the tokenizer of {backbone} (its pre_tokenizer is WhitespaceSplit, "
+        "expected BertPreTokenizer). Build with --target cpu for the Python runtime, or train with a backbone whose "
+        "tokenizer is that of BERT.\n"
+    )
+    assert files_in(task.out) == ["a.ckpt"]
 
 
 @pytest.mark.slow
@@ -78,8 +113,9 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
     budget = (whole.shipped.size_bytes - 4000) / 1e6
     result = run_app(*arguments, "--output", task.out / "b.bundle", "--max-size-mb", budget)
     assert (result.code, result.err) == (0, "")
-    first, cost, *tried = result.out.splitlines()
+    first, _, fused_line, cost, *tried = result.out.splitlines()
     assert re.fullmatch(rf"{task.out / 'b.bundle'}: int8, 0\.1 MB, 3 labels", first)
+    assert fused_line == "  attention fused in 1 of 1 layers"
     assert re.fullmatch(
         r"  1 of 2 layers to keep within the budget: accuracy on held-out folds \d+\.\d%, \d+\.\d% with all layers",
         cost,

@@ -264,7 +264,7 @@ def test_a_manifest_that_cannot_be_used(refused_bundle, bundle, old, new, messag
 @pytest.mark.fault("G10")
 def test_a_newer_minor_format_with_unknown_fields_is_read(run_app, bundle):
     body = (bundle / "manifest.json").read_bytes()
-    body = body.replace(b'"format_version": "1.1"', b'"format_version": "1.9",\n  "from_the_future": 1')
+    body = body.replace(b'"format_version": "1.2"', b'"format_version": "1.9",\n  "from_the_future": 1')
     sign(bundle, body)
     result = run_app("crosstune-export", "verify", bundle)
     assert (result.code, result.err) == (0, "")

@@ -160,3 +160,29 @@ def test_equal_descriptions_are_a_warning(trained, task):
     assert result.err == (
         f"warning: {task.labels}: labels 'shipping' and 'billing' have the same description and are indistinguishable by it.\n"
     )
+
+
+@pytest.mark.fault("L24")
+def test_a_tokenizer_that_no_bundle_may_contain(run_app, task, with_tokenizer):
+    """Training warns and works; the build refuses the tokenizer for the same reason."""
+    split = {"type": "Split", "pattern": {"Regex": "\\w+|\\s+"}, "behavior": "Removed", "invert": True}
+    backbone, checkpoint = with_tokenizer(pre_tokenizer=split), task.out / "a.ckpt"
+    result = run_app(
+        "crosstune",
+        "train",
+        "--train",
+        task.train,
+        "--labels",
+        task.labels,
+        "--output",
+        checkpoint,
+        "--backbone",
+        backbone,
+    )
+    reason = r"the expression '\\w+|\\s+' in its pre_tokenizer"
+    warned = f"{backbone}: its tokenizer has {reason}, which no bundle may contain: training works, crosstune-export build will not."
+    assert result.code == 0
+    assert [line for line in result.err.splitlines() if warned in line] and result.err.count("its tokenizer has") == 1
+    refused = run_app("crosstune-export", "build", checkpoint, "--output", task.out / "a.bundle")
+    assert (refused.code, refused.out) == (5, "")
+    assert f"the tokenizer has {reason}" in refused.err

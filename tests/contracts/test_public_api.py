@@ -161,7 +161,7 @@ SIGNATURES = {
         "BuildConfig.variants_on_fewer_layers": "self",
         "BuildResult": "path manifest trials size_bytes mobile",
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head "
-        "training quality files min_similarity format_version release digest",
+        "training quality files min_similarity format_version release runtimes digest",
         "Classifier": "files * threads providers allow_fallback kernels",
         "Classifier.classify": "self texts * batch_size threshold min_similarity",
         "Classifier.explain": "self text * batch_size threshold min_similarity",

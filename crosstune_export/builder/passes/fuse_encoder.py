@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 import onnx
@@ -31,9 +32,11 @@ def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
     original = ir.serde.serialize_model(model)
     optimize_for_ort(model)
     if not _attention(model):
-        fused = _fuse_by_onnxruntime(original, heads, hidden_size)
-        if _attention(fused):
-            model.graph = fused.graph
+        # These rules raise an error for some graphs, such as one of a normalization without bias. They are optional.
+        with contextlib.suppress(Exception):
+            fused = _fuse_by_onnxruntime(original, heads, hidden_size)
+            if _attention(fused):
+                model.graph = fused.graph
     for node in _attention(model):
         sizes = node.attributes.get("qkv_hidden_sizes")
         if sizes is not None and len(set(sizes.as_ints())) == 1:

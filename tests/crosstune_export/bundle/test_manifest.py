@@ -318,7 +318,7 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
         return {name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}
 
     assert jsonschema.Draft202012Validator.check_schema(schema) is None
-    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release"}
+    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release", "runtimes"}
     sizes = {
         name: int(number) * {"MiB": 1 << 20, "GiB - 1": 1 << 30}[unit] - (unit == "GiB - 1")
         for name, number, unit in re.findall(r"\| `([A-Za-z.]+)` \|.*\| (\d+) (MiB|GiB - 1) \|", page)
@@ -340,3 +340,11 @@ def test_a_number_of_thousands_of_digits_is_refused_as_what_it_is(digits):
     with pytest.raises(BundleContentError) as caught:
         parse_manifest(data, "here")
     assert str(caught.value) == f"here: not valid JSON (number {'9' * 40}). Build the bundle again."
+
+
+def test_runtimes_are_optional():
+    assert "runtimes" not in body()
+    again = parse_manifest(manifest_bytes(replace(MANIFEST, runtimes=("python", "cpp"))), "here")
+    assert again.runtimes == ("python", "cpp")
+    with pytest.raises(BundleContentError, match=r"runtimes.* expected an array of strings"):
+        parse_manifest(signed(body() | {"runtimes": "python"}), "here")
