@@ -27,17 +27,26 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert files_in(bundle) == BUNDLE_FILES
     assert files_in(task.out) == ["desk.bundle", "desk.mobile"]
     size = sum((bundle / name).stat().st_size for name in BUNDLE_FILES)
-    first, runtimes_line, fused_line, mobile_line, torch_line, int8_line, truncated_line, invariance_line = (
-        result.out.splitlines()
-    )
+    (
+        first,
+        runtimes_line,
+        fused_line,
+        mobile_line,
+        torch_line,
+        int8_line,
+        truncated_line,
+        kernels_line,
+        invariance_line,
+    ) = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     assert runtimes_line == "  runtimes that read it: python, cpp, web, mobile"
     assert fused_line == "  attention fused in 2 of 2 layers"
     assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
-    figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de-\d\d"
+    figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de[-+]\d\d"
     assert re.fullmatch(f"  fp32 graph vs torch: {figures}", torch_line).group(1) == "0"
     assert re.fullmatch(f"  int8 vs fp32: {figures}", int8_line).group(2) == "18"
     assert re.fullmatch(f"  int8 vs fp32, truncated texts: {figures}", truncated_line)
+    assert re.fullmatch(f"  int8 by fast kernels vs fp32: {figures}", kernels_line)
     assert re.fullmatch(f"  padded batches vs one text at a time: {figures}", invariance_line).group(1) == "0"
     assert Classifier.load(bundle).manifest.name == "desk"
 

@@ -94,8 +94,10 @@ def test_train_with_generated_texts(
     plain = fitted(tiny_examples, result.kept, tiny_labels, checkpoint.config, tiny_backbone)
     for name, tensor in checkpoint.head.tensors().items():
         assert (tensor == plain.head.tensors()[name]).all()
-    as_shots = train(checkpoint.examples, tiny_labels, checkpoint.config, backbone=tiny_backbone)
-    assert (plain.head.label_keys != as_shots.head.label_keys).any()  # nothing is chosen by generated texts
+    more = tuple(GENERATED[:3])  # whether the filter keeps them or not
+    beside = fitted(tiny_examples, more, tiny_labels, checkpoint.config, tiny_backbone)
+    as_shots = train((*tiny_examples, *more), tiny_labels, checkpoint.config, backbone=tiny_backbone)
+    assert (beside.head.label_keys != as_shots.head.label_keys).any()  # nothing is chosen by generated texts
 
 
 def test_with_strict_train_refuses_to_measure_on_a_generated_text(run_app, task, tiny_backbone_dir, filtered):

@@ -76,7 +76,7 @@ def test_the_wheel_carries_types_and_licence(base, elsewhere):
 def test_classify_gives_the_labels_of_this_environment(base, elsewhere):
     printed = run(base / "crosstune-export", "classify", "desk.bundle", "t.jsonl", cwd=elsewhere)
     rows = [json.loads(line) for line in printed.splitlines()]
-    here = Classifier.load(elsewhere / "desk.bundle").classify(TEXTS, batch_size=8)
+    here = Classifier.load(elsewhere / "desk.bundle", kernels="portable").classify(TEXTS, batch_size=8)
     assert [row["text"] for row in rows] == TEXTS
     assert [row["label"] for row in rows] == [answer.label for answer in here]
     assert [row["prob"] for row in rows] == pytest.approx([answer.prob for answer in here], abs=1e-6)
