@@ -30,6 +30,7 @@ FIELDS = [
     "cold_rss_bytes",
     "size_bytes",
     "precision",
+    "kernels",
     "cv_accuracy",
 ]
 
@@ -57,8 +58,10 @@ def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bun
     assert [line[:4] for line in lines[1:17]] == [
         [row["bundle"], str(row["length_tokens"]), str(row["batch_size"]), str(row["threads"])] for row in rows
     ]
-    assert lines[17][:4] == ["bundle", "threads", "cold", "start"]
-    assert [line[:2] for line in lines[18:]] == [[row["bundle"], str(row["threads"])] for row in rows[::4]]
+    assert lines[17][:4] == ["bundle", "kernels", "threads", "cold"]
+    assert [line[:3] for line in lines[18:]] == [
+        [row["bundle"], row["kernels"], str(row["threads"])] for row in rows[::4]
+    ]
     assert files_in(task.out) == ["b.html", "b.json"]
     page = read_page((task.out / "b.html").read_text("utf-8"))
     assert page.tags.count("svg") == 5  # latency at two batch sizes, distribution, memory, accuracy

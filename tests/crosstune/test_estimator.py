@@ -370,7 +370,7 @@ NOT_APPLICABLE = {
     ),
     "expects a message about the numbers of a table": (
         "check_complex_data check_estimators_empty_data_messages check_estimators_nan_inf check_estimator_sparse_array "
-        "check_estimator_sparse_matrix check_fit2d_1sample check_fit2d_1feature check_classifiers_regression_target"
+        "check_estimator_sparse_matrix check_estimator_sparse_tag check_fit2d_1sample check_fit2d_1feature check_classifiers_regression_target"
     ),
     "needs labels, and two of them": "check_requires_y_none check_classifiers_one_label",
     "skipped unless scipy is told to use array_api": "check_array_api_input",

@@ -143,6 +143,6 @@ def test_the_option_of_the_build(tmp_path, tiny_checkpoint_dir, capsys):
     models = tmp_path / "models"
     arguments = ["build", str(tiny_checkpoint_dir), "--output", str(tmp_path / "my desk.bundle"), "--precision", "fp32"]
     assert run.exit_code(export_app.app, "crosstune-export", [*arguments, "--triton", str(models)]) == 0
-    assert capsys.readouterr().out.endswith(f"{models}: model my_desk for Triton\n")
+    assert capsys.readouterr().err.endswith(f"{models}: model my_desk for Triton\n")
     built = (tmp_path / "my desk.bundle" / "model.onnx").read_bytes()
     assert (models / "my_desk" / "1" / "model.onnx").read_bytes() == built
