@@ -370,7 +370,8 @@ NOT_APPLICABLE = {
     ),
     "expects a message about the numbers of a table": (
         "check_complex_data check_estimators_empty_data_messages check_estimators_nan_inf check_estimator_sparse_array "
-        "check_estimator_sparse_matrix check_estimator_sparse_tag check_fit2d_1sample check_fit2d_1feature check_classifiers_regression_target"
+        "check_estimator_sparse_matrix check_estimator_sparse_tag check_fit2d_1sample check_fit2d_1feature "
+        "check_classifiers_regression_target"
     ),
     "needs labels, and two of them": "check_requires_y_none check_classifiers_one_label",
     "skipped unless scipy is told to use array_api": "check_array_api_input",
@@ -396,4 +397,4 @@ def test_the_checks_of_scikit_learn(tiny_backbone_dir):
     passed = {result["check_name"] for result in results if result["status"] == "passed"}
     assert {result["check_name"] for result in results} - passed == set(reasons)
     assert {"check_parameters_default_constructible", "check_set_params", "check_estimators_unfitted"} < passed
-    assert len(passed) == 18
+    assert len(passed) == 17
