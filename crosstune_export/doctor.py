@@ -175,15 +175,15 @@ def processor(flags: frozenset[str] | None) -> Finding:
 def kernels() -> Finding:
     """Check whether the fast kernels can run."""
     here = fast_kernels()
-    details = {"kernels": here.name or PORTABLE, "library": here.library is not None}
+    details = {"kernels": here.name or PORTABLE, "library": here.path is not None}
     if here.name is not None:
         return Finding(
             "kernels", OK, f"{here.name}, of crosstune-kernels", "Nothing to do: int8 bundles use them.", details
         )
     advice = "Nothing is missing: bundles run on onnxruntime's own kernels."
-    if here.library is None:
+    if here.path is None:
         advice += " On x86 processors with VNNI, crosstune-kernels makes int8 bundles faster."
-    return Finding("kernels", NOTE if here.library is None else OK, f"onnxruntime's: {here.reason}", advice, details)
+    return Finding("kernels", NOTE if here.path is None else OK, f"onnxruntime's: {here.reason}", advice, details)
 
 
 def threads() -> Finding:

@@ -175,7 +175,7 @@ def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | No
     They are tried here, because only they know all that they need.
     """
     spec = head.spec
-    if fast_kernels().library is None or spec.merge != "concat" or not set(spec.pools) <= {"mean", "max", "first"}:
+    if fast_kernels().path is None or spec.merge != "concat" or not set(spec.pools) <= {"mean", "max", "first"}:
         return data, None
     mean, maximum, first = (
         tuple(atom.layer for atom in spec.atoms if atom.pool == pool) for pool in ("mean", "max", "first")

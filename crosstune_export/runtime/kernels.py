@@ -25,12 +25,12 @@ class FastKernels:
 
     Attributes:
         name: Kernels for this processor, such as ``avx512``; None if they cannot run here.
-        library: Path of the library; None if it is not installed or cannot be loaded.
+        path: Path of the library; None if it is not installed or cannot be loaded.
         reason: Why they cannot run; empty if they can.
     """
 
     name: str | None
-    library: str | None
+    path: str | None
     reason: str
 
 
@@ -42,7 +42,7 @@ def fast_kernels() -> FastKernels:
     except ImportError:
         return FastKernels(None, None, f"crosstune-kernels is not installed. {_INSTALL}")
     try:
-        library, name = str(crosstune_kernels.library()), crosstune_kernels.processor()
+        library, name = str(crosstune_kernels.library_path()), crosstune_kernels.processor()
     except OSError as error:
         return FastKernels(None, None, f"the library of crosstune-kernels cannot be loaded ({error})")
     if name is None:
@@ -76,8 +76,8 @@ def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | N
     if choice == "portable":
         return None
     here = fast_kernels()
-    if choice == "plain" and here.library is not None:
-        here = FastKernels("plain", here.library, "")
+    if choice == "plain" and here.path is not None:
+        here = FastKernels("plain", here.path, "")
     if here.name is not None and has_function and on_cpu:
         return here
     if choice != "auto":
@@ -96,4 +96,4 @@ def register(options: Any, kernels: FastKernels, threads: int) -> None:  # noqa:
     """
     options.add_session_config_entry("crosstune.kernels.threads", str(threads))
     options.add_session_config_entry("crosstune.kernels.name", kernels.name)
-    options.register_custom_ops_library(kernels.library)
+    options.register_custom_ops_library(kernels.path)

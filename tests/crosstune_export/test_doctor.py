@@ -217,5 +217,5 @@ def test_too_little_memory(tiny_bundle_dir, monkeypatch):
 def test_kernels():
     here = fast_kernels()
     finding = doctor.kernels()
-    assert finding.details == {"kernels": here.name or "portable", "library": here.library is not None}
+    assert finding.details == {"kernels": here.name or "portable", "library": here.path is not None}
     assert finding.status in ("ok", "note")
