@@ -42,7 +42,7 @@ def fast_kernels() -> FastKernels:
     except ImportError:
         return FastKernels(None, None, f"crosstune-kernels is not installed. {_INSTALL}")
     try:
-        library, name = str(crosstune_kernels.library_path()), crosstune_kernels.processor()
+        library, name = str(crosstune_kernels.location()), crosstune_kernels.processor()
     except OSError as error:
         return FastKernels(None, None, f"the library of crosstune-kernels cannot be loaded ({error})")
     if name is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-__all__ = ["library_path", "processor"]
+__all__ = ["location", "processor"]
 
 
-def library_path() -> Path:
+def location() -> Path:
     """Return the path of the library, for ``SessionOptions.register_custom_ops_library``.
 
     Raises:
@@ -22,7 +22,7 @@ def library_path() -> Path:
 
 def processor() -> str | None:
     """Return the name of the kernels that this processor runs, such as ``avx512``; None if it runs none."""
-    function = ctypes.CDLL(str(library_path())).crosstune_kernels_name
+    function = ctypes.CDLL(str(location())).crosstune_kernels_name
     function.restype = ctypes.c_char_p
     name = function()
     return None if name is None else str(name, "ascii")
