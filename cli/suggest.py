@@ -95,7 +95,7 @@ def suggest(
             check_labels(examples, label_set, str(labelled))
             loaded = Backbone.load(config.backbone, device=device)
             with warnings.catch_warnings():
-                if not examples:  # that the labels are known by their descriptions only is what a first round is for
+                if not examples:  # no warning in a first round, which starts from descriptions alone
                     warnings.simplefilter("ignore", CrossTuneWarning)
                 trained = train(
                     examples, label_set, config, backbone=loaded, progress=progress, where=str(labelled or labels)
