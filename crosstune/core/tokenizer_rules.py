@@ -32,8 +32,19 @@ MOST_WORD_CHARACTERS = 1000
 MOST_TOKENS, MOST_TABLE_CHARACTERS = 1 << 21, 1 << 21
 #: Largest score of a Unigram token, by size, so that the sum over any text is finite; published ones are below 100.
 MOST_SCORE = 1e6
-#: The only expression in a published encoder (XLM-RoBERTa and relatives). Other ones may take exponential time.
-PATTERNS = frozenset({" {2,}"})
+#: The words of GPT-4 and its relatives, with numbers cut into groups of digits.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+#: The expressions of published encoders, all of linear time. Other ones may take exponential time.
+PATTERNS = frozenset(
+    {
+        " {2,}",  # XLM-RoBERTa and relatives
+        r"\s{2,}|[\n\r\t]",  # DeBERTa
+        _WORDS.replace("DIGITS", r"\p{N}"),  # Qwen
+        _WORDS.replace("DIGITS", r"\p{N}{1,3}"),  # Llama 3, EuroBERT
+    }
+)
 
 
 #: The runtimes of a bundle. All but Python have the WordPiece tokenizer of BERT and no other.
