@@ -180,7 +180,7 @@ SIGNATURES = {
         "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
         "SelfTestReport.check": "self where",
-        "Verification": "bundle digest precision files signature selftest padded_selftest checkpoint "
+        "Verification": "bundle digest precision files kernels signature selftest padded_selftest checkpoint "
         "comparison max_label_changes_percent",
         "Verification.check": "self",
         "WordEvidence": "word start end part evidence",
