@@ -67,6 +67,7 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python tests/contracts/pages/make_cli_page.py
 	$(BIN)/python tests/contracts/pages/make_faults_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Builds what a release publishes into build/release, and runs each package in an environment of its own.
 RELEASE ?=
