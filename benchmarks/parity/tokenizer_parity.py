@@ -15,34 +15,35 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.parity.cpp_parity import code_points, program, random_strings, real_texts
+from benchmarks.parity.cpp_parity import code_points, random_strings, real_texts
 from crosstune_export.runtime.tokenization import TextTokenizer
+from tests.fixtures import c_library, node_runtime
 from tests.fixtures.edited_bundle import with_tokenizer
-from tests.fixtures.node_runtime import Loaded, NodeRuntime
 from tests.fixtures.subword_tokenizers import BPE, UNIGRAM, tokenizer_of
 
-WINDOW = 20_000
+WINDOW = 5_000
+LIBRARY = Path("build/cpp/release/libcrosstune.so")
 WEB_PACKAGE = Path("runtime_web").resolve()
 
 
-def node_runtime(folder: Path) -> NodeRuntime:
+def open_node(folder: Path) -> node_runtime.NodeRuntime:
     """Node with the package of the checkout."""
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "crosstune-web").symlink_to(WEB_PACKAGE)
     (folder / "package.json").write_text('{"private": true, "type": "module"}\n', "utf-8")
-    return NodeRuntime(folder)
+    return node_runtime.NodeRuntime(folder)
 
 
-def differing(bundle: Path, web: Loaded, reference: TextTokenizer, texts: Iterable[str]) -> dict[str, int]:
+def differing(
+    cpp: c_library.Loaded, web: node_runtime.Loaded, reference: TextTokenizer, texts: Iterable[str]
+) -> dict[str, int]:
     """How many texts there are, and for how many each runtime has other ids."""
     count = cpp_wrong = web_wrong = 0
     source = iter(texts)
     while window := list(islice(source, WINDOW)):
         expected = [list(row.ids) for row in reference.rows(window)]
         count += len(window)
-        cpp_wrong += sum(
-            row["input_ids"] != ids for row, ids in zip(program(bundle, window, "--ids"), expected, strict=True)
-        )
+        cpp_wrong += sum(cpp.tokenize(text.encode())[0] != ids for text, ids in zip(window, expected, strict=True))
         web_wrong += sum(row[0] != ids for row, ids in zip(web.tokenize(window), expected, strict=True))
     return {"texts": count, "differing_cpp": cpp_wrong, "differing_web": web_wrong}
 
@@ -61,17 +62,17 @@ def main() -> None:
     report = json.loads(arguments.output.read_bytes()) if arguments.output.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        node = node_runtime(folder)
+        library, node = c_library.Library(str(LIBRARY.resolve())), open_node(folder)
         for number, name in enumerate(arguments.families.split(",")):
             bundle, reference = with_tokenizer(arguments.bundle, folder / f"{number}.bundle", tokenizer_of(name))
-            web = node.load(bundle)
+            cpp, web = library.load(bundle), node.load(bundle)
             report[name] = {}
             for kind, texts in (
                 ("every code point", code_points()),
                 ("texts of the data root", real_texts(arguments.data_root)),
                 ("random strings", random_strings(arguments.random)),
             ):
-                report[name][kind] = differing(bundle, web, reference, texts)
+                report[name][kind] = differing(cpp, web, reference, texts)
                 print(json.dumps({name: {kind: report[name][kind]}}), flush=True)
             web.close()
             arguments.output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from crosstune_export import Classifier
+from tests.fixtures.edited_bundle import with_tokenizer
 from tests.fixtures.golden_texts import random_text
 from tests.fixtures.node_runtime import WebError
+from tests.fixtures.subword_tokenizers import texts, tokenizer_of
 from tests.tolerances import WEB_EVIDENCE
 
 
@@ -35,15 +37,23 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
-@given(text=st.text(st.sampled_from("ab parcel ,.!商é😀\t-"), max_size=60))
-def test_words_are_those_of_the_reference(web, reference, text):
-    encoding = reference.encode(text, add_special_tokens=False)
-    expected, at = [], 1
+def reference_words(tokenizer: Tokenizer, text: str) -> list[tuple[str, int, int]]:
+    """Each word of a text, where it starts, and its number of tokens."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    words = []
     for _, group in itertools.groupby(range(len(encoding.ids)), lambda index: encoding.word_ids[index]):
         indices = list(group)
         start, end = encoding.offsets[indices[0]][0], encoding.offsets[indices[-1]][1]
-        expected.append((text[start:end], utf16_length(text[:start]), [at, at + len(indices)]))
-        at += len(indices)
+        words.append((text[start:end], start, len(indices)))
+    return words
+
+
+@given(text=st.text(st.sampled_from("ab parcel ,.!商é😀\t-"), max_size=60))
+def test_words_are_those_of_the_reference(web, reference, text):
+    expected, at = [], 1
+    for word, start, count in reference_words(reference, text):
+        expected.append((word, utf16_length(text[:start]), [at, at + count]))
+        at += count
     found = web.explain(text)["words"]
     kept = [word for word in expected if word[2][0] < 63]  # 64 tokens, the last of them special
     assert [(word["text"], word["start"], word["tokens"][0]) for word in found] == [
@@ -102,3 +112,16 @@ def test_words_of_a_pair(runtime, tiny_pair_bundle_dir):
         ("where", 0), ("is", 0), ("it", 0), ("the", 1), ("box", 1), ("!", 1),
     ]  # fmt: skip
     assert [word["tokens"][0] for word in words] == [1, 2, 3, 5, 6, 7]
+
+
+@pytest.mark.parametrize("name", ["RoBERTa", "ModernBERT", "EuroBERT", "XLM-RoBERTa", "ALBERT", "DeBERTa"])
+def test_words_of_other_tokenizers_have_no_spaces_around_them(runtime, tiny_bundle_dir, tmp_path, name):
+    tokenizer = tokenizer_of(name)
+    path, _ = with_tokenizer(tiny_bundle_dir, tmp_path / "x.bundle", tokenizer)
+    loaded = runtime.load(path)
+    tokenizer.encode_special_tokens = True
+    for text in (*texts()[:4], "we're  here, it's 12345!", "naïve  [unused0] ½x", "é商😀 ok"):
+        expected = [(word.strip() or word, count) for word, _, count in reference_words(tokenizer, text)]
+        words = loaded.explain(text)["words"]
+        assert [(word["text"], word["tokens"][1] - word["tokens"][0]) for word in words] == expected
+    loaded.close()
