@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
 
 # torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -67,6 +67,12 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python tests/contracts/pages/make_cli_page.py
 	$(BIN)/python tests/contracts/pages/make_faults_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Builds what a release publishes into build/release, and runs each package in an environment of its own.
+RELEASE ?=
+release-check: $(VENV)/.installed kernels web
+	PATH="$(abspath $(BIN)):$$PATH" CMAKE_PREFIX_PATH=$(CPP)/packages/usr $(BIN)/python .ci/release_check.py $(RELEASE)
 
 # The C++ runtime. Headers come into build/cpp/packages without root; onnxruntime is that of the wheel, opened at run time.
 CPP := $(abspath build/cpp)

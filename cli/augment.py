@@ -34,7 +34,7 @@ def augment(
     prices: Annotated[
         Path | None,
         typer.Option(
-            "--prices", help="TOML file: for each [model], prompt and answer in US dollars per million tokens."
+            "--prices", help="TOML file with a table per model: prompt and answer in US dollars per million tokens."
         ),
     ] = None,
     dry_run: Annotated[

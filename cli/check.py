@@ -25,7 +25,8 @@ def check(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id; default: minilm."
+            "--backbone",
+            help="minilm (packaged), a short name such as bge-small, a folder, or a hub id; default: minilm.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed for assigning folds; default: 13.")] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from crosstune_cli.console import next_command, note, progress_bars
 from crosstune_cli.evaluation_output import DataFile, ReportFile, check_report, show_evaluation
-from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Provider, reads_rows
+from crosstune_cli.options import AllowFallback, AnyBundle, Force, JsonOutput, Kernels, Provider, reads_rows
 
 from crosstune.rows.options import ReadOptions
 
@@ -20,6 +20,7 @@ def evaluate_bundle(
     json_output: JsonOutput = False,
     report_file: ReportFile = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts per run of the graph.")] = 32,
+    kernels: Kernels = "auto",
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     force: Force = False,
@@ -27,6 +28,7 @@ def evaluate_bundle(
     reading: ReadOptions,
 ) -> None:
     """Evaluate a bundle on labelled texts, without torch. Every row counts as it stands."""
+    del kernels  # chosen by the option itself
     check_report(report_file, [bundle, data], force=force)
     from crosstune.core.token_layout import replace_surrogates
     from crosstune.data.checks import measured_rows

@@ -44,7 +44,8 @@ def filter_texts(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id; default: minilm."
+            "--backbone",
+            help="minilm (packaged), a short name such as bge-small, a folder, or a hub id; default: minilm.",
         ),
     ] = None,
     shots: Annotated[

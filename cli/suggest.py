@@ -44,7 +44,8 @@ def suggest(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id; default: minilm."
+            "--backbone",
+            help="minilm (packaged), a short name such as bge-small, a folder, or a hub id; default: minilm.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed for choices and folds; default: 13.")] = None,
@@ -74,7 +75,7 @@ def suggest(
     texts = read_pool(pool, reading)
 
     from crosstune import load_checkpoint, load_config, measure_round, suggest_texts, train
-    from crosstune.backbone.frozen import Backbone
+    from crosstune.backbone.configured import load_backbone
 
     config = load_config(None, {"backbone": backbone, "seed": seed})
     examples: Sequence[Example] = ()
@@ -93,7 +94,7 @@ def suggest(
             names = (example.label for example in examples)
             label_set = labels_of(names, str(labelled)) if labels is None else read_labels(labels, reading)
             check_labels(examples, label_set, str(labelled))
-            loaded = Backbone.load(config.backbone, device=device)
+            loaded = load_backbone(config, device)
             with warnings.catch_warnings():
                 if not examples:  # no warning in a first round, which starts from descriptions alone
                     warnings.simplefilter("ignore", CrossTuneWarning)

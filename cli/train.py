@@ -35,7 +35,7 @@ def train(
     test: Annotated[Path | None, typer.Option("--test", help="Test examples to evaluate on after training.")] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="minilm (packaged), a folder in the transformers layout, or a hub id."),
+        typer.Option("--backbone", help="minilm (packaged), a short name such as bge-small, a folder, or a hub id."),
     ] = None,
     head: Annotated[
         Literal["default", "paper"] | None,
@@ -69,6 +69,14 @@ def train(
     ] = None,
     max_length_tokens: Annotated[
         int | None, typer.Option("--max-length", help="Maximum tokens per text; longer texts are truncated.")
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix",
+            help='Text before every text, such as "query: "; default: the prompt for classification in the backbone\'s folder, '
+            "if any.",
+        ),
     ] = None,
     feature: Annotated[
         Literal["mean", "max", "mask"] | None, typer.Option("--feature", help="Text feature of the paper head.")
@@ -114,6 +122,7 @@ def train(
             "abstain_at": abstain_at,
             "expected_shares": None if expected_shares is None else read_expected_shares(expected_shares),
             "max_length_tokens": max_length_tokens,
+            "prefix": prefix,
             "feature": feature,
             "template": template,
         },
@@ -137,9 +146,9 @@ def train(
         loading = f"loading {settings.backbone}"
         progress(loading, 0, 1)
         from crosstune import train as train_head
-        from crosstune.backbone.frozen import Backbone
+        from crosstune.backbone.configured import load_backbone
 
-        loaded = Backbone.load(settings.backbone, device=device, max_length_tokens=settings.max_length_tokens)
+        loaded = load_backbone(settings, device)
         progress(loading, 1, 1)
         checkpoint = train_head(
             examples,

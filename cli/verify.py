@@ -12,6 +12,7 @@ from crosstune_cli.options import (
     AllowFallback,
     AnyBundle,
     JsonOutput,
+    Kernels,
     Provider,
     RequireSignature,
     Signature,
@@ -46,6 +47,7 @@ def verify(
     require_signature: RequireSignature = None,
     signature: Signature = None,
     min_release: Annotated[int, typer.Option("--min-release", min=0, help="Smallest release number to accept.")] = 0,
+    kernels: Kernels = "auto",
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     json_output: JsonOutput = False,
@@ -53,6 +55,7 @@ def verify(
     reading: ReadOptions,
 ) -> None:
     """Check every hash and run the self-test; optionally check a signature and compare with the checkpoint."""
+    del kernels  # chosen by the option itself
     from crosstune_export.runtime.session import providers_of
     from crosstune_export.verification import verify as verify_bundle
 
@@ -78,6 +81,7 @@ def verify(
                 "bundle": str(bundle),
                 "digest": result.digest,
                 "files": result.files,
+                "kernels": result.kernels,
                 "signature": result.signature,
                 "selftest": dataclasses.asdict(selftest),
                 "padded_selftest": None if padded is None else dataclasses.asdict(padded),

@@ -217,7 +217,10 @@ class Checkpoint:
             BackboneError: It cannot be loaded, or its digest differs.
         """
         backbone = Backbone.load(
-            name or self.backbone.name, device=device, max_length_tokens=self.tokens.max_length_tokens
+            name or self.backbone.name,
+            device=device,
+            max_length_tokens=self.tokens.max_length_tokens,
+            prefix=self.config.prefix,
         )
         if backbone.digest != self.backbone.digest:
             raise BackboneError(

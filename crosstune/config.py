@@ -36,7 +36,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     backbone: str = Field(
-        DEFAULT_BACKBONE, min_length=1, description="minilm, a folder in the transformers layout, or a hub id"
+        DEFAULT_BACKBONE, min_length=1, description="minilm, a short name such as bge-small, a folder, or a hub id"
     )
     head: Literal["default", "paper"] = Field(
         DEFAULT_HEAD, description="the default head, which starts at the descriptions, or the paper's"
@@ -51,6 +51,9 @@ class TrainConfig(BaseModel):
     )
     max_length_tokens: int | None = Field(
         None, ge=8, description="longer texts are truncated; the backbone's own limit when none"
+    )
+    prefix: str | None = Field(
+        None, description="text before every text; the prompt that the backbone's folder states, if any, when none"
     )
     abstain_at: str | None = Field(
         None,

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import DEFAULT_BACKBONE, DEFAULT_HEAD, DEFAULT_SEED, DEFAULT_TEMPLATE, TrainConfig, validated
@@ -50,7 +51,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ['shipping']
 
     Args:
-        backbone, head, shots, layers, max_length_tokens, abstain_at, feature, template, heads, epochs, learning_rate,
+        backbone, head, shots, layers, max_length_tokens, prefix, abstain_at, feature, template, heads, epochs, learning_rate,
             expected_shares: The settings of ``TrainConfig``.
         random_state: The setting ``seed``: an integer, a ``RandomState`` that draws one, or None for any.
         label_descriptions: Label to its description or descriptions; the names themselves when None. ``fit`` takes them too.
@@ -71,6 +72,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = DEFAULT_SEED,
         layers: int | str | None = None,
         max_length_tokens: int | None = None,
+        prefix: str | None = None,
         abstain_at: str | None = None,
         feature: str = "mean",
         template: str = DEFAULT_TEMPLATE,
@@ -89,6 +91,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.layers = layers
         self.max_length_tokens = max_length_tokens
+        self.prefix = prefix
         self.abstain_at = abstain_at
         self.feature = feature
         self.template = template
@@ -146,7 +149,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)
             for i, (text, label) in enumerate(zip(X, map(str, y), strict=True), 1)
         ]
-        backbone = Backbone.load(self.backbone, device=self.device, max_length_tokens=self.max_length_tokens)
+        backbone = load_backbone(config, self.device)
         self.checkpoint_: Checkpoint = train(
             examples,
             LabelSet.from_mapping(described),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.exportable import warn_if_not_exportable
 from crosstune.backbone.frozen import Backbone
 from crosstune.backbone.indistinguishable import check_indistinguishable
@@ -75,7 +76,7 @@ def train(
         check_enough_shots(task.shots, "generated")
     if config.head == "paper" and not task.shots:
         raise DataError(f"{where}: 0 examples, expected at least one for the paper head. Use the default head.")
-    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
+    backbone = backbone or load_backbone(config, device)
     warn_if_not_exportable(backbone)
     if isinstance(config.layers, int) and config.layers > backbone.layer_count:
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")

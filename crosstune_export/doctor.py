@@ -227,15 +227,18 @@ def _examine_bundle(path: Path, requested: Sequence[str]) -> Iterator[Finding]:
     checks: tuple[Callable[[BundleFiles, Sequence[str]], Finding], ...] = (_placement, _selftest)
     try:
         files = read_bundle(path)
+        readers = files.manifest.runtimes
         yield Finding(
             "bundle",
             OK,
-            f"{files.manifest.graph.precision}, {files.size_bytes / 1e6:.1f} MB, every byte as built",
+            f"{files.manifest.graph.precision}, {files.size_bytes / 1e6:.1f} MB, every byte as built"
+            + (f", read by {', '.join(readers)}" if readers else ""),
             "Nothing to do.",
             {
                 "digest": files.manifest.digest,
                 "precision": files.manifest.graph.precision,
                 "size_bytes": files.size_bytes,
+                "runtimes": list(readers),
             },
         )
         yield memory(len(files.model))

@@ -33,6 +33,7 @@ class Verification:
         digest: Its digest (64 hex digits).
         precision: ``fp32``, ``fp16`` or ``int8``.
         files: Number of its files, with the manifest.
+        kernels: The kernels that ran, as ``Classifier.kernels`` names them.
         signature: A line that names the key of the signature; None if no signature was required.
         selftest: The self-test, one text per call.
         padded_selftest: The self-test in padded batches; None if not requested.
@@ -45,6 +46,7 @@ class Verification:
     digest: str
     precision: str
     files: int
+    kernels: str
     signature: str | None
     selftest: SelfTestReport
     padded_selftest: SelfTestReport | None = None
@@ -151,6 +153,7 @@ def verify(
         digest=classifier.manifest.digest,
         precision=classifier.manifest.graph.precision,
         files=len(classifier.manifest.files) + 1,
+        kernels=classifier.kernels,
         signature=signed,
         selftest=selftest,
         padded_selftest=padded,

@@ -26,14 +26,13 @@ from crosstune.data.examples import Example, example_line
 from crosstune.data.task import Task
 from crosstune.features.cache import FeatureCache, TextStates, default_cache_path
 from crosstune.features.encoding import cached_features, encode
-from crosstune.features.spec import POOLS, Atom, FeatureSpec
+from crosstune.features.spec import Atom, FeatureSpec
 from crosstune.heads.default import queries
 from crosstune.heads.default.head import PriorHead
 from crosstune.heads.default.mixing import select
 from crosstune.heads.default.task import task_features
-from crosstune.heads.feature_plan import attention_layers, default_views, encoding_plan, spec_of
+from crosstune.heads.feature_plan import attention_layers, default_views, encoding_plan, spec_of, text_pools
 
-CACHED_POOLS = tuple(pool for pool in POOLS if pool != "mask")
 #: SetFit trains on all pairs of shots, with the rarer kind oversampled; runs with more steps than this are skipped.
 SETFIT_STEPS = 1000
 SETFIT_BATCH = 16
@@ -117,7 +116,7 @@ def names_only(labels: LabelSet) -> LabelSet:
 def without(task: Split, *, prior: bool = True, with_queries: bool = True) -> Outcome:
     """The default head without a part: the prior from the descriptions, or the label queries."""
     depth = task.backbone.layer_count
-    views = default_views(depth)
+    views = default_views(depth, task.backbone.pool)
     spec = spec_of(views, depth)
     encoded = encode(Task(task.labels, task.shots), task.backbone, encoding_plan(TrainConfig(), task.backbone))
     seen = task_features(encoded, spec)
@@ -187,7 +186,7 @@ def last_layer(task: Split) -> FeatureSpec:
 def our_features(task: Split) -> FeatureSpec:
     """Pooled states as the default head sees them."""
     depth = task.backbone.layer_count
-    return FeatureSpec(spec_of(default_views(depth), depth).atoms)
+    return FeatureSpec(spec_of(default_views(depth, task.backbone.pool), depth).atoms)
 
 
 METHODS: dict[str, Method] = {
@@ -226,4 +225,4 @@ def cached_states(backbone: Backbone, examples: Sequence[Example], layers: Seque
     """States of all texts, by way of the user's cache; tokens of the layers that the default head looks at, or of others."""
     layers = attention_layers(backbone.layer_count) if layers is None else layers
     with FeatureCache(default_cache_path()) as cache:
-        return cache.states(backbone, [example.content for example in examples], CACHED_POOLS, layers)
+        return cache.states(backbone, [example.content for example in examples], text_pools(backbone), layers)

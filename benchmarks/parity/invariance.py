@@ -20,6 +20,7 @@ from crosstune import read_examples
 from crosstune_export import Classifier
 from crosstune_export.builder.parity import graph_probs
 from crosstune_export.bundle.files import read_bundle
+from crosstune_export.runtime.kernels import KERNELS
 from crosstune_export.runtime.session import open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -42,12 +43,15 @@ def main() -> None:
     parser.add_argument("--sets", default="ag_news,sst2,trec,emotion,subj,cr,mr,snips,banking77", help="datasets")
     parser.add_argument("--count", type=int, default=10_000, help="number of texts")
     parser.add_argument("--max-tokens", type=int, default=32, help="maximum tokens per text")
+    parser.add_argument("--kernels", default="auto", choices=KERNELS, help="kernels to classify with")
     parser.add_argument("--output", type=Path, default=Path("out/invariance.json"), help="JSON file to write")
     arguments = parser.parse_args()
     files = read_bundle(arguments.bundle)
     manifest = files.manifest
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, "tokenizer")
-    classifiers = {threads: Classifier.load(arguments.bundle, threads=threads) for threads in (1, 2)}
+    classifiers = {
+        threads: Classifier.load(arguments.bundle, threads=threads, kernels=arguments.kernels) for threads in (1, 2)
+    }
     texts = texts_of(
         arguments.data_root, arguments.sets.split(","), classifiers[1], arguments.count, arguments.max_tokens
     )
@@ -56,7 +60,7 @@ def main() -> None:
     ways = {}
     print("| | label changes | largest probability difference |\n|---|---|---|")
     for threads, classifier in classifiers.items():
-        session = open_session(files.model, manifest.graph, "graph", threads=threads)
+        session = open_session(files.model, manifest.graph, "graph", threads=threads, kernels=arguments.kernels)
         runs = {
             f"{kind}, {threads} threads": call
             for kind, call in (
@@ -77,6 +81,7 @@ def main() -> None:
     report = {
         "texts": len(texts),
         "tokens": {"shortest": min(lengths), "median": float(np.median(lengths)), "longest": max(lengths)},
+        "kernels": classifiers[1].kernels,
         "precision": manifest.graph.precision,
         "labels": len(manifest.labels),
         "ways": ways,

@@ -76,7 +76,8 @@ _FITTING: Mapping[str, tuple[object, ...]] = {
     "LayerNormalization": ("states", (4,), (4,)),
     "MatMul": ("states", (4, 12)),
     "MatMulIntegerToFloat": ("levels", (4, 12), (), (), (), (), (12,)),
-    "MultiHeadAttention": ("states", "states", "states", None, None, "pairs"),
+    "MultiHeadAttention": ("states", "states", "states", (12,), None, "pairs"),
+    "Pad": ("states", [0, 0, 0, 0, 1, 0], ()),
     "QAttention": ("levels", (4, 12), (12,), (), (), "mask", (), ()),
     "QuantizeLinear": ("states", (), ()),
     "Range": (0, 5, 1),
@@ -87,6 +88,8 @@ _FITTING: Mapping[str, tuple[object, ...]] = {
     "Reshape": ("states", [-1, 1, 4]),
     "SkipLayerNormalization": ("states", "states", (4,), (4,), (4,)),
     "Slice": ("any", [0], [1], [1], [1]),
+    "Split": ("states",),
+    "Tile": ("states", [1, 2, 1]),
     "Unsqueeze": ("any", [0, -1]),
 }
 

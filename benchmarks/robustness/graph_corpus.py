@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from crosstune import TrainConfig, train
 from crosstune.backbone.frozen import Backbone
@@ -23,39 +20,8 @@ from crosstune_export.bundle.files import read_bundle
 from crosstune_export.runtime import session
 from tests.conftest import REPO_ROOT, TINY_LABELS, TINY_TEXTS, make_tiny_backbone
 from tests.crosstune_export.builder.exporters.test_foreign_graph import export_as_optimum_does
+from tests.fixtures.encoder_families import FAMILIES, write_random_encoder
 
-_SIZE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 66,
-    "pad_token_id": 0,
-    "initializer_range": 0.15,
-}
-_FACTORIZED = {**_SIZE, "embedding_size": 16}
-_DISTILBERT = {
-    "dim": 32,
-    "n_layers": 2,
-    "n_heads": 2,
-    "hidden_dim": 64,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-}
-_DECODER = {**_SIZE, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": 2, "eos_token_id": 3}
-#: Architectures of transformers beside BERT, with the settings of a small one.
-ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
-    "Albert": _FACTORIZED,
-    "Camembert": _SIZE,
-    "DistilBert": _DISTILBERT,
-    "Electra": _FACTORIZED,
-    "EuroBert": _DECODER,
-    "MPNet": _SIZE,
-    "NomicBert": _SIZE,
-    "Qwen3": _DECODER,
-    "Roberta": _SIZE,
-    "XLMRoberta": _SIZE,
-}
 _GOLDEN = REPO_ROOT / "tests" / "golden" / "format-1.1.bundle.zip"
 
 
@@ -74,20 +40,10 @@ def write_graphs(folder: Path) -> None:
                 if not graph.exists():
                     export_as_optimum_does(bert, graph, opset)
                 _build(folder, f"Bert-{kind}-opset{opset}", checkpoint, backbone_onnx=graph)
-        for architecture, settings in ARCHITECTURES.items():
-            backbone = _encoder(architecture, settings, bert, work / architecture)
+        for family in FAMILIES:
+            backbone = write_random_encoder(family, bert, work / family.name)
             for kind, checkpoint in _checkpoints(backbone, work).items():
-                _build(folder, f"{architecture}-{kind}", checkpoint)
-
-
-def _encoder(architecture: str, settings: Mapping[str, Any], bert: Path, folder: Path) -> Path:
-    """Write a random encoder with the tokenizer of the small BERT."""
-    shutil.copytree(bert, folder)
-    words = len(json.loads((bert / "tokenizer.json").read_bytes())["model"]["vocab"])
-    config = getattr(transformers, f"{architecture}Config")(vocab_size=words, **settings)
-    torch.manual_seed(1)
-    getattr(transformers, f"{architecture}Model")(config).save_pretrained(folder)
-    return folder
+                _build(folder, f"{family.name}-{kind}", checkpoint)
 
 
 def _checkpoints(backbone: Path, work: Path) -> dict[str, Path]:

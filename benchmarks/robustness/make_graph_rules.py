@@ -25,7 +25,7 @@ RULES = Path(__file__).parents[2] / "crosstune_export" / "bundle" / "graph_rules
 #: How the shapes of the outputs follow from the inputs.
 _SHAPES = {
     "attention": "Attention QAttention",
-    "broadcast": "Add And Div Equal GreaterOrEqual Less LessOrEqual Max Min Mul Pow Sub Where",
+    "broadcast": "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Pow Sub Where",
     "cast": "Cast",
     "concat": "Concat",
     "expand": "Expand",
@@ -35,15 +35,18 @@ _SHAPES = {
     "gemm": "Gemm",
     "multihead": "MultiHeadAttention",
     "matmul": "FusedMatMul MatMul MatMulIntegerToFloat",
+    "pad": "Pad",
     "range": "Range",
     "reduce": "ReduceL2 ReduceMax ReduceMean ReduceSum",
     "reshape": "Reshape",
-    "same": "Abs BiasGelu Clip Cos CumSum FastGelu Gelu LayerNormalization Log Neg Not QuantizeLinear "
-    "Reciprocal Sigmoid SimplifiedLayerNormalization Sin Softmax Sqrt Tanh",
+    "same": "Abs BiasGelu Ceil Clip Cos CumSum FastGelu Gelu LayerNormalization Log Neg Not QuantizeLinear "
+    "Reciprocal Relu Sigmoid Sign SimplifiedLayerNormalization Sin Softmax Sqrt Tanh",
     "shape": "Shape",
     "skip norm": "SkipLayerNormalization SkipSimplifiedLayerNormalization",
     "slice": "Slice",
+    "split": "Split",
     "squeeze": "Squeeze",
+    "tile": "Tile",
     "transpose": "Transpose",
     "unsqueeze": "Unsqueeze",
 }
@@ -55,6 +58,7 @@ _WIDER: Mapping[str, tuple[float, float]] = {
     "num_heads": (1, 256),
     "epsilon": (1e-13, 1e-2),
     "alpha": (0.001, 1.0),  # of FusedMatMul: one by the root of the size of a head
+    "scale": (0.001, 1.0),  # of MultiHeadAttention: the same
 }
 _LETTERS = {1: "f", 2: "u", 3: "c", 6: "i", 7: "l", 9: "b", 10: "h", 11: "d"}
 _BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}

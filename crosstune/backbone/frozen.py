@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from crosstune.backbone.loading import (
+    ON_HUB,
     PACKAGED,
     check_folder,
     from_transformers,
     length_limit,
     local_folder,
     packaged_folder,
-    trained_length,
 )
+from crosstune.backbone.sentence_encoder import read_sentence_encoder, transformer_source
 from crosstune.core.errors import BackboneError, ConfigError
 from crosstune.core.panics import is_failure
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
@@ -38,6 +39,16 @@ _RELEVANT_FIELDS = (
     "layer_norm_epsilon",
     "norm_eps",
     "rms_norm_eps",
+)
+#: The same, of models whose attention is windowed or relative or whose positions are rotary; counted only where they are set.
+_FIELDS_OF_SOME = (
+    "layer_types",
+    "local_attention",
+    "position_buckets",
+    "query_pre_attn_scalar",
+    "relative_attention_max_distance",
+    "rope_parameters",
+    "sliding_window",
 )
 
 
@@ -70,6 +81,11 @@ class PoolPositions:
 class Backbone:
     """An encoder of transformers without gradients, and its tokenizer.
 
+    Attributes:
+        name: What it was loaded by.
+        pool: The vector of a text that it was trained for: ``mean``, ``max``, ``cls`` or ``last``.
+        tokens: Layout of ids around a text, with those of the prefix.
+
     Example:
         >>> backbone = Backbone.load("minilm")
         >>> backbone.hidden_size, backbone.layer_count
@@ -79,8 +95,19 @@ class Backbone:
         (7, torch.Size([1, 7, 384]))
     """
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, device: str, max_length_tokens: int) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # noqa: ANN401
+        tokenizer: Any,  # noqa: ANN401
+        device: str,
+        max_length_tokens: int,
+        *,
+        pool: str = "mean",
+        prefix: str = "",
+    ) -> None:
         self.name = name
+        self.pool = pool
         self.device = device
         self.model = model.to(device).eval().requires_grad_(False)
         self._tokenizer = tokenizer.backend_tokenizer
@@ -88,45 +115,53 @@ class Backbone:
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token
         self._mask_id: int | None = tokenizer.mask_token_id
-        self.tokens = self._token_layout(tokenizer, max_length_tokens)
+        self.tokens = self._with_prefix(prefix, self._token_layout(tokenizer, max_length_tokens))
 
     @classmethod
-    def load(cls, name: str, *, device: str = "auto", max_length_tokens: int | None = None) -> Backbone:
+    def load(
+        cls, name: str, *, device: str = "auto", max_length_tokens: int | None = None, prefix: str | None = None
+    ) -> Backbone:
         """Load a backbone.
 
         Args:
-            name: ``minilm`` (the packaged all-MiniLM-L6-v2), a folder in the transformers layout, or a hub id.
+            name: ``minilm`` (the packaged all-MiniLM-L6-v2), a short name such as ``bge-small`` (see docs/head.md), a folder in
+                the layout of transformers or sentence-transformers, or a hub id.
             device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
             max_length_tokens: Maximum tokens per text, from 8 to the backbone's limit; None for the length that it was trained
                 with. Longer texts are truncated.
+            prefix: Text before every text, such as ``"query: "``; None for the prompt that the backbone's folder states for
+                classification or as its default, if any.
 
         Raises:
             BackboneError: The backbone cannot be loaded, or its weights have another hash.
             MissingExtraError: transformers, or the package of ``minilm``, is not installed.
-            ConfigError: CUDA is not available, or ``max_length_tokens`` is out of range.
+            ConfigError: CUDA is not available, ``max_length_tokens`` is out of range, or the prefix leaves no room for a text.
         """
         device = resolve_device(device)
         source = cls._source(name)
-        model, tokenizer = from_transformers(name, source)
+        model, tokenizer = from_transformers(name, transformer_source(source))
+        encoder = read_sentence_encoder(source)
         limit = length_limit(model, tokenizer)
         if max_length_tokens is not None and not 8 <= max_length_tokens <= limit:
             raise ConfigError(f"max_length_tokens: found {max_length_tokens}, expected 8 to {limit} for {name}.")
-        return cls(name, model, tokenizer, device, max_length_tokens or min(limit, trained_length(source) or limit))
+        length = max_length_tokens or min(limit, encoder.max_length_tokens or limit)
+        before = encoder.prompt if prefix is None else prefix
+        return cls(name, model, tokenizer, device, length, pool=encoder.pool, prefix=before)
 
     @staticmethod
     def _source(name: str) -> str:
-        """Return the source for transformers: a folder, or the hub id itself."""
+        """Return a folder after checking it, or the hub id itself."""
         if name in PACKAGED:
             return str(packaged_folder(name))
         folder = local_folder(name)
         if folder is not None:
-            check_folder(folder)
+            check_folder(Path(transformer_source(str(folder))))
             return str(folder)
         if name.startswith(("/", "~", ".")) or name.count("/") > 1 or Path(name).exists():
             raise BackboneError(
                 f"backbone: {name} is not a folder, expected 'minilm', a folder with config.json, or a hub id. Check the path."
             )
-        return name
+        return ON_HUB.get(name, name)
 
     @property
     def hidden_size(self) -> int:
@@ -153,6 +188,8 @@ class Backbone:
         """SHA-256 (hex) of all weights, the relevant fields of the configuration, and the tokenizer."""
         digest = hashlib.sha256()
         fields = {name: getattr(self.model.config, name, None) for name in _RELEVANT_FIELDS}
+        further = {name: getattr(self.model.config, name, None) for name in _FIELDS_OF_SOME}
+        fields |= {name: value for name, value in further.items() if value is not None}
         digest.update(json.dumps(fields, default=str).encode())
         for key, value in sorted(self.model.state_dict().items()):
             if key.endswith(("position_ids", "token_type_ids")) or key.startswith("pooler."):
@@ -185,12 +222,7 @@ class Backbone:
             raise BackboneError(f"{self.name}: has no mask token, expected one for a template. Use another feature.")
         prefix_ids = self.tokens.prefix_ids + self._plain_ids(before)
         suffix_ids = (*self._plain_ids(between), self._mask_id, *self._plain_ids(end), *self.tokens.suffix_ids)
-        template_tokens, limit = len(prefix_ids + self.tokens.infix_ids + suffix_ids), self.tokens.max_length_tokens
-        if template_tokens + 2 > limit:  # at least one token of each text of a pair
-            raise ConfigError(
-                f"template: has {template_tokens} tokens, expected at most {limit - 2} of {limit}, to leave room for a text. Shorten it."
-            )
-        return replace(self.tokens, prefix_ids=prefix_ids, suffix_ids=suffix_ids)
+        return _with_room("template", replace(self.tokens, prefix_ids=prefix_ids, suffix_ids=suffix_ids))
 
     def pool_positions(self, tokens: TokenLayout) -> PoolPositions:
         """Return the positions of the first token of the text and of the template's mask in rows of a layout."""
@@ -254,6 +286,11 @@ class Backbone:
     def _plain_ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._encode(text.strip()).ids) if text.strip() else ()
 
+    def _with_prefix(self, prefix: str, layout: TokenLayout) -> TokenLayout:
+        """Return a layout with the ids of a prefix, tokenized by itself, before every text."""
+        ids = self._plain_ids(prefix)
+        return _with_room("prefix", replace(layout, prefix_ids=layout.prefix_ids + ids)) if ids else layout
+
     def _token_layout(self, tokenizer: Any, max_length_tokens: int) -> TokenLayout:  # noqa: ANN401
         """Derive the token layout from the ids of a single word and of a pair of words."""
         word = self._encode("a").ids
@@ -286,6 +323,20 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
+
+
+def _with_room(what: str, layout: TokenLayout) -> TokenLayout:
+    """Return a layout that leaves room for at least one token of each text of a pair.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    tokens, limit = len(layout.prefix_ids + layout.infix_ids + layout.suffix_ids), layout.max_length_tokens
+    if tokens + 2 > limit:
+        raise ConfigError(
+            f"{what}: has {tokens} tokens, expected at most {limit - 2} of {limit}, to leave room for a text. Shorten it."
+        )
+    return layout
 
 
 def _find(ids: Sequence[int], part: Sequence[int], start: int) -> int:

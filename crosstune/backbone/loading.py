@@ -27,6 +27,19 @@ PACKAGED = {
     )
 }
 
+#: Short names of backbones on the hub; docs/head.md describes them.
+ON_HUB = {
+    "bge-small": "BAAI/bge-small-en-v1.5",
+    "modernbert-embed": "nomic-ai/modernbert-embed-base",
+    "mpnet": "sentence-transformers/all-mpnet-base-v2",
+    "multilingual-e5-small": "intfloat/multilingual-e5-small",
+    "multilingual-minilm": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    "qwen3-embedding": "Qwen/Qwen3-Embedding-0.6B",
+}
+
+#: Types of models with an encoder and a decoder, of which only the encoder is loaded.
+_WITH_DECODER = frozenset({"t5", "mt5", "umt5"})
+
 
 def packaged_folder(name: str) -> Path:
     """Return the folder of a packaged backbone, after checking the hash of its weights.
@@ -98,7 +111,7 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
         BackboneError: The backbone cannot be loaded, weights are missing or not finite, or there is no fast tokenizer.
     """
     try:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
     except ImportError as error:
         raise MissingExtraError(
             "transformers: not installed, expected for training. Run: pip install 'crosstune-export[train]'"
@@ -106,7 +119,9 @@ def from_transformers(name: str, source: str) -> tuple[Any, Any]:
     with _quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model, loading = AutoModel.from_pretrained(
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            loader = AutoModelForTextEncoding if config.model_type in _WITH_DECODER else AutoModel
+            model, loading = loader.from_pretrained(
                 source,
                 trust_remote_code=False,
                 use_safetensors=True,
@@ -166,13 +181,3 @@ def length_limit(model: Any, tokenizer: Any) -> int:  # noqa: ANN401
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl"):
         positions -= int(config.pad_token_id or 1) + 1  # their positions start after the padding id
     return min(positions, int(min(tokenizer.model_max_length, 1 << 20)))
-
-
-def trained_length(source: str) -> int | None:
-    """Return the maximum length in the configuration of sentence-transformers; None without one."""
-    path = Path(source) / "sentence_bert_config.json"
-    if not path.is_file():
-        return None
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        return int(json.loads(path.read_text("utf-8"))["max_seq_length"])
-    return None

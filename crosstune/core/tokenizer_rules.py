@@ -1,4 +1,4 @@
-"""The tokenizers that a bundle may contain, and those that the C++, web and mobile runtimes read.
+"""The tokenizers that a bundle may contain; portable_tokenizers.py says which runtimes read them.
 
 The tokenizers library runs any regular expression in a ``tokenizer.json``, and panics on some files that are valid JSON.
 """
@@ -32,13 +32,17 @@ MOST_WORD_CHARACTERS = 1000
 MOST_TOKENS, MOST_TABLE_CHARACTERS = 1 << 21, 1 << 21
 #: Largest score of a Unigram token, by size, so that the sum over any text is finite; published ones are below 100.
 MOST_SCORE = 1e6
-#: The only expression in a published encoder (XLM-RoBERTa and relatives). Other ones may take exponential time.
-PATTERNS = frozenset({" {2,}"})
-
-
-#: The runtimes of a bundle. All but Python have the WordPiece tokenizer of BERT and no other.
-RUNTIMES = ("python", "cpp", "web", "mobile")
-_BERT = {"model": "WordPiece", "normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer"}
+#: The expressions in published encoders; other ones may take exponential time. Of XLM-RoBERTa and relatives:
+SPACES = " {2,}"
+#: Of DeBERTa-v2 and v3.
+DEBERTA_SPACES = r"\s{2,}|[\n\r\t]"
+#: Of Qwen.
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+#: Of Llama 3 and EuroBERT.
+LLAMA_SPLIT = QWEN_SPLIT.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+PATTERNS = frozenset({SPACES, DEBERTA_SPACES, QWEN_SPLIT, LLAMA_SPLIT})
 
 
 def largest_id(body: Json) -> int:
@@ -66,45 +70,6 @@ def largest_id(body: Json) -> int:
         raise ValueError(f"{len(ids)} tokens" if ids else "no vocabulary")
     _check_merges(model)
     return max(ids)
-
-
-def needs_python(body: Json) -> str | None:
-    """Return why only the Python runtime reads a tokenizer; None if all runtimes read it.
-
-    Args:
-        body: A parsed ``tokenizer.json``.
-
-    Example:
-        >>> needs_python({"model": {"type": "BPE"}})
-        'its model is BPE, expected WordPiece'
-    """
-    parts = body if isinstance(body, dict) else {}
-    for name, expected in _BERT.items():
-        part = parts.get(name)
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != expected:
-            return f"its {name} is {kind or 'missing'}, expected {expected}"
-    added = parts.get("added_tokens")
-    for token in added if isinstance(added, list) else ():
-        if not isinstance(token, dict) or token.get("special") is not True:
-            content = token.get("content") if isinstance(token, dict) else token
-            return f"it adds the token {content!r:.60}, which is not special"
-    return None
-
-
-def runtimes(body: Json) -> tuple[str, ...]:
-    """Return the names of the runtimes that read a tokenizer, of ``RUNTIMES``.
-
-    The tokenizer alone decides: all runtimes accept the same graphs in every precision.
-
-    Args:
-        body: A parsed ``tokenizer.json``.
-
-    Example:
-        >>> runtimes({"model": {"type": "Unigram"}})
-        ('python',)
-    """
-    return RUNTIMES if needs_python(body) is None else RUNTIMES[:1]
 
 
 def _check_parts(body: dict[str, Json]) -> None:

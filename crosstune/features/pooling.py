@@ -34,11 +34,14 @@ def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPosition
     if pool == "mean":
         return (states * weight).sum(1) / weight.sum(1)
     if pool == "max":
-        return (states + (weight - 1) * 1e4).amax(1)
+        return (states + (weight - 1) * 1e30).amax(1)
     if pool == "first":
         return states[:, positions.first]
-    if pool == "mask":
-        place = (mask.sum(1) - positions.mask_from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
+    if pool == "cls":
+        return states[:, 0]
+    if pool in ("mask", "last"):
+        from_end = positions.mask_from_end if pool == "mask" else 1
+        place = (mask.sum(1) - from_end).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
         return torch.gather(states, 1, place.expand(-1, 1, states.shape[2], states.shape[3])).squeeze(1)
     raise ValueError(f"pool {pool!r}, expected one of {', '.join(POOLS)}")
 

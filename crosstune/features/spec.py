@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: How the states of a layer become one vector: mean or maximum over tokens, the text's first token, or the mask of a template.
-POOLS = ("mean", "max", "first", "mask")
+#: How the states of a layer become one vector: mean or maximum over tokens, the text's first token, the mask of a template, or the
+#: first or last token of the whole row, for backbones that were trained to put the text's vector there.
+POOLS = ("mean", "max", "first", "mask", "cls", "last")
 
 #: How the atoms of a spec become one vector.
 MERGES = ("concat", "max")

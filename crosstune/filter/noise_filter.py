@@ -21,6 +21,7 @@ import numpy.typing as npt
 from crosstune.augmentation.endpoint import REMOVED
 from crosstune.augmentation.prompts import canary, instructions
 from crosstune.augmentation.screening import Screen
+from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.frozen import Backbone
 from crosstune.config import TrainConfig
 from crosstune.core.errors import DataError
@@ -87,7 +88,7 @@ def filter_generated(
     config = config or TrainConfig()
     task = Task(labels, shots, generated, where="shots", generated_where=where)
     check_enough_shots(task.shots, where)
-    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
+    backbone = backbone or load_backbone(config, device)
     encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
     return judge_generated(encoded, config, teacher=teacher, gate=gate, progress=progress)
 

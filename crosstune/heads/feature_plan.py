@@ -26,18 +26,25 @@ class View:
     weight: float
 
 
-def default_views(depth: int) -> tuple[View, ...]:
+#: Pools of a single token, for which some backbones are trained.
+_SENTENCE_TOKENS = ("cls", "last")
+
+
+def default_views(depth: int, pool: str = "mean") -> tuple[View, ...]:
     """The views of the default head on the first ``depth`` layers: the last of them, seen in four ways, and the queries.
+
+    A backbone that was trained for the vector of its first or last token is seen there in place of the text's first token.
 
     The layers were chosen by measuring: one layer less costs 1.0 points of accuracy, two layers less 1.7, and the head without
     label queries loses 2.5 (``benchmarks/results/ablations.json``). The weights were chosen by hand; they are not ablated.
     """
     last = tuple(range(max(0, depth - 2), depth + 1))
+    token = pool if pool in _SENTENCE_TOKENS else "first"
     earlier = tuple(sorted({max(0, layer - 1) for layer in last}))
     return (
         View("mean", tuple(Atom("mean", layer) for layer in last), 0.25),
         View("mean, one layer earlier", tuple(Atom("mean", layer) for layer in earlier), 0.15),
-        View("first token", tuple(Atom("first", layer) for layer in last), 0.05),
+        View(f"{token} token", tuple(Atom(token, layer) for layer in last), 0.05),
         View("max", tuple(Atom("max", layer) for layer in last), 0.05),
         View("label queries", (), 0.5),
     )
@@ -74,10 +81,16 @@ def paper_specs(config: TrainConfig, layer_count: int) -> tuple[FeatureSpec, Fea
     return spec, spec
 
 
+def text_pools(backbone: Backbone) -> tuple[str, ...]:
+    """The pools that heads read of a backbone without a template."""
+    token = (backbone.pool,) if backbone.pool in _SENTENCE_TOKENS else ("first",)
+    return ("mean", "max", *token)
+
+
 def encoding_plan(config: TrainConfig, backbone: Backbone, depths: Iterable[int] | None = None) -> EncodingPlan:
     """Which states to keep, so that heads can be fitted with a configuration.
 
-    All pools but the mask are kept, whatever the head, so that heads of both kinds share the cache.
+    All pools that a head can read of this backbone are kept, whatever the head, so that heads of both kinds share the cache.
 
     Args:
         config: Settings.
@@ -88,7 +101,7 @@ def encoding_plan(config: TrainConfig, backbone: Backbone, depths: Iterable[int]
         ConfigError: The template cannot be used.
         BackboneError: A template is needed, and the backbone has no mask token.
     """
-    pools = tuple(pool for pool in POOLS if pool != "mask")
+    pools = text_pools(backbone)
     masked = config.feature == "mask"
     token_layers: set[int] = set()
     if config.head == "default":

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.frozen import Backbone
 from crosstune.config import TrainConfig
 from crosstune.core.labels import LabelSet
@@ -168,7 +169,7 @@ def check_examples(
     distinct = list({(example.content, example.label): example for example in reversed(examples)}.values())[::-1]
     of_text = Counter(example.content for example in distinct)
     task = Task(labels, [example for example in distinct if of_text[example.content] == 1], where=where)
-    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
+    backbone = backbone or load_backbone(config, device)
     encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
     fitted = fit_head(encoded, np.arange(encoded.shots), config, stage_progress(progress, "fit head"))
     by_descriptions = fit_head(encoded, np.arange(0), config).probs(encoded.texts)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint
 from crosstune.config import DEFAULT_SEED, TrainConfig
@@ -168,7 +169,7 @@ def measure_round(
     if len({example.label for example in examples}) < 2:
         return None
     task = Task(labels, examples, where=where)
-    backbone = backbone or Backbone.load(config.backbone, device=device, max_length_tokens=config.max_length_tokens)
+    backbone = backbone or load_backbone(config, device)
     encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
     is_earlier = np.array(rounds) < max(rounds)
     head = HeadFit(encoded, config)

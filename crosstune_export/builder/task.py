@@ -10,9 +10,9 @@ from pathlib import Path
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, load_checkpoint
 from crosstune.core.errors import ConfigError
+from crosstune.core.portable_tokenizers import needs_python, runtimes
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text, TokenRow
-from crosstune.core.tokenizer_rules import needs_python, runtimes
 from crosstune.rows.options import ReadOptions
 from crosstune_export.builder import parity
 from crosstune_export.builder.probe_texts import real_texts, selftest_texts, truncated_texts
@@ -99,7 +99,7 @@ class BuildTask:
         if target in ("web", "mobile") and reason is not None:
             raise ConfigError(
                 f"target: {target} cannot read the tokenizer of {self.backbone.name} ({reason}). "
-                "Build with --target cpu for the Python runtime, or train with a backbone whose tokenizer is that of BERT."
+                "Build with --target cpu for the Python runtime, or train with another backbone."
             )
 
     @property

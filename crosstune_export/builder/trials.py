@@ -12,7 +12,7 @@ from onnxscript import ir
 
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import Checkpoint, predict_proba
-from crosstune.core.errors import BundleContentError
+from crosstune.core.errors import BundleContentError, GateError
 from crosstune.core.token_layout import Text
 from crosstune.heads.default.head import PriorHead
 from crosstune.heads.label_attention import LabelAttentionHead
@@ -67,7 +67,12 @@ class TrialRunner:
         longest = trained.tokens.max_length_tokens
         self._maker = VariantMaker(exported, backbone.head_count, backbone.hidden_size, longest, self._activations)
         self._reference = self._build(variants.FP32)
-        session = self._reference.open()
+        try:
+            session = self._reference.open()
+        except BundleContentError as error:
+            raise GateError(
+                f"{backbone.name}: no bundle may contain its graph ({error.__cause__}). Choose another backbone."
+            ) from error
         by_torch = predict_proba(trained, backbone, texts.texts)
         self.parity = parity.compare(session, tokenizer, texts.rows, by_torch, parity.BATCH_SIZES)
         parity.require_parity(self.parity)
@@ -175,13 +180,13 @@ def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | No
     They are tried here, because only they know all that they need.
     """
     spec = head.spec
-    if fast_kernels().path is None or spec.merge != "concat" or not set(spec.pools) <= {"mean", "max", "first"}:
+    pools = ("mean", "max", "cls" if "cls" in spec.pools else "first")
+    if fast_kernels().path is None or spec.merge != "concat" or not set(spec.pools) <= set(pools):
         return data, None
-    mean, maximum, first = (
-        tuple(atom.layer for atom in spec.atoms if atom.pool == pool) for pool in ("mean", "max", "first")
-    )
+    mean, maximum, first = (tuple(atom.layer for atom in spec.atoms if atom.pool == pool) for pool in pools)
     attend = () if head.queries is None else spec.attention
-    layout = classify_function.HeadLayout(mean, maximum, first, head.positions.first, attend, len(head.folded()[0]))
+    place = 0 if "cls" in pools else head.positions.first
+    layout = classify_function.HeadLayout(mean, maximum, first, place, attend, len(head.folded()[0]))
     model = onnx.load_from_string(data)
     try:
         classify_function.apply(model, layout)

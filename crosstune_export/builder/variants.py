@@ -15,8 +15,11 @@ from crosstune_export.builder.passes import (
     fold_constants,
     fuse_encoder,
     half_precision,
+    join_biases,
     mean_by_product,
     padding_mask,
+    share_constants,
+    split_biased_attention,
     split_skip_layer_norm,
     tanh_gelu,
 )
@@ -103,6 +106,7 @@ class VariantMaker:
             samples = self._calibrated()
             name = str(model.graph.outputs[0].name)
             error = (self.activations(model)[name] - samples[name]).mean(0, dtype=np.float64)
+            counts["share_constants"] = share_constants.apply(model)
             counts["centre_output"] = centre_output.apply(model, error.astype(np.float32))
         if variant.tanh:
             counts["tanh_gelu"] = tanh_gelu.apply(model)
@@ -126,12 +130,15 @@ class VariantMaker:
     def _float(self, split_norms: bool) -> tuple[ir.Model, dict[str, int]]:
         if split_norms not in self._floats:
             passes: dict[str, Callable[[ir.Model], int]] = {
+                "join_biases": join_biases.apply,
                 "fuse_encoder": lambda model: fuse_encoder.apply(model, self.heads, self.hidden_size),
-                "padding_mask": padding_mask.apply,
+                "padding_mask": lambda model: padding_mask.apply(model, self.max_length_tokens),
+                "split_biased_attention": split_biased_attention.apply,
                 **({"split_skip_layer_norm": split_skip_layer_norm.apply} if split_norms else {}),
                 "fold_constants": fold_constants.apply,
                 "drop_positions": lambda model: drop_positions.apply(model, self.max_length_tokens),
                 "mean_by_product": mean_by_product.apply,
+                "share_constants": share_constants.apply,
             }
             model, counts = copy_model(self.exported), {}
             for name, apply in passes.items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from crosstune_export.bundle.graph_rules import LIMITS
-from crosstune_export.bundle.graph_shapes import Inputs, Node, Value, results_of, too_much
+from crosstune_export.bundle.graph_shapes import results_of, too_much
+from crosstune_export.bundle.graph_values import Inputs, Node, Value
 
 
 def require_bounded(nodes: Sequence[Node], known: Mapping[str, Value], inputs: Sequence[str], longest: int) -> None:

@@ -27,7 +27,7 @@ from crosstune_export.bundle.graph_rules import (
     TYPES,
     AttributeRules,
 )
-from crosstune_export.bundle.graph_shapes import MOST_ELEMENTS, MOST_NUMBERS, Node, Value
+from crosstune_export.bundle.graph_values import MOST_ELEMENTS, MOST_NUMBERS, Node, Value
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, numbers
 

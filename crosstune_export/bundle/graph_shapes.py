@@ -7,64 +7,9 @@ ids of a text. A graph whose shapes cannot be told is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
-from crosstune_export.bundle.graph_rules import OperatorRules
-
-Shape = tuple[int, ...]
-#: Most dimensions, and most elements of an integer constant that is read as a shape, as axes or as positions.
-MOST_NUMBERS = 8
-#: Most elements of a value and largest size of a dimension, far beyond what a graph may take.
-MOST_ELEMENTS = 1 << 40
-
-
-@dataclass(frozen=True)
-class Value:
-    """What is known about a value before a run.
-
-    Attributes:
-        type: Letter of its number type.
-        shape: Its shape.
-        numbers: Its elements, if it is integer, small, and does not depend on the ids of a text; otherwise None.
-    """
-
-    type: str
-    shape: Shape
-    numbers: tuple[int, ...] | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node that fits the rules of its operator.
-
-    Attributes:
-        operator: Name of the operator.
-        rules: Its rules.
-        inputs: Names of the inputs, "" for one that is left out.
-        outputs: Names of the outputs, "" for one that is left out.
-        types: Letters of the types of the outputs.
-        attributes: Values by name.
-    """
-
-    operator: str
-    rules: OperatorRules
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    types: str
-    attributes: Mapping[str, Sequence[float]]
-
-    def number(self, name: str, default: int) -> int:
-        """Return an attribute that is an integer."""
-        return int(self.attributes[name][0]) if name in self.attributes else default
-
-
-Inputs = Sequence[Value | None]
+from crosstune_export.bundle.graph_values import MOST_ELEMENTS, MOST_NUMBERS, Inputs, Node, Shape, Value
 
 
 def results_of(node: Node, inputs: Inputs) -> list[Value]:
@@ -99,6 +44,12 @@ def _numbers(node: Node, inputs: Inputs) -> tuple[int, ...] | None:
         if data is None or places is None or len(_of(node, inputs, 0).shape) != 1:
             return None
         return tuple(data[_axis(node, place, len(data))] for place in places)
+    if node.operator == "Mul":
+        left, right = known
+        if left is None or right is None or 1 not in (len(left), len(right)):
+            return None
+        products = tuple(x * y for x in left for y in right)
+        return products if max(map(abs, products), default=0) <= MOST_ELEMENTS else None
     return known[0] if node.operator in ("Reshape", "Squeeze", "Unsqueeze") else None
 
 
@@ -202,7 +153,10 @@ def _gather_nd(node: Node, inputs: Inputs) -> list[Shape]:
 
 def _matmul(node: Node, inputs: Inputs) -> list[Shape]:
     a, b = _of(node, inputs, 0).shape, _of(node, inputs, 1).shape
-    if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
+    if len(a) < 2 or len(b) < 2:
+        raise _unfit(node)
+    b = (*b[:-2], b[-1], b[-2]) if node.number("transB", 0) else b
+    if a[-1] != b[-2]:
         raise _unfit(node)
     _require_vectors(node, inputs, 2, b[-1])
     return [(*_broadcast_two(node, a[:-2], b[:-2]), a[-2], b[-1])]
@@ -243,7 +197,10 @@ def _multihead(node: Node, inputs: Inputs) -> list[Shape]:
         or value[2] % heads
     ):
         raise _unfit(node)
-    for bias in inputs[3:]:  # one number for each pair of tokens
+    columns = (2 * query[2] + value[2],)
+    if len(inputs) > 3 and inputs[3] is not None and inputs[3].shape != columns:  # added to query, key and value
+        raise _unfit(node)
+    for bias in inputs[4:]:  # one number for each pair of tokens
         if bias is None:
             continue
         pairs = (query[0], heads, query[1], query[1])
@@ -321,6 +278,23 @@ def _slice(node: Node, inputs: Inputs) -> list[Shape]:
     return [tuple(shape)]
 
 
+def _pad(node: Node, inputs: Inputs) -> list[Shape]:
+    shape, pads = _of(node, inputs, 0).shape, _contents(node, inputs, 1)
+    if len(pads) != 2 * len(shape) or min(pads, default=0) < 0 or max(pads, default=0) > MOST_ELEMENTS:
+        raise _unfit(node)
+    if _of(node, inputs, 2).size != 1:
+        raise _unfit(node)
+    return [tuple(size + pads[i] + pads[i + len(shape)] for i, size in enumerate(shape))]
+
+
+def _split(node: Node, inputs: Inputs) -> list[Shape]:
+    shape, parts = _of(node, inputs, 0).shape, len(node.outputs)
+    axis = _axis(node, node.number("axis", 0), len(shape))
+    if node.number("num_outputs", 0) != parts or shape[axis] % parts:
+        raise _unfit(node)
+    return [(*shape[:axis], shape[axis] // parts, *shape[axis + 1 :])] * len(node.types)
+
+
 def _squeeze(node: Node, inputs: Inputs) -> list[Shape]:
     shape = _of(node, inputs, 0).shape
     if len(inputs) == 1:
@@ -329,6 +303,13 @@ def _squeeze(node: Node, inputs: Inputs) -> list[Shape]:
     if any(shape[axis] != 1 for axis in axes):
         raise _unfit(node)
     return [tuple(size for index, size in enumerate(shape) if index not in axes)]
+
+
+def _tile(node: Node, inputs: Inputs) -> list[Shape]:
+    shape, repeats = _of(node, inputs, 0).shape, _sizes(node, _contents(node, inputs, 1))
+    if len(repeats) != len(shape):
+        raise _unfit(node)
+    return [tuple(size * count for size, count in zip(shape, repeats, strict=True))]
 
 
 def _unsqueeze(node: Node, inputs: Inputs) -> list[Shape]:
@@ -361,6 +342,7 @@ _SHAPES: Mapping[str, Callable[[Node, Inputs], list[Shape]]] = {
     "gemm": _gemm,
     "matmul": _matmul,
     "multihead": _multihead,
+    "pad": _pad,
     "range": _range,
     "reduce": _reduce,
     "reshape": _reshape,
@@ -368,7 +350,9 @@ _SHAPES: Mapping[str, Callable[[Node, Inputs], list[Shape]]] = {
     "shape": _shape,
     "skip norm": _skip_norm,
     "slice": _slice,
+    "split": _split,
     "squeeze": _squeeze,
+    "tile": _tile,
     "transpose": _transpose,
     "unsqueeze": _unsqueeze,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from crosstune.core.portable_tokenizers import runtimes
 from crosstune.core.strict_text import Json
-from crosstune.core.tokenizer_rules import runtimes
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import TOKENIZER_NAME, manifest_bytes
 from crosstune_export.bundle.strict_json import strict_json

@@ -22,7 +22,7 @@
 #include "run/onnxruntime.hpp"
 #include "run/session.hpp"
 #include "tokenize/token_row.hpp"
-#include "tokenize/tokenizer.hpp"
+#include "tokenize/read_tokenizer.hpp"
 
 namespace {
 

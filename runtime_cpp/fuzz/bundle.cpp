@@ -15,7 +15,7 @@
 #include "bundle/sha256.hpp"
 #include "error.hpp"
 #include "signed_manifest.hpp"
-#include "tokenize/tokenizer.hpp"
+#include "tokenize/read_tokenizer.hpp"
 
 namespace {
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from crosstune.core.tokenizer_rules import LLAMA_SPLIT, QWEN_SPLIT
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.archive import MEMBERS, archive_parts
 
@@ -26,6 +29,40 @@ def small_tokenizer(data: bytes) -> bytes:
     kept = sorted(vocabulary, key=lambda token: (not token.startswith("["), len(token), vocabulary[token]))[:SMALL]
     body["model"]["vocab"] = {token: vocabulary[token] for token in kept}
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+def unigram_seed() -> bytes:
+    """A small Unigram with every kind of normalizer, and a table of characters."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+    from charsmap import charsmap
+
+    pieces = ["<unk>", "▁", "a", "b", "c", "ab", "▁a", "é", "商", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer = Tokenizer(models.Unigram([(piece, -len(piece) / 2) for piece in pieces], unk_id=0, byte_fallback=True))
+    steps = [normalizers.Precompiled(charsmap({"é": "e", "\t": " ", "™": "tm"})), normalizers.NFC(), normalizers.NFKD()]
+    steps += [normalizers.StripAccents(), normalizers.Lowercase(), normalizers.Strip(), normalizers.Replace("``", '"')]
+    steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
+    )
+    tokenizer.add_tokens([AddedToken("[x]", normalized=True), AddedToken("[y]", normalized=False)])
+    return tokenizer.to_str().encode()
+
+
+def bpe_seed(split: str | None) -> bytes:
+    """A small byte-level BPE, with the expression of a Split or that of GPT-2."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*alphabet, "ab", "abc", "Ġa"])}
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, [("a", "b"), ("ab", "c"), ("Ġ", "a")], ignore_merges=split is not None)
+    )
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    if split is not None:
+        bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"), bytes_only])
+    tokenizer.add_tokens([AddedToken("  "), AddedToken("[y]", normalized=False)])
+    return tokenizer.to_str().encode()
 
 
 def with_length(data: bytes) -> bytes:
@@ -71,7 +108,11 @@ def main() -> None:
     short_selftest = json.dumps(selftest | {"samples": selftest["samples"][:2]}).encode()
     seeds = {
         "manifest": [without_digest(manifest)],
-        "tokenizer": [small + b"\0" + text.encode() for text in PROBES[:4]],
+        "tokenizer": [
+            tokenizer + b"\0" + text.encode()
+            for tokenizer in (small, unigram_seed(), *map(bpe_seed, (None, QWEN_SPLIT, LLAMA_SPLIT)))
+            for text in PROBES[:4]
+        ],
         "archive": [b"".join(archive_parts(dict.fromkeys(MEMBERS, text.encode()))) for text in PROBES[:4]],
         "graph": [small_graph((arguments.bundle / "model.onnx").read_bytes())],
         "text": [text.encode() for text in PROBES],

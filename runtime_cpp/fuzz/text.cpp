@@ -9,15 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "tokenize/tokenizer.hpp"
+#include "tokenize/read_tokenizer.hpp"
 #include "utf8.hpp"
 
 namespace {
 
 using namespace crosstune::core;
 
-const WordPiece& tokenizer() {
-  static const std::unique_ptr<const WordPiece> loaded = [] {
+const Tokenizer& tokenizer() {
+  static const std::unique_ptr<const Tokenizer> loaded = [] {
     std::ifstream file(std::getenv("CROSSTUNE_FUZZ_TOKENIZER"), std::ios::binary);
     return read_tokenizer(std::string(std::istreambuf_iterator<char>(file), {}), "tokenizer.json");
   }();

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "error.hpp"
-#include "tokenize/tokenizer.hpp"
+#include "tokenize/read_tokenizer.hpp"
 #include "utf8.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -110,4 +110,11 @@ void append_utf8(char32_t code, std::string* text) {
   }
 }
 
+std::u32string code_points_of(std::string_view text) {
+  std::u32string codes;
+  codes.reserve(text.size());
+  for (std::size_t position = 0; position < text.size();) codes.push_back(next_code_point(text, &position));
+  return codes;
+}
+
 }  // namespace crosstune::core

@@ -41,4 +41,7 @@ inline char32_t next_code_point(std::string_view text, std::size_t* position) {
   return code;
 }
 
+// The code points of a text, which must be valid UTF-8.
+std::u32string code_points_of(std::string_view text);
+
 }  // namespace crosstune::core

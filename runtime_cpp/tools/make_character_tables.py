@@ -12,100 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import tokenizers
-from tokenizers.normalizers import NFD, BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-
-CODE_POINTS = [*range(0xD800), *range(0xE000, 0x110000)]
-BLOCK = 256
-#: Property bits of a code point; ``characters.hpp`` and ``characters.ts`` use the same names.
-REMOVED, SPACE, CHINESE, STRIPPED, MARK, DECOMPOSES, LOWERS, WHITESPACE, PUNCTUATION = (1 << i for i in range(9))
-HANGUL = range(0xAC00, 0xD7A4)
-#: A mark of the lowest and one of the highest combining class: next to one of them, every other mark changes places.
-LOWEST_MARK, HIGHEST_MARK = "\u0334", "\u0345"
-
-_OFF = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
-nfd = NFD().normalize_str
-clean = BertNormalizer(**_OFF | {"clean_text": True}).normalize_str
-chinese = BertNormalizer(**_OFF | {"handle_chinese_chars": True}).normalize_str
-strip = BertNormalizer(**_OFF | {"strip_accents": True}).normalize_str
-lower = BertNormalizer(**_OFF | {"lowercase": True}).normalize_str
-pieces = BertPreTokenizer().pre_tokenize_str
-
-
-def changed(function: Callable[[str], str]) -> Iterator[tuple[int, str]]:
-    """The code points that a normalizer changes, each with its replacement."""
-    for start in range(0, len(CODE_POINTS), BLOCK):
-        block = "".join(map(chr, CODE_POINTS[start : start + BLOCK]))
-        if function(block) != block:  # otherwise none of them changes
-            for character in block:
-                if (replacement := function(character)) != character:
-                    yield ord(character), replacement
-
-
-def is_mark(character: str) -> bool:
-    """Whether it is a combining mark, that is, whether normalization sorts it."""
-    return (
-        nfd(character + LOWEST_MARK) != character + LOWEST_MARK
-        or nfd(HIGHEST_MARK + character) != HIGHEST_MARK + character
-    )
-
-
-def hangul(code: int) -> str:
-    """The decomposition of a Hangul syllable by the formula of the Unicode standard, which the runtimes use as well."""
-    leading, rest = divmod(code - 0xAC00, 588)
-    vowel, trailing = divmod(rest, 28)
-    return chr(0x1100 + leading) + chr(0x1161 + vowel) + (chr(0x11A7 + trailing) if trailing else "")
-
-
-def tables() -> tuple[list[int], dict[int, str], dict[int, str], dict[int, int]]:
-    """Properties of every code point, decompositions, lower case, and the ranks of the marks that are kept."""
-    flags = [0] * 0x110000
-    for code, replacement in changed(clean):
-        if replacement not in ("", " "):
-            raise SystemExit(
-                f"U+{code:04X}: clean_text gives {replacement!r}, expected nothing or a space. Extend this script."
-            )
-        flags[code] |= SPACE if replacement else REMOVED
-    flags[ord(" ")] |= SPACE
-    for code, replacement in changed(chinese):
-        if replacement != f" {chr(code)} ":
-            raise SystemExit(f"U+{code:04X}: found {replacement!r}, expected spaces around it. Extend this script.")
-        flags[code] |= CHINESE
-    decompositions = dict(changed(nfd))
-    lowered = dict(changed(lower))
-    for code in lowered:
-        flags[code] |= LOWERS
-    for code in decompositions:
-        flags[code] |= DECOMPOSES
-    for code in CODE_POINTS:
-        character = chr(code)
-        if code not in decompositions:
-            if strip(character) == "":
-                flags[code] |= STRIPPED
-            if is_mark(character):
-                flags[code] |= MARK
-    for code, decomposition in decompositions.items():
-        kept = "".join(part for part in decomposition if not flags[ord(part)] & STRIPPED)
-        if strip(chr(code)) != kept or (code in HANGUL and decomposition != hangul(code)):
-            raise SystemExit(f"U+{code:04X}: stripped to {strip(chr(code))!r}, expected {kept!r}. Extend this script.")
-    for start in range(0, len(CODE_POINTS), BLOCK):
-        block = "".join(map(chr, CODE_POINTS[start : start + BLOCK]))
-        if [piece for piece, _ in pieces(block)] == [block]:
-            continue
-        for character in block:
-            split = [piece for piece, _ in pieces(f"a{character}a")]
-            flags[ord(character)] |= {1: 0, 2: WHITESPACE, 3: PUNCTUATION}[len(split)]
-    kept_marks = [code for code in CODE_POINTS if flags[code] & MARK and not flags[code] & STRIPPED]
-    ranks = {
-        mark: 1 + sum(nfd(chr(mark) + chr(other)) != chr(mark) + chr(other) for other in kept_marks)
-        for mark in kept_marks
-    }
-    return flags, decompositions, lowered, ranks
+from reference_characters import BLOCK, HANGUL, characters
 
 
 def array(kind: str, name: str, values: list[int]) -> str:
@@ -128,22 +40,34 @@ def mapping(name: str, entries: dict[int, str]) -> str:
     )
 
 
-def cpp_source() -> str:
-    """The contents of the C++ file."""
-    flags, decompositions, lowered, ranks = tables()
+def cpp_table(name: str, kind: str, values: list[int]) -> str:
+    """A value for each code point as two C++ arrays: the number of its block, and the blocks."""
     blocks: dict[tuple[int, ...], int] = {}
     index = [
-        blocks.setdefault(tuple(flags[start : start + BLOCK]), len(blocks)) for start in range(0, len(flags), BLOCK)
+        blocks.setdefault(tuple(values[start : start + BLOCK]), len(blocks)) for start in range(0, len(values), BLOCK)
     ]
-    body = (
-        array("std::uint8_t", "kBlockOf", index)
-        + array("std::uint16_t", "kProperties", [flag for block in blocks for flag in block])
-        + mapping("Decomposition", {code: text for code, text in decompositions.items() if code not in HANGUL})
-        + mapping("Lower", lowered)
-        + array("char32_t", "kRankedMarks", list(ranks))
-        + array("std::uint8_t", "kRanks", list(ranks.values()))
+    assert len(blocks) < 256
+    return array("std::uint8_t", f"k{name}BlockOf", index) + array(
+        kind, f"k{name}", [value for block in blocks for value in block]
     )
-    assert len(blocks) < 256 and max(ranks.values()) < 256
+
+
+def cpp_source() -> str:
+    """The contents of the C++ file."""
+    known = characters()
+    pairs = sorted(known.pairs.items())
+    body = (
+        cpp_table("Properties", "std::uint16_t", known.properties)
+        + cpp_table("Graphemes", "std::uint8_t", known.graphemes)
+        + mapping("Decomposition", {code: text for code, text in known.decompositions.items() if code not in HANGUL})
+        + mapping("Compatible", known.compatible)
+        + mapping("Lower", known.lowered)
+        + array("std::uint64_t", "kPairs", [first << 32 | second for (first, second), _ in pairs])
+        + array("char32_t", "kComposites", [code for _, code in pairs])
+        + array("char32_t", "kRankedMarks", list(known.ranks))
+        + array("std::uint8_t", "kRanks", list(known.ranks.values()))
+    )
+    assert max(known.ranks.values()) < 256
     digest = hashlib.sha256(body.encode()).hexdigest()
     return (
         "// Generated by tools/make_character_tables.py. Do not edit.\n"
@@ -158,16 +82,25 @@ def base36(number: int) -> str:
     return (base36(number // 36) if number >= 36 else "") + digits[number % 36]
 
 
+def runs(values: list[int]) -> Iterable[str]:
+    """A value for each code point as pairs of a length and a value, in base 36."""
+    return (f"{base36(len(list(run)))} {base36(value)}" for value, run in groupby(values))
+
+
 def typescript_source() -> str:
     """The contents of the TypeScript file: strings, which ``characters.ts`` unpacks."""
-    flags, decompositions, lowered, ranks = tables()
-    runs = (f"{base36(len(list(run)))} {base36(flag)}" for flag, run in groupby(flags))
-    outside_hangul = (chr(code) + text for code, text in decompositions.items() if code not in HANGUL)
+    known = characters()
+    outside_hangul = (chr(code) + text for code, text in known.decompositions.items() if code not in HANGUL)
     strings: dict[str, Iterable[str]] = {
-        "PROPERTY_RUNS": runs,
+        "PROPERTY_RUNS": runs(known.properties),
+        "GRAPHEME_RUNS": runs(known.graphemes),
         "DECOMPOSITIONS": outside_hangul,
-        "LOWER": (chr(code) + text for code, text in lowered.items()),
-        "RANKS": (chr(mark) + chr(0x100 + rank) for mark, rank in ranks.items()),  # only the order matters
+        "COMPATIBLE": [
+            ", ".join(" ".join(map(base36, [code, *map(ord, text)])) for code, text in known.compatible.items())
+        ],
+        "PAIRS": (chr(code) + chr(first) + chr(second) for (first, second), code in known.pairs.items()),
+        "LOWER": (chr(code) + text for code, text in known.lowered.items()),
+        "RANKS": (chr(code) + chr(0x100 + rank) for code, rank in known.ranks.items()),  # only the order matters
     }
     lines = [f'export const REFERENCE = "tokenizers {tokenizers.__version__}";']
     lines += (f"export const {name} = {json.dumps(' '.join(words))};" for name, words in strings.items())

@@ -86,7 +86,8 @@ export class ManyTexts {
       const hint = this.rows.length > MAX_TABLE_ROWS ? ` The table shows the first ${MAX_TABLE_ROWS}. The downloads contain all.` : "";
       this.status.textContent = `${this.rows.length} of ${texts.length} texts classified in ${seconds} s.${hint}`;
     } catch (error) {
-      if (this.bundle === bundle) this.status.textContent = error instanceof Error ? error.message : String(error);
+      const message = (error instanceof Error ? error.message : String(error)).replace(/^texts\[0\]: /, "");
+      if (this.bundle === bundle) this.status.textContent = `Text ${this.rows.length + 1}: ${message}`;
     } finally {
       this.isRunning = this.isStopping = false;
       this.progressBar.hidden = true;

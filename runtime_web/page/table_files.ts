@@ -65,18 +65,24 @@ export function toJsonLines(rows: readonly Row[], labels: readonly string[]): st
   return lines.join("");
 }
 
-/** CSV for spreadsheets. A text that a spreadsheet would run as a formula gets a leading apostrophe. */
+/** CSV with the columns of `crosstune-export classify --probs columns`. A text that a spreadsheet would run as a formula gets a leading apostrophe. */
 export function toCsv(rows: readonly Row[], labels: readonly string[]): string {
   const hasPairs = rows.some((row) => row.pair !== null);
-  const header = ["text", ...(hasPairs ? ["text_pair"] : []), "label", "prob", ...labels];
+  const added = ["label", "prob", ...labels.map((label) => `prob_${label}`), "truncated", "similarity"];
+  const header = ["text", ...(hasPairs ? ["text_pair"] : []), ...added];
   const body = rows.map(({ text, pair, answer }) => [
     text,
     ...(hasPairs ? [pair ?? ""] : []),
     answer.label ?? "",
-    answer.prob,
-    ...answer.probs,
+    ...[answer.prob, ...answer.probs].map(rounded),
+    String(answer.truncated),
+    answer.similarity === null ? "" : rounded(answer.similarity),
   ]);
   return [header, ...body].map((cells) => `${cells.map(csvCell).join(",")}\r\n`).join("");
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1e6) / 1e6;
 }
 
 function csvCell(value: string | number): string {

@@ -27,11 +27,13 @@ test("JSON Lines keep the order of the labels, whatever their names", () => {
 test.each([
   ["plain", "plain"], ["a,b", '"a,b"'], ['a"b', '"a""b"'], ["=1+1", "'=1+1"], [" -1", "' -1"], ["\t@x", "'\t@x"], ["\u00a0+x", "'\u00a0+x"], ["a=b", "a=b"], ["=a,b", "\"'=a,b\""],
 ])("%j becomes the CSV cell %j", (text, cell) => {
-  expect(toCsv([row(text)], ["a", "1"])).toBe(`text,label,prob,a,1\r\n${cell},1,0.75,0.25,0.75\r\n`);
+  expect(toCsv([row(text)], ["a", "1"])).toBe(`text,label,prob,prob_a,prob_1,truncated,similarity\r\n${cell},1,0.75,0.25,0.75,false,\r\n`);
 });
 
 test("CSV with pairs and missing labels", () => {
-  expect(toCsv([row("a", { label: null }, "b")], ["a", "1"])).toBe("text,text_pair,label,prob,a,1\r\na,b,,0.75,0.25,0.75\r\n");
+  expect(toCsv([row("a", { label: null, similarity: 0.12345678 }, "b")], ["a", "1"])).toBe(
+    "text,text_pair,label,prob,prob_a,prob_1,truncated,similarity\r\na,b,,0.75,0.25,0.75,false,0.123457\r\n",
+  );
 });
 
 test.each([

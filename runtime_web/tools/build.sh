@@ -14,7 +14,7 @@ if ! cmp --silent package-lock.json node_modules/.of-lock; then
   npm ci --silent
   cp package-lock.json node_modules/.of-lock
 fi
-if [ ! -e src/tokenize/character_tables.ts ] || ! "$python" -c 'import sys, tokenizers
+if [ -n "$(find ../runtime_cpp/tools -name '*.py' -newer src/tokenize/character_tables.ts 2>&1)" ] || ! "$python" -c 'import sys, tokenizers
 sys.exit(f"\"tokenizers {tokenizers.__version__}\"" not in open("src/tokenize/character_tables.ts").read(400))'; then
   "$python" ../runtime_cpp/tools/make_character_tables.py src/tokenize/character_tables.ts
 fi

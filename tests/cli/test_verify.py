@@ -29,6 +29,14 @@ def test_a_sound_bundle(run_app, request, fixture):
     )
 
 
+def test_the_kernels_that_ran_are_named(run_app, monkeypatch, tiny_bundle_dir):
+    monkeypatch.delenv("CROSSTUNE_KERNELS", raising=False)
+    by_default = run_app("crosstune-export", "verify", tiny_bundle_dir, "--json")
+    assert json.loads(by_default.out)["kernels"] == Classifier.load(tiny_bundle_dir).kernels
+    chosen = run_app("crosstune-export", "verify", tiny_bundle_dir, "--json", "--kernels", "portable")
+    assert json.loads(chosen.out)["kernels"] == "portable"
+
+
 def test_against_the_checkpoint(run_app, task, tiny_fp32_bundle_dir, tiny_checkpoint_dir):
     result = run_app(
         "crosstune-export", "verify", tiny_fp32_bundle_dir, "--data", task.test, "--checkpoint", tiny_checkpoint_dir

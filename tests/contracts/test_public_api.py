@@ -99,10 +99,10 @@ SIGNATURES = {
         "AugmentConfig": "model temperature concurrency timeout_s max_wait_s max_cost price",
         "AugmentConfig.with_price": "self price max_cost",
         "AugmentResult": "kept dropped account",
-        "Backbone": "name model tokenizer device max_length_tokens",
+        "Backbone": "name model tokenizer device max_length_tokens * pool prefix",
         "Backbone.batches": "self texts batch_size tokens",
         "Backbone.forward": "self rows",
-        "Backbone.load": "name * device max_length_tokens",
+        "Backbone.load": "name * device max_length_tokens prefix",
         "Backbone.pool_positions": "self tokens",
         "Backbone.tokenize": "self texts tokens",
         "Backbone.with_template": "self template",
@@ -113,8 +113,8 @@ SIGNATURES = {
         "Checkpoint.load_backbone": "self * device name",
         "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
-        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens abstain_at feature template heads "
-        "epochs learning_rate expected_shares label_descriptions device cache_path progress",
+        "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens prefix abstain_at feature template "
+        "heads epochs learning_rate expected_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
         "CrossTuneClassifier.fit": "self X y label_descriptions",
@@ -136,8 +136,8 @@ SIGNATURES = {
         "ReadOptions": "text_column label_column pair_column delimiter encoding input_format",
         "RoundGain": "without with_round standard_error",
         "Suggestion": "text guess prob",
-        "TrainConfig": "* backbone head shots seed layers max_length_tokens abstain_at expected_shares feature "
-        "template heads epochs learning_rate",
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens prefix abstain_at expected_shares "
+        "feature template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
         "check_examples": "examples labels config * backbone device cache_path progress where",
         "draw_shots": "pool shots_per_label seed",
@@ -180,7 +180,7 @@ SIGNATURES = {
         "Prediction.to_json": "self labels top_k",
         "SelfTestReport": "samples wrong_ids max_difference tolerance",
         "SelfTestReport.check": "self where",
-        "Verification": "bundle digest precision files signature selftest padded_selftest checkpoint "
+        "Verification": "bundle digest precision files kernels signature selftest padded_selftest checkpoint "
         "comparison max_label_changes_percent",
         "Verification.check": "self",
         "WordEvidence": "word start end part evidence",

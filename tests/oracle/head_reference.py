@@ -44,7 +44,7 @@ def reference_features(
         elif pool == "max":
             vector = np.array([max(tokens[t, i] for t in range(length)) for i in range(tokens.shape[1])])
         else:
-            vector = tokens[{"first": first, "mask": length - mask_from_end}[pool]]
+            vector = tokens[{"first": first, "mask": length - mask_from_end, "cls": 0, "last": length - 1}[pool]]
         vectors.append(vector)
     if merge == "concat":
         return np.concatenate([vector / np.sqrt((vector**2).sum()) for vector in vectors])

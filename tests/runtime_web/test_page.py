@@ -145,9 +145,21 @@ def test_many_texts_become_a_table_and_downloads(visit, files, python):
         page.get_by_role("button", name="Download CSV").click()
     with download.value.path().open(encoding="utf-8", newline="") as stream:
         table = list(csv.reader(stream))
-    assert table[0] == ["text", "label", "prob", *python.labels]
+    probs = [f"prob_{label}" for label in python.labels]
+    assert table[0] == ["text", "label", "prob", *probs, "truncated", "similarity"]
     assert [row[0] for row in table[1:]] == [*LINES[:2], "'=SUM(A1)", *LINES[3:]]
     assert [row[1] for row in table[1:]] == [answer.label for answer in answers]
+
+
+def test_a_refused_text_is_named_and_the_answers_before_it_are_kept(visit, files):
+    page = visit(files).open().ready().page
+    page.get_by_role("textbox", name="Many texts").fill(f"{TEXT}\n\nso\x07 kind\nthanks")
+    page.get_by_role("button", name="Classify 3 texts").click()
+    expect(page.locator("#many-status")).to_have_text(
+        "Text 2: has the control character U+0007 at position 2. Remove it."
+    )
+    assert page.locator("#rows tr").count() == 1
+    expect(page.get_by_role("button", name="Download CSV")).to_be_enabled()
 
 
 def test_a_stopped_run_does_not_affect_the_next(visit, files):

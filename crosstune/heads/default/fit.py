@@ -140,7 +140,7 @@ def _fit_depth(
 ) -> tuple[PriorHead, Selection]:
     """Fit a head to the first ``depth`` layers."""
     backbone, targets = task.backbone, task.targets
-    views = default_views(depth)
+    views = default_views(depth, backbone.pool)
     spec = spec_of(views, depth)
     features = task_features(task, spec)
     chosen = select(

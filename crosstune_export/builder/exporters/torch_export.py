@@ -75,6 +75,9 @@ def trace(backbone: Backbone, head: LabelAttentionHead, text_pair: bool) -> ir.M
         reason = " ".join(str(error).split())[:200]
         raise GateError(f"{backbone.name}: torch cannot export it ({reason}). Choose another backbone.") from error
     strip(model)
+    for node in model.graph:  # a bundle's graph has no attributes that are texts; this one is the default
+        if node.op_type == "Pad" and node.attributes.get_string("mode") == "constant":
+            node.attributes.pop("mode")
     return model
 
 

@@ -19,7 +19,8 @@ def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
     tried, which match graphs of torch's older exporter, as used by optimum.
 
     Requires: a graph with attention as separate products and softmax, or a fused one.
-    Ensures: the same function, with ``Attention``, ``BiasGelu`` and ``SkipLayerNormalization`` of com.microsoft where possible.
+    Ensures: the same function, with ``Attention`` or ``MultiHeadAttention``, ``BiasGelu`` and ``SkipLayerNormalization`` of
+    com.microsoft where possible. ``MultiHeadAttention`` leaves the projections outside, as rotary positions require.
 
     Args:
         model: Changed in place.
@@ -37,15 +38,17 @@ def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
             fused = _fuse_by_onnxruntime(original, heads, hidden_size)
             if _attention(fused):
                 model.graph = fused.graph
-    for node in _attention(model):
+    fused_nodes = _attention(model)
+    for node in fused_nodes:
         sizes = node.attributes.get("qkv_hidden_sizes")
         if sizes is not None and len(set(sizes.as_ints())) == 1:
             node.attributes.pop("qkv_hidden_sizes")  # equal sizes are the default, and QAttention supports no others
-    return len(_attention(model))
+    return len(fused_nodes)
 
 
 def _attention(model: ir.Model) -> list[ir.Node]:
-    return [node for node in model.graph if node.op_type == "Attention" and node.domain == "com.microsoft"]
+    names = ("Attention", "MultiHeadAttention")
+    return [node for node in model.graph if node.op_type in names and node.domain == "com.microsoft"]
 
 
 def _fuse_by_onnxruntime(proto: onnx.ModelProto, heads: int, hidden_size: int) -> ir.Model:

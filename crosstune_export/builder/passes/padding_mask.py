@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnxscript import ir
+
+from crosstune_export.runtime.session import open_inner
 
 _BIAS, _MASK = 5, 3  # inputs of com.microsoft.Attention
 
 
-def apply(model: ir.Model) -> int:
+#: A bias of at most this hides a token: the number that onnxruntime adds for one hidden by ``mask_index``.
+_HIDDEN = -10_000.0
+
+
+def apply(model: ir.Model, max_length_tokens: int) -> int:
     """Replace ``attention_bias`` by ``mask_index`` (int32, (B, T)).
 
-    Requires: the attention bias of com.microsoft.Attention is computed from ``attention_mask`` alone: 0 for tokens and very
-    negative for padding. The pass checks the dependency; the values are checked by parity on padded batches.
+    Requires: the attention bias of com.microsoft.Attention is computed from ``attention_mask`` alone, and hides padding and
+    nothing else. The bias of a sliding window depends on positions too: the pass computes each bias for a text of the maximum
+    length, and leaves those that hide tokens.
     Ensures: the same function without the nodes that computed the bias, in a form that int8 attention supports.
 
     Args:
         model: Changed in place.
+        max_length_tokens: Maximum tokens per text.
 
     Returns:
         Number of rewritten attention nodes.
@@ -30,6 +39,8 @@ def apply(model: ir.Model) -> int:
     nodes = [
         node for node in nodes if _sources(node.inputs[_BIAS]) == {"attention_mask"} and node.inputs[_MASK] is None
     ]
+    plain = _hide_padding_only(model, {str(node.inputs[_BIAS].name) for node in nodes}, max_length_tokens)
+    nodes = [node for node in nodes if node.inputs[_BIAS].name in plain]
     if not nodes:
         return 0
     cast = ir.node("Cast", [inputs["attention_mask"]], attributes={"to": ir.DataType.INT32}, name="padding_mask")
@@ -41,6 +52,38 @@ def apply(model: ir.Model) -> int:
         node.resize_inputs(_BIAS)
     _drop_unused(graph)
     return len(nodes)
+
+
+def _hide_padding_only(model: ir.Model, biases: set[str], length: int) -> set[str]:
+    """Return the names of the biases that are 0 for every token and hide every padding, whichever token attends.
+
+    Args:
+        model: The graph; not changed.
+        biases: Names of the biases, each (1, 1, 1 or T, T).
+        length: T of the text to compute them for; its last third is padding.
+    """
+    if not biases:
+        return set()
+    watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    outputs = [value for node in watched.graph for value in node.outputs if value.name in biases]
+    watched.graph.outputs.clear()
+    watched.graph.outputs.extend(outputs)
+    _drop_unused(watched.graph)
+    inputs = [value for value in watched.graph.inputs if value.uses()]
+    watched.graph.inputs.clear()
+    watched.graph.inputs.extend(inputs)
+    for value in outputs:
+        value.dtype = ir.DataType.FLOAT
+    tokens = length - length // 3
+    mask = (np.arange(length) < tokens).astype(np.int64)[None]
+    feeds = {str(value.name): np.zeros_like(mask) for value in inputs} | {"attention_mask": mask}
+    session = open_inner(bytes(ir.serde.serialize_model(watched).SerializeToString()), "the bias of attention")
+    names = [str(value.name) for value in outputs]
+    return {
+        name
+        for name, bias in zip(names, session.run(names, feeds), strict=True)
+        if not bias[..., :tokens, :tokens].any() and bool((bias[..., :tokens, tokens:] <= _HIDDEN).all())
+    }
 
 
 def _sources(value: ir.Value | None) -> set[str]:

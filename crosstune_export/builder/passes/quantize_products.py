@@ -59,9 +59,10 @@ def apply(
         Number of rewritten products.
     """
     graph = model.graph
+    samples = _of_shared_weights(graph, activations)
     done = 0
     for node in list(graph):
-        product = _product(node, activations, bounds)
+        product = _product(node, samples, bounds)
         if product is None:
             continue
         _rewrite(graph, product, bounds.get(str(node.inputs[0].name)), compensate)
@@ -70,12 +71,30 @@ def apply(
     return done
 
 
+def _of_shared_weights(graph: ir.Graph, activations: Activations) -> Activations:
+    """Return the samples with those of layers that share their weights put together, so that these get the same int8 weights."""
+    sources: dict[str, dict[str, None]] = {}
+    for node in graph:
+        if node.op_type in ("MatMul", "Attention") and len(node.inputs) > 1:
+            source, weights = node.inputs[0], node.inputs[1]
+            if source is not None and weights is not None and weights.is_initializer() and source.name in activations:
+                sources.setdefault(str(weights.name), {})[str(source.name)] = None
+    samples = dict(activations)
+    for names in sources.values():
+        if len(names) > 1:
+            together = np.concatenate([activations[name][:: len(names)] for name in names])
+            samples |= dict.fromkeys(names, together)
+    return samples
+
+
 def _product(node: ir.Node, activations: Activations, bounds: Mapping[str, float]) -> _Product | None:
     if node.op_type not in ("MatMul", "Attention") or len(node.inputs) < 2:
         return None
     source, weights = node.inputs[0], node.inputs[1]
     if source is None or weights is None or not weights.is_initializer() or source.name not in activations:
         return None
+    if node.op_type == "Attention" and any(value is not None for value in node.inputs[4:]):
+        return None  # QAttention takes no bias for pairs of tokens
     matrix = weights.const_value.numpy()
     if matrix.ndim != 2 or matrix.dtype != np.float32:
         return None

@@ -166,7 +166,8 @@ def _readme(manifest: BundleManifest, written: MobileFiles, difference: float) -
             f"probabilities on the self-test {equal} |",
             f"| `{OPERATORS_NAME}` | the {written.operators} operators of the graph, for `build.py --include_ops_by_config` |",
             "",
-            "Tokenizer, labels and thresholds are in the bundle. The graph runs on onnxruntime's CPU provider.",
+            f"Runtimes that read the bundle: {', '.join(manifest.runtimes)}. It has the tokenizer, the labels and the thresholds. "
+            "The graph runs on onnxruntime's CPU provider.",
             "",
         ]
     )

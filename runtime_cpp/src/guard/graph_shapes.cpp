@@ -141,8 +141,10 @@ Shapes gather_nd(const Node& node, const Inputs& inputs) {
 
 Shapes matmul(const Node& node, const Inputs& inputs) {
   const Shape& a = shape_at(node, inputs, 0);
-  const Shape& b = shape_at(node, inputs, 1);
-  if (a.size() < 2 || b.size() < 2 || a.back() != b[b.size() - 2]) throw unfit(node);
+  Shape b = shape_at(node, inputs, 1);
+  if (a.size() < 2 || b.size() < 2) throw unfit(node);
+  if (attribute(node, "transB", 0) != 0) std::swap(b[b.size() - 2], b.back());
+  if (a.back() != b[b.size() - 2]) throw unfit(node);
   require_vectors(node, inputs, 2, b.back());
   Shape shape = broadcast(node, Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
   shape.push_back(a[a.size() - 2]);
@@ -187,7 +189,9 @@ Shapes multihead(const Node& node, const Inputs& inputs) {
       query[2] % heads != 0 || value[2] % heads != 0)
     throw unfit(node);
   const Shape pairs = {query[0], heads, query[1], query[1]};
-  for (std::size_t i = 3; i < inputs.size(); ++i) {  // one number for each pair of tokens
+  if (inputs.size() > 3 && inputs[3] != nullptr && inputs[3]->shape != Shape{2 * query[2] + value[2]})
+    throw unfit(node);  // added to query, key and value
+  for (std::size_t i = 4; i < inputs.size(); ++i) {  // one number for each pair of tokens
     if (inputs[i] == nullptr) continue;
     const Shape& bias = inputs[i]->shape;
     if (bias.size() != 4 || bias[2] != pairs[2] || bias[3] != pairs[3] || broadcast(node, pairs, bias) != pairs) throw unfit(node);
@@ -283,6 +287,26 @@ Shapes slice(const Node& node, const Inputs& inputs) {
   return {shape};
 }
 
+Shapes pad(const Node& node, const Inputs& inputs) {
+  Shape shape = shape_at(node, inputs, 0);
+  const std::vector<std::int64_t>& pads = numbers_at(node, inputs, 1);
+  if (pads.size() != 2 * shape.size() || size_of(shape_at(node, inputs, 2)) != 1) throw unfit(node);
+  for (std::size_t i = 0; i < pads.size(); ++i) {
+    if (pads[i] < 0 || pads[i] > kMostElements) throw unfit(node);
+    shape[i % shape.size()] += pads[i];
+  }
+  return {shape};
+}
+
+Shapes split(const Node& node, const Inputs& inputs) {
+  Shape shape = shape_at(node, inputs, 0);
+  const auto parts = static_cast<std::int64_t>(node.outputs.size());
+  const std::size_t axis = axis_of(node, attribute(node, "axis", 0), shape.size());
+  if (attribute(node, "num_outputs", 0) != parts || shape[axis] % parts != 0) throw unfit(node);
+  shape[axis] /= parts;
+  return Shapes(node.types.size(), shape);
+}
+
 Shapes squeeze(const Node& node, const Inputs& inputs) {
   const Shape& shape = shape_at(node, inputs, 0);
   std::set<std::size_t> axes;
@@ -294,6 +318,18 @@ Shapes squeeze(const Node& node, const Inputs& inputs) {
     if (!removed) rest.push_back(shape[i]);
   }
   return {rest};
+}
+
+Shapes tile(const Node& node, const Inputs& inputs) {
+  Shape shape = shape_at(node, inputs, 0);
+  const std::vector<std::int64_t>& repeats = numbers_at(node, inputs, 1);
+  if (repeats.size() != shape.size()) throw unfit(node);
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (repeats[i] < 0) throw unfit(node);
+    if (shape[i] != 0 && repeats[i] > kMostElements / shape[i]) throw too_much(node);
+    shape[i] *= repeats[i];
+  }
+  return {shape};
 }
 
 Shapes unsqueeze(const Node& node, const Inputs& inputs) {
@@ -325,9 +361,9 @@ const std::map<std::string, Shapes (*)(const Node&, const Inputs&)>& shape_rules
   static const std::map<std::string, Shapes (*)(const Node&, const Inputs&)> rules = {
       {"attention", attention}, {"broadcast", broadcast_all}, {"cast", same}, {"concat", concat}, {"expand", expand},
       {"gather", gather}, {"gather elements", gather_elements}, {"gather nd", gather_nd}, {"gemm", gemm},
-      {"matmul", matmul}, {"multihead", multihead}, {"range", range}, {"reduce", reduce}, {"reshape", reshape},
-      {"same", same}, {"shape", shape_shape}, {"skip norm", skip_norm}, {"slice", slice}, {"squeeze", squeeze},
-      {"transpose", transpose}, {"unsqueeze", unsqueeze},
+      {"matmul", matmul}, {"multihead", multihead}, {"pad", pad}, {"range", range}, {"reduce", reduce},
+      {"reshape", reshape}, {"same", same}, {"shape", shape_shape}, {"skip norm", skip_norm}, {"slice", slice}, {"split", split},
+      {"squeeze", squeeze}, {"tile", tile}, {"transpose", transpose}, {"unsqueeze", unsqueeze},
   };
   return rules;
 }
@@ -343,6 +379,18 @@ std::optional<std::vector<std::int64_t>> numbers_of(const Node& node, const Inpu
     }
     if (joined.size() > kMaxRank) return std::nullopt;
     return joined;
+  }
+  if (node.op == "Mul") {
+    if (!inputs[0]->numbers || !inputs[1]->numbers) return std::nullopt;
+    const std::vector<std::int64_t>&left = *inputs[0]->numbers, &right = *inputs[1]->numbers;
+    if (left.size() != 1 && right.size() != 1) return std::nullopt;
+    std::vector<std::int64_t> products;
+    for (const std::int64_t x : left)
+      for (const std::int64_t y : right) {
+        if (std::abs(static_cast<double>(x) * static_cast<double>(y)) > static_cast<double>(kMostElements)) return std::nullopt;
+        products.push_back(x * y);
+      }
+    return products;
   }
   if (node.op == "Gather") {
     if (!inputs[0]->numbers || !inputs[1]->numbers || inputs[0]->shape.size() != 1) return std::nullopt;

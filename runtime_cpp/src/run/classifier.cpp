@@ -10,7 +10,7 @@
 #include "bundle/selftest.hpp"
 #include "bundle/strict_json.hpp"
 #include "error.hpp"
-#include "tokenize/tokenizer.hpp"
+#include "tokenize/read_tokenizer.hpp"
 #include "utf8.hpp"
 
 namespace crosstune::core {

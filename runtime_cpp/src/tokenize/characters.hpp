@@ -16,6 +16,17 @@ enum Property : std::uint16_t {
   kLowers = 1 << 6,       // lower_of() changes it
   kWhitespace = 1 << 7,   // it ends a word
   kPunctuation = 1 << 8,  // it is a word of its own
+  kLetter = 1 << 9,       // the expression \p{L} matches it
+  kNumber = 1 << 10,      // the expression \p{N} matches it
+  kCombines = 1 << 11,    // StripAccents removes it
+  kCompatible = 1 << 12,  // compatible_of() changes it
+  kComposes = 1 << 13,    // NFC may change it, or what is before it
+};
+
+// Classes of code points for grapheme clusters. The generator uses the same order.
+enum class GraphemeClass : std::uint8_t {
+  kOther, kControl, kPrepend, kExtend, kLinker, kNonJoiner, kJoiner, kSpacing, kPictograph,
+  kHangulL, kHangulV, kHangulT, kHangulLv, kHangulLvt, kConsonant,
 };
 
 // A range of code points in a table.
@@ -32,10 +43,18 @@ std::uint16_t properties_of(char32_t code);
 // The full canonical decomposition of a code point with kDecomposes. `buffer` has room for three code points.
 CodePoints decomposition_of(char32_t code, char32_t* buffer);
 
+// The full compatibility decomposition of a code point with kCompatible.
+CodePoints compatible_of(char32_t code);
+
+// What two code points become in NFC; 0 if they stay two.
+char32_t composite_of(char32_t first, char32_t second);
+
+GraphemeClass grapheme_class_of(char32_t code);
+
 // The lower case of a code point with kLowers.
 CodePoints lower_of(char32_t code);
 
-// The rank of a mark that is not stripped: marks are sorted by rank, and equal ranks keep their order.
+// The rank of a mark: marks are sorted by rank, and equal ranks keep their order.
 std::uint8_t rank_of(char32_t mark);
 
 // The library from which the tables were made, for example "tokenizers 0.23.3".

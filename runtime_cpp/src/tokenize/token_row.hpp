@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bundle/manifest.hpp"
-#include "tokenize/wordpiece.hpp"
+#include "tokenize/tokenizer.hpp"
 
 namespace crosstune::core {
 
@@ -24,7 +24,7 @@ std::pair<std::size_t, std::size_t> longest_first(std::size_t first, std::size_t
 // Turns texts into rows for one bundle.
 class TextTokenizer {
  public:
-  TextTokenizer(std::unique_ptr<const WordPiece> tokenizer, const TokenLayout& layout)
+  TextTokenizer(std::unique_ptr<const Tokenizer> tokenizer, const TokenLayout& layout)
       : tokenizer_(std::move(tokenizer)), layout_(layout) {}
 
   // The largest id that a row can contain.
@@ -37,7 +37,7 @@ class TextTokenizer {
   // Stops early once there are more than `max_ids` ids. `truncated` tells whether the text had too many bytes.
   std::vector<std::int32_t> ids_of(std::string_view text, std::size_t max_ids, bool* truncated) const;
 
-  std::unique_ptr<const WordPiece> tokenizer_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
   TokenLayout layout_;
 };
 

@@ -1,6 +1,7 @@
 #include "tokenize/vocabulary.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace crosstune::core {
 namespace {
@@ -16,6 +17,13 @@ std::size_t power_of_two(std::size_t minimum) {
 std::size_t first_slot(std::uint64_t hash, std::size_t mask) { return (hash ^ hash >> 32) & mask; }
 
 }  // namespace
+
+std::int32_t id_in(const JsonReader& model, const std::string& token, const Json& json) {
+  const auto* id = json.as<std::int64_t>();
+  if (id == nullptr || *id < 0 || *id > std::numeric_limits<std::int32_t>::max())
+    throw model.field_error("vocab", json_text(token) + ": " + describe(json), "an id for every token");
+  return static_cast<std::int32_t>(*id);
+}
 
 PrefixTable::PrefixTable(std::size_t expected_keys) : slots_(power_of_two(2 * expected_keys)) {}
 

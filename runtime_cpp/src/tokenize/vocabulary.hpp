@@ -1,4 +1,4 @@
-// The tokens of a WordPiece vocabulary, looked up by the longest prefix of a word.
+// The vocabulary of a tokenizer.json, and the tokens of a WordPiece vocabulary, looked up by the longest prefix of a word.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "bundle/json_reader.hpp"
+
 namespace crosstune::core {
+
+// The id of a token in the field "vocab" of a model. Throws Failure.
+std::int32_t id_in(const JsonReader& model, const std::string& token, const Json& json);
 
 // A map from byte strings to ids: a hash table with open addressing. FNV-1a gives the hashes of all prefixes of a word at
 // the cost of one multiplication per byte.

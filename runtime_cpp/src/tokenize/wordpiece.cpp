@@ -13,13 +13,6 @@ constexpr std::size_t kMaxTokenBytes = 512;  // PrefixTable looks no further; to
 // What to do with an ASCII character. Any other value is the normalized character, to be added to the word.
 constexpr std::uint8_t kDropped = 0, kEndsWord = 1, kIsPunctuation = 2, kNeedsNormalizer = 0x80;
 
-std::int32_t id_in(const JsonReader& model, const std::string& token, const Json& json) {
-  const auto* id = json.as<std::int64_t>();
-  if (id == nullptr || *id < 0 || *id > std::numeric_limits<std::int32_t>::max())
-    throw model.field_error("vocab", json_text(token) + ": " + describe(json), "an id for every token");
-  return static_cast<std::int32_t>(*id);
-}
-
 std::uint8_t ascii_action(char32_t code, const NormalizerSteps& steps) {
   std::vector<char32_t> normalized;
   BertNormalizer normalizer(steps, [&normalized](char32_t part) { normalized.push_back(part); });

@@ -8,21 +8,18 @@
 
 #include "bundle/json_reader.hpp"
 #include "tokenize/bert_normalizer.hpp"
+#include "tokenize/tokenizer.hpp"
 #include "tokenize/vocabulary.hpp"
 
 namespace crosstune::core {
 
-class WordPiece {
+class WordPiece : public Tokenizer {
  public:
   // `model` is the "model" of a tokenizer.json, `largest_added_id` the largest id of its special tokens. Throws Failure.
   WordPiece(const JsonReader& model, const NormalizerSteps& steps, std::int32_t largest_added_id);
 
-  // Appends the ids of `text`, which must be UTF-8, without special tokens. "[SEP]" in a text is ordinary text. May stop
-  // once `ids` has more than `max_ids` entries. Thread-safe.
-  void append_ids(std::string_view text, std::size_t max_ids, std::vector<std::int32_t>* ids) const;
-
-  // The largest id in the vocabulary, special tokens included.
-  std::int32_t largest_id() const { return largest_id_; }
+  void append_ids(std::string_view text, std::size_t max_ids, std::vector<std::int32_t>* ids) const override;
+  std::int32_t largest_id() const override { return largest_id_; }
 
  private:
   class WordBuilder;

@@ -4,7 +4,7 @@ import { describe, type Json, JsonError, parseJson } from "./strict_json.js";
 /** Typed access to the fields of a JSON object. Every error names the field by its path. */
 export class JsonReader {
   private constructor(
-    private readonly where: string,
+    readonly where: string,
     private readonly body: ReadonlyMap<string, Json>,
     private readonly path: string,
   ) {}
@@ -72,6 +72,10 @@ export class JsonReader {
   items(key: string): readonly JsonReader[] {
     const items = this.arrayOf(key, "an array of objects", (item) => item instanceof Map);
     return items.map((item, index) => new JsonReader(this.where, item, `${this.path}${key}[${index}].`));
+  }
+
+  array(key: string): readonly Json[] {
+    return this.get(key, "an array", (value) => Array.isArray(value));
   }
 
   object(key: string): ReadonlyMap<string, Json> {

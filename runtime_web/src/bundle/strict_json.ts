@@ -7,9 +7,9 @@ export type Json = null | boolean | number | string | readonly Json[] | Readonly
 export class JsonError extends Error {}
 
 const MAX_DEPTH = 64;
-// Matches only the opening quote of a string, because long strings overflow the regular expression engine.
-const TOKEN =
-  /[ \t\n\r]*(?:([[\]{}:,])|(")|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(true|false|null)|($))/y;
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+const KEYWORDS = new Map<string, Json>([["true", true], ["false", false], ["null", null]]);
+const CONTROL = /[\x00-\x1f]/;
 
 /** Parses UTF-8 bytes. Throws JsonError. */
 export function parseJson(bytes: Uint8Array): Json {
@@ -30,7 +30,9 @@ export function describe(value: Json): string {
 }
 
 class Parser {
-  private readonly token = new RegExp(TOKEN);
+  private readonly number = new RegExp(NUMBER);
+  private position = 0;
+  private nextBackslash = -1; // the first one at or after the last string that was read
   private punctuation: string | undefined;
   private value: Json | undefined;
 
@@ -46,35 +48,79 @@ class Parser {
 
   // Reads the next token into `punctuation` ("" at the end of the text) or `value` (a string, a number, true, false or null).
   private next(): void {
-    const match = this.token.exec(this.text);
-    if (match === null) throw this.syntaxError();
-    const [, punctuation, quote, number, keyword, end] = match;
-    this.punctuation = punctuation ?? end;
+    const { text } = this;
+    let first = text[this.position];
+    while (first === " " || first === "\n" || first === "\t" || first === "\r") first = text[++this.position];
+    this.punctuation = undefined;
     this.value = undefined;
-    if (this.punctuation !== undefined) return;
-    this.value = quote === undefined ? (JSON.parse((number ?? keyword)!) as Json) : this.readString(this.token.lastIndex - 1);
-    if (number !== undefined && !Number.isFinite(this.value)) throw new JsonError(`number ${number.slice(0, 40)}`);
+    switch (first) {
+      case undefined:
+        this.punctuation = "";
+        return;
+      case "[": case "]": case "{": case "}": case ":": case ",":
+        this.position += 1;
+        this.punctuation = first;
+        return;
+      case '"':
+        this.value = this.readString();
+        return;
+      case "t": case "f": case "n":
+        this.value = this.readKeyword();
+        return;
+      default:
+        this.value = this.readNumber();
+    }
   }
 
-  // Reads the string whose opening quote is at `start`.
-  private readString(start: number): string {
-    let end = start;
-    for (let escaped = true; escaped; ) {
-      end = this.text.indexOf('"', end + 1);
-      if (end < 0) throw this.syntaxError();
-      let backslashes = 0;
-      while (this.text[end - 1 - backslashes] === "\\") backslashes += 1;
-      escaped = backslashes % 2 === 1;
+  private readKeyword(): Json {
+    for (const [keyword, value] of KEYWORDS) {
+      if (!this.text.startsWith(keyword, this.position)) continue;
+      this.position += keyword.length;
+      return value;
     }
-    this.token.lastIndex = end + 1;
+    throw this.syntaxError();
+  }
+
+  private readNumber(): number {
+    this.number.lastIndex = this.position;
+    const text = this.number.exec(this.text)?.[0];
+    if (text === undefined) throw this.syntaxError();
+    this.position += text.length;
+    const value = Number(text);
+    if (!Number.isFinite(value)) throw new JsonError(`number ${text.slice(0, 40)}`);
+    return value;
+  }
+
+  // Reads the string whose opening quote is at the position.
+  private readString(): string {
+    const start = this.position;
+    let end = this.text.indexOf('"', start + 1);
+    if (this.nextBackslash < start) this.nextBackslash = this.endOfText(this.text.indexOf("\\", start));
+    const hasEscapes = this.nextBackslash < end;
+    while (hasEscapes && end >= 0 && this.isEscaped(end)) end = this.text.indexOf('"', end + 1);
+    if (end < 0) throw this.syntaxError();
+    this.position = end + 1;
+    const raw = this.text.slice(start + 1, end);
+    if (!hasEscapes && !CONTROL.test(raw)) return raw;
     let value: string;
     try {
-      value = JSON.parse(this.text.slice(start, end + 1)) as string;
+      value = JSON.parse(`"${raw}"`) as string;
     } catch {
       throw this.syntaxError();
     }
     if (!value.isWellFormed()) throw new JsonError("unpaired surrogate");
     return value;
+  }
+
+  private endOfText(index: number): number {
+    return index < 0 ? this.text.length : index;
+  }
+
+  // Whether an odd number of backslashes is before a quote.
+  private isEscaped(quote: number): boolean {
+    let backslashes = 0;
+    while (this.text[quote - 1 - backslashes] === "\\") backslashes += 1;
+    return backslashes % 2 === 1;
   }
 
   private readValue(depth: number): Json {

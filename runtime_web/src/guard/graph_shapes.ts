@@ -120,6 +120,12 @@ function numbersOf(node: Node, inputs: Inputs): readonly number[] | undefined {
       if (data === undefined || places === undefined || shapeAt(node, inputs, 0).length !== 1) return undefined;
       return places.map((place) => data[axisOf(node, place, data.length)]!);
     }
+    case "Mul": {
+      const [left, right] = known;
+      if (left === undefined || right === undefined || (left.length !== 1 && right.length !== 1)) return undefined;
+      const products = left.flatMap((x) => right.map((y) => x * y));
+      return products.every((product) => Math.abs(product) <= MOST_ELEMENTS) ? products : undefined;
+    }
     case "Reshape":
     case "Squeeze":
     case "Unsqueeze":
@@ -270,8 +276,10 @@ const SHAPES: Readonly<Record<string, (node: Node, inputs: Inputs) => Shape[]>> 
     return [shape];
   },
   matmul(node, inputs) {
-    const [a, b] = [shapeAt(node, inputs, 0), shapeAt(node, inputs, 1)];
-    if (a.length < 2 || b.length < 2 || a.at(-1) !== b.at(-2)) throw unfit(node);
+    const [a, given] = [shapeAt(node, inputs, 0), shapeAt(node, inputs, 1)];
+    if (a.length < 2 || given.length < 2) throw unfit(node);
+    const b = attribute(node, "transB", 0) === 0 ? given : [...given.slice(0, -2), given.at(-1)!, given.at(-2)!];
+    if (a.at(-1) !== b.at(-2)) throw unfit(node);
     requireVectors(node, inputs, 2, b.at(-1)!);
     return [[...broadcast(node, a.slice(0, -2), b.slice(0, -2)), a.at(-2)!, b.at(-1)!]];
   },
@@ -282,12 +290,21 @@ const SHAPES: Readonly<Record<string, (node: Node, inputs: Inputs) => Shape[]>> 
     if (!alike || value.length !== 3 || value[0] !== query[0] || value[1] !== query[1]) throw unfit(node);
     if (query[2]! % heads !== 0 || value[2]! % heads !== 0) throw unfit(node);
     const pairs = [query[0]!, heads, query[1]!, query[1]!];
-    for (const bias of inputs.slice(3)) { // one number for each pair of tokens
+    const columns = inputs[3]?.shape; // added to query, key and value
+    if (columns !== undefined && (columns.length !== 1 || columns[0] !== 2 * query[2]! + value[2]!)) throw unfit(node);
+    for (const bias of inputs.slice(4)) { // one number for each pair of tokens
       if (bias === undefined) continue;
       const fits = bias.shape.length === 4 && bias.shape[2] === pairs[2] && bias.shape[3] === pairs[3];
       if (!fits || broadcast(node, pairs, bias.shape).some((size, index) => size !== pairs[index])) throw unfit(node);
     }
     return [[query[0]!, query[1]!, value[2]!]];
+  },
+  pad(node, inputs) {
+    const shape = shapeAt(node, inputs, 0);
+    const pads = numbersAt(node, inputs, 1);
+    const fits = pads.length === 2 * shape.length && pads.every((pad) => pad >= 0 && pad <= MOST_ELEMENTS);
+    if (!fits || sizeOf(shapeAt(node, inputs, 2)) !== 1) throw unfit(node);
+    return [shape.map((size, index) => size + pads[index]! + pads[index + shape.length]!)];
   },
   range(node, inputs) {
     const ends = [0, 1, 2].map((index) => numbersAt(node, inputs, index));
@@ -341,12 +358,26 @@ const SHAPES: Readonly<Record<string, (node: Node, inputs: Inputs) => Shape[]>> 
     }
     return [shape];
   },
+  split(node, inputs) {
+    const shape = shapeAt(node, inputs, 0);
+    const parts = node.outputs.length;
+    const axis = axisOf(node, attribute(node, "axis", 0), shape.length);
+    if (attribute(node, "num_outputs", 0) !== parts || shape[axis]! % parts !== 0) throw unfit(node);
+    const part = shape.map((size, index) => (index === axis ? size / parts : size));
+    return Array.from(node.types, () => part);
+  },
   squeeze(node, inputs) {
     const shape = shapeAt(node, inputs, 0);
     if (inputs.length === 1) return [shape.filter((size) => size !== 1)];
     const axes = axesAt(node, inputs, 1, shape.length);
     if ([...axes].some((axis) => shape[axis] !== 1)) throw unfit(node);
     return [shape.filter((_, index) => !axes.has(index))];
+  },
+  tile(node, inputs) {
+    const shape = shapeAt(node, inputs, 0);
+    const repeats = numbersAt(node, inputs, 1);
+    if (repeats.length !== shape.length || repeats.some((count) => count < 0)) throw unfit(node);
+    return [shape.map((size, index) => size * repeats[index]!)];
   },
   transpose(node, inputs) {
     const shape = shapeAt(node, inputs, 0);

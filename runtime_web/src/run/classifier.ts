@@ -5,7 +5,7 @@ import { readSelftest, type SelfTestReport } from "../bundle/selftest.js";
 import { BundleContentError, ConfigError, DataError } from "../errors.js";
 import { refuseControlCharacters, type Text } from "../text.js";
 import { TextTokenizer, type TokenRow } from "../tokenize/token_row.js";
-import { readTokenizer } from "../tokenize/wordpiece.js";
+import { readTokenizer } from "../tokenize/read_tokenizer.js";
 import { evidence, type Explanation, without, type WordEvidence } from "./explanation.js";
 import { checkMinSimilarity, checkThreshold, decide, type Prediction } from "./prediction.js";
 import { GraphSession } from "./session.js";

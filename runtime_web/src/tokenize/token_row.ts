@@ -2,7 +2,7 @@
 
 import type { TokenLayout } from "../bundle/manifest.js";
 import { DataError } from "../errors.js";
-import type { TokenizedWord, WordPiece } from "./wordpiece.js";
+import type { TokenizedWord, Tokenizer } from "./tokenizer.js";
 
 /** The token ids of one input, special tokens included. */
 export interface TokenRow {
@@ -29,7 +29,7 @@ export interface Word {
 /** Turns texts into rows for one bundle. */
 export class TextTokenizer {
   constructor(
-    private readonly tokenizer: WordPiece,
+    private readonly tokenizer: Tokenizer,
     private readonly layout: TokenLayout,
     private readonly textPair: boolean,
   ) {}

@@ -1,20 +1,13 @@
 // BERT's WordPiece tokenizer: splits a text into normalized words, and each word into the longest tokens of the vocabulary.
 
-import { JsonReader } from "../bundle/json_reader.js";
+import type { JsonReader } from "../bundle/json_reader.js";
 import { describe } from "../bundle/strict_json.js";
-import { BundleContentError } from "../errors.js";
 import { BertNormalizer, type NormalizerSteps, readNormalizer } from "./bert_normalizer.js";
 import { propertiesOf, PUNCTUATION, WHITESPACE } from "./characters.js";
+import type { TokenizedWord, Tokenizer } from "./tokenizer.js";
+import { idIn } from "./vocabulary.js";
 
-/** A word and the ids of its tokens. */
-export interface TokenizedWord {
-  readonly ids: readonly number[];
-  /** Start and end of the word in the text, as JavaScript string indices. */
-  readonly start: number;
-  readonly end: number;
-}
-
-export class WordPiece {
+export class WordPiece implements Tokenizer {
   private readonly steps: NormalizerSteps;
   private readonly firstPieces = new Map<string, number>();
   private readonly laterPieces = new Map<string, number>();
@@ -31,16 +24,12 @@ export class WordPiece {
     const prefix = model.string("continuing_subword_prefix");
     let longest = 0;
     let largestId = addedIds.reduce((largest, id) => Math.max(largest, id), 0);
-    for (const [token, id] of model.object("vocab")) {
-      if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= 2 ** 31) {
-        throw model.fieldError("vocab", `${describe(token)}: ${describe(id)}`, "an id for every token");
-      }
-      if (token !== "") this.firstPieces.set(token, id as number);
-      if (token.length > prefix.length && token.startsWith(prefix)) {
-        this.laterPieces.set(token.slice(prefix.length), id as number);
-      }
+    for (const [token, json] of model.object("vocab")) {
+      const id = idIn(model, token, json);
+      if (token !== "") this.firstPieces.set(token, id);
+      if (token.length > prefix.length && token.startsWith(prefix)) this.laterPieces.set(token.slice(prefix.length), id);
       longest = Math.max(longest, token.length);
-      largestId = Math.max(largestId, id as number);
+      largestId = Math.max(largestId, id);
     }
     this.longestPiece = longest;
     this.largestId = largestId;
@@ -50,7 +39,6 @@ export class WordPiece {
     this.unknownId = unknownId as number;
   }
 
-  /** The words of a text, which must not have unpaired surrogates. Special tokens are not added. */
   words(text: string): TokenizedWord[] {
     const words: TokenizedWord[] = [];
     let word = "";
@@ -98,27 +86,4 @@ export class WordPiece {
     }
     return ids;
   }
-}
-
-const ONLY_BERT = "this package has the WordPiece tokenizer of BERT and no other. Use the Python runtime for this bundle.";
-
-/** Reads a `tokenizer.json`. Throws BundleContentError when it is not BERT's tokenizer. */
-export function readTokenizer(bytes: Uint8Array, where: string): WordPiece {
-  const file = JsonReader.parse(bytes, where);
-  const expected = { model: "WordPiece", normalizer: "BertNormalizer", pre_tokenizer: "BertPreTokenizer" };
-  for (const [part, type] of Object.entries(expected)) {
-    const actual = file.optional(part) === undefined ? "null" : file.child(part).string("type");
-    if (actual !== type) throw new BundleContentError(`${where}: its ${part} is ${actual}, expected ${type}: ${ONLY_BERT}`);
-  }
-  // Added tokens that are not special would have to be matched before the text is split into words.
-  const added = file.optional("added_tokens") === undefined ? [] : file.items("added_tokens");
-  for (const token of added) {
-    if (token.boolean("special")) continue;
-    throw new BundleContentError(
-      `${where}: it adds the token ${describe(token.string("content"))}, which is not special, expected special ones only. ` +
-        "Use the Python runtime for this bundle.",
-    );
-  }
-  const addedIds = added.map((token) => token.integer("id", 0, 2 ** 31 - 1));
-  return new WordPiece(file.child("model"), file.child("normalizer"), addedIds);
 }

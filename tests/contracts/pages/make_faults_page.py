@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ROWS = Path(__file__).with_name("fault_rows.toml")
 TITLE = """# What can go wrong
 
-Each row is a fault and its result. Exit codes are explained in the [README](../../README.md#exit-codes). With every exit code other than
+Each row is a fault and its result. Exit codes are [listed](../errors.md). With every exit code other than
 0 comes one line on standard error: where, what was found, what was expected, and what to do next.
 
 `make docs` writes this page from [fault_rows.toml](../../tests/contracts/pages/fault_rows.toml) and from the tests that name its rows

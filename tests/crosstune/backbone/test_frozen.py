@@ -237,7 +237,8 @@ def test_another_seed_is_another_backbone(tmp_path, tiny_backbone):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("num_attention_heads", 4), ("hidden_act", "relu"), ("layer_norm_eps", 0.1)]
+    ("field", "value"),
+    [("num_attention_heads", 4), ("hidden_act", "relu"), ("layer_norm_eps", 0.1), ("sliding_window", 8)],
 )
 def test_the_digest_knows_what_is_done_with_the_weights(tmp_path, tiny_backbone, tiny_backbone_dir, field, value):
     other = shutil.copytree(tiny_backbone_dir, tmp_path / "other")

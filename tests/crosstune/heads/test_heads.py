@@ -85,6 +85,15 @@ def test_features_are_those_of_the_oracle(case):
     np.testing.assert_allclose(features.numpy(), expected, rtol=0, atol=FEATURES_TO_ORACLE)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e5, 1e9])
+def test_padding_is_never_the_maximum(size):
+    """Some encoders have states of several thousands; a maximum below minus the size of padding must still be the token's."""
+    states = torch.full((1, 3, 1, 2), -size)
+    states[:, 2] = 0.0  # padding
+    pooled = pool_tokens(states, torch.tensor([[1, 1, 0]]), "max", PoolPositions(0, 0))
+    assert torch.equal(pooled, torch.full((1, 1, 2), -size))
+
+
 @given(encoded(), st.integers(1, 5))
 def test_what_label_queries_find_is_what_the_oracle_finds(case, count):
     states, lengths, spec, positions, random = case

@@ -8,6 +8,8 @@ import json
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from crosstune.core.token_layout import MAX_TEXT_BYTES
+from crosstune.core.tokenizer_rules import PATTERNS
 from crosstune_export import BundleContentError, Classifier
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.tokenizer_check import check_tokenizer
@@ -60,6 +62,26 @@ def test_an_expression_that_takes_for_ever():
     assert reason(saved(tokenizer)) == "the expression '(a+)+$' in its pre_tokenizer"
     tokenizer.pre_tokenizer = pre_tokenizers.Split("a", "isolated")
     assert checked(saved(tokenizer)) == 0
+
+
+@pytest.mark.parametrize("pattern", sorted(PATTERNS))
+def test_expressions_of_published_tokenizers_are_linear(pattern):
+    """Each reads the longest allowed text of one kind of character, and of kinds that take turns; more than linear would not end."""
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer.normalizer = normalizers.Replace(Regex(pattern), " ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+    assert checked(saved(tokenizer)) == 0
+    for unit in (" ", "\n", "a", "1", "'", "!", " \n", " a", "\t!", "'l", "  1"):
+        text = unit * (MAX_TEXT_BYTES // len(unit))
+        for ending in ("", "!"):
+            tokenizer.encode(text + ending)
+
+
+def test_the_expressions_are_those_of_transformers():
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    assert PRETOKENIZE_REGEX in PATTERNS
+    assert PRETOKENIZE_REGEX.replace(r"|\p{N}|", r"|\p{N}{1,3}|") in PATTERNS
 
 
 @pytest.mark.fault("G14")

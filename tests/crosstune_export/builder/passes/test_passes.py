@@ -15,9 +15,9 @@ from crosstune_export.builder.passes import (
     fold_constants,
     label_attention,
     mean_by_product,
-    padding_mask,
     product_quantize_embeddings,
     quantize_embeddings,
+    share_constants,
     split_skip_layer_norm,
 )
 from tests import tolerances
@@ -90,57 +90,24 @@ def test_split_skip_layer_norm(bias, fourth_output):
     assert split_skip_layer_norm.apply(model) == 0
 
 
-def attention_model(bias_from):
-    """Fused attention whose bias comes from an input: 0 where it is 1, -10,000 where it is 0."""
-    states = value("states", FLOAT, ["b", "t", 8])
-    mask = value(bias_from, INT64, ["b", "t"])
-    weights = constant("weights", RANDOM.normal(size=(8, 24)).astype(np.float32))
-    qkv_bias = constant("qkv_bias", RANDOM.normal(size=24).astype(np.float32))
-    axes, one = constant("axes", np.array([1, 2])), constant("one", np.array(1, np.float32))
-    large = constant("large", np.array(1e4, np.float32))
-    shape_last, full = constant("last", np.array([1])), constant("full", np.array([1, 1], np.int64))
-    cast = ir.node("Cast", [mask], attributes={"to": FLOAT})
-    minus = ir.node("Sub", [cast.outputs[0], one])
-    times = ir.node("Mul", [minus.outputs[0], large])
-    wide = ir.node("Unsqueeze", [times.outputs[0], axes])  # (B, 1, 1, T)
-    length = ir.node("Shape", [mask], attributes={"start": 1})
-    target = ir.node("Concat", [full, length.outputs[0], shape_last], attributes={"axis": 0})
-    expand = ir.node("Expand", [wide.outputs[0], target.outputs[0]])  # (B, 1, T, T)
-    attention = ir.node(
-        "Attention",
-        [states, weights, qkv_bias, None, None, expand.outputs[0]],
-        domain="com.microsoft",
-        attributes={"num_heads": 2},
-    )
-    attention.outputs[0].name, attention.outputs[0].dtype = "y", FLOAT
-    attention.outputs[0].shape = ir.Shape(["b", "t", 8])
-    nodes = [cast, minus, times, wide, length, target, expand, attention]
-    for index, node in enumerate(nodes[:-1]):
-        node.outputs[0].name = f"step_{index}"
-    initializers = [weights, qkv_bias, axes, one, large, shape_last, full]
-    return model_of([states, mask], nodes, [attention.outputs[0]], initializers)
-
-
-def test_padding_mask():
-    model = attention_model("attention_mask")
-    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
-    feeds = {"states": RANDOM.normal(size=(2, 4, 8)).astype(np.float32), "attention_mask": mask}
+def test_share_constants():
+    x = value("x", FLOAT, ["b", 4])
+    weights = RANDOM.normal(size=(4, 4)).astype(np.float32)
+    shared = [constant(f"shared_{index}", weights) for index in range(3)]
+    other, vector = constant("other", weights.T), [constant(f"vector_{index}", weights[0]) for index in range(2)]
+    nodes, last = [], x
+    for index, addend in enumerate([*shared, other, *vector]):
+        node = ir.node("MatMul" if index < 4 else "Add", [last, addend])
+        last, node.outputs[0].name = node.outputs[0], f"step_{index}"
+        nodes.append(node)
+    last.dtype, last.shape = FLOAT, ir.Shape(["b", 4])
+    model = model_of([x], nodes, [last], [*shared, other, *vector])
+    feeds = {"x": RANDOM.normal(size=(2, 4)).astype(np.float32)}
     before = run(model, feeds)[0]
-    assert padding_mask.apply(model) == 1
-    assert operators(model) == ["Cast", "Attention"]
-    after = run(model, feeds)[0]
-    assert np.abs(after - before)[mask == 1].max() <= tolerances.STATES_PADDED
-    changed = feeds | {"states": feeds["states"].copy()}
-    changed["states"][1, 2:] = 99  # padding
-    assert np.abs(run(model, changed)[0] - after)[mask == 1].max() <= tolerances.STATES_PADDED
-    assert padding_mask.apply(model) == 0
-
-
-def test_padding_mask_leaves_other_biases_alone():
-    model = attention_model("another_input")
-    before = operators(model)
-    assert padding_mask.apply(model) == 0
-    assert operators(model) == before
+    assert share_constants.apply(model) == 2
+    assert set(model.graph.initializers) == {"shared_0", "other", "vector_0", "vector_1"}
+    np.testing.assert_array_equal(run(model, feeds)[0], before)
+    assert share_constants.apply(model) == 0
 
 
 def test_fold_constants():

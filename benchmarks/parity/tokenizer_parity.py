@@ -1,0 +1,82 @@
+"""Token ids of the C++ and the web runtime compared with the reference, for the tokenizers of each family of encoders.
+
+    make cpp web && python -m benchmarks.parity.tokenizer_parity --bundle out/support.bundle --data-root DATA --random 100000
+
+The tokenizers are those of the tests: small ones with the parts that published encoders have. Each is compared on every code
+point, within a word and alone, on all texts of the data root, and on random strings of mixed scripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.parity.cpp_parity import code_points, program, random_strings, real_texts
+from crosstune_export.runtime.tokenization import TextTokenizer
+from tests.fixtures.edited_bundle import with_tokenizer
+from tests.fixtures.node_runtime import Loaded, NodeRuntime
+from tests.fixtures.subword_tokenizers import BPE, UNIGRAM, tokenizer_of
+
+WINDOW = 20_000
+WEB_PACKAGE = Path("runtime_web").resolve()
+
+
+def node_runtime(folder: Path) -> NodeRuntime:
+    """Node with the package of the checkout."""
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules" / "crosstune-web").symlink_to(WEB_PACKAGE)
+    (folder / "package.json").write_text('{"private": true, "type": "module"}\n', "utf-8")
+    return NodeRuntime(folder)
+
+
+def differing(bundle: Path, web: Loaded, reference: TextTokenizer, texts: Iterable[str]) -> dict[str, int]:
+    """How many texts there are, and for how many each runtime has other ids."""
+    count = cpp_wrong = web_wrong = 0
+    source = iter(texts)
+    while window := list(islice(source, WINDOW)):
+        expected = [list(row.ids) for row in reference.rows(window)]
+        count += len(window)
+        cpp_wrong += sum(
+            row["input_ids"] != ids for row, ids in zip(program(bundle, window, "--ids"), expected, strict=True)
+        )
+        web_wrong += sum(row[0] != ids for row, ids in zip(web.tokenize(window), expected, strict=True))
+    return {"texts": count, "differing_cpp": cpp_wrong, "differing_web": web_wrong}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder; its tokenizer is exchanged")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
+    parser.add_argument("--random", type=int, default=100_000, help="number of random strings for each family")
+    parser.add_argument("--families", default=",".join([*BPE, *UNIGRAM]), help="families of encoders")
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results/tokenizer_parity.json"), help="JSON file to write"
+    )
+    arguments = parser.parse_args()
+    report = json.loads(arguments.output.read_bytes()) if arguments.output.exists() else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        node = node_runtime(folder)
+        for number, name in enumerate(arguments.families.split(",")):
+            bundle, reference = with_tokenizer(arguments.bundle, folder / f"{number}.bundle", tokenizer_of(name))
+            web = node.load(bundle)
+            report[name] = {}
+            for kind, texts in (
+                ("every code point", code_points()),
+                ("texts of the data root", real_texts(arguments.data_root)),
+                ("random strings", random_strings(arguments.random)),
+            ):
+                report[name][kind] = differing(bundle, web, reference, texts)
+                print(json.dumps({name: {kind: report[name][kind]}}), flush=True)
+            web.close()
+            arguments.output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        node.close()
+
+
+if __name__ == "__main__":
+    main()
