@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from crosstune_cli.console import next_command, note, row_progress, stdout_is_terminal
+from crosstune_cli.isolation import Isolate, MaxMemory, process_limits, this_command
 from crosstune_cli.options import (
     AllowFallback,
     BundleFolder,
@@ -112,6 +113,11 @@ def classify(
     kernels: Kernels = "auto",
     require_signature: RequireSignature = None,
     signature: Signature = None,
+    isolate: Isolate = False,
+    max_memory_mb: MaxMemory = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", min=1, help="With --isolate: maximum seconds; default: 3600.")
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option("--engine", help="Where the processes run: here, or on a Ray cluster.")
     ] = "local",
@@ -151,7 +157,12 @@ def classify(
     from crosstune_export.bulk.run import BulkOptions
     from crosstune_export.bundle.files import read_bundle
     from crosstune_export.bundle.signature import require_trusted
+    from crosstune_export.runtime.isolation import is_isolated, run_isolated
     from crosstune_export.runtime.session import default_threads, providers_of
+
+    limits = process_limits(isolate, max_memory_mb, max_seconds)
+    if limits is not None and not is_isolated():
+        raise typer.Exit(run_isolated(this_command(), limits, str(bundle)))
 
     for path in (output, bad_rows):  # --resume may continue an existing one, so --force is checked later
         if path is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from crosstune_cli.isolation import Isolate, MaxMemory, process_limits, this_command
 from crosstune_cli.options import Kernels, MinSimilarity, RequireSignature, Signature, not_nan
 
 
@@ -60,6 +61,16 @@ def serve(
     ] = 32_768,
     require_signature: RequireSignature = None,
     signature: Signature = None,
+    isolate: Isolate = False,
+    max_memory_mb: MaxMemory = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--max-seconds",
+            min=0.1,
+            help="With --isolate: maximum seconds of the model for one request; then its process is replaced. Default: 60.",
+        ),
+    ] = None,
     receive_timeout: Annotated[
         float,
         typer.Option("--receive-timeout", min=0.01, callback=not_nan, help="Seconds for a request body to arrive."),
@@ -87,16 +98,20 @@ def serve(
     """Serve a bundle over HTTP: POST /v1/classify. SIGTERM finishes open requests and ends, SIGHUP reloads the bundle."""
     del kernels  # chosen by the option itself
     from crosstune_export import MissingExtraError
+    from crosstune_export.runtime.isolation import is_isolated
     from crosstune_export.runtime.session import default_threads
 
     try:
+        from crosstune_export.serve.http_server import open_listener
         from crosstune_export.serve.limits import ServeLimits
         from crosstune_export.serve.server import serve as run_server
         from crosstune_export.serve.state import Trust
+        from crosstune_export.serve.supervisor import inherited_listener, supervise
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{error.name}: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'"
         ) from error
+    isolation = process_limits(isolate, max_memory_mb, max_seconds or (60.0 if isolate else None))
     limits = ServeLimits(
         max_texts=max_texts,
         max_characters=max_characters,
@@ -108,11 +123,15 @@ def serve(
         receive_timeout_s=receive_timeout,
         drain_delay_s=drain_delay,
         drain_timeout_s=drain_timeout,
+        run_timeout_s=None if isolation is None else isolation.max_seconds,
     )
+    listener = inherited_listener() or open_listener(host, port, limits)
+    if isolation is not None and not is_isolated():
+        raise typer.Exit(supervise(this_command(), listener, isolation, drain_timeout, str(bundle)))
     code = run_server(
         bundle,
         host=host,
-        port=port,
+        listener=listener,
         threads=threads or default_threads(),
         limits=limits,
         min_similarity=min_similarity,

@@ -13,6 +13,7 @@ STOP_SIGNALS = {
     signal.SIGINT: (130, "interrupted"),
     signal.SIGTERM: (143, "terminated"),
     signal.SIGHUP: (129, "hung up"),
+    signal.SIGXCPU: (7, "stopped after --max-seconds"),
 }
 #: Delay before an interrupt is raised again that Python dropped (see ``unraisable``); chosen by hand, too short to notice.
 _RETRY_S = 0.02
@@ -37,6 +38,7 @@ class Interrupts:
     def listen(self) -> None:
         """Handle the signals, except for a hangup that ``nohup`` ignores."""
         signal.signal(signal.SIGTERM, self._raise_interrupt)
+        signal.signal(signal.SIGXCPU, self._raise_interrupt)
         signal.signal(signal.SIGALRM, self._raise_again)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._raise_interrupt)

@@ -1,24 +1,32 @@
 """Apply mutations of the core logic, one at a time, and count how many the tests notice.
 
-    python -m benchmarks.robustness.run_mutants --sample 20 --json FILE
+    python -m benchmarks.robustness.run_mutants --json mutants.json
 
 ``mutants.toml`` lists them: a line of a file, what takes its place, and the tests that must fail then. Each runs in a copy of the
-sources, so that the checkout stays as it is. A mutation survives if its tests pass; a survivor wants a test, or a reason.
+sources, so that the checkout stays as it is. A mutation survives if its tests pass; a survivor wants a test, or a reason. A mutation
+that was killed is not run again as long as its line in FILE stands, so a run may be stopped and continued; ``--again`` runs all.
+
+The libraries are loaded once, and a process is forked from there for each mutation.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
+
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")  # read by the imports below
+
+import argparse
+import importlib
+import json
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,9 +35,16 @@ else:
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = Path(__file__).with_name("mutants.toml")
-KILLED, SURVIVED, BROKEN = "killed", "survived", "cannot be applied"
+KILLED, SURVIVED, BROKEN = "killed", "survived", "cannot be applied or tested"
 #: pytest: some tests failed; the collection failed, as when a mutated module cannot be imported.
 _FAILED = (1, 2)
+#: What most tests import and takes long; nothing that pytest wants to load itself.
+_LIBRARIES = ("torch", "transformers", "sklearn.linear_model", "scipy.optimize", "onnx", "onnxruntime", "tokenizers")
+#: pytest warns that some of them are loaded already, and our settings make errors of warnings.
+_WARNINGS = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+_NOT_COPIED = (".git", ".venv*", "build", "out", "node_modules", "*.egg-info", "__pycache__")
+
+Row = dict[str, Any]
 
 
 def mutated(source: str, old: str, new: str) -> str | None:
@@ -43,25 +58,74 @@ def mutated(source: str, old: str, new: str) -> str | None:
     return "".join(lines)
 
 
-def outcome(copy: Path, mutant: dict[str, object], timeout_s: float) -> str:
+def outcome(copy: Path, mutant: Row, timeout_s: float) -> str:
     """Run the tests of a mutation in the copy, which is as before afterwards."""
-    path = copy / str(mutant["file"])
-    before = path.read_text("utf-8")
-    after = mutated(before, str(mutant["old"]), str(mutant["new"]))
+    path = copy / mutant["file"]
+    before = path.read_text("utf-8") if path.is_file() else ""
+    after = mutated(before, mutant["old"], mutant["new"])
     if after is None:
         return BROKEN
     path.write_text(after, "utf-8")
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:randomly", *map(str, mutant["tests"])],  # type: ignore[call-overload]
-            cwd=copy, env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout_s, check=False,
-        )  # fmt: skip
-        return KILLED if done.returncode in _FAILED else SURVIVED if done.returncode == 0 else BROKEN
-    except subprocess.TimeoutExpired:
-        return KILLED
+        code = _tests_in_a_fork(copy, mutant["tests"], timeout_s)
+        return KILLED if code is None or code in _FAILED else SURVIVED if code == 0 else BROKEN
     finally:
         path.write_text(before, "utf-8")
+
+
+def _tests_in_a_fork(copy: Path, tests: list[str], timeout_s: float) -> int | None:
+    """The exit code of pytest, negative after a signal; None if it takes longer."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setsid()
+            os.chdir(copy)
+            sys.path.insert(0, str(copy))
+            os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1")
+            sys.dont_write_bytecode = True
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(null, stream)
+            pytest = importlib.import_module("pytest")
+            os._exit(pytest.main(["-n0", "-x", "-q", *_WARNINGS, *tests]))
+        finally:
+            os._exit(70)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return None
+    finally:
+        if child:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["file"], row["old"], row["new"]
+
+
+def _write(path: Path | None, mutants: list[Row], outcomes: dict[tuple[str, str, str], str]) -> None:
+    """Print the score, and write it with the outcome of each mutation."""
+    rows = [
+        {**dict(zip(("file", "old", "new"), key, strict=True)), "outcome": found} for key, found in outcomes.items()
+    ]
+    reasons = {_key(mutant): mutant.get("survives") for mutant in mutants}
+    counted = Counter(outcomes.values())
+    summary = {
+        "mutations": len(rows),
+        "results": dict(sorted(counted.items())),
+        "score": round(counted[KILLED] / max(1, counted[KILLED] + counted[SURVIVED]), 3),
+        "survivors": [row | {"reason": reasons[_key(row)]} for row in rows if row["outcome"] != KILLED],
+    }
+    if path is None:
+        print(json.dumps(summary, indent=1, ensure_ascii=False))
+        return
+    path.write_text(json.dumps(summary | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def main() -> None:
@@ -70,40 +134,40 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="number of mutations, drawn at random; default: all")
     parser.add_argument("--seed", type=int, default=13, help="random seed of the sample")
     parser.add_argument("--only", default="", help="only mutations of files whose path contains this")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for the tests of one mutation")
-    parser.add_argument("--json", type=Path, help="JSON file to write")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for the tests of one mutation")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutation after so many seconds")
+    parser.add_argument("--again", action="store_true", help="run those again whose outcome is in FILE")
+    parser.add_argument("--survivors", action="store_true", help="with --json: run those again that survived")
+    parser.add_argument("--json", type=Path, help="JSON file of the outcomes, written after each mutation")
     arguments = parser.parse_args()
-    mutants = [
-        entry for entry in tomllib.loads(MUTANTS.read_text("utf-8"))["mutant"] if arguments.only in entry["file"]
-    ]
+    every = tomllib.loads(MUTANTS.read_text("utf-8"))["mutant"]
+    mutants = [entry for entry in every if arguments.only in entry["file"]]
     if arguments.sample is not None:
         mutants = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
-    results: Counter[str] = Counter()
-    survivors = []
+    outcomes: dict[tuple[str, str, str], str] = {}
+    if arguments.json is not None and arguments.json.exists():
+        listed = set(map(_key, every))
+        rows = json.loads(arguments.json.read_text("utf-8"))["rows"]
+        outcomes = {_key(row): row["outcome"] for row in rows if _key(row) in listed}
+    repeated = [SURVIVED, BROKEN] if arguments.survivors else []
+    left = [one for one in mutants if arguments.again or outcomes.get(_key(one)) in (None, *repeated)]
+    begun = time.monotonic()
+    for library in _LIBRARIES:
+        importlib.import_module(library)
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / "copy"
-        shutil.copytree(
-            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "out", "node_modules", "*.egg-info")
-        )
-        for number, mutant in enumerate(mutants, 1):
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        for number, mutant in enumerate(left, 1):
             started = time.monotonic()
-            found = outcome(copy, mutant, arguments.timeout)
-            results[found] += 1
-            seconds = time.monotonic() - started
-            print(
-                f"{number}/{len(mutants)} {found} ({seconds:.0f} s) {mutant['file']}: {mutant['new']}", file=sys.stderr
-            )
-            if found != KILLED:
-                survivors.append({**{key: mutant[key] for key in ("file", "old", "new")}, "outcome": found})
-    counted = results[KILLED] + results[SURVIVED]
-    summary = {
-        "mutations": len(mutants),
-        "results": dict(results),
-        "score": round(results[KILLED] / max(1, counted), 3),
-    }
-    print(json.dumps(summary | {"survivors": survivors}, indent=1))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(summary | {"survivors": survivors}, indent=1) + "\n", "utf-8")
+            if started - begun > arguments.seconds:
+                print(f"{len(left) - number + 1} left", file=sys.stderr)
+                break
+            found = outcomes[_key(mutant)] = outcome(copy, mutant, arguments.timeout)
+            took = time.monotonic() - started
+            print(f"{number}/{len(left)} {found} ({took:.0f} s) {mutant['file']}: {mutant['new']}", file=sys.stderr)
+            if arguments.json is not None:
+                _write(arguments.json, every, outcomes)
+    _write(None, every, outcomes)
 
 
 if __name__ == "__main__":

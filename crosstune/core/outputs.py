@@ -145,30 +145,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         ResourceError: Writing to the disk failed.
     """
     _require_name(path)
-    temporary: Path | None = None
-    descriptor = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _begin(path)
-        temporary, descriptor = _temporary(path, _make_folder)
-        yield temporary
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
-        _swap(temporary, path)
-        _sync(path.parent)
+        _sweep(path)
+        with _temporary(path, _make_folder) as (temporary, _):
+            yield temporary
+            for folder, _, names in os.walk(temporary, topdown=False):
+                for name in names:
+                    _sync(Path(folder, name))
+                _sync(Path(folder))
+            _swap(temporary, path)
+            _sync(path.parent)
     except ConnectionError:  # not of this output: whoever reads another one went away
         raise
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        try:
-            if descriptor >= 0:
-                os.close(descriptor)
-        finally:
-            if temporary is not None:
-                _remove(temporary)
 
 
 @contextlib.contextmanager
@@ -181,25 +172,20 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         ConfigError: Nothing can be written at this place.
         ResourceError: Writing to the disk failed.
     """
-    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _begin(path)
-        temporary, descriptor = _temporary(path, _make_file)
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        _sweep(path)
+        with _temporary(path, _make_file) as (temporary, descriptor):
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(descriptor)
             temporary.replace(path)  # while it is locked, so that no other process removes it
-        temporary = None
-        _sync(path.parent)
+            _sync(path.parent)
     except ConnectionError:  # not of this output: whoever reads another one went away
         raise
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 #: Errors of a wrong place, for which free space does not help.
@@ -214,9 +200,9 @@ _RANDOM = "[a-z0-9_]{8}"
 #: Attempts to create a temporary whose name is free and that is not removed before it is locked; chosen by hand.
 _ATTEMPTS = 100
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
-#: Outputs of this process, whose temporaries are removed at exit: a signal may have interrupted their creation or removal.
-_begun: set[Path] = set()
-os.register_at_fork(after_in_child=_begun.clear)
+#: Temporaries of this process. What a signal has left of them, at whatever instant it came, is removed at exit.
+_made: set[Path] = set()
+os.register_at_fork(after_in_child=_made.clear)
 
 
 def _require_name(folder: Path) -> None:
@@ -226,16 +212,11 @@ def _require_name(folder: Path) -> None:
         )
 
 
-def _begin(path: Path) -> None:
-    _sweep(path)
-    _begun.add(path.absolute())
-
-
 @atexit.register
-def _sweep_at_exit() -> None:
-    for path in _begun:
+def _remove_at_exit() -> None:
+    for temporary in _made:
         with contextlib.suppress(OSError):
-            _sweep(path)
+            _remove(temporary)
 
 
 def _closed(folder: Path) -> int | None:
@@ -251,18 +232,31 @@ def _prefix(path: Path) -> str:
     return f".{path.name[:80]}."
 
 
-def _temporary(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Create a temporary next to ``path`` with ``make``, and return it with its locked descriptor."""
+@contextlib.contextmanager
+def _temporary(path: Path, make: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
+    """Create a temporary next to ``path`` with ``make``, yield it with its locked descriptor, and remove what is left of it."""
     for _ in range(_ATTEMPTS):
-        temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}"
-        with contextlib.suppress(FileExistsError, FileNotFoundError), contextlib.ExitStack() as stack:
-            descriptor = make(temporary)
-            stack.callback(os.close, descriptor)
-            stack.callback(_remove, temporary)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            temporary.lstat()  # fails if another process removed it before it was locked
-            stack.pop_all()
-            return temporary, descriptor
+        temporary = path.parent.absolute() / f"{_prefix(path)}{secrets.token_hex(4)}{_SUFFIX}"
+        descriptor = -1
+        _made.add(temporary)  # before it is there, because a signal may come at any instant
+        try:
+            try:
+                descriptor = make(temporary)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                temporary.lstat()  # fails if another process removed it before it was locked
+            except FileExistsError:
+                _made.discard(temporary)  # somebody else's
+                continue
+            except FileNotFoundError:
+                continue
+            yield temporary, descriptor
+            return
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+            if temporary in _made:
+                _remove(temporary)
+                _made.discard(temporary)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
 

@@ -169,7 +169,7 @@ def _read(folder: Path, name: str) -> bytes:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
             raise BundleIntegrityError(f"{path}: {size} bytes, expected at most {limit}. Build the bundle again.")
-        data = stream.read(limit + 1)
+        data = stream.read(size + 1)  # not to the limit, for which memory would be taken
     if len(data) != size:
         raise BundleIntegrityError(f"{path}: changed while it was read. Load the bundle again.")
     return data

@@ -183,7 +183,7 @@ def open_inner(
                 inner = create(CPU_PROVIDERS)
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            if isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason:
+            if _is_out_of_memory(error, reason):
                 raise ResourceError(_too_little_memory(where, len(model), memory_left_bytes())) from error
             raise BundleContentError(
                 f"{where}: onnxruntime refuses the graph ({reason}). Build the bundle again."
@@ -195,6 +195,10 @@ def open_inner(
             "Check the CUDA installation, or pass allow_fallback (--allow-fallback)."
         )
     return inner
+
+
+def _is_out_of_memory(error: Exception, reason: str) -> bool:
+    return isinstance(error, MemoryError) or "bad_alloc" in reason or "Failed to allocate memory" in reason
 
 
 def _too_little_memory(where: str, graph_bytes: int, left: int | None) -> str:
@@ -245,11 +249,17 @@ class GraphSession:
 
         Raises:
             BundleContentError: onnxruntime fails to run the graph.
+            ResourceError: The memory is not enough.
         """
         try:
             outputs = self._inner.run(list(self._graph.outputs), {name: feeds[name] for name in self._graph.inputs})
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())
+            if _is_out_of_memory(error, reason):
+                raise ResourceError(
+                    f"{self._where}: memory: not enough for {feeds['input_ids'].shape} ids. Raise the limit, or use a smaller batch."
+                ) from error
+            reason = reason[:200]
             raise BundleContentError(
                 f"{self._where}: the graph fails on {feeds['input_ids'].shape} ids ({reason}). Build the bundle again."
             ) from error

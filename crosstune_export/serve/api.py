@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,7 +23,7 @@ from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
-from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.http_errors import HttpError, overloaded
 from crosstune_export.serve.pages import docs_page, try_page
 from crosstune_export.serve.schema import (
     BundleLabel,
@@ -37,6 +38,8 @@ from crosstune_export.serve.schema import (
 from crosstune_export.serve.state import ServerState
 
 _JSON = "application/json"
+#: Characters and texts that a request may have classified before it is another client's turn.
+TURN_CHARACTERS, TURN_TEXTS = 16_384, 32
 _ERROR_DESCRIPTIONS = {
     400: "The body is not JSON or has a duplicate key, or the request is not plain HTTP/1.1.",
     408: "The body did not arrive in time.",
@@ -107,7 +110,9 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> d
     )
     async def classify(request: Request) -> Response:
         """Classify texts. The other texts of a request change the probabilities of a text by no more than float32 rounding."""
-        data = (await read_body(request, state.limits, state.buffered_bytes)).removeprefix(codecs.BOM_UTF8)
+        info = request.scope["request_info"]
+        data = await read_body(request, state.limits, state.buffered_bytes, info.client)
+        data = data.removeprefix(codecs.BOM_UTF8)
         body = parse_body(request_model, data)
         require_unique_keys(data)
         _refuse_control_characters(body.texts)
@@ -117,20 +122,20 @@ def _add_classify(app: FastAPI, classifier: Classifier, state: ServerState) -> d
                 f"explain: found {len(body.texts)} texts, expected 1: the model runs once for each word.",
                 field="explain",
             )
-        request.scope["request_info"].texts = len(body.texts)
-        if body.explain:
-            content = await _explain(classifier, state, body)
-        else:
-            with state.pending_texts.hold(len(body.texts)):
-                content = await asyncio.get_running_loop().run_in_executor(
-                    state.pool, _classify, classifier, body, state.min_similarity
-                )
-        answers = content["answers"]
+        info.texts = len(body.texts)
+        try:
+            answers = await (_explain if body.explain else _classify)(classifier, state, body, info.client)
+        except TimeoutError:
+            state.overrun()
+            raise overloaded(
+                f"server: the model runs longer than {state.limits.run_timeout_s:g} s, expected an answer by then. Send less text."
+            ) from None
         state.metrics.count_texts(
             len(answers),
             truncated=sum(answer["truncated"] for answer in answers),
             abstained=sum(answer["label"] is None for answer in answers),
         )
+        content = {"digest": classifier.manifest.digest, "answers": answers}
         return Response(json.dumps(content), media_type=_JSON)
 
     return example_request
@@ -175,15 +180,22 @@ async def _routing_error_response(request: Request, error: Exception) -> Respons
     return await _error_response(request, http_error)
 
 
-async def _explain(classifier: Classifier, state: ServerState, body: Any) -> dict[str, Any]:  # noqa: ANN401
+async def _classify(classifier: Classifier, state: ServerState, body: Any, client: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    """The JSON of a response. Many long texts take several turns, so that other clients come in between."""
+    calls = [partial(_answers, classifier, body, texts, state.min_similarity) for texts in in_turns(body.texts)]
+    with state.pending_texts.hold(client, len(body.texts)):
+        return list(chain.from_iterable(await state.pool.run(client, *calls)))
+
+
+async def _explain(classifier: Classifier, state: ServerState, body: Any, client: str) -> list[dict[str, Any]]:  # noqa: ANN401
     """The JSON of a response with an explanation, whose cost is known before it starts: the tokens of the text for each word."""
-    limits, loop = state.limits, asyncio.get_running_loop()
+    limits = state.limits
     if not limits.explain:
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "explain: found true, expected false on this server.", field="explain"
         )
-    with state.pending_texts.hold(1):
-        tokens = await loop.run_in_executor(state.pool, _explain_tokens, classifier, body)
+    with state.pending_texts.hold(client, 1):
+        (tokens,) = await state.pool.run(client, partial(_explain_tokens, classifier, body))
     if tokens > limits.max_explain_tokens:
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -191,8 +203,9 @@ async def _explain(classifier: Classifier, state: ServerState, body: Any) -> dic
             "each word. Shorten the text.",
             field="explain",
         )
-    with state.pending_explain_tokens.hold(tokens):
-        return await loop.run_in_executor(state.explain_pool, _classify, classifier, body, state.min_similarity)
+    with state.pending_explain_tokens.hold(client, tokens):
+        call = partial(_answers, classifier, body, body.texts, state.min_similarity)
+        return (await state.explain_pool.run(client, call))[0]
 
 
 def _explain_tokens(classifier: Classifier, body: Any) -> int:  # noqa: ANN401
@@ -215,24 +228,40 @@ def _unusable_text() -> HttpError:
     return HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, message, field="texts")
 
 
-def _classify(classifier: Classifier, body: Any, min_similarity: float | None) -> dict[str, Any]:  # noqa: ANN401
-    """The JSON of a response, made in a thread of the pool."""
+def in_turns(texts: Sequence[Any]) -> list[list[Any]]:
+    """Split texts, or pairs of texts: a part has one text, or as many as ``TURN_CHARACTERS`` and ``TURN_TEXTS`` allow."""
+    parts: list[list[Any]] = [[]]
+    room = TURN_CHARACTERS
+    for text in texts:
+        size = len(text) if isinstance(text, str) else sum(map(len, text))
+        if parts[-1] and (size > room or len(parts[-1]) == TURN_TEXTS):
+            parts.append([])
+            room = TURN_CHARACTERS
+        parts[-1].append(text)
+        room -= size
+    return parts
+
+
+def _answers(
+    classifier: Classifier,
+    body: Any,  # noqa: ANN401
+    texts: Sequence[Any],
+    min_similarity: float | None,
+) -> list[dict[str, Any]]:
+    """The answers of a response, made in a thread of the pool."""
     results: Sequence[Prediction | Explanation]
     rule = {"threshold": body.threshold, "min_similarity": min_similarity}
     if body.min_similarity is not None:
         rule["min_similarity"] = body.min_similarity
     try:
         results = (
-            [classifier.explain(text, **rule) for text in body.texts]
-            if body.explain
-            else classifier.classify(body.texts, **rule)
+            [classifier.explain(text, **rule) for text in texts] if body.explain else classifier.classify(texts, **rule)
         )
     except ConfigError as error:
         raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field="min_similarity") from error
     except DataError as error:  # its message may quote the tokenizer
         raise _unusable_text() from error
-    answers = [result.to_json(classifier.labels, body.top_k) for result in results]
-    return {"digest": classifier.manifest.digest, "answers": answers}
+    return [result.to_json(classifier.labels, body.top_k) for result in results]
 
 
 def _example(
@@ -244,4 +273,6 @@ def _example(
     texts: list[Any] = [[first, second]] if classifier.manifest.text_pair else [first, second]
     top_k = min(2, len(classifier.labels))
     example = {"texts": texts[: limits.max_texts], "top_k": top_k}
-    return example, _classify(classifier, request_model.model_validate(example), state.min_similarity)
+    body: Any = request_model.model_validate(example)
+    answers = _answers(classifier, body, body.texts, state.min_similarity)
+    return example, {"digest": classifier.manifest.digest, "answers": answers}

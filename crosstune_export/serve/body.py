@@ -13,13 +13,14 @@ from crosstune_export.serve.http_errors import HttpError
 from crosstune_export.serve.limits import ServeLimits
 
 
-async def read_body(request: Request, limits: ServeLimits, buffered_bytes: Capacity) -> bytes:
+async def read_body(request: Request, limits: ServeLimits, buffered_bytes: Capacity, client: str) -> bytes:
     """Read a JSON body. At most ``max_body_bytes`` of it are held, whatever its declared length.
 
     Args:
         request: A request of which no body bytes were read yet.
         limits: The largest body, and the time in which it must arrive.
         buffered_bytes: Counts the bytes of all bodies that are being received.
+        client: Who sends it.
 
     Returns:
         The bytes of the body.
@@ -37,7 +38,7 @@ async def read_body(request: Request, limits: ServeLimits, buffered_bytes: Capac
                 size += len(chunk)
                 if size > limits.max_body_bytes:
                     raise _too_large(limits.max_body_bytes)
-                buffered_bytes.acquire(len(chunk))
+                buffered_bytes.acquire(client, len(chunk))
                 chunks.append(chunk)
         return b"".join(chunks)
     except TimeoutError:
@@ -49,7 +50,7 @@ async def read_body(request: Request, limits: ServeLimits, buffered_bytes: Capac
     except ClientDisconnect:
         raise HttpError(HTTPStatus.BAD_REQUEST, "body: the client disconnected before its end.") from None
     finally:
-        buffered_bytes.release(sum(map(len, chunks)))
+        buffered_bytes.release(client, sum(map(len, chunks)))
 
 
 def _check_body_headers(request: Request, max_bytes: int) -> None:

@@ -28,6 +28,8 @@ class ServeLimits:
         keep_alive_s: An idle connection is closed after this, in whole seconds.
         drain_delay_s: From SIGTERM until the server stops accepting connections.
         drain_timeout_s: From SIGTERM until the process ends, whatever is still running.
+        run_timeout_s: For the model to answer one request, without the time it waits; then the process is ended, which is
+            for those that another process restarts (503). None for any time.
         reload_timeout_s: For the process that tries a bundle before a reload; then the bundle is refused.
     """
 
@@ -46,11 +48,12 @@ class ServeLimits:
     drain_delay_s: float = 1.0
     drain_timeout_s: float = 30.0
     reload_timeout_s: float = 120.0
+    run_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "explain":
+            if field.name == "explain" or value is None:
                 continue
             if field.name == "drain_delay_s":
                 if not (math.isfinite(value) and value >= 0):

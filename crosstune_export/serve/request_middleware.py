@@ -29,11 +29,13 @@ class RequestInfo:
 
     Attributes:
         request_id: The client's, if it has the allowed form, otherwise a random one.
+        client: Address of the client.
         status: Status of the response; 0 until it is sent.
         texts: Texts to classify.
     """
 
     request_id: str
+    client: str
     status: int = 0
     texts: int = 0
 
@@ -51,7 +53,7 @@ class RequestMiddleware:
         method = scope["method"]
         if method == "HEAD":  # answered as GET; the HTTP server leaves the body out
             scope = {**scope, "method": "GET"}
-        info = scope["request_info"] = RequestInfo(_request_id(scope))
+        info = scope["request_info"] = RequestInfo(_request_id(scope), (scope["client"] or ("", 0))[0])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -68,7 +70,7 @@ class RequestMiddleware:
             _check_head(scope)
             _check_host(scope, state.hosts)
             if scope["path"] == _CLASSIFY and scope["method"] == "POST":
-                state.pending_texts.require_room()  # refuse before anything is spent on the request
+                state.pending_texts.require_room(info.client)  # refuse before anything is spent on the request
             await state.served.app(scope, receive, send_with_headers)
         except HttpError as error:
             await send_error(error, info, send_with_headers)

@@ -8,6 +8,7 @@ import os
 import queue
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,10 @@ from crosstune.core.errors import BundleIntegrityError, ConfigError, CrossTuneEr
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
-from crosstune_export.serve.http_server import HttpServer, open_listener
+from crosstune_export.serve.http_server import HttpServer
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.state import ServerState, Trust, load_checked
+from crosstune_export.serve.supervisor import START_AGAIN, say_ready
 from crosstune_export.serve.trial import try_bundle
 
 #: Open files in addition to connections: the listening socket, the log, libraries.
@@ -29,6 +31,9 @@ _OTHER_FILES = 100
 _BACKLOG_DRAIN_S = 0.2
 #: The event that follows the numbers of signals when the HTTP server has ended.
 _HTTP_ENDED = 0
+#: The event of a request that ran longer than ``run_timeout_s``, and seconds in which its client gets the answer.
+_OVERRUN = -1
+_LAST_ANSWER_S = 0.2
 
 Events = queue.SimpleQueue[int]
 
@@ -37,7 +42,7 @@ def serve(
     bundle: str | os.PathLike[str],
     *,
     host: str,
-    port: int,
+    listener: socket.socket,
     threads: int,
     limits: ServeLimits,
     min_similarity: float | None = None,
@@ -51,8 +56,8 @@ def serve(
 
     Args:
         bundle: The bundle folder.
-        host: Address to listen on.
-        port: 0 lets the system choose a free port; the first line of the log names it.
+        host: Name that requests may be for, in addition to the address of the listener.
+        listener: Where to listen, from ``open_listener``; the first line of the log names the address.
         threads: Requests that are classified at the same time, one thread each, at least 1.
         limits: Limits and timeouts.
         min_similarity: Similarity (-1 to 1) below which a text gets no label; None for the one in the bundle.
@@ -60,33 +65,38 @@ def serve(
         cors: Origins of pages that may call the server from a browser, such as ``https://example.com``; ``*`` is every one.
 
     Returns:
-        The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal.
+        The exit code: 0 when every request was answered, otherwise 128 plus the number of the first signal, or
+        ``START_AGAIN`` when a request ran longer than ``run_timeout_s``.
 
     Raises:
         BundleError: The bundle is refused.
         SelfTestError: Its samples give other results on this machine.
-        ConfigError: The address is not available, ``threads`` is not from 1 to 256, or
-            ``min_similarity`` is given and the bundle measures no similarity.
+        ConfigError: ``threads`` is not from 1 to 256, or ``min_similarity`` is given and the bundle measures no similarity.
     """
     check_threads("threads", threads)
     _raise_open_file_limit(limits.max_connections + _OTHER_FILES)
     state = ServerState(limits, threads, min_similarity, cors)
     reloader = BundleLoader(Path(bundle), state, trust)
     reloader.load()
-    listener = open_listener(host, port, limits)
     address, port = listener.getsockname()[:2]
     state.hosts = loopback_hosts(host, address)
     events: Events = queue.SimpleQueue()
     server = HttpServer(state, listener)
+    state.overrun = lambda: events.put(_OVERRUN)
     with log.warnings_as_json(), _signals_to(events):
         server.start(on_end=lambda: events.put(_HTTP_ENDED))
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         log.write("listening", url=url, digest=state.served.digest, threads=threads, pid=os.getpid())
+        say_ready()
         stop_signal = _reload_until_stopped(events, reloader)
+        if stop_signal == _OVERRUN:
+            time.sleep(_LAST_ANSWER_S)
+            log.write("stopped", dropped=state.open_requests)
+            return START_AGAIN
         log.write("stopping", signal=signal.Signals(stop_signal).name, pending_texts=state.pending_texts.pending)
         drained = _drain(events, state, server)
     for pool in (state.pool, state.explain_pool):
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.executor.shutdown(wait=False, cancel_futures=True)
     log.write("stopped", dropped=state.open_requests)
     return 0 if drained else 128 + stop_signal
 
@@ -156,7 +166,7 @@ def _signals_to(events: Events) -> Iterator[None]:
 
 
 def _reload_until_stopped(events: Events, reloader: BundleLoader) -> int:
-    """Wait for SIGTERM or SIGINT and return its number; reload the bundle at SIGHUP."""
+    """Wait for SIGTERM or SIGINT and return its number, or for a request that runs too long; reload the bundle at SIGHUP."""
     while (event := events.get()) == signal.SIGHUP:
         reloader.start_reload()
     if event == _HTTP_ENDED:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from crosstune.core.errors import CrossTuneError
 from crosstune_export.bundle.files import read_manifest
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.serve.capacity import Capacity
+from crosstune_export.serve.fair_pool import FairPool
 from crosstune_export.serve.limits import ServeLimits
 from crosstune_export.serve.metrics import Metrics
 from crosstune_export.serve.schema import RefusedBundle
@@ -59,11 +59,12 @@ class ServerState:
         pending_texts: Texts queued or running.
         buffered_bytes: Bytes of bodies that are being received.
         metrics: What ``/metrics`` shows.
-        pool: The threads that classify.
+        pool: The threads that classify, which clients use in turn.
         pending_explain_tokens: Tokens that explanations will run.
         explain_pool: The one thread that explains, so that explanations never keep classification waiting.
         hosts: Names in the Host header that are answered; None for any. On loopback, another name is a web page that was
             opened in a browser on this machine and whose name was made to point here.
+        overrun: Called when a request ran longer than ``run_timeout_s``.
         open_requests: Requests that are not answered yet.
         draining: Whether the server is shutting down.
         served: The bundle that answers.
@@ -80,9 +81,10 @@ class ServerState:
         self.pending_texts = Capacity(limits.max_pending_texts, "texts")
         self.buffered_bytes = Capacity(limits.max_buffered_bytes, "bytes of bodies")
         self.metrics = Metrics(self.pending_texts)
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="classify")
+        self.pool = FairPool(threads, "classify", limits.run_timeout_s)
         self.pending_explain_tokens = Capacity(limits.max_pending_explain_tokens, "tokens of explanations")
-        self.explain_pool = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self.explain_pool = FairPool(1, "explain", limits.run_timeout_s)
+        self.overrun: Callable[[], None] = lambda: None
         self.hosts: frozenset[str] | None = None
         self.open_requests = 0
         self.draining = False

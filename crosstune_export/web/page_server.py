@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from crosstune.core.errors import ConfigError, MissingExtraError
 from crosstune_export.bundle.files import read_bundle
@@ -33,6 +36,10 @@ _TYPES = {
     ".onnx": "application/octet-stream",
     ".md": "text/plain",
 }
+
+
+#: Seconds until the head of a request is complete, also of the next one on a connection, and until its answer is read.
+_HEAD_S, _ANSWER_S = 30.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,37 @@ def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -
 
 
 class _Server(ThreadingHTTPServer):
+    #: Connections at the same time; further ones are closed at once.
+    most_connections = 128
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+        self._deadlines: dict[socket.socket, float] = {}
+        super().__init__(*arguments)
+
+    def close_after(self, connection: socket.socket, seconds: float) -> None:
+        """Close a connection when so much time has passed, however busy it is."""
+        self._deadlines[connection] = time.monotonic() + seconds
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer a connection in a thread of its own, unless there are too many."""
+        if len(self._deadlines) >= self.most_connections:
+            return self.shutdown_request(request)
+        self.close_after(request, _HEAD_S)
+        return super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Forget the deadline of a connection that ends."""
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Close what took too long; called about twice a second."""
+        now = time.monotonic()
+        for connection, deadline in list(self._deadlines.items()):
+            if now > deadline:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Do not report browsers that close the connection early."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -119,11 +157,16 @@ class _Server6(_Server):
 
 class _Handler(BaseHTTPRequestHandler):
     files: Mapping[str, ServedFile]
-    #: Seconds for a browser to send or to accept bytes; then its connection is closed.
-    timeout = 30
     protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def handle_one_request(self) -> None:
+        """Wait for a request for some seconds, and answer it."""
+        self.server.close_after(self.connection, _HEAD_S)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
+        self.server.close_after(self.connection, _ANSWER_S)
         file = self.files.get(self.path.partition("?")[0])
         if file is None:
             return self._answer(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"not found\n")

@@ -334,3 +334,60 @@ print(sorted(os.listdir()))
     assert before == after_fork
     assert before.startswith("['.out.")
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.fault("E2")
+@pytest.mark.parametrize("kind", ["new_folder", "new_file"])
+def test_an_interrupt_at_every_instant(tmp_path, kind):
+    """Before each instruction of an output: when the process has ended, nothing is left but a complete output."""
+    program = f"""
+import atexit, contextlib, os, sys
+from pathlib import Path
+from crosstune.core import outputs
+
+def write():
+    with outputs.{kind}(Path("out")) as sink:
+        Path(sink, "data").write_bytes(b"x") if {kind == "new_folder"} else sink.write(b"x")
+
+def interrupt_before(number):
+    def trace(frame, event, _):
+        nonlocal number
+        if frame.f_code.co_filename not in (outputs.__file__, contextlib.__file__):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            number -= 1
+            if number == 0:
+                raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+
+write()  # what is loaded on the first call is loaded
+number = 0
+while True:
+    number += 1
+    if os.fork() == 0:
+        interrupt_before(number)
+        interrupted = 0
+        try:
+            write()
+        except KeyboardInterrupt:
+            interrupted = 1
+        sys.settrace(None)
+        atexit._run_exitfuncs()
+        os._exit(interrupted)
+    _, status = os.wait()
+    found = sorted(os.listdir())
+    if found != ["out"]:
+        sys.exit(f"{{number}}: {{found}}")
+    if status == 0:  # no instruction was left to interrupt
+        break
+print(number)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout) > 100
+    data = tmp_path / "out" / "data" if kind == "new_folder" else tmp_path / "out"
+    assert data.read_bytes() == b"x"

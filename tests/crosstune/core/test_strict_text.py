@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.core.errors import ConfigError, DataError
-from crosstune.core.strict_text import parse_json, parse_toml, read_text
+from crosstune.core.strict_text import parse_json, parse_toml, read_object, read_text
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,7 +21,7 @@ def test_json_comes_back(value):
     assert parse_json(json.dumps(value), "here") == value
 
 
-@given(data=st.binary(max_size=40))
+@given(data=st.binary(max_size=40) | st.binary(max_size=20).map(lambda data: b"\xef\xbb\xbf" + data))
 def test_bytes_are_text_exactly_when_they_are_utf_8(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("bytes") / "x"
     path.write_bytes(data)
@@ -71,3 +71,11 @@ def test_toml_errors_are_of_the_class_that_the_caller_wants(error_class):
 
 def test_toml_is_parsed():
     assert parse_toml('a = 1\n[b]\nc = ["x", "y"]\n', "here", DataError) == {"a": 1, "b": {"c": ["x", "y"]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.toml", 'x = "y"'), ("a.TOML", 'x = "y"'), ("a.json", '{"x": "y"}'), ("a", '{"x": "y"}')]
+)
+def test_an_object_is_read_by_the_ending_of_its_file(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_object(tmp_path / name, "label and description") == {"x": "y"}

@@ -149,3 +149,11 @@ def test_the_leak_check_counts_like_a_plain_comparison(texts, other):
         f"test:{other.index(leaked[0]) + 1}: the text {leaked[0]!r} is also a training text ({len(leaked)} such rows). "
         "Remove them from one of the files."
     )
+
+
+@pytest.mark.parametrize(("length", "shown"), [(59, "x" * 59), (60, "x" * 60), (61, "x" * 57 + "...")])
+def test_texts_of_up_to_60_characters_are_shown_whole(length, shown):
+    text = Example("x" * length, "a", line=1)
+    with pytest.raises(DataError) as caught:
+        check_held_out([text], [text], "test.jsonl")
+    assert f"the text '{shown}' is also" in str(caught.value)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune import ConfigError, Example, draw_shots
+from crosstune.data.sampling import assign_folds
 
 
 def protocol(pool, k, seed):
@@ -56,3 +57,20 @@ def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ConfigError) as caught:
         draw_shots([Example("a", "x")], 1, seed)
     assert str(caught.value) == f"seed: found {seed}, expected 0 to 4294967295."
+
+
+@given(classes=st.lists(st.sampled_from("abcd"), max_size=40), folds=st.integers(1, 7), seed=st.integers(0, 1 << 40))
+def test_folds_are_even_in_each_class_and_over_all(classes, folds, seed):
+    fold = assign_folds(classes, folds, seed)
+    for name in (*set(classes), None):
+        members = [place for place, one in zip(fold, classes, strict=True) if name in (one, None)]
+        sizes = np.bincount(members, minlength=folds) if members else np.zeros(folds, int)
+        assert len(sizes) == folds
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_folds_depend_on_the_seed_modulo_its_range():
+    classes = ["a"] * 20 + ["b"] * 20
+    draws = [tuple(assign_folds(classes, 4, seed)) for seed in (0, 1, 2, (1 << 32) + 2)]
+    assert len(set(draws)) == 3
+    assert draws[2] == draws[3]

@@ -142,13 +142,13 @@ class ThreadedServer:
     def join(self) -> None:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
-        self.state.pool.shutdown()
+        self.state.pool.executor.shutdown()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
         """Nothing is classified inside the block: the only worker waits."""
         release = threading.Event()
-        job = self.state.pool.submit(release.wait, PATIENCE_S)
+        job = self.state.pool.executor.submit(release.wait, PATIENCE_S)
         try:
             yield
         finally:

@@ -207,7 +207,7 @@ def test_explanations_are_bounded_and_keep_nobody_waiting(in_thread, clients):
     server = in_thread(max_explain_tokens=100, max_pending_explain_tokens=100)
     explain = {"texts": ["where is my parcel now"], "explain": True}
     release = threading.Event()
-    server.state.explain_pool.submit(release.wait, PATIENCE_S)
+    server.state.explain_pool.executor.submit(release.wait, PATIENCE_S)
     try:
         waiting = [clients.submit(fetch, server.url, "POST", "/v1/classify", explain) for _ in range(2)]
         server.wait_until(lambda: server.state.pending_explain_tokens.pending > 0)

@@ -25,7 +25,7 @@ def refuse(tiny_bundle_dir):
         return state.served.refused
 
     yield call
-    state.pool.shutdown()
+    state.pool.executor.shutdown()
 
 
 @pytest.mark.fault("J9")

@@ -11,6 +11,7 @@ import pytest
 
 from crosstune_export import BundleIntegrityError, ConfigError, MissingExtraError
 from crosstune_export.bundle.packing import pack
+from crosstune_export.web import page_server
 from crosstune_export.web.page_server import ServedFile, make_server, served_files
 from tests.fixtures.web_page import serving
 
@@ -140,3 +141,48 @@ def test_a_browser_that_goes_away_is_no_news(page, tiny_bundle_dir, capfd):
         browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         browser.close()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.fault("J3")
+def test_a_head_that_comes_byte_by_byte_is_cut_off(tiny_bundle_dir, page, monkeypatch):
+    monkeypatch.setattr(page_server, "_HEAD_S", 0.2)
+    with serving(served_files(tiny_bundle_dir, page)) as address:
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=0.02) as connection:
+            for _ in range(6_000):  # far beyond the deadline, if each byte extended it
+                try:
+                    connection.sendall(b"a")
+                    if not connection.recv(100):
+                        break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+            else:
+                raise AssertionError("never cut off")
+
+
+@pytest.mark.fault("J3")
+def test_no_more_connections_than_the_server_has_threads_for(tiny_bundle_dir, page, monkeypatch):
+    monkeypatch.setattr(page_server._Server, "most_connections", 2)
+    with serving(served_files(tiny_bundle_dir, page)) as address:
+        port = int(address.rstrip("/").rpartition(":")[2])
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=300) for _ in range(2)]
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as third:
+            assert third.recv(1) == b""
+        for connection in idle:
+            connection.sendall(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+            while connection.recv(100):
+                pass
+            connection.close()
+        for _ in range(1_000):
+            with socket.create_connection(("127.0.0.1", port), timeout=300) as fourth:
+                fourth.sendall(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+                try:
+                    if fourth.recv(100):
+                        break
+                except ConnectionError:
+                    continue
+        else:
+            raise AssertionError("the places were not given free")
