@@ -69,6 +69,14 @@ def build(
         Path | None,
         typer.Option("--triton", help="Also write a Triton model repository to this folder."),
     ] = None,
+    early_exit: Annotated[
+        float | None,
+        typer.Option(
+            "--early-exit",
+            help="Let easy texts skip layers, if at most this percentage of labels changes, for example 2; needs --calibration "
+            "with at least 200 texts, which need no labels.",
+        ),
+    ] = None,
     release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
     json_output: JsonOutput = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
@@ -100,6 +108,7 @@ def build(
         exporter=exporter,
         backbone_onnx=backbone_onnx,
         release=release,
+        early_exit_percent=early_exit,
     )
     if triton is not None:
         check_repository(triton, output, force=force)
@@ -121,6 +130,7 @@ def build(
                 "labels": list(result.manifest.label_names),
                 "runtimes": list(result.manifest.runtimes),
                 "digest": result.manifest.digest,
+                "exits": None if result.manifest.exits is None else result.manifest.exits.to_json(),
                 "quality": dict(result.manifest.quality),
                 "trials": [
                     {
@@ -165,5 +175,7 @@ def _print_summary(output: Path, result: BuildResult) -> None:
         for trial in result.trials:
             speed = "" if trial.latency_ms is None else f", {trial.latency_ms:.2f} ms"
             typer.echo(f"  tried {trial.variant.name}: {trial.size_bytes / 1e6:.1f} MB{speed}: {trial.verdict}")
+    if result.manifest.exits is not None:
+        typer.echo(f"  early exits: {result.manifest.exits.summary}")
     for title, difference in result.manifest.quality_facts.comparisons:
         typer.echo(f"  {title}: {difference.summary}")

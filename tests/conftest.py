@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: one core for each worker
 
 import json
+import random
 import shutil
 import socket
 import tempfile
@@ -341,6 +342,32 @@ def _trained(tmp_path_factory, backbone_dir, backbone, examples, labels, name, h
 def tiny_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
     """The int8 bundle of the default head. Not to be changed: copy it first."""
     return _built(tmp_path_factory, tiny_checkpoint_dir, "tiny-int8", "int8")
+
+
+@pytest.fixture(scope="session")
+def tiny_exits_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
+    """The int8 bundle of the default head with early exits, whose texts leave at every place. Not to be changed: copy it first."""
+
+    def make(folder: Path) -> None:
+        log = folder.with_suffix(".txt")
+        log.write_text("\n".join(tiny_log(240)))
+        build(
+            tiny_checkpoint_dir,
+            folder,
+            BuildConfig("int8", calibration=log, max_flips_percent=100, early_exit_percent=15),
+        )
+
+    from crosstune_export.builder.pipeline import BuildConfig, build
+
+    with traced_once():
+        return made_once(tmp_path_factory, "tiny-exits.bundle", make)
+
+
+def tiny_log(count: int) -> list[str]:
+    """That many different texts without labels, of the words of ``TINY_TEXTS``."""
+    words = sorted({word for texts in TINY_TEXTS.values() for text in texts for word in text.split()})
+    draw = random.Random(5)
+    return list(dict.fromkeys(" ".join(draw.sample(words, draw.randint(2, 9))) for _ in range(2 * count)))[:count]
 
 
 @pytest.fixture(scope="session")

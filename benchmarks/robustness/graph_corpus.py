@@ -18,7 +18,7 @@ from crosstune.data.examples import Example
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.runtime import session
-from tests.conftest import REPO_ROOT, TINY_LABELS, TINY_TEXTS, make_tiny_backbone
+from tests.conftest import REPO_ROOT, TINY_LABELS, TINY_TEXTS, make_tiny_backbone, tiny_log
 from tests.crosstune_export.builder.exporters.test_foreign_graph import export_as_optimum_does
 from tests.fixtures.encoder_families import FAMILIES, write_random_encoder
 
@@ -35,6 +35,8 @@ def write_graphs(folder: Path) -> None:
         bert = make_tiny_backbone(work / "Bert")
         for kind, checkpoint in _checkpoints(bert, work).items():
             _build(folder, f"Bert-{kind}", checkpoint)
+            if kind != "pairs":
+                _build_with_exits(folder, f"Bert-{kind}-exits", checkpoint, work / "log.txt")
             for opset in (14, 18):
                 graph = work / f"opset{opset}"
                 if not graph.exists():
@@ -64,6 +66,14 @@ def _checkpoints(backbone: Path, work: Path) -> dict[str, Path]:
         )
         trained.save(checkpoints[kind])
     return checkpoints
+
+
+def _build_with_exits(folder: Path, name: str, checkpoint: Path, log: Path) -> None:
+    log.write_text("\n".join(tiny_log(200)))
+    bundle = checkpoint.with_suffix(".bundle")
+    config = BuildConfig("int8", calibration=log, max_flips_percent=100, early_exit_percent=50)
+    build(checkpoint, bundle, config, force=True)
+    (folder / f"{name}.onnx").write_bytes(read_bundle(bundle).model)
 
 
 def _build(folder: Path, name: str, checkpoint: Path, **settings: Any) -> None:  # noqa: ANN401

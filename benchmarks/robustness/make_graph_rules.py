@@ -39,8 +39,10 @@ _SHAPES = {
     "range": "Range",
     "reduce": "ReduceL2 ReduceMax ReduceMean ReduceSum",
     "reshape": "Reshape",
-    "same": "Abs BiasGelu Ceil Clip Cos CumSum FastGelu Gelu LayerNormalization Log Neg Not QuantizeLinear "
+    "rows": "TopK",
+    "same": "Abs BiasGelu Ceil Clip Cos CumSum FastGelu Gelu Identity LayerNormalization Log Neg Not QuantizeLinear "
     "Reciprocal Relu Sigmoid Sign SimplifiedLayerNormalization Sin Softmax Sqrt Tanh",
+    "scatter nd": "ScatterND",
     "shape": "Shape",
     "skip norm": "SkipLayerNormalization SkipSimplifiedLayerNormalization",
     "slice": "Slice",
@@ -84,6 +86,18 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
             raise SystemExit(f"{function.name}: found other names outside, expected the same: teach the runtimes first")
         del plain.graph.node[:], plain.functions[:]
         plain.graph.node.extend(function.node)
+    for node in [node for node in plain.graph.node if node.op_type == "If"]:  # both branches, and one of their results
+        branches = {attribute.name: attribute.g for attribute in node.attribute}
+        at = list(plain.graph.node).index(node)
+        results = zip(branches["then_branch"].output, node.output, strict=True)
+        nodes = [
+            *branches["then_branch"].node,
+            *branches["else_branch"].node,
+            *(helper.make_node("Identity", [result.name], [name]) for result, name in results),
+        ]
+        rest = [*plain.graph.node[:at], *nodes, *plain.graph.node[at + 1 :]]
+        del plain.graph.node[:]
+        plain.graph.node.extend(rest)
     return plain
 
 

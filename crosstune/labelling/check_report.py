@@ -66,7 +66,10 @@ def report_page(check: LabelCheck, name: str) -> str:
         f"Look through them: many are right and only unusual.{measured}</p>",
     ]
     for title, head, rows in findings(check, CHARACTERS):
-        parts += [f"<h2>{plain(title)} ({len(rows)})</h2>", table(head, rows)]
+        numbers = [
+            at for at, column in enumerate(head) if column.startswith(("line", "probability", "AUC", "examples"))
+        ]
+        parts += [f"<h2>{plain(title)} ({len(rows)})</h2>", table(head, rows, numbers=numbers)]
     return html_page(f"{name}: label check", parts)
 
 

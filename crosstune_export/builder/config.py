@@ -35,6 +35,8 @@ class BuildConfig:
         exporter: ``torch`` or ``optimum``.
         backbone_onnx: Folder with the backbone graph from ``optimum-cli export onnx``, to use instead of an exporter.
         release: Release number; 0 for none.
+        early_exit_percent: Percent (0 to 100) of texts whose label may change because they leave the graph early; None for no
+            early exits. The calibration texts need no labels then.
     """
 
     precision: str = "auto"
@@ -51,6 +53,7 @@ class BuildConfig:
     exporter: str = "torch"
     backbone_onnx: Path | None = None
     release: int = 0
+    early_exit_percent: float | None = None
 
     def check(self) -> None:
         """Check every setting.
@@ -61,6 +64,19 @@ class BuildConfig:
         self.variants()
         self.budgets()
         runtime_target(self.onnxruntime)
+        if self.early_exit_percent is not None:
+            if not 0 < self.early_exit_percent <= 100:
+                raise ConfigError(
+                    f"early_exit: found {self.early_exit_percent}, expected more than 0, at most 100 (percent)."
+                )
+            if self.calibration is None:
+                raise ConfigError(
+                    "early_exit: no calibration texts, expected at least 200 texts without labels. Give --calibration."
+                )
+            if self.target == "cuda":
+                raise ConfigError(
+                    "early_exit: found the target cuda, expected cpu, web or mobile. Leave out --early-exit."
+                )
 
     def variants(self) -> tuple[Variant, ...]:
         """Return the variants to try for the target and the precision.

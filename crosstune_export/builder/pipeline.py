@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crosstune.checkpoint import Checkpoint
+from crosstune.core.errors import CrossTuneWarning
 from crosstune.core.outputs import check_output, check_places, new_file
 from crosstune.core.progress import Progress, no_progress, stage_progress
 from crosstune_export.builder import parity
 from crosstune_export.builder.choosing import Choice, Depth, DepthOption, choose_depth
 from crosstune_export.builder.config import BuildConfig
 from crosstune_export.builder.describe import describe
+from crosstune_export.builder.exits import LEAST_GAIN, Exits, with_exits
 from crosstune_export.builder.exporters.runtime_target import runtime_target
 from crosstune_export.builder.fewer_layers import held_out_accuracy, on_fewer_layers
 from crosstune_export.builder.report import compare_labels, report_page
@@ -87,7 +90,9 @@ def build(
     config.check()
     _check_outputs(Path(checkpoint), target, config, force=force)
     progress(STAGES[0], 0, len(STAGES))
-    task = BuildTask.read(checkpoint, config.calibration, config.backbone, config.reading)
+    task = BuildTask.read(
+        checkpoint, config.calibration, config.backbone, config.reading, labelled=config.early_exit_percent is None
+    )
     task.check_target(config.target)
     choice = _choose(task, config, progress)
     progress(STAGES[3], 3, len(STAGES))
@@ -161,15 +166,42 @@ def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[
     )
 
 
+def _with_exits(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig) -> Exits | None:
+    """Return the shipped graph with early exits; None if none are wanted, or with a warning if they do not pay."""
+    if config.early_exit_percent is None:
+        return None
+    trained = choice.source.trained
+    exits = with_exits(
+        choice.shipped,
+        task,
+        config.early_exit_percent,
+        trained.threshold,
+        trained.min_similarity,
+        trained.config.seed,
+    )
+    if exits is None:
+        warnings.warn(
+            CrossTuneWarning(
+                f"early_exit: exits that change at most {config.early_exit_percent:g}% of the labels save less than "
+                f"{100 * LEAST_GAIN:g}% of the time, so the bundle has none. Give more texts, or a larger percentage."
+            ),
+            stacklevel=2,
+        )
+    return exits
+
+
 def _write(task: BuildTask, choice: Choice[TrialRunner], config: BuildConfig, target: Path) -> BuildResult:
     """Measure the shipped graph, and write the bundle, the folder for phones and the report."""
-    shipped, tokenizer, texts = choice.shipped, task.tokenizer, task.texts
+    exits = _with_exits(task, choice, config)
+    shipped, tokenizer, texts = choice.shipped if exits is None else exits.trial, task.tokenizer, task.texts
     session = shipped.open(kernels="portable")
     sample_probs = parity.graph_probs(session, tokenizer, texts.samples, 1)
     selftest = selftest_bytes(shipped.facts.precision, task.samples, texts.samples, sample_probs)
     invariance = parity.invariance(shipped.open, tokenizer, texts.rows)
     name = config.name or target.name.removesuffix(".bundle")
     manifest = describe(task, choice.source, shipped, invariance, name, config.release)
+    if exits is not None:
+        manifest = replace(manifest, exits=exits.facts, threshold=exits.threshold, min_similarity=exits.min_similarity)
     phone = None
     if config.target == "mobile":
         feeds = [tokenizer.batch([row]).feeds() for row in texts.samples]

@@ -8,7 +8,8 @@ from pathlib import Path
 from crosstune.checkpoint import Checkpoint
 from crosstune.core.token_layout import Text
 from crosstune.data.readers import read_rows
-from crosstune.rows.options import ReadOptions
+from crosstune.labelling.sheet import read_pool
+from crosstune.rows.options import DEFAULT_READING, ReadOptions
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.selftest import MOST_SAMPLES
 
@@ -17,13 +18,21 @@ MOST_SELFTEST_NUMBERS = 400_000
 
 
 def real_texts(
-    trained: Checkpoint, calibration: Path | None, reading: ReadOptions | None = None
+    trained: Checkpoint, calibration: Path | None, reading: ReadOptions | None = None, *, labelled: bool = True
 ) -> tuple[list[Text], list[str] | None]:
     """Return the texts to compare graphs on: the calibration file, or the training texts, or (without any) the descriptions.
 
+    Args:
+        trained: The checkpoint.
+        calibration: File of examples; None for the training examples.
+        reading: How to read it; recognised when None.
+        labelled: Whether the file has labels.
+
     Returns:
-        The texts and their labels; None instead of labels for descriptions.
+        The texts and their labels; None instead of labels for descriptions and for a file without labels.
     """
+    if calibration is not None and not labelled:
+        return read_pool(calibration, reading or DEFAULT_READING), None
     examples = trained.examples if calibration is None else read_rows(calibration, reading)
     if not examples:
         return _inputs(trained, _descriptions(trained)), None

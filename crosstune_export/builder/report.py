@@ -16,7 +16,7 @@ from crosstune.core.reports.page import figure, html_page, plain, table
 from crosstune.core.reports.plot import Axis, Plot
 from crosstune.evaluation.metrics import rate_interval
 from crosstune_export.builder.search import Trial
-from crosstune_export.bundle.facts import FAILED
+from crosstune_export.bundle.facts import FAILED, ExitFacts
 from crosstune_export.bundle.manifest import BundleManifest
 
 
@@ -104,6 +104,8 @@ def report_page(
         "<h2>Comparison with fp32 and torch</h2>",
         _quality_table(manifest),
     ]
+    if manifest.exits is not None:
+        parts += ["<h2>Early exits</h2>", _exits_table(manifest.exits)]
     if labels is not None:
         parts.append(_label_changes(labels, trained_on))
     return html_page(f"Build of {manifest.name}", parts)
@@ -224,6 +226,29 @@ def _quality_table(manifest: BundleManifest) -> str:
         )
     head = ["compared", "labels that differ", "95% interval", "largest probability difference"]
     return table(head, rows, numbers=(1, 2, 3))
+
+
+def _exits_table(exits: ExitFacts) -> str:
+    """Return a table of the share that leaves at each exit, and the label changes."""
+    places = ["the word vectors" if layer == 0 else f"layer {layer}" for layer in exits.layers]
+    thresholds = [f"{threshold:.3f}" for threshold in exits.thresholds]
+    rows = [
+        [place, threshold, f"{100 * share:.1f}%"]
+        for place, threshold, share in zip([*places, "all layers"], [*thresholds, ""], exits.shares, strict=True)
+    ]
+    changes = []
+    counts = (
+        (exits.label_changes, exits.texts, "texts"),
+        (exits.truncated_label_changes, exits.truncated_texts, "truncated texts"),
+    )
+    for changed, count, what in counts:
+        low, high = rate_interval(changed, count)
+        changes.append(f"{changed} of {count} {what} ({100 * low:.1f}% to {100 * high:.1f}%)")
+    return (
+        table(["leave after", "threshold", "share"], rows, numbers=(1, 2))
+        + f"<p>Labels that differ from those of all layers: {' and '.join(changes)}. Expected time of a text, by the layers that it "
+        f"runs: {exits.expected_time:.2f} of the time without exits; the longest stays that of all layers.</p>"
+    )
 
 
 def _label_changes(labels: LabelComparison, trained_on: bool) -> str:

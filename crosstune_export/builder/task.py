@@ -113,6 +113,8 @@ class BuildTask:
         calibration: Path | None,
         backbone_name: str | None,
         reading: ReadOptions | None = None,
+        *,
+        labelled: bool = True,
     ) -> BuildTask:
         """Read a checkpoint and load its backbone.
 
@@ -121,6 +123,7 @@ class BuildTask:
             calibration: File of examples to compare graphs on; None for the training examples.
             backbone_name: Backbone folder, if it has moved since training.
             reading: How to read the calibration file; recognised when None.
+            labelled: Whether the calibration file has labels.
 
         Raises:
             CheckpointError: The checkpoint is invalid.
@@ -129,7 +132,7 @@ class BuildTask:
             GateError: The ids of a text differ from those of training.
         """
         trained = load_checkpoint(checkpoint)
-        real, truth = real_texts(trained, calibration, reading)
+        real, truth = real_texts(trained, calibration, reading, labelled=labelled)
         samples = selftest_texts(trained)
         backbone = trained.load_backbone(device="cpu", name=backbone_name)
         tokenizer = TextTokenizer(backbone.tokenizer_json, trained.tokens, trained.text_pair, "tokenizer")

@@ -309,6 +309,78 @@ class HeadFacts:
         )
 
 
+@dataclass(frozen=True)
+class ExitFacts:
+    """Early exits of the graph, as measured on the calibration texts.
+
+    Attributes:
+        layers: Layers after which texts may leave, ascending; 0 is after the word vectors.
+        thresholds: Texts whose best probability reaches this number leave, one for each exit.
+        shares: Share of the texts that leaves at each exit, and last of those that run all layers; in [0, 1].
+        texts: Number of texts.
+        label_changes: Texts whose label differs from that of all layers, by heads that had not learned from the text.
+        truncated_texts: Number of truncated texts.
+        truncated_label_changes: The same on truncated texts.
+        expected_time: Mean time of a text as a share of the time without exits, by the layers that it runs.
+    """
+
+    layers: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    shares: tuple[float, ...]
+    texts: int
+    label_changes: int
+    truncated_texts: int
+    truncated_label_changes: int
+    expected_time: float
+
+    @property
+    def summary(self) -> str:
+        """What the exits do, in one line."""
+        places = ["the word vectors" if layer == 0 else f"layer {layer}" for layer in self.layers]
+        leave = ", ".join(
+            f"{100 * share:.0f}% after {place}" for share, place in zip(self.shares, places, strict=False)
+        )
+        return (
+            f"{leave}; {self.label_changes} of {self.texts} labels change, {self.truncated_label_changes} of "
+            f"{self.truncated_texts} of truncated texts; expected time {self.expected_time:.2f}"
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the record as the manifest stores it."""
+        return {
+            "layers": list(self.layers),
+            "thresholds": list(self.thresholds),
+            "shares": list(self.shares),
+            "texts": self.texts,
+            "label_changes": self.label_changes,
+            "truncated_texts": self.truncated_texts,
+            "truncated_label_changes": self.truncated_label_changes,
+            "expected_time": self.expected_time,
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> ExitFacts | None:
+        """Read a record; None if the value is not one."""
+        if not isinstance(value, dict):
+            return None
+        layers, thresholds, shares = (_numbers(value, name) for name in ("layers", "thresholds", "shares"))
+        expected = _number(value, "expected_time")
+        if not len(layers) == len(thresholds) == len(shares) - 1 > 0 or expected is None:
+            return None
+        texts, changes, truncated_texts, truncated_changes = (_integer(value, name) or 0 for name in _EXIT_COUNTS)
+        return cls(
+            tuple(int(layer) for layer in layers),
+            thresholds,
+            shares,
+            texts,
+            changes,
+            truncated_texts,
+            truncated_changes,
+            expected,
+        )
+
+
+_EXIT_COUNTS = ("texts", "label_changes", "truncated_texts", "truncated_label_changes")
 _DIFFERENCE = "max_prob_difference"
 
 
@@ -320,3 +392,8 @@ def _integer(table: Mapping[str, Json], name: str) -> int | None:
 def _number(table: Mapping[str, Json], name: str) -> float | None:
     value = table.get(name)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _numbers(table: Mapping[str, Json], name: str) -> tuple[float, ...]:
+    value = table.get(name)
+    return tuple(float(item) for item in value if isinstance(item, (int, float))) if isinstance(value, list) else ()

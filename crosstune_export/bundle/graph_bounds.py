@@ -22,8 +22,9 @@ def require_bounded(nodes: Sequence[Node], known: Mapping[str, Value], inputs: S
         ValueError: A shape does not fit or cannot be told, or the graph takes too much.
     """
     constants = sum(value.size for value in known.values())
+    _require_rows(nodes, known)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.inputs}
-    for texts, tokens in ((1, 1), (1, longest), (2, longest)):
+    for texts, tokens, fewer_rows in ((1, 1, False), (1, longest, False), (2, longest, False), (3, longest, True)):
         values = dict(known)
         values.update((name, Value("l", (texts, tokens))) for name in inputs)
         most_alive = texts * tokens * (LIMITS.values_per_token + tokens * LIMITS.values_per_token_pair)
@@ -34,7 +35,7 @@ def require_bounded(nodes: Sequence[Node], known: Mapping[str, Value], inputs: S
         alive = work = 0
         for index, node in enumerate(nodes):
             read = [values[name] if name else None for name in node.inputs]
-            results = results_of(node, read)
+            results = results_of(node, read, fewer_rows=fewer_rows)
             work += _work(node, read, results[0])
             for name, result in zip(node.outputs, results, strict=False):
                 if name:
@@ -45,6 +46,20 @@ def require_bounded(nodes: Sequence[Node], known: Mapping[str, Value], inputs: S
             for name in set(node.inputs):
                 if name and last_use[name] == index and name not in known and name not in inputs:
                     alive -= values[name].size
+
+
+def _require_rows(nodes: Sequence[Node], known: Mapping[str, Value]) -> None:
+    """Refuse a selection of rows that may be empty: onnxruntime's attention divides by the number of rows.
+
+    Their number must be the larger one of a number and a constant of at least 1.
+    """
+    producers = {name: node for node in nodes for name in node.outputs}
+    for node in nodes:
+        if node.rules.shape == "rows":
+            count = producers.get(node.inputs[1])
+            constants = [] if count is None or count.operator != "Max" else [known.get(name) for name in count.inputs]
+            if not any(value is not None and value.numbers and min(value.numbers) >= 1 for value in constants):
+                raise ValueError(f"a node {node.operator} that may select no row")
 
 
 def _work(node: Node, inputs: Inputs, result: Value) -> int:

@@ -18,6 +18,8 @@ import numpy as np
 from crosstune.core.errors import BundleContentError
 from crosstune_export.bundle.graph_bounds import require_bounded
 from crosstune_export.bundle.graph_rules import (
+    BRANCH_ATTRIBUTES,
+    BRANCHES,
     DOMAINS,
     FUNCTION,
     FUNCTION_ATTRIBUTES,
@@ -26,6 +28,7 @@ from crosstune_export.bundle.graph_rules import (
     OPERATORS,
     TYPES,
     AttributeRules,
+    OperatorRules,
 )
 from crosstune_export.bundle.graph_values import MOST_ELEMENTS, MOST_NUMBERS, Node, Value
 from crosstune_export.bundle.manifest import GraphFacts
@@ -33,6 +36,10 @@ from crosstune_export.bundle.onnx_wire import FIXED32, VARINT, Field, fields, nu
 
 _FLOATS = {"f": "<f4", "h": "<f2", "d": "<f8"}
 _INTEGERS = {"i": "<i4", "l": "<i8"}
+#: ``AttributeProto.type`` of a branch.
+_GRAPH_ATTRIBUTE = 5
+#: Each output of a node with branches counts as a node that reads what the two branches give.
+_EITHER = OperatorRules("either", {}, {})
 #: Field and number of ``AttributeProto.type`` for each type of attribute.
 _ATTRIBUTE_FIELDS = {"float": (2, 1), "int": (3, 2), "ints": (8, 7)}
 
@@ -181,12 +188,53 @@ def _check_nodes(nodes: Sequence[Field], contents: _GraphContents) -> None:
     for name in contents.inputs:
         _define(name, "l", contents)
     for part in nodes:
-        if len(contents.nodes) == LIMITS.nodes:
-            raise ValueError(f"more than {LIMITS.nodes} nodes")
-        contents.nodes.append(_check_node(part.view, contents))
+        message = _parts(part.view, "node")
+        if (_text(message, 4), DOMAINS.get(_text(message, 7))) == BRANCHES:
+            _check_branches(message, contents)
+        else:
+            _append(_check_node(message, contents), contents)
     missing = next((name for name in contents.outputs if name not in contents.types), None)
     if missing is not None:
         raise ValueError(f"no node that computes {missing!r:.60}")
+
+
+def _append(node: Node, contents: _GraphContents) -> None:
+    if len(contents.nodes) == LIMITS.nodes:
+        raise ValueError(f"more than {LIMITS.nodes} nodes")
+    contents.nodes.append(node)
+
+
+def _check_branches(node: Mapping[int, list[Field]], contents: _GraphContents) -> None:
+    """Check a node that runs one of two branches as if it ran both: they have no constants and no branches of their own."""
+    operator = BRANCHES[0]
+    _check_entries(node, 9)
+    inputs, outputs = ([_decoded(part) for part in node.get(number, ())] for number in (1, 2))
+    if [contents.types.get(name) for name in inputs] != ["b"]:
+        raise ValueError(f"a node {operator} with other inputs than one condition")
+    results: dict[str, list[str]] = {}
+    for part in node.get(5, ()):
+        branch = _parts(part.view, "branch")
+        name = _text(branch, 1)
+        if (
+            name not in BRANCH_ATTRIBUTES
+            or name in results
+            or 6 not in branch
+            or _number(branch, 20) != _GRAPH_ATTRIBUTE
+        ):
+            raise ValueError(f"the attribute {name!r:.60} of {operator}")
+        graph = _parts(branch[6][0].view, "branch_graph")
+        for inner in graph.get(1, ()):
+            _append(_check_node(_parts(inner.view, "node"), contents), contents)
+        results[name] = [_check_value(value.view) for value in graph.get(12, ())]
+    pairs = [results.get(name, []) for name in BRANCH_ATTRIBUTES]
+    if not len(outputs) == len(pairs[0]) == len(pairs[1]) > 0:
+        raise ValueError(f"a node {operator} whose branches give another number of values")
+    for name, *given in zip(outputs, *pairs, strict=True):
+        first, second = (contents.types.get(value) for value in given)
+        if first is None or first != second:
+            raise ValueError(f"a node {operator} whose branches differ")
+        _define(name, first, contents)
+        _append(Node(operator, _EITHER, tuple(given), (name,), first, {}), contents)
 
 
 def _define(name: str, kind: str, contents: _GraphContents) -> None:
@@ -195,9 +243,8 @@ def _define(name: str, kind: str, contents: _GraphContents) -> None:
     contents.types[name] = kind
 
 
-def _check_node(message: memoryview, contents: _GraphContents) -> Node:
+def _check_node(parts: Mapping[int, list[Field]], contents: _GraphContents) -> Node:
     """Return a node that a build can have written: its operator, the types of its inputs, its attributes."""
-    parts = _parts(message, "node")
     _check_entries(parts, 9)
     domain, operator = _text(parts, 7), _text(parts, 4)
     rules = OPERATORS.get(DOMAINS.get(domain, "?"), {}).get(operator)

@@ -139,7 +139,7 @@ _RULES = json.loads(Path(__file__).with_name("graph_rules.json").read_bytes())
 #: Names of domains, by the names that a graph may use for them.
 DOMAINS: Mapping[str, str] = _RULES["domains"]
 #: Operators by domain and name: those that builds write. None of them has control flow, sequences, strings or randomness, or
-#: opens a file.
+#: opens a file. ``BRANCHES`` is the only one with branches.
 OPERATORS: Mapping[str, Mapping[str, OperatorRules]] = {
     domain: {name: _read_operator(body) for name, body in operators.items()}
     for domain, operators in _RULES["operators"].items()
@@ -147,6 +147,9 @@ OPERATORS: Mapping[str, Mapping[str, OperatorRules]] = {
 #: Name and domain of the function that a graph may consist of, and the attributes of its call.
 FUNCTION: tuple[str, str] = (_RULES["function"]["name"], _RULES["function"]["domain"])
 FUNCTION_ATTRIBUTES = _read_attributes(_RULES["function"])
+#: Name and domain of the operator that runs one of two branches, and the names of its attributes.
+BRANCHES: tuple[str, str] = (_RULES["branches"]["name"], _RULES["branches"]["domain"])
+BRANCH_ATTRIBUTES: tuple[str, str] = (_RULES["branches"]["then"], _RULES["branches"]["else"])
 #: Number types by their number in onnx.proto.
 TYPES: Mapping[int, ElementType] = {
     int(number): ElementType(body["letter"], body["bytes"]) for number, body in _RULES["types"].items()

@@ -12,13 +12,20 @@ from collections.abc import Callable, Mapping
 from crosstune_export.bundle.graph_values import MOST_ELEMENTS, MOST_NUMBERS, Inputs, Node, Shape, Value
 
 
-def results_of(node: Node, inputs: Inputs) -> list[Value]:
+def results_of(node: Node, inputs: Inputs, *, fewer_rows: bool = False) -> list[Value]:
     """Return the outputs of a node.
+
+    Args:
+        node: The node.
+        inputs: What is known about its inputs.
+        fewer_rows: Whether a node that selects rows of a batch leaves one out, so that rows of two selections do not fit.
 
     Raises:
         ValueError: A shape does not fit, cannot be told, or is too large.
     """
     shapes = _SHAPES[node.rules.shape](node, inputs)
+    if fewer_rows and node.rules.shape == "rows":
+        shapes = [(max(1, shape[0] - 1),) for shape in shapes]
     for shape in shapes:
         if len(shape) > MOST_NUMBERS:
             raise _unfit(node)
@@ -149,6 +156,27 @@ def _gather_nd(node: Node, inputs: Inputs) -> list[Shape]:
     if not places or not 1 <= places[-1] <= len(data):
         raise _unfit(node)
     return [(*places[:-1], *data[places[-1] :])]
+
+
+def _scatter_nd(node: Node, inputs: Inputs) -> list[Shape]:
+    data, places, rows = (_of(node, inputs, index).shape for index in range(3))
+    if not data or len(places) != 2 or places[1] != 1 or rows != (places[0], *data[1:]):
+        raise _unfit(node)
+    return [data]
+
+
+def _rows(node: Node, inputs: Inputs) -> list[Shape]:
+    """Return the shapes of all rows, of which the operator gives so many as its second input says."""
+    data, count = _of(node, inputs, 0).shape, _of(node, inputs, 1).shape
+    if len(data) != 1 or count != (1,):
+        raise _unfit(node)
+    return [data, data]
+
+
+def _either(node: Node, inputs: Inputs) -> list[Shape]:
+    if _of(node, inputs, 0).shape != _of(node, inputs, 1).shape:
+        raise _unfit(node)
+    return [_of(node, inputs, 0).shape]
 
 
 def _matmul(node: Node, inputs: Inputs) -> list[Shape]:
@@ -334,6 +362,7 @@ _SHAPES: Mapping[str, Callable[[Node, Inputs], list[Shape]]] = {
     "attention": _attention,
     "broadcast": _broadcast,
     "concat": _concat,
+    "either": _either,
     "expand": _expand,
     "gather": _gather,
     "gather elements": _gather_elements,
@@ -346,6 +375,8 @@ _SHAPES: Mapping[str, Callable[[Node, Inputs], list[Shape]]] = {
     "range": _range,
     "reduce": _reduce,
     "reshape": _reshape,
+    "rows": _rows,
+    "scatter nd": _scatter_nd,
     "same": _same,
     "shape": _shape,
     "skip norm": _skip_norm,

@@ -34,7 +34,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
 
     Returns:
         JSON values by name; ``size_bytes`` is the total of all five files, ``kernels`` is ``fast`` if the fast kernels can
-        run the graph, and ``runtimes`` lists the runtimes that read the bundle.
+        run the graph, ``exits`` what early exits do (None without), and ``runtimes`` lists the runtimes that read the bundle.
 
     Example:
         >>> from crosstune_export import inspect_bundle
@@ -56,6 +56,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         "fusions": manifest.quality.get("rewrites", ""),
         "attention": manifest.attention_fusion,
         "kernels": "portable" if manifest.graph.function is None else "fast",
+        "exits": None if manifest.exits is None else manifest.exits.to_json(),
         "runtimes": list(manifest.runtimes or runtimes(tokenizer)),
         "max_length_tokens": manifest.tokens.max_length_tokens,
         "backbone": body["backbone"],

@@ -20,6 +20,9 @@ Floats = npt.NDArray[np.float32]
 
 #: Metadata entries of the graph that hold the prior map, as base64 of little-endian float32.
 PRIOR_NAMES = ("prior_scale", "prior_shift", "prior_centre")
+#: Names of the constants of early exits start with this; exit number i has ``exit.i.keys``, ``exit.i.bias`` and so on.
+EXIT_PREFIX = "exit."
+_EXIT_THRESHOLD = ".threshold"
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -122,16 +125,50 @@ def with_bank(model: bytes, bank: LabelBank) -> bytes:
     }
     if bank.scope_keys is not None:
         new["scope_keys"] = bank.scope_keys
+    new |= _closed_exits(model, labels)
+
+    def output(part: Field) -> bytes | memoryview:
+        return bytes_field(_GRAPH_OUTPUT, _with_columns(part.view, labels)) if _name(part, 1) == "probs" else part.raw
+
+    return _with_tensors(model, new, {_GRAPH_OUTPUT: output})
+
+
+def without_exits(model: bytes) -> bytes:
+    """Return the graph with all early exits closed, so that every text runs all layers; the same graph if it has none."""
+    thresholds = {name: array for name, array in _closed_exits(model, 0).items() if name.endswith(_EXIT_THRESHOLD)}
+    return _with_tensors(model, thresholds, {}) if thresholds else model
+
+
+def _closed_exits(model: bytes, labels: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Return constants of early exits that no text takes, for any number of labels."""
+    [graph] = [part.view for part in fields(model) if part.number == _MODEL_GRAPH]
+    closed: dict[str, npt.NDArray[np.generic]] = {}
+    for part in fields(graph):
+        name = _name(part, _TENSOR_NAME) if part.number == _GRAPH_INITIALIZER else ""
+        if not name.startswith(EXIT_PREFIX):
+            continue
+        if name.endswith(_EXIT_THRESHOLD):
+            closed[name] = np.array(2, np.float32)
+        elif name.endswith(".keys"):
+            closed[name] = np.zeros((labels, _float_array(part.view).shape[1]), np.float32)
+        elif name.endswith(".bias"):
+            closed[name] = np.zeros(labels, np.float32)
+    return closed
+
+
+def _with_tensors(
+    model: bytes,
+    new: Mapping[str, npt.NDArray[np.generic]],
+    others: Mapping[int, Callable[[Field], bytes | memoryview]],
+) -> bytes:
+    """Return the graph with some constants replaced, in the number types that they had, and other fields of it as well."""
 
     def tensor(part: Field) -> bytes | memoryview:
         name = _name(part, _TENSOR_NAME)
         return bytes_field(_GRAPH_INITIALIZER, _tensor(name, new[name], _type(part.view))) if name in new else part.raw
 
-    def output(part: Field) -> bytes | memoryview:
-        return bytes_field(_GRAPH_OUTPUT, _with_columns(part.view, labels)) if _name(part, 1) == "probs" else part.raw
-
     def graph(part: Field) -> bytes:
-        return bytes_field(_MODEL_GRAPH, _mapped(part.view, {_GRAPH_INITIALIZER: tensor, _GRAPH_OUTPUT: output}))
+        return bytes_field(_MODEL_GRAPH, _mapped(part.view, {_GRAPH_INITIALIZER: tensor, **others}))
 
     return _mapped(model, {_MODEL_GRAPH: graph})
 

@@ -18,12 +18,12 @@ from crosstune.core.errors import BundleContentError, BundleIntegrityError, Bund
 from crosstune.core.labels import Label
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import TokenLayout
-from crosstune_export.bundle.facts import BackboneFacts, HeadFacts, QualityFacts, TrainingFacts
+from crosstune_export.bundle.facts import BackboneFacts, ExitFacts, HeadFacts, QualityFacts, TrainingFacts
 from crosstune_export.bundle.json_reader import JsonReader
 from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
-FORMAT_VERSION: Final = "1.2"
+FORMAT_VERSION: Final = "1.3"
 #: The function that a graph may consist of, and its domain.
 FUNCTION: Final = "Classify"
 FUNCTION_DOMAIN: Final = "crosstune"
@@ -88,7 +88,8 @@ class FileEntry:
 class BundleManifest:
     """Contents of ``manifest.json``, which docs/bundle_format.md specifies.
 
-    ``runtimes`` are the runtimes that read the bundle; empty in bundles of older builds, which do not say. Two manifests are
+    ``runtimes`` are the runtimes that read the bundle; empty in bundles of older builds, which do not say. ``exits`` are the
+    early exits of the graph, None for none. Two manifests are
     equal if all fields but ``digest`` are.
 
     Example:
@@ -112,6 +113,7 @@ class BundleManifest:
     format_version: str = FORMAT_VERSION
     release: int = 0
     runtimes: tuple[str, ...] = ()
+    exits: ExitFacts | None = None
     digest: str = field(default="", compare=False)
 
     @property
@@ -160,6 +162,7 @@ def manifest_bytes(manifest: BundleManifest) -> bytes:
         "producer": dict(manifest.producer),
         **({"release": manifest.release} if manifest.release else {}),
         **({"runtimes": list(manifest.runtimes)} if manifest.runtimes else {}),
+        **({"exits": manifest.exits.to_json()} if manifest.exits is not None else {}),
         "labels": [{"name": entry.name, "descriptions": list(entry.descriptions)} for entry in manifest.labels],
         "text_pair": manifest.text_pair,
         "tokens": _plain(dataclasses.asdict(manifest.tokens)),
@@ -260,6 +263,7 @@ def _read_manifest(reader: JsonReader, version: str, digest: str) -> BundleManif
         format_version=version,
         release=reader.integer("release", 0, (1 << 31) - 1) if "release" in reader.keys else 0,
         runtimes=reader.texts("runtimes") if "runtimes" in reader.keys else (),
+        exits=ExitFacts.from_json(reader.table("exits")) if "exits" in reader.keys else None,
         digest=digest,
     )
 

@@ -14,7 +14,7 @@ from crosstune.core.labels import Label, require_usable
 from crosstune.core.strict_text import Json
 from crosstune.core.token_layout import Text
 from crosstune_export.bundle.files import BundleFiles, read_bundle
-from crosstune_export.bundle.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank
+from crosstune_export.bundle.label_bank import Floats, LabelBank, PriorMap, read_bank, with_bank, without_exits
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import read_selftest
 from crosstune_export.bundle.write import selftest_bytes, write_bundle
@@ -171,7 +171,9 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
     tokenizer = TextTokenizer(files.tokenizer, manifest.tokens, manifest.text_pair, str(files.path / TOKENIZER_NAME))
 
     def describe(sentences: Sequence[str]) -> Floats:
-        session = open_session(files.model, manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens)
+        session = open_session(
+            without_exits(files.model), manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens
+        )
         texts: list[Text] = [(text, "") if manifest.text_pair else text for text in sentences]
         rows = [session.run(tokenizer.batch([row]).feeds())[1][0] for row in tokenizer.rows(texts)]
         mean: Floats = np.mean(rows, 0, dtype=np.float32)
@@ -184,6 +186,8 @@ def _edited(path: str | os.PathLike[str], edit: Callable[[_State, Describe], _St
     model = with_bank(files.model, state.bank) if state.bank is not bank else files.model
     edits: list[Json] = [*manifest.head_facts.edits, what]
     changed = replace(manifest, labels=state.labels, head={**manifest.head, "edits": edits}, files={})
+    if model is not files.model:  # the exits know the old labels only
+        changed = replace(changed, exits=None)
     return write_bundle(Path(path), changed, model, files.tokenizer, _selftest(files, changed, model, tokenizer))
 
 

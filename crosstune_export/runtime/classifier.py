@@ -13,6 +13,7 @@ from crosstune.core.errors import BundleContentError, DataError
 from crosstune.core.texts import as_list, refuse_control_characters
 from crosstune.core.token_layout import Text, TokenRow
 from crosstune_export.bundle.files import BundleFiles, read_bundle
+from crosstune_export.bundle.label_bank import without_exits
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.bundle.signature import require_trusted
@@ -53,6 +54,7 @@ class Classifier:
         )
         self._lock = threading.Lock()
         self._session = self._open()
+        self._all_layers: GraphSession | None = None  # without early exits, opened when it is needed
         self._session_pid = os.getpid()
         if self._session.label_count not in (None, len(self.labels)):
             raise BundleContentError(
@@ -168,13 +170,23 @@ class Classifier:
             ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
+        return self._decided(self._rows(texts, batch_size), batch_size, threshold, min_similarity)
+
+    def _decided(
+        self,
+        rows: Sequence[TokenRow],
+        batch_size: int,
+        threshold: float | None,
+        min_similarity: float | None,
+        *,
+        all_layers: bool = False,
+    ) -> list[Prediction]:
         threshold = check_threshold(self._files.manifest.threshold if threshold is None else threshold)
-        rows = self._rows(texts, batch_size)
         has_similarity = "scope" in self.manifest.graph.outputs
         min_similarity = check_min_similarity(
             self.manifest.min_similarity if min_similarity is None else min_similarity, has_similarity
         )
-        probs, _, similarity = self._predict(rows, batch_size)
+        probs, _, similarity = self._predict(rows, batch_size, all_layers=all_layers)
         return decide(probs, [row.truncated for row in rows], self.labels, threshold, similarity, min_similarity)
 
     def predict(
@@ -201,13 +213,13 @@ class Classifier:
         return probs
 
     def text_vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> npt.NDArray[np.float32]:
-        """Return the text vectors that the head compares with the label keys, float32 (N, F).
+        """Return the text vectors that the head compares with the label keys, float32 (N, F); no text leaves early.
 
         Raises:
             DataError: An item is not a text, or ``batch_size`` is out of range.
             BundleContentError: The graph fails.
         """
-        return self._predict(self._rows(texts, batch_size), batch_size)[1]
+        return self._predict(self._rows(texts, batch_size), batch_size, all_layers=True)[1]
 
     def explain(
         self,
@@ -219,7 +231,7 @@ class Classifier:
     ) -> Explanation:
         """Label one text, and compute the evidence of each word for each label.
 
-        The graph runs once without each word, so a text of W words needs W + 1 runs.
+        The graph runs once without each word, so a text of W words needs W + 1 runs. All of them run all layers.
 
         Args:
             text: A string, or a pair of strings if the bundle classifies pairs.
@@ -232,10 +244,12 @@ class Classifier:
             ConfigError: ``min_similarity`` is given, and the bundle measures no similarity.
             BundleContentError: The graph fails.
         """
-        prediction = self.classify([text], batch_size=batch_size, threshold=threshold, min_similarity=min_similarity)[0]
-        row = self._tokenizer.rows([text])[0]
+        rows = self._rows([text], batch_size)
+        [prediction] = self._decided(rows, batch_size, threshold, min_similarity, all_layers=True)
         words = self._tokenizer.words(text)
-        evidence = word_evidence(row, words, prediction.probs, lambda rows: self._predict(rows, batch_size)[0])
+        evidence = word_evidence(
+            rows[0], words, prediction.probs, lambda without: self._predict(without, batch_size, all_layers=True)[0]
+        )
         return Explanation(prediction, evidence, self.manifest.text_pair)
 
     def explain_tokens(self, text: Text) -> int:
@@ -282,9 +296,9 @@ class Classifier:
             padded.__getitem__ if together else lambda row: self._predict([row], 1)[0][0],
         )
 
-    def _open(self) -> GraphSession:
+    def _open(self, *, all_layers: bool = False) -> GraphSession:
         return open_session(
-            self._files.model,
+            without_exits(self._files.model) if all_layers else self._files.model,
             self._files.manifest.graph,
             str(self._files.path),
             longest=self._files.manifest.tokens.max_length_tokens,
@@ -294,13 +308,23 @@ class Classifier:
             kernels=self._kernels,
         )
 
+    def _session_for(self, *, all_layers: bool) -> GraphSession:
+        """Return the session, or one whose early exits are closed."""
+        session = self._current_session()
+        if not all_layers or self.manifest.exits is None:
+            return session
+        with self._lock:
+            if self._all_layers is None:
+                self._all_layers = self._open(all_layers=True)
+            return self._all_layers
+
     def _current_session(self) -> GraphSession:
         """Return the session, or a new one after a fork, because an inherited one crashes."""
         if self._session_pid != os.getpid():
             with self._lock:
                 if self._session_pid != os.getpid():
-                    self._inherited = self._session  # kept alive, because destroying it crashes too
-                    self._session = self._open()
+                    self._inherited = self._session, self._all_layers  # kept alive, because destroying them crashes too
+                    self._session, self._all_layers = self._open(), None
                     self._session_pid = os.getpid()
         return self._session
 
@@ -312,13 +336,13 @@ class Classifier:
         return self._tokenizer.rows(checked)
 
     def _predict(
-        self, rows: Sequence[TokenRow], batch_size: int
+        self, rows: Sequence[TokenRow], batch_size: int, *, all_layers: bool = False
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
         manifest = self._files.manifest
         probs = np.empty((len(rows), len(manifest.labels)), np.float32)
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
         similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
-        session = self._current_session()
+        session = self._session_for(all_layers=all_layers)
         batches = _equal_length_batches if session.kernels == PORTABLE else _batches
         for chunk in batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])

@@ -13,7 +13,7 @@ from crosstune.data.examples import Example
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.manifest import FORMAT_VERSION
 from crosstune_export.bundle.packing import pack
-from tests.conftest import TINY_LABELS, TINY_TEXTS, make_tiny_backbone
+from tests.conftest import TINY_LABELS, TINY_TEXTS, make_tiny_backbone, tiny_log
 
 
 def main() -> None:
@@ -24,7 +24,10 @@ def main() -> None:
         trained = train(examples, LabelSet.from_mapping(TINY_LABELS), TrainConfig(backbone=str(backbone)))
         trained.save(Path(name) / "tiny.ckpt")
         bundle = Path(name) / "golden.bundle"
-        build(Path(name) / "tiny.ckpt", bundle, BuildConfig(precision="int8", max_flips_percent=100))
+        log = Path(name) / "log.txt"
+        log.write_text("\n".join(tiny_log(240)))
+        config = BuildConfig("int8", calibration=log, max_flips_percent=100, early_exit_percent=15)
+        build(Path(name) / "tiny.ckpt", bundle, config)
         pack(bundle, Path(__file__).with_name(f"format-{FORMAT_VERSION}.bundle.zip"))
 
 

@@ -10,6 +10,8 @@ from html import escape
 _LIGHT = ("#2f6f9f", "#c9772b", "#2f8a57", "#8a5aa8", "#b5473f", "#69737d")
 _DARK = ("#74b3e3", "#e5a262", "#6fc493", "#c39be0", "#e88a82", "#a0abb5")
 COLOURS = len(_LIGHT)
+#: Characters from which a cell of a table gets more width.
+_WIDE = 40
 
 
 def _variables(ink: str, faint: str, line: str, paper: str, marked: str, colours: Sequence[str]) -> str:
@@ -29,8 +31,9 @@ nav{margin:1rem 0}nav a{margin-right:1.2em;color:var(--c0)}
 p{max-width:60rem}.faint{color:var(--faint)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.93rem}
 th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-td{overflow-wrap:anywhere}td:first-child{min-width:8rem}
-th.n,td.n{text-align:right}td.n{white-space:nowrap}tr.marked td{background:var(--marked);font-weight:600}
+td{overflow-wrap:anywhere;min-width:8rem}td.w{min-width:16rem}
+@media (max-width:40rem){td{min-width:5.5rem}td.w{min-width:10rem}body{font-size:14px}}
+th.n,td.n{text-align:right}td.n{white-space:nowrap;min-width:0}tr.marked td{background:var(--marked);font-weight:600}
 .scroll{overflow-x:auto;margin:1rem 0}
 figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--faint);max-width:60rem}
 svg{display:block;width:100%;max-width:64rem;min-width:34rem;height:auto}
@@ -107,13 +110,13 @@ def table(
     rows = list(rows)
     shown = [column for column in range(len(head)) if not rows or any(row[column] for row in rows)]
 
+    wide = {column for column in shown if any(len(row[column]) > _WIDE for row in rows)}
+
     def row(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="n">{plain(cells[column])}</{tag}>'
-            if column in numbers
-            else f"<{tag}>{plain(cells[column])}</{tag}>"
-            for column in shown
-        )
+        kinds = {
+            column: ' class="n"' if column in numbers else ' class="w"' if column in wide else "" for column in shown
+        }
+        return "".join(f"<{tag}{kinds[column]}>{plain(cells[column])}</{tag}>" for column in shown)
 
     body = "".join(
         f'<tr class="marked">{row(cells, "td")}</tr>' if index in marked else f"<tr>{row(cells, 'td')}</tr>"

@@ -33,7 +33,7 @@ def fit_prior(
     Args:
         basis: float32 (N, r), the shots in an orthogonal basis of their span.
         prior: float32 (N, L), similarity to the descriptions.
-        targets: int64 (N,).
+        targets: int64 (N,), or probabilities to imitate, float32 (N, L).
         weights: float32 (S, N), 0 for shots that a setting holds out; rows sum to 1, or more with generated texts.
         scale: float32 (S,), at least 0.
         penalty: float32 (S,), above 0.
@@ -45,7 +45,8 @@ def fit_prior(
     """
     # The settings come last: over them a softmax of few labels runs along whole vectors, four times as fast.
     settings, (count, labels), rank = len(scale), prior.shape, basis.shape[1]
-    gold = torch.nn.functional.one_hot(targets, labels).to(basis.dtype).unsqueeze(2)  # (N, L, 1)
+    one_hot = targets if targets.ndim == 2 else torch.nn.functional.one_hot(targets, labels).to(basis.dtype)
+    gold = one_hot.unsqueeze(2)  # (N, L, 1)
     shot_weight = weights.t().unsqueeze(1).contiguous()  # (N, 1, S)
     base = prior.unsqueeze(2) * scale + log_shares.unsqueeze(1)  # (N, L, S)
     curvature = 0.5 * weights.amax(1) * torch.linalg.matrix_norm(basis, 2) ** 2 + penalty  # (S,)

@@ -96,6 +96,33 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
+def layer_states(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the hidden states, float32 (B, T, D) each: the word vectors, then the output of each layer.
+
+    Args:
+        model: A graph, before or after ``apply``.
+
+    Raises:
+        NoFunctionError: The encoder is no int8 encoder of BERT's form.
+    """
+    reader = _Reader(inlined(model).graph)
+    reader.read()
+    return reader.states
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of the graph with the nodes of its function, if it has one, in place of the call."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for function in model.functions:
+        del plain.graph.node[:], plain.functions[:]
+        plain.graph.node.extend(function.node)
+    opsets = [opset for opset in plain.opset_import if opset.domain != DOMAIN]
+    del plain.opset_import[:]
+    plain.opset_import.extend(opsets)
+    return plain
+
+
 def _attribute(name: str, value: int | float | Sequence[int]) -> onnx.AttributeProto:
     if isinstance(value, (int, float)):
         return helper.make_attribute(name, value)
@@ -111,6 +138,7 @@ class _Reader:
         heads: Attention heads.
         epsilon: Of all normalizations.
         tanh_gelu: 1 if Gelu is computed by the tanh formula.
+        states: Names of the hidden states.
         names: New names of constants by their old ones.
     """
 
@@ -118,6 +146,7 @@ class _Reader:
     heads: int = 0
     epsilon: float = 0.0
     tanh_gelu: int = 0
+    states: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,8 +172,10 @@ class _Reader:
         self._embeddings(first.input[0])
         self._norm(first, "norm")
         state, layers = first.output[0], 0
+        self.states.append(state)
         while (after := self._layer(state, f"layer.{layers}")) is not None:
             state, layers = after, layers + 1
+            self.states.append(state)
         if layers == 0:
             raise NoFunctionError("no layer has the form of BERT's")
         products = sum(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in self.graph.node)

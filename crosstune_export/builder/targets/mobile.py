@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,6 +116,15 @@ def write_mobile(bundle: Path, manifest: BundleManifest, phone: PhoneGraph) -> M
     return written
 
 
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
 def required_operators(model: onnx.ModelProto) -> str:
     """Return the configuration for a reduced build of onnxruntime: one ``domain;opset;operators`` per line.
 
@@ -123,7 +132,7 @@ def required_operators(model: onnx.ModelProto) -> str:
     """
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     lines: dict[tuple[str, int], set[str]] = {}
-    for node in model.graph.node:
+    for node in _nodes(model.graph):
         domain = node.domain or "ai.onnx"
         version = 1
         if domain == "ai.onnx":

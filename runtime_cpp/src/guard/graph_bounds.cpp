@@ -23,10 +23,38 @@ double work_of(const Node& node, const Inputs& inputs, const Value& result) {
   return work;
 }
 
+// Refuses a selection of rows that may be empty: onnxruntime's attention divides by the number of rows. Their number must be the
+// larger one of a number and a constant of at least 1.
+void require_rows(const std::vector<Node>& nodes, const std::map<std::string, Value>& constants) {
+  std::map<std::string, const Node*> producers;
+  for (const Node& node : nodes)
+    for (const std::string& name : node.outputs) producers[name] = &node;
+  for (const Node& node : nodes) {
+    if (node.rules->shape != "rows") continue;
+    const auto count = producers.find(node.inputs[1]);
+    bool some = false;
+    if (count != producers.end() && count->second->op == "Max") {
+      for (const std::string& name : count->second->inputs) {
+        const auto constant = constants.find(name);
+        if (constant == constants.end() || !constant->second.numbers || constant->second.numbers->empty()) continue;
+        const std::vector<std::int64_t>& numbers = *constant->second.numbers;
+        some = some || *std::min_element(numbers.begin(), numbers.end()) >= 1;
+      }
+    }
+    if (!some) throw WireError("a node " + node.op + " that may select no row");
+  }
+}
+
+struct Size {
+  std::int64_t texts, tokens;
+  bool fewer_rows;
+};
+
 }  // namespace
 
 void require_bounded(const std::vector<Node>& nodes, const std::map<std::string, Value>& constants,
                      const std::vector<std::string>& inputs, std::size_t longest) {
+  require_rows(nodes, constants);
   const GraphLimits& limits = graph_rules().limits;
   double elements = 0;
   for (const auto& [_, value] : constants) elements += size_of(value.shape);
@@ -34,7 +62,8 @@ void require_bounded(const std::vector<Node>& nodes, const std::map<std::string,
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (const std::string& name : nodes[i].inputs) last_use[name] = i;
   const auto tokens_of = static_cast<std::int64_t>(longest);
-  for (const auto& [text_count, token_count] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {1, tokens_of}, {2, tokens_of}}) {
+  for (const auto& [text_count, token_count, fewer_rows] :
+       {Size{1, 1, false}, Size{1, tokens_of, false}, Size{2, tokens_of, false}, Size{3, tokens_of, true}}) {
     const auto rows = static_cast<double>(text_count * token_count), tokens = static_cast<double>(token_count);
     const double most_alive =
         rows * (limits.values_per_token + tokens * limits.values_per_token_pair) + elements * limits.values_per_constant;
@@ -50,7 +79,7 @@ void require_bounded(const std::vector<Node>& nodes, const std::map<std::string,
         const auto constant = constants.find(name);
         read.push_back(name.empty() ? nullptr : constant != constants.end() ? &constant->second : &values.at(name));
       }
-      std::vector<Value> results = results_of(node, read);
+      std::vector<Value> results = results_of(node, read, fewer_rows);
       work += work_of(node, read, results[0]);
       for (std::size_t j = 0; j < node.outputs.size(); ++j) {
         if (node.outputs[j].empty()) continue;

@@ -75,9 +75,8 @@ std::string check_value(std::string_view bytes) {
 }
 
 // Reads a node that a build can have written: its operator, the types of its inputs, its attributes.
-Node check_node(std::string_view bytes, GraphSummary* summary) {
+Node check_node(const Message& message, GraphSummary* summary) {
   const GraphRules& rules = graph_rules();
-  const Message message(bytes, rules.node);
   check_entries(message, 9);
   Node node;
   const std::string domain = message.string(7);
@@ -170,13 +169,63 @@ void check_function(const Message& function, const Message& graph, const std::ma
   if (!same) throw WireError("a function with other inputs and outputs than the graph");
 }
 
+void append(Node node, GraphSummary* summary) {
+  const std::size_t most = graph_rules().limits.nodes;
+  if (summary->nodes.size() == most) throw WireError("more than " + std::to_string(most) + " nodes");
+  summary->nodes.push_back(std::move(node));
+}
+
+// Whether a node runs one of two branches.
+bool has_branches(const Message& node) {
+  const GraphRules& rules = graph_rules();
+  const auto domain = rules.domains.find(node.string(7));
+  return node.string(4) == rules.branches.name && domain != rules.domains.end() && domain->second == rules.branches.domain;
+}
+
+// Checks a node that runs one of two branches as if it ran both: they have no constants and no branches of their own.
+void check_branches(const Message& node, GraphSummary* summary) {
+  static const OperatorRules either{"either", {}, {}};  // each output counts as a node that reads what the two branches give
+  constexpr std::uint64_t kGraphAttribute = 5;           // AttributeProto.type
+  const GraphRules& rules = graph_rules();
+  const std::string& op = rules.branches.name;
+  check_entries(node, 9);
+  const std::vector<std::string> inputs = strings_of(node, 1), outputs = strings_of(node, 2);
+  const auto type_of = [&](const std::string& name) {
+    const auto type = summary->types.find(name);
+    return type == summary->types.end() ? '\0' : type->second;
+  };
+  if (inputs.size() != 1 || type_of(inputs[0]) != 'b') throw WireError("a node " + op + " with other inputs than one condition");
+  std::map<std::string, std::vector<std::string>> results;
+  node.each(5, [&](const WireField& field) {
+    const Message branch(field.bytes, rules.branch);
+    const std::string name = branch.string(1);
+    const auto body = branch.find(6);
+    if ((name != rules.branches.then_branch && name != rules.branches.else_branch) || results.count(name) != 0 || !body ||
+        branch.number(20) != kGraphAttribute)
+      throw WireError("the attribute " + quoted(name) + " of " + op);
+    const Message graph(body->bytes, rules.branch_graph);
+    graph.each(1, [&](const WireField& inner) { append(check_node(Message(inner.bytes, rules.node), summary), summary); });
+    std::vector<std::string>& names = results[name];
+    graph.each(12, [&](const WireField& value) { names.push_back(check_value(value.bytes)); });
+  });
+  const std::vector<std::string>&then = results[rules.branches.then_branch], &otherwise = results[rules.branches.else_branch];
+  if (outputs.empty() || then.size() != outputs.size() || otherwise.size() != outputs.size())
+    throw WireError("a node " + op + " whose branches give another number of values");
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const char type = type_of(then[i]);
+    if (type == '\0' || type != type_of(otherwise[i])) throw WireError("a node " + op + " whose branches differ");
+    define(outputs[i], type, summary);
+    append({op, &either, {then[i], otherwise[i]}, {outputs[i]}, std::string(1, type), {}}, summary);
+  }
+}
+
 // `nodes` is the number of the field that has them.
 void check_nodes(const Message& graph, std::uint32_t nodes, GraphSummary* summary) {
   for (const std::string& name : summary->inputs) define(name, 'l', summary);
-  const std::size_t most = graph_rules().limits.nodes;
   graph.each(nodes, [&](const WireField& field) {
-    if (summary->nodes.size() == most) throw WireError("more than " + std::to_string(most) + " nodes");
-    summary->nodes.push_back(check_node(field.bytes, summary));
+    const Message node(field.bytes, graph_rules().node);
+    if (has_branches(node)) check_branches(node, summary);
+    else append(check_node(node, summary), summary);
   });
   for (const std::string& name : summary->outputs)
     if (summary->types.count(name) == 0) throw WireError("no node that computes " + quoted(name));

@@ -71,6 +71,8 @@ GraphRules read_rules() {
   }
   const JsonReader function = file.child("function");
   rules.function = {function.string("name"), function.string("domain"), read_attributes(function)};
+  const JsonReader branches = file.child("branches");
+  rules.branches = {branches.string("name"), branches.string("domain"), branches.string("then"), branches.string("else")};
   const JsonReader limits = file.child("limits");
   rules.limits = {static_cast<std::size_t>(limits.integer("nodes", 1, 1 << 30)),
                   limits.number("values_per_token"), limits.number("values_per_token_pair"),
@@ -79,7 +81,7 @@ GraphRules read_rules() {
   const JsonReader messages = file.child("messages");
   for (const auto& [name, target] : std::initializer_list<std::pair<const char*, MessageRules*>>{
            {"model", &rules.model}, {"opset", &rules.opset}, {"entry", &rules.entry}, {"graph", &rules.graph}, {"function", &rules.function_message},
-           {"node", &rules.node}, {"attribute", &rules.attribute}, {"constant", &rules.constant}, {"value", &rules.value},
+           {"node", &rules.node}, {"attribute", &rules.attribute}, {"branch", &rules.branch}, {"branch_graph", &rules.branch_graph}, {"constant", &rules.constant}, {"value", &rules.value},
            {"type", &rules.type}, {"tensor_type", &rules.tensor_type}, {"shape", &rules.shape}, {"dimension", &rules.dimension}})
     *target = read_message_rules(messages, name);
   return rules;

@@ -48,6 +48,11 @@ struct OperatorRules {
   const std::string* outputs(const std::string& inputs) const;
 };
 
+// The operator that runs one of two branches, and its attributes.
+struct BranchRules {
+  std::string name, domain, then_branch, else_branch;
+};
+
 struct ElementType {
   char letter;
   std::uint64_t bytes;
@@ -65,8 +70,9 @@ struct GraphRules {
   std::map<std::string, std::map<std::string, OperatorRules>> operators;  // by domain
   std::map<std::uint64_t, ElementType> types;                           // by the number of the data type in onnx.proto
   FunctionRules function;
+  BranchRules branches;
   GraphLimits limits;
-  MessageRules model, opset, entry, graph, function_message, node, attribute, constant, value, type, tensor_type, shape, dimension;
+  MessageRules model, opset, entry, graph, function_message, node, attribute, branch, branch_graph, constant, value, type, tensor_type, shape, dimension;
 };
 
 // The rules that are compiled in; parsed at the first call.

@@ -232,6 +232,27 @@ Shapes reduce(const Node& node, const Inputs& inputs) {
   return {rest};
 }
 
+Shapes scatter_nd(const Node& node, const Inputs& inputs) {
+  const Shape &data = shape_at(node, inputs, 0), &places = shape_at(node, inputs, 1), &rows = shape_at(node, inputs, 2);
+  if (data.empty() || places.size() != 2 || places[1] != 1) throw unfit(node);
+  Shape expected = data;
+  expected[0] = places[0];
+  if (rows != expected) throw unfit(node);
+  return {data};
+}
+
+// The shapes of all rows, of which the operator gives so many as its second input says.
+Shapes rows_of(const Node& node, const Inputs& inputs) {
+  const Shape& data = shape_at(node, inputs, 0);
+  if (data.size() != 1 || shape_at(node, inputs, 1) != Shape{1}) throw unfit(node);
+  return {data, data};
+}
+
+Shapes either(const Node& node, const Inputs& inputs) {
+  if (shape_at(node, inputs, 0) != shape_at(node, inputs, 1)) throw unfit(node);
+  return {shape_at(node, inputs, 0)};
+}
+
 Shapes reshape(const Node& node, const Inputs& inputs) {
   const Shape& data = shape_at(node, inputs, 0);
   Shape shape = numbers_at(node, inputs, 1);
@@ -359,11 +380,12 @@ Shapes transpose(const Node& node, const Inputs& inputs) {
 
 const std::map<std::string, Shapes (*)(const Node&, const Inputs&)>& shape_rules() {
   static const std::map<std::string, Shapes (*)(const Node&, const Inputs&)> rules = {
-      {"attention", attention}, {"broadcast", broadcast_all}, {"cast", same}, {"concat", concat}, {"expand", expand},
+      {"attention", attention}, {"broadcast", broadcast_all}, {"cast", same}, {"concat", concat}, {"either", either}, {"expand", expand},
       {"gather", gather}, {"gather elements", gather_elements}, {"gather nd", gather_nd}, {"gemm", gemm},
       {"matmul", matmul}, {"multihead", multihead}, {"pad", pad}, {"range", range}, {"reduce", reduce},
-      {"reshape", reshape}, {"same", same}, {"shape", shape_shape}, {"skip norm", skip_norm}, {"slice", slice}, {"split", split},
-      {"squeeze", squeeze}, {"tile", tile}, {"transpose", transpose}, {"unsqueeze", unsqueeze},
+      {"reshape", reshape}, {"rows", rows_of}, {"same", same}, {"scatter nd", scatter_nd}, {"shape", shape_shape},
+      {"skip norm", skip_norm}, {"slice", slice}, {"split", split}, {"squeeze", squeeze}, {"tile", tile}, {"transpose", transpose},
+      {"unsqueeze", unsqueeze},
   };
   return rules;
 }
@@ -405,8 +427,10 @@ std::optional<std::vector<std::int64_t>> numbers_of(const Node& node, const Inpu
 
 }  // namespace
 
-std::vector<Value> results_of(const Node& node, const Inputs& inputs) {
-  const Shapes shapes = shape_rules().at(node.rules->shape)(node, inputs);
+std::vector<Value> results_of(const Node& node, const Inputs& inputs, bool fewer_rows) {
+  Shapes shapes = shape_rules().at(node.rules->shape)(node, inputs);
+  if (fewer_rows && node.rules->shape == "rows")
+    for (Shape& shape : shapes) shape[0] = std::max<std::int64_t>(1, shape[0] - 1);
   std::vector<Value> results;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     if (shapes[i].size() > kMaxRank) throw unfit(node);

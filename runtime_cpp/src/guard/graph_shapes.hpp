@@ -36,8 +36,9 @@ struct Node {
 
 using Inputs = std::vector<const Value*>;  // nullptr for one that is left out
 
-// The outputs of a node. Throws WireError when a shape does not fit, cannot be told, or is too large.
-std::vector<Value> results_of(const Node& node, const Inputs& inputs);
+// The outputs of a node. With `fewer_rows`, a node that selects rows of a batch leaves one out, so that rows of two selections do
+// not fit. Throws WireError when a shape does not fit, cannot be told, or is too large.
+std::vector<Value> results_of(const Node& node, const Inputs& inputs, bool fewer_rows);
 
 double size_of(const Shape& shape);
 

@@ -5,13 +5,18 @@ import type { GraphFacts } from "../bundle/manifest.js";
 import { BundleContentError } from "../errors.js";
 import { appendNumbers, parseConstant } from "./constant.js";
 import { GRAPH_RULES } from "./graph_rules.js";
-import { type AttributesRules, DOMAINS, FUNCTION, OPERATORS, outputsOf, TYPES } from "./graph_rules_reader.js";
+import { type AttributesRules, BRANCHES, DOMAINS, FUNCTION, OPERATORS, type OperatorRules, outputsOf, TYPES } from "./graph_rules_reader.js";
 import { type Node, requireBounded, type Value } from "./graph_shapes.js";
 import { checkEntries, escaped, Message, MESSAGES, quoted, stringOf } from "./message.js";
 import { WireError } from "./wire.js";
 
 /** Field and number of AttributeProto.type for each type of attribute. */
 const ATTRIBUTE_FIELDS = { float: [2, 1n], int: [3, 2n], ints: [8, 7n] } as const;
+
+/** AttributeProto.type of a branch. */
+const GRAPH_ATTRIBUTE = 5n;
+/** Each output of a node with branches counts as a node that reads what the two branches give. */
+const EITHER: OperatorRules = { shape: "either", forms: new Map(), attributes: new Map() };
 
 /** What the check collects from a graph. */
 interface GraphSummary {
@@ -133,13 +138,52 @@ function checkFunction(fn: Message, graph: Message, opsets: ReadonlyMap<string, 
 // `nodes` is the number of the field that has them.
 function checkNodes(graph: Message, nodes: number, summary: GraphSummary): void {
   for (const name of summary.inputs) define(name, "l", summary);
-  const most = GRAPH_RULES.limits.nodes;
   for (const field of graph.all(nodes)) {
-    if (summary.nodes.length === most) throw new WireError(`more than ${most} nodes`);
-    summary.nodes.push(checkNode(field.bytes, summary));
+    const node = new Message(field.bytes, MESSAGES.node);
+    if (node.string(4) === BRANCHES.name && DOMAINS.get(node.string(7)) === BRANCHES.domain) checkBranches(node, summary);
+    else append(checkNode(node, summary), summary);
   }
   const missing = summary.outputs.find((name) => !summary.types.has(name));
   if (missing !== undefined) throw new WireError(`no node that computes ${quoted(missing)}`);
+}
+
+function append(node: Node, summary: GraphSummary): void {
+  const most = GRAPH_RULES.limits.nodes;
+  if (summary.nodes.length === most) throw new WireError(`more than ${most} nodes`);
+  summary.nodes.push(node);
+}
+
+// Checks a node that runs one of two branches as if it ran both: they have no constants and no branches of their own.
+function checkBranches(node: Message, summary: GraphSummary): void {
+  const op = BRANCHES.name;
+  checkEntries(node, 9);
+  const [inputs, outputs] = [Array.from(node.all(1), stringOf), Array.from(node.all(2), stringOf)];
+  if (inputs.length !== 1 || summary.types.get(inputs[0]!) !== "b") {
+    throw new WireError(`a node ${op} with other inputs than one condition`);
+  }
+  const results = new Map<string, string[]>();
+  for (const field of node.all(5)) {
+    const branch = new Message(field.bytes, MESSAGES.branch);
+    const [name, body] = [branch.string(1), branch.find(6)];
+    const isKnown = (name === BRANCHES.then || name === BRANCHES.else) && !results.has(name);
+    if (!isKnown || body === undefined || branch.number(20) !== GRAPH_ATTRIBUTE) {
+      throw new WireError(`the attribute ${quoted(name)} of ${op}`);
+    }
+    const graph = new Message(body.bytes, MESSAGES.branch_graph);
+    for (const inner of graph.all(1)) append(checkNode(new Message(inner.bytes, MESSAGES.node), summary), summary);
+    results.set(name, Array.from(graph.all(12), (value) => checkValue(value.bytes)));
+  }
+  const [then, otherwise] = [results.get(BRANCHES.then) ?? [], results.get(BRANCHES.else) ?? []];
+  if (outputs.length === 0 || then.length !== outputs.length || otherwise.length !== outputs.length) {
+    throw new WireError(`a node ${op} whose branches give another number of values`);
+  }
+  for (const [index, name] of outputs.entries()) {
+    const given = [then[index]!, otherwise[index]!];
+    const [type, other] = given.map((value) => summary.types.get(value));
+    if (type === undefined || type !== other) throw new WireError(`a node ${op} whose branches differ`);
+    define(name, type, summary);
+    append({ op, rules: EITHER, inputs: given, outputs: [name], types: type, attributes: new Map() }, summary);
+  }
 }
 
 function define(name: string, type: string, summary: GraphSummary): void {
@@ -148,8 +192,7 @@ function define(name: string, type: string, summary: GraphSummary): void {
 }
 
 // Reads a node that a build can have written: its operator, the types of its inputs, its attributes.
-function checkNode(bytes: Uint8Array, summary: GraphSummary): Node {
-  const node = new Message(bytes, MESSAGES.node);
+function checkNode(node: Message, summary: GraphSummary): Node {
   checkEntries(node, 9);
   const [domain, op] = [node.string(7), node.string(4)];
   const rules = OPERATORS.get(DOMAINS.get(domain) ?? "?")?.get(op);

@@ -49,6 +49,8 @@ export const FUNCTION = {
   domain: GRAPH_RULES.function.domain,
   attributes: readAttributes(GRAPH_RULES.function.attributes as unknown as Readonly<Record<string, AttributeRules>>),
 };
+/** The operator that runs one of two branches, and its attributes. */
+export const BRANCHES = GRAPH_RULES.branches;
 /** By the number of the data type in onnx.proto. */
 export const TYPES = new Map<bigint, ElementType>(Object.entries(GRAPH_RULES.types).map(([number, type]) => [BigInt(number), type]));
 

@@ -44,12 +44,13 @@ export function requireBounded(
   inputs: readonly string[],
   longest: number,
 ): void {
+  requireRows(nodes, constants);
   const limits = GRAPH_RULES.limits;
   let elements = 0;
   for (const value of constants.values()) elements += sizeOf(value.shape);
   const lastUse = new Map<string, number>();
   for (const [index, node] of nodes.entries()) for (const name of node.inputs) lastUse.set(name, index);
-  for (const [texts, tokens] of [[1, 1], [1, longest], [2, longest]] as const) {
+  for (const [texts, tokens, fewerRows] of [[1, 1, false], [1, longest, false], [2, longest, false], [3, longest, true]] as const) {
     const rows = texts * tokens;
     const mostAlive =
       rows * (limits.values_per_token + tokens * limits.values_per_token_pair) + elements * limits.values_per_constant;
@@ -61,7 +62,7 @@ export function requireBounded(
     let work = 0;
     for (const [index, node] of nodes.entries()) {
       const read = node.inputs.map((name) => (name === "" ? undefined : values.get(name)));
-      const results = resultsOf(node, read);
+      const results = resultsOf(node, read, fewerRows);
       work += workOf(node, read, results[0]!);
       for (const [place, name] of node.outputs.entries()) {
         if (name === "") continue;
@@ -77,8 +78,28 @@ export function requireBounded(
   }
 }
 
-function resultsOf(node: Node, inputs: Inputs): Value[] {
-  const shapes = SHAPES[node.rules.shape]!(node, inputs);
+// Refuses a selection of rows that may be empty: onnxruntime's attention divides by the number of rows. Their number must be the
+// larger one of a number and a constant of at least 1.
+function requireRows(nodes: readonly Node[], constants: ReadonlyMap<string, Value>): void {
+  const producers = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)));
+  for (const { op, rules, inputs } of nodes) {
+    if (rules.shape !== "rows") continue;
+    const count = producers.get(inputs[1]!);
+    const known = count?.op === "Max" ? count.inputs.map((name) => constants.get(name)?.numbers ?? []) : [];
+    if (!known.some((numbers) => numbers.length > 0 && Math.min(...numbers) >= 1)) {
+      throw new WireError(`a node ${op} that may select no row`);
+    }
+  }
+}
+
+// With `fewerRows`, a node that selects rows of a batch leaves one out, so that rows of two selections do not fit.
+function isSameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+}
+
+function resultsOf(node: Node, inputs: Inputs, fewerRows: boolean): Value[] {
+  let shapes = SHAPES[node.rules.shape]!(node, inputs);
+  if (fewerRows && node.rules.shape === "rows") shapes = shapes.map((shape) => [Math.max(1, shape[0]! - 1)]);
   return shapes.map((shape, index) => {
     if (shape.length > MAX_RANK) throw unfit(node);
     if (shape.some((size) => size > MOST_ELEMENTS) || sizeOf(shape) > MOST_ELEMENTS) throw tooMuch(node);
@@ -244,6 +265,11 @@ const SHAPES: Readonly<Record<string, (node: Node, inputs: Inputs) => Shape[]>> 
   },
   cast: same,
   concat,
+  either(node, inputs) {
+    const [then, otherwise] = [shapeAt(node, inputs, 0), shapeAt(node, inputs, 1)];
+    if (!isSameShape(then, otherwise)) throw unfit(node);
+    return [then];
+  },
   expand(node, inputs) {
     const sizes = numbersAt(node, inputs, 1);
     if (sizes.some((size) => size < 0)) throw unfit(node);
@@ -336,7 +362,19 @@ const SHAPES: Readonly<Record<string, (node: Node, inputs: Inputs) => Shape[]>> 
     if (sizeOf(shape) !== sizeOf(data)) throw unfit(node);
     return [shape];
   },
+  // The shapes of all rows, of which the operator gives so many as its second input says.
+  rows(node, inputs) {
+    const data = shapeAt(node, inputs, 0);
+    if (data.length !== 1 || !isSameShape(shapeAt(node, inputs, 1), [1])) throw unfit(node);
+    return [data, data];
+  },
   same,
+  "scatter nd"(node, inputs) {
+    const [data, places, rows] = [shapeAt(node, inputs, 0), shapeAt(node, inputs, 1), shapeAt(node, inputs, 2)];
+    if (data.length === 0 || places.length !== 2 || places[1] !== 1) throw unfit(node);
+    if (!isSameShape(rows, [places[0]!, ...data.slice(1)])) throw unfit(node);
+    return [data];
+  },
   shape: (node, inputs) => [[dimensions(node, inputs).length]],
   "skip norm"(node, inputs) {
     const shape = shapeAt(node, inputs, 0);

@@ -3,6 +3,7 @@ import { type Manifest, MODEL_NAME, SELFTEST_NAME, TOKENIZER_NAME } from "../bun
 import { packedAt, packedBlob, type PackedBundle, packedBytes } from "../bundle/packed_bundle.js";
 import { readSelftest, type SelfTestReport } from "../bundle/selftest.js";
 import { BundleContentError, ConfigError, DataError } from "../errors.js";
+import { withoutExits } from "../guard/exits.js";
 import { refuseControlCharacters, type Text } from "../text.js";
 import { TextTokenizer, type TokenRow } from "../tokenize/token_row.js";
 import { readTokenizer } from "../tokenize/read_tokenizer.js";
@@ -29,10 +30,14 @@ export interface ExplainOptions extends ClassifyOptions {
 
 /** Classifies texts with a bundle. Use `load` to create one. */
 export class Classifier {
+  private allLayers: Promise<GraphSession> | undefined;
+
   private constructor(
     private readonly files: Pick<BundleFiles, "manifest" | "selftest" | "where">,
     private readonly tokenizer: TextTokenizer,
     private readonly session: GraphSession,
+    /** Loads the graph without its early exits; undefined where it has none. */
+    private readonly openAllLayers: (() => Promise<GraphSession>) | undefined,
   ) {}
 
   /** Reads a bundle, checks every byte of it and loads its graph. Throws BundleError or PlatformError. */
@@ -46,7 +51,9 @@ export class Classifier {
         `${where(TOKENIZER_NAME)}: has the id ${textTokenizer.largestId}, expected ids below ${session.vocabularySize}. Build the bundle again.`,
       );
     }
-    return new Classifier({ where, manifest, selftest }, textTokenizer, session);
+    const closed = withoutExits(model);
+    const openAllLayers = closed && ((): Promise<GraphSession> => GraphSession.open(closed, manifest, where(MODEL_NAME)));
+    return new Classifier({ where, manifest, selftest }, textTokenizer, session, openAllLayers);
   }
 
   /** The names of the labels, in the order of the probabilities. */
@@ -66,6 +73,10 @@ export class Classifier {
    * `minSimilarity` is given and the bundle measures no similarity.
    */
   async classify(texts: readonly Text[], options: ClassifyOptions = {}): Promise<Prediction[]> {
+    return this.decideAll(texts, options, this.session);
+  }
+
+  private async decideAll(texts: readonly Text[], options: ClassifyOptions, session: GraphSession): Promise<Prediction[]> {
     const rule = {
       labels: this.labels,
       threshold: checkThreshold(options.threshold ?? this.manifest.threshold),
@@ -78,7 +89,7 @@ export class Classifier {
     refuseControlCharacters(texts);
     const predictions: Prediction[] = [];
     for (const [index, row] of rows.entries()) {
-      const { probs, similarity } = await this.session.run(row);
+      const { probs, similarity } = await session.run(row);
       predictions.push(decide(rule, probs, similarity, row.truncated, index));
     }
     return predictions;
@@ -86,18 +97,19 @@ export class Classifier {
 
   /**
    * Classifies one text and computes the evidence of each word for each label. Leaves out one word at a time, so a text of W words
-   * costs W + 1 runs of the graph.
+   * costs W + 1 runs of the graph. All of them run all layers.
    *
    * Throws DataError as `classify` does.
    */
   async explain(text: Text, options: ExplainOptions = {}): Promise<Explanation> {
-    const [prediction] = await this.classify([text], options);
+    const session = (await (this.allLayers ??= this.openAllLayers?.())) ?? this.session;
+    const [prediction] = await this.decideAll([text], options, session);
     const row = this.tokenizer.row(text, 0);
     const words: WordEvidence[] = [];
     for (const word of this.tokenizer.words(text)) {
       await yieldToEventLoop();
       options.signal?.throwIfAborted();
-      const { probs } = await this.session.run(without(row, word.tokens));
+      const { probs } = await session.run(without(row, word.tokens));
       words.push({ ...word, evidence: evidence(prediction!.probs, probs) });
     }
     return { prediction: prediction!, words };
@@ -133,6 +145,7 @@ export class Classifier {
   /** Frees the memory of the graph. The classifier cannot be used afterwards. */
   async close(): Promise<void> {
     await this.session.release();
+    await (await this.allLayers)?.release();
   }
 }
 

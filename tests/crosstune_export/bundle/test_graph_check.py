@@ -59,7 +59,6 @@ def test_what_a_build_writes_passes(files, tiny_bundle_dir):
     ("domain", "operator"),
     [
         ("", "Loop"),
-        ("", "If"),
         ("", "Scan"),
         ("ai.onnx", "SequenceMap"),
         ("", "RandomNormal"),

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.usefixtures("quick_builds")
 TEXTS = ["where is my parcel", "", "the money back, please", "parcel " * 100]
 
 
-@pytest.fixture
-def parts(tmp_path, tiny_bundle_dir):
-    """A copy of a bundle, its files, and inputs of its graph."""
-    bundle = shutil.copytree(tiny_bundle_dir, tmp_path / "phone.bundle")
+@pytest.fixture(params=["tiny_bundle_dir", "tiny_exits_bundle_dir"])
+def parts(request, tmp_path):
+    """A copy of a bundle, without and with early exits, its files, and inputs of its graph."""
+    bundle = shutil.copytree(request.getfixturevalue(request.param), tmp_path / "phone.bundle")
     rows = [np.array([ids], np.int64) for ids in Classifier.load(bundle).token_ids(TEXTS)]
     return bundle, read_bundle(bundle), [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in rows]
 
