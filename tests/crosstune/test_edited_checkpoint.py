@@ -135,7 +135,7 @@ def test_labels_of_another_number_are_refused(folder):
 def test_features_that_no_backbone_has_are_refused(folder, change, feature):
     edit_state(folder, change)
     assert refused(folder) == (
-        f"{folder / 'checkpoint.json'}: feature {feature}, expected one of mean, max, first, mask "
+        f"{folder / 'checkpoint.json'}: feature {feature}, expected one of mean, max, first, mask, cls, last "
         "of layers 0 to 2, merged by concat or max. Train again."
     )
 

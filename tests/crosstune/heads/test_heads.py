@@ -213,7 +213,7 @@ def test_the_paper_heads_start_depends_on_the_seed_alone():
 def test_an_unknown_pool_is_refused():
     with pytest.raises(ValueError, match="pool") as caught:
         pool_tokens(torch.zeros(1, 1, 1, 1), torch.ones(1, 1), "sum", AT)
-    assert str(caught.value) == "pool 'sum', expected one of mean, max, first, mask"
+    assert str(caught.value) == "pool 'sum', expected one of mean, max, first, mask, cls, last"
 
 
 def default_tensors():
