@@ -349,13 +349,9 @@ def tiny_exits_bundle_dir(tmp_path_factory, tiny_checkpoint_dir) -> Path:
     """The int8 bundle of the default head with early exits, whose texts leave at every place. Not to be changed: copy it first."""
 
     def make(folder: Path) -> None:
-        log = folder.with_suffix(".txt")
-        log.write_text("\n".join(tiny_log(240)))
-        build(
-            tiny_checkpoint_dir,
-            folder,
-            BuildConfig("int8", calibration=log, max_flips_percent=100, early_exit_percent=15),
-        )
+        (log := folder.with_suffix(".txt")).write_text("\n".join(tiny_log(240)))
+        config = BuildConfig("int8", calibration=log, max_flips_percent=100, early_exit_percent=15)
+        build(tiny_checkpoint_dir, folder, config)
 
     from crosstune_export.builder.pipeline import BuildConfig, build
 

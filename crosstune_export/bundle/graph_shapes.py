@@ -15,10 +15,7 @@ from crosstune_export.bundle.graph_values import MOST_ELEMENTS, MOST_NUMBERS, In
 def results_of(node: Node, inputs: Inputs, *, fewer_rows: bool = False) -> list[Value]:
     """Return the outputs of a node.
 
-    Args:
-        node: The node.
-        inputs: What is known about its inputs.
-        fewer_rows: Whether a node that selects rows of a batch leaves one out, so that rows of two selections do not fit.
+    With ``fewer_rows``, a node that selects rows of a batch leaves one out, so that rows of two selections do not fit.
 
     Raises:
         ValueError: A shape does not fit, cannot be told, or is too large.
@@ -166,17 +163,17 @@ def _scatter_nd(node: Node, inputs: Inputs) -> list[Shape]:
 
 
 def _rows(node: Node, inputs: Inputs) -> list[Shape]:
-    """Return the shapes of all rows, of which the operator gives so many as its second input says."""
     data, count = _of(node, inputs, 0).shape, _of(node, inputs, 1).shape
     if len(data) != 1 or count != (1,):
         raise _unfit(node)
-    return [data, data]
+    return [data, data]  # of all rows, which are the most that there can be
 
 
 def _either(node: Node, inputs: Inputs) -> list[Shape]:
-    if _of(node, inputs, 0).shape != _of(node, inputs, 1).shape:
+    then, other = (_of(node, inputs, index).shape for index in (0, 1))
+    if then != other:
         raise _unfit(node)
-    return [_of(node, inputs, 0).shape]
+    return [then]
 
 
 def _matmul(node: Node, inputs: Inputs) -> list[Shape]:
@@ -239,12 +236,9 @@ def _multihead(node: Node, inputs: Inputs) -> list[Shape]:
 
 def _range(node: Node, inputs: Inputs) -> list[Shape]:
     ends = [_contents(node, inputs, index) for index in range(3)]
-    if any(len(numbers) != 1 for numbers in ends):
+    if any(len(numbers) != 1 or abs(numbers[0]) > MOST_ELEMENTS for numbers in ends) or ends[2] != (1,):
         raise _unfit(node)
-    (start,), (end,), (step,) = ends
-    if step != 1 or max(abs(start), abs(end)) > MOST_ELEMENTS:
-        raise _unfit(node)
-    return [(max(0, end - start),)]
+    return [(max(0, ends[1][0] - ends[0][0]),)]
 
 
 def _skip_norm(node: Node, inputs: Inputs) -> list[Shape]:

@@ -153,7 +153,7 @@ SIGNATURES = {
     },
     "crosstune_export": {
         "BuildConfig": "precision target calibration reading max_flips_percent max_size_mb max_latency_ms "
-        "backbone name report onnxruntime exporter backbone_onnx release",
+        "backbone name report onnxruntime exporter backbone_onnx release early_exit_percent",
         "BuildConfig.budgets": "self",
         "BuildConfig.check": "self",
         "BuildConfig.smaller_variants": "self",
@@ -161,7 +161,7 @@ SIGNATURES = {
         "BuildConfig.variants_on_fewer_layers": "self",
         "BuildResult": "path manifest trials size_bytes mobile",
         "BundleManifest": "name producer labels text_pair tokens graph threshold backbone head "
-        "training quality files min_similarity format_version release runtimes digest",
+        "training quality files min_similarity format_version release runtimes exits digest",
         "Classifier": "files * threads providers allow_fallback kernels",
         "Classifier.classify": "self texts * batch_size threshold min_similarity",
         "Classifier.explain": "self text * batch_size threshold min_similarity",

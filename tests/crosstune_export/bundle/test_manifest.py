@@ -318,7 +318,9 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
         return {name for row in rows for name in re.findall(r"`([a-z_0-9]+)`", row.split("|")[1])}
 
     assert jsonschema.Draft202012Validator.check_schema(schema) is None
-    assert table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release", "runtimes"}
+    assert (
+        table_after("### Fields") == set(schema["properties"]) == {*schema["required"], "release", "runtimes", "exits"}
+    )
     sizes = {
         name: int(number) * {"MiB": 1 << 20, "GiB - 1": 1 << 30}[unit] - (unit == "GiB - 1")
         for name, number, unit in re.findall(r"\| `([A-Za-z.]+)` \|.*\| (\d+) (MiB|GiB - 1) \|", page)
@@ -329,6 +331,9 @@ def test_the_page_names_the_fields_of_the_schema(schema, repo_root):
         name: limit for name, limit in sizes.items() if name != "manifest.json"
     }
     assert table_after("`tokens`:\n") == set(schema["properties"]["tokens"]["properties"])
+    assert table_after("`exits`, as measured by the build on texts without labels:\n") == set(
+        schema["properties"]["exits"]["properties"]
+    )
     assert table_after("`graph`:\n") == set(schema["properties"]["graph"]["properties"])
 
 
