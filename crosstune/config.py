@@ -28,7 +28,7 @@ class TrainConfig(BaseModel):
     The paper's head has 8 attention heads and is trained for 200 epochs: chosen by hand, since the full text of the paper could
     not be read; not ablated.
 
-    Example:
+    Examples:
         >>> TrainConfig(head="paper", seed=21).heads
         8
     """

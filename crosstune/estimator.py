@@ -40,7 +40,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     A pickle of it holds no backbone, which is loaded again when it is used; ``save`` writes what a build takes.
 
-    Example:
+    Examples:
         >>> model = CrossTuneClassifier(backbone="minilm")
         >>> _ = model.fit(
         ...     ["where is my parcel", "still not here", "lovely, thanks", "great service"],
@@ -241,7 +241,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Texts that the model was trained on are measured too, with a warning, and the report says how many they are.
 
-        Example:
+        Examples:
             >>> model = CrossTuneClassifier()
             >>> _ = model.fit(["where is it", "not here yet", "lovely", "great"], ["late", "late", "praise", "praise"])
             >>> model.evaluate(["it has not arrived"], ["late"]).evaluation.n

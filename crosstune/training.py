@@ -41,7 +41,7 @@ def train(
 ) -> Checkpoint:
     """Train a head.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> shots = [Example("where is it", "ship"), Example("so happy", "praise"), Example("late again", "ship")]
         >>> checkpoint = train(shots, labels)

@@ -2,7 +2,7 @@
 
 Everything loads on first use. Only ``build`` needs torch; classifying needs numpy, onnxruntime and tokenizers.
 
-Example:
+Examples:
     >>> from crosstune_export import Classifier
     >>> classifier = Classifier.load("support.bundle")
     >>> classifier.classify(["where is my parcel?"])[0].label

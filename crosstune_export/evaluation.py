@@ -32,7 +32,7 @@ def evaluate_bundle(
 
     A bundle does not hold its training texts, so texts that were trained on are measured too.
 
-    Example:
+    Examples:
         >>> from crosstune import Example
         >>> from crosstune_export import Classifier, evaluate_bundle
         >>> classifier = Classifier.load("support.bundle")

@@ -114,7 +114,7 @@ def verify(
     Returns:
         The results; call ``check`` to raise on a failed self-test or comparison.
 
-    Example:
+    Examples:
         >>> from crosstune_export import verify
         >>> result = verify("support.bundle")
         >>> result.check()

@@ -128,7 +128,7 @@ def account_json(
 def money(amount: Decimal | None) -> str:
     """Format US dollars, rounded to a hundredth of a cent.
 
-    Example:
+    Examples:
         >>> money(Decimal("0.01234")), money(None)
         ('$0.0123', 'unknown (no price)')
     """

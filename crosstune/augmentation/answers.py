@@ -75,7 +75,7 @@ def texts_in(content: str) -> list[str]:
     The parser looks for JSON, possibly fenced or surrounded by prose, then for quoted strings of a list that is truncated or
     uses single quotes, then for lines that begin with a bullet or a number.
 
-    Example:
+    Examples:
         >>> texts_in('Sure!\n```json\n{"texts": ["one", "two"]}\n```\nAnything else?')
         ['one', 'two']
         >>> texts_in('["one", "two", "thr')

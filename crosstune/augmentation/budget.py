@@ -26,7 +26,7 @@ class Price:
     def cost(self, prompt_tokens: int, answer_tokens: int) -> Decimal:
         """Return the cost of a request in US dollars.
 
-        Example:
+        Examples:
             >>> Price(Decimal("0.5"), Decimal("1.5")).cost(1_000_000, 200_000)
             Decimal('0.8')
         """
@@ -64,7 +64,7 @@ def price_of(model: str, prices: Mapping[str, Price], *, on_this_machine: bool) 
 class Budget:
     """Budget of a run. Each request reserves its maximum cost before it is sent, so the cap is never exceeded.
 
-    Example:
+    Examples:
         >>> async def two_of_three():
         ...     budget = Budget(Decimal("1.00"))
         ...     first, second = await budget.reserve(Decimal("0.40")), await budget.reserve(Decimal("0.40"))

@@ -26,7 +26,7 @@ class AnswerCache:
     An answer is on disk when ``put`` returns (write-ahead log, ``synchronous = FULL``, one transaction per answer). A damaged
     file is moved aside, and its readable answers are copied to a new one; rows with a wrong hash are ignored.
 
-    Example:
+    Examples:
         >>> with AnswerCache(None) as cache:
         ...     cache.put(b"key", Answer("hello", "stop", False, 3, 1))
         ...     cache.get(b"key").content, cache.get(b"other"), len(cache)

@@ -99,7 +99,7 @@ def _without_base64(text: str, secret: str) -> str:
 def parse_base_url(base_url: str) -> str:
     """Check a base URL, and return it without a slash at its end.
 
-    Example:
+    Examples:
         >>> parse_base_url("http://127.0.0.1:8080/v1/")
         'http://127.0.0.1:8080/v1'
 

@@ -77,7 +77,7 @@ def plan_requests(examples: Sequence[Example], labels: LabelSet, *, per_label: i
 
     A prompt quotes texts of its own label only, so that texts of one label cannot influence another label.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks"})
         >>> plan = plan_requests([Example("where is it", "ship")], labels, per_label=8, seed=13)
         >>> [request.count for request in plan.requests], plan.seed_texts

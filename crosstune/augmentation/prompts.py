@@ -38,7 +38,7 @@ def canary(version: str = PROMPT_VERSION) -> str:
 def build_messages(label: Label, shots: Sequence[str], count: int) -> tuple[Message, ...]:
     r"""Return a chat that requests ``count`` texts of a label.
 
-    Example:
+    Examples:
         >>> messages = build_messages(Label("praise", ("kind words",)), ['so "good"\nthanks'], 3)
         >>> [message.role for message in messages]
         ['system', 'user']

@@ -60,7 +60,7 @@ _FUNCTION_WORDS = {
 class Screen:
     """Screens generated texts one by one; later texts are also compared with the accepted ones.
 
-    Example:
+    Examples:
         >>> screen = Screen(["where is my parcel, it is late"], ["Write new texts that clearly belong to this class."])
         >>> texts = ["my box never came", "My box never came!", "where is my parcel, it's late", "Text 1: [name]"]
         >>> [screen.reason(text) for text in texts]

@@ -86,7 +86,7 @@ class Backbone:
         pool: The vector of a text that it was trained for: ``mean``, ``max``, ``cls`` or ``last``.
         tokens: Layout of ids around a text, with those of the prefix.
 
-    Example:
+    Examples:
         >>> backbone = Backbone.load("minilm")
         >>> backbone.hidden_size, backbone.layer_count
         (384, 6)

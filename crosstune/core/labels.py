@@ -41,7 +41,7 @@ class Label:
 class LabelSet:
     """The labels of a task, in the order of the class index.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"shipping": "where a parcel is", "praise": "thanks and compliments"})
         >>> labels.names, labels.index("praise")
         (('shipping', 'praise'), 1)

@@ -120,7 +120,7 @@ def _real_path(path: Path) -> Path:
 def cannot_write(path: Path | str, error: OSError) -> ConfigError | ResourceError:
     """Return the error for an output that cannot be written: a ``ConfigError`` for a wrong place, else a ``ResourceError``.
 
-    Example:
+    Examples:
         >>> cannot_write("news.bundle", PermissionError(errno.EACCES, "Permission denied"))
         ConfigError('news.bundle: cannot be written (Permission denied). Choose another place.')
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 def is_failure(error: BaseException) -> bool:
     """Whether an error is a failure of what was called: an ``Exception``, or a panic, whose class is none.
 
-    Example:
+    Examples:
         >>> is_failure(ValueError()), is_failure(KeyboardInterrupt())
         (True, False)
     """

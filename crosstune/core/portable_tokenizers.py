@@ -37,7 +37,7 @@ def needs_python(body: Json) -> str | None:
     Args:
         body: A parsed ``tokenizer.json`` that a bundle may contain.
 
-    Example:
+    Examples:
         >>> needs_python({"model": {"type": "WordLevel"}})
         'its model is WordLevel, expected WordPiece, Unigram or byte-level BPE'
     """
@@ -53,7 +53,7 @@ def runtimes(body: Json) -> tuple[str, ...]:
     Args:
         body: A parsed ``tokenizer.json`` that a bundle may contain.
 
-    Example:
+    Examples:
         >>> runtimes({"model": {"type": "WordLevel"}})
         ('python',)
     """

@@ -19,7 +19,7 @@ def no_progress(stage: str, done: int, total: int) -> None:
 def stage_progress(progress: Progress, stage: str) -> StepProgress:
     """Return a callback for one stage.
 
-    Example:
+    Examples:
         >>> stage_progress(print, "encode")(3, 10)
         encode 3 10
     """

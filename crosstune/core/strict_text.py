@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
 def parse_strictly(text: str) -> Json:
     """Parse JSON, and refuse duplicate keys, numbers that are not finite, and excessive nesting.
 
-    Example:
+    Examples:
         >>> parse_strictly('{"a": [1, 2.5]}')
         {'a': [1, 2.5]}
 

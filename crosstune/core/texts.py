@@ -15,7 +15,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 def control_problem(text: str) -> str | None:
     r"""Describe the first control character of a text; None if it has none.
 
-    Example:
+    Examples:
         >>> control_problem("a\x00b")
         'has the control character U+0000 at position 1. Remove it.'
     """
@@ -40,7 +40,7 @@ def as_list(values: object, what: str = "texts") -> list[Any]:
 
     Tables and mappings are iterated by their column names or keys, so that these would be taken for texts.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> as_list(np.array([["where is it"], ["thanks"]]))
         ['where is it', 'thanks']

@@ -46,7 +46,7 @@ class TokenLayout:
         max_text_bytes: Longer texts are truncated to this many bytes of UTF-8 before they are tokenized.
         second_type_id: Token type of the second text; 0 if the backbone has no token types.
 
-    Example:
+    Examples:
         >>> layout = TokenLayout(8, (1,), (2,), (2,), 0, second_type_id=1)
         >>> layout.row([[5, 6]], truncated=False).ids
         (1, 5, 6, 2)
@@ -95,7 +95,7 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
 
     The rule is that of the ``tokenizers`` library (``TruncationStrategy::LongestFirst``).
 
-    Example:
+    Examples:
         >>> longest_first(3, 100, 10)
         (3, 7)
         >>> longest_first(50, 100, 11)
@@ -116,7 +116,7 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
 def replace_surrogates(text: str) -> str:
     r"""Replace unpaired surrogates, which UTF-8 cannot encode and file names may contain, by U+FFFD.
 
-    Example:
+    Examples:
         >>> replace_surrogates("caf\udce9.bundle")
         'caf�.bundle'
     """
@@ -129,7 +129,7 @@ def limit_text(text: str, max_text_bytes: int) -> tuple[str, bool]:
     Returns:
         The text, and whether it was truncated.
 
-    Example:
+    Examples:
         >>> limit_text("naïve", 3)
         ('na', True)
     """

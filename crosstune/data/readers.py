@@ -28,7 +28,7 @@ def read_examples(
     Blank lines are skipped, and with a warning rows of ``crosstune suggest`` that nobody has labelled yet. The same text with the
     same label twice is kept once, with a warning.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "two.csv"
         >>> _ = path.write_text("Message;Topic\nwhere is it;shipping\nthanks;praise\n")

@@ -18,7 +18,7 @@ def draw_shots(pool: Sequence[Example], shots_per_label: int, seed: int) -> tupl
     The protocol of the few-shot literature: permute the pool with ``RandomState(seed)`` and take the first K of each class. A
     class with fewer examples gives all of them.
 
-    Example:
+    Examples:
         >>> pool = [Example(f"text {i}", "ab"[i % 2]) for i in range(10)]
         >>> len(draw_shots(pool, 2, seed=13))
         4
@@ -48,7 +48,7 @@ def draw_shots(pool: Sequence[Example], shots_per_label: int, seed: int) -> tupl
 def assign_folds(classes: Sequence[Hashable], folds: int, seed: int) -> npt.NDArray[np.int64]:
     """Stratified folds of N texts: the texts of each class go to the folds in turn, in an order that the seed decides.
 
-    Example:
+    Examples:
         >>> assign_folds(["a", "a", "b", "a", "b", "b"], 2, seed=13).tolist()
         [1, 0, 0, 0, 1, 1]
 

@@ -22,7 +22,7 @@ def read_expected_shares(value: str) -> object:
 def check_expected_shares(expected: str | Mapping[str, float], labels: LabelSet) -> None:
     """Check that shares are given for the labels of a task, for all of them and no others.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"spam": "an unwanted message", "ham": "a message from a friend"})
         >>> check_expected_shares({"spam": 0.2, "ham": 0.8}, labels)
 

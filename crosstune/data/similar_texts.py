@@ -19,7 +19,7 @@ _NO_TEXTS = array("i")
 class SimilarTexts:
     """An inverted index of texts by their character 4-grams.
 
-    Example:
+    Examples:
         >>> texts = SimilarTexts()
         >>> texts.add("Where is my parcel today?")
         >>> texts.contains("where is my parcel, today"), texts.contains("Thank you")

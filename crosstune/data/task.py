@@ -17,7 +17,7 @@ from crosstune.data.sampling import draw_shots
 class Task:
     """What a head is trained on.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> task = Task(labels, [Example("where is it", "ship"), Example("so happy", "praise")])
         >>> len(task.shots), task.generated

@@ -43,7 +43,7 @@ class LengthCoverage:
     def title(self) -> str:
         """The range in words.
 
-        Example:
+        Examples:
             >>> LengthCoverage(4, 8, 10, 0.9, 1.0).title, LengthCoverage(64, None, 3, 1.0, 1.0).title
             ('4 to 7 words', '64 words or more')
         """

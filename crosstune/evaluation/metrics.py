@@ -81,7 +81,7 @@ class Evaluation:
 def evaluate(probs: npt.NDArray[np.float32], gold: Sequence[int], labels: Sequence[str]) -> Evaluation:
     """Score probabilities against the true labels.
 
-    Example:
+    Examples:
         >>> probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
         >>> result = evaluate(probs, [0, 1, 1], ["a", "b"])
         >>> round(result.accuracy, 3), result.confusion.tolist()
@@ -162,7 +162,7 @@ def risk_coverage(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """How often answers are wrong when only the texts of the highest scores are answered (El-Yaniv and Wiener 2010).
 
-    Example:
+    Examples:
         >>> coverage, risk = risk_coverage(np.array([0.9, 0.5, 0.8, 0.5]), np.array([True, False, True, True]))
         >>> coverage.tolist(), risk.tolist()
         ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
@@ -184,7 +184,7 @@ def risk_coverage(
 def rate_interval(hits: int, trials: int) -> tuple[float, float]:
     """A 95% interval for a rate (Wilson 1927), each end from 0 to 1.
 
-    Example:
+    Examples:
         >>> [round(end, 3) for end in rate_interval(1, 100)]
         [0.002, 0.054]
     """

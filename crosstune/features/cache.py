@@ -75,7 +75,7 @@ class FeatureCache:
     usable cache is moved aside; where none can be written, training goes on without, with a warning. The file and a folder that
     is made for it are readable by their user only, because the features of a text tell much about it.
 
-    Example:
+    Examples:
         >>> backbone = Backbone.load("minilm")
         >>> with FeatureCache(None) as cache:
         ...     cache.states(backbone, ["where is it?", "thank you"], ("mean", "first"), (6,)).pooled.shape

@@ -58,7 +58,7 @@ def filter_generated(
 ) -> FilterResult:
     """Judge generated texts against real shots.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> shots = [Example(f"where is parcel {i}", "ship") for i in "abcd"]
         >>> shots += [Example(f"thank you, {who}", "praise") for who in ("Ann", "Bob", "Cy", "Di")]
@@ -230,7 +230,7 @@ def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:
 def least_probability(noise: float, labels: int) -> float:
     """The probability from which on a text's label is ``ODDS`` times as likely right as wrong.
 
-    Example:
+    Examples:
         >>> round(least_probability(0.3, 2), 2), round(least_probability(0.3, 6), 2)
         (0.46, 0.15)
 

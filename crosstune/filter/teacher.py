@@ -42,7 +42,7 @@ class Folds:
     def assign(cls, shots: Sequence[Example], seed: int) -> Folds:
         """Stratified folds of the shots, in an order that the seed decides.
 
-        Example:
+        Examples:
             >>> shots = [Example(f"text {i}", "ab"[i % 2]) for i in range(16)]
             >>> folds = Folds.assign(shots, 13)
             >>> folds.table.shape, [sorted(row.tolist()).count(0) for row in folds.table]

@@ -17,7 +17,7 @@ from crosstune.core.labels import LabelSet
 def log_shares(targets: Tensor, labels: int) -> Tensor:
     """Logarithm of the share of each label, times L: float32 (L,), all 0 where the labels have equally many texts.
 
-    Example:
+    Examples:
         >>> log_shares(torch.tensor([0, 1, 1, 0]), 2).tolist()
         [0.0, 0.0]
 
@@ -33,7 +33,7 @@ def log_shares(targets: Tensor, labels: int) -> Tensor:
 def log_expected(expected: str | Mapping[str, float], labels: LabelSet, targets: Tensor) -> Tensor:
     """Logarithm of the share that each label is expected to have in use, times L: float32 (L,).
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"spam": "an unwanted message", "ham": "a message from a friend"})
         >>> log_expected({"spam": 1, "ham": 3}, labels, torch.tensor([0, 1])).exp().tolist()
         [0.5, 1.5]
@@ -54,7 +54,7 @@ def log_expected(expected: str | Mapping[str, float], labels: LabelSet, targets:
 def shot_weights(targets: Tensor, log_shares_in_use: Tensor | None = None) -> Tensor:
     """How much each of N shots counts, so that their labels have the shares expected in use.
 
-    Example:
+    Examples:
         >>> [round(weight, 2) for weight in shot_weights(torch.tensor([0, 1, 1, 1])).tolist()]
         [2.0, 0.67, 0.67, 0.67]
 

@@ -141,7 +141,7 @@ def check_examples(
 ) -> LabelCheck:
     """Look for wrong labels. Nothing is changed: the findings are for a person to look through.
 
-    Example:
+    Examples:
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> rows = [Example("where is it", "ship"), Example("so happy", "praise"), Example("Where is it?", "praise")]
         >>> check_examples(rows, labels).conflicts[0].other.text

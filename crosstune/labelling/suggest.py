@@ -75,7 +75,7 @@ def suggest_texts(
 ) -> tuple[Suggestion, ...]:
     """Choose texts to label.
 
-    Example:
+    Examples:
         >>> from crosstune import Example, LabelSet, train
         >>> labels = LabelSet.from_mapping({"ship": "a parcel on its way", "praise": "thanks and compliments"})
         >>> examples = [Example("has my order left?", "ship"), Example("great service", "praise")]

@@ -86,7 +86,7 @@ def missing_column(
 ) -> str:
     """Return the message for columns that are missing, with the options that would name them.
 
-    Example:
+    Examples:
         >>> missing_column("a.csv:1", ["Text", "kind"], ["text", "label"], ReadOptions())
         "a.csv:1: columns 'Text', 'kind', expected 'text' and 'label'. Did you mean --text-column Text? Give also --label-column."
     """

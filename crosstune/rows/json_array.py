@@ -21,7 +21,7 @@ def is_array(head: bytes, encoding: str) -> bool:
 def array_rows(data: bytes, name: str) -> Iterator[RawRow]:
     r"""Yield each item of an array with the line that it starts in.
 
-    Example:
+    Examples:
         >>> [(row.line, row.data) for row in array_rows(b'[{"text": "a"},\n {"text": "b"}]', "x.json")]
         [(1, b'{"text": "a"}'), (2, b'{"text": "b"}')]
 

@@ -31,7 +31,7 @@ class RawRow(NamedTuple):
 class NumberedLines:
     r"""Iterates over the lines of a stream, which end in ``\n``, ``\r\n`` or ``\r``.
 
-    Example:
+    Examples:
         >>> import io
         >>> [(row.line, row.offset, row.data) for row in NumberedLines(io.BytesIO(b"a\r\nb\rc"))]
         [(1, 0, b'a\r\n'), (2, 3, b'b\r'), (3, 5, b'c')]
@@ -103,7 +103,7 @@ def csv_records(lines: Iterable[RawRow], delimiter: str) -> Iterator[RawRow]:
 def parse_csv(lines: Iterable[str], delimiter: str) -> list[str]:
     """Return the first record of some lines, with fields of up to ``MAX_ROW_BYTES`` instead of Python's default limit.
 
-    Example:
+    Examples:
         >>> parse_csv(['a,"b, c"'], ",")
         ['a', 'b, c']
 

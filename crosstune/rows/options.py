@@ -16,7 +16,7 @@ AUTO = "auto"
 class ReadOptions:
     r"""How to read a file of rows.
 
-    Example:
+    Examples:
         >>> ReadOptions(text_column="Message", label_column="Topic", delimiter="tab").delimiter
         '\t'
 

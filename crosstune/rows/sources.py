@@ -64,7 +64,7 @@ class Source:
 def format_of(name: str) -> str:
     """Return the format for a file's ending, ignoring ``.gz``.
 
-    Example:
+    Examples:
         >>> format_of("mails.jsonl"), format_of("mails.CSV.gz"), format_of("notes.txt")
         ('jsonl', 'csv', 'text')
 

@@ -224,7 +224,7 @@ def _exit_of(confidence: Sequence[Array], thresholds: Sequence[float]) -> npt.ND
 def same_share(before: Array, after: Array, threshold: float) -> float:
     """Return the threshold that as many values of ``after`` stay below as values of ``before`` below ``threshold``.
 
-    Example:
+    Examples:
         >>> same_share(np.array([0.2, 0.6, 0.9]), np.array([0.5, 0.7, 0.8]), 0.4)
         0.7
     """

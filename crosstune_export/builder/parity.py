@@ -30,7 +30,7 @@ def allowed_label_changes(texts: int, percent: float) -> int:
         texts: Number of texts.
         percent: Percent that may differ, from 0 to 100.
 
-    Example:
+    Examples:
         >>> allowed_label_changes(50, 5.0), allowed_label_changes(8, 2.0)
         (3, 1)
     """

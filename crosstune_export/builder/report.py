@@ -63,7 +63,7 @@ def compare_labels(
 def mcnemar(only_before: int, only_after: int) -> float:
     """Return the exact two-sided p-value of McNemar's test, for the numbers of texts that only one classifier gets right.
 
-    Example:
+    Examples:
         >>> mcnemar(1, 5)
         0.21875
     """

@@ -93,7 +93,7 @@ class Decoded:
 def output_name(column: str) -> str:
     """Return the output name of an input column: names in ``RESULT_COLUMNS`` get the prefix ``input_``.
 
-    Example:
+    Examples:
         >>> output_name("topic"), output_name("label"), output_name("input_label")
         ('topic', 'input_label', 'input_input_label')
     """

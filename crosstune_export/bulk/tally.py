@@ -77,7 +77,7 @@ class Tally:
     def lines(self) -> list[str]:
         r"""Return a human-readable summary: the totals, and the labels from most to least frequent.
 
-        Example:
+        Examples:
             >>> print("\n".join(Tally(4, 1, 0, 1, {"praise": (3, 2.7), None: (1, 0.2)}).lines()))
             4 rows, 1 bad row skipped, 0 truncated
               praise  3  75.0%  mean prob 0.90

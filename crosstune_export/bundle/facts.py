@@ -35,7 +35,7 @@ class PredictionDifference:
     def summary(self) -> str:
         """Number of label changes and largest probability difference, in one line.
 
-        Example:
+        Examples:
             >>> PredictionDifference(153, (1, 8, 32), 1e-6, 0).summary
             '0 of 153 labels differ, largest probability difference 1.0e-06'
         """

@@ -36,7 +36,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         JSON values by name; ``size_bytes`` is the total of all five files, ``kernels`` is ``fast`` if the fast kernels can
         run the graph, ``exits`` what early exits do (None without), and ``runtimes`` lists the runtimes that read the bundle.
 
-    Example:
+    Examples:
         >>> from crosstune_export import inspect_bundle
         >>> inspect_bundle("support.bundle")["labels"]
         ['shipping', 'billing', 'praise']

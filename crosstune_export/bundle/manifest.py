@@ -92,7 +92,7 @@ class BundleManifest:
     early exits of the graph, None for none. Two manifests are
     equal if all fields but ``digest`` are.
 
-    Example:
+    Examples:
         >>> file_entry(b"abc").size_bytes
         3
     """

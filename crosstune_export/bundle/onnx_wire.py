@@ -50,7 +50,7 @@ class Field:
 def fields(message: bytes | memoryview) -> Iterator[Field]:
     """Yield the fields of a message in order.
 
-    Example:
+    Examples:
         >>> [field.data for field in fields(bytes_field(2, b"ab") + bytes_field(3, b"c"))]
         [b'ab', b'c']
         >>> next(fields(number_field(1, 300))).value

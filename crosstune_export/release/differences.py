@@ -23,7 +23,7 @@ MOST_NAMED = 10
 def differences(old: BundleFiles, new: BundleFiles) -> list[str]:
     """Return a human-readable line for each difference between two bundles; empty if they are the same.
 
-    Example:
+    Examples:
         >>> from crosstune_export.bundle.files import read_bundle
         >>> differences(read_bundle("a.bundle"), read_bundle("b.bundle"))[0]
         "label 'weather': added"

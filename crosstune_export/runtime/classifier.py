@@ -36,7 +36,7 @@ _SELFTEST_BATCH = 32
 class Classifier:
     """Labels texts with a bundle. It is thread-safe, works after a fork, and pickles with the whole bundle.
 
-    Example:
+    Examples:
         >>> from crosstune_export import Classifier
         >>> classifier = Classifier.load("support.bundle")
         >>> [prediction.label for prediction in classifier.classify(["where is my parcel?"])]

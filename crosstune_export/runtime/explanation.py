@@ -113,7 +113,7 @@ def word_evidence(
 def log_odds(probs: Floats) -> npt.NDArray[np.float64]:
     """Return ``log p - log(sum of the other probabilities)``, float64 (N, L), which stays finite if p rounds to 1 in float32.
 
-    Example:
+    Examples:
         >>> log_odds(np.array([[0.5, 0.5], [1.0, 1e-12]], np.float32)).round(1).tolist()
         [[0.0, 0.0], [27.6, -27.6]]
     """

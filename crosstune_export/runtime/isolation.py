@@ -89,7 +89,7 @@ def run_isolated(command: Sequence[str], limits: ProcessLimits, what: str) -> in
         BundleContentError: A signal ended it, such as SIGSEGV.
         ResourceError: It did not end in time, or was killed.
 
-    Example:
+    Examples:
         >>> run_isolated([sys.executable, "-c", "raise SystemExit(3)"], ProcessLimits(max_memory_mb=512), "news.bundle")
         3
     """

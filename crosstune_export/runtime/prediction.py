@@ -21,7 +21,7 @@ _SHOWN = 5
 class Prediction:
     """The prediction for one text.
 
-    Example:
+    Examples:
         >>> from crosstune_export import Classifier
         >>> prediction = Classifier.load("support.bundle").classify(["where is my parcel?"])[0]
         >>> [label for label, _ in prediction.top(1)]

@@ -84,7 +84,7 @@ def _with_contents(body: str) -> tuple[str, str]:
 def plain(value: str) -> str:
     r"""A user's text as HTML: escaped, white space as single spaces.
 
-    Example:
+    Examples:
         >>> plain("a <b>\n c")
         'a &lt;b&gt; c'
     """

@@ -239,7 +239,7 @@ def _svg(name: str, width: float, height: float, parts: Sequence[str]) -> str:
 def _round_steps(low: float, high: float) -> list[float]:
     """At most six multiples of 1, 2 or 5 times a power of ten.
 
-    Example:
+    Examples:
         >>> _round_steps(0, 10)
         [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     """

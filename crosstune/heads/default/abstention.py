@@ -56,7 +56,7 @@ def coverage_threshold(
 ) -> float:
     """The largest threshold that at least a given share of N scores reaches.
 
-    Example:
+    Examples:
         >>> coverage_threshold(np.array([0.9, 0.2, 0.6, 0.7]), 0.75)
         0.6
 
@@ -81,7 +81,7 @@ def coverage_threshold_by_length(
 
     Short texts are less similar to the shots. One threshold for all texts would leave more of them without a label.
 
-    Example:
+    Examples:
         >>> scores = np.concatenate([np.linspace(0.3, 0.5, 20), np.linspace(0.7, 0.9, 20)])
         >>> lengths = np.repeat([3, 30], 20)
         >>> round(coverage_threshold(scores, 0.75), 2), round(coverage_threshold_by_length(scores, lengths, 0.75), 2)
@@ -108,7 +108,7 @@ def precision_threshold(
 ) -> float:
     """The lowest threshold on the top probability at which enough of the given labels are correct.
 
-    Example:
+    Examples:
         >>> probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.25, 0.75], [0.45, 0.55]], np.float32)
         >>> precision_threshold(probs, np.array([0, 1, 1, 1]), 1.0)
         0.75

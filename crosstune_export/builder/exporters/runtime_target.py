@@ -30,7 +30,7 @@ def runtime_target(version: str = DEFAULT_ONNXRUNTIME) -> RuntimeTarget:
     Args:
         version: Version of onnxruntime, such as ``1.20`` or ``1.20.1``.
 
-    Example:
+    Examples:
         >>> runtime_target("1.17")
         RuntimeTarget(min_onnxruntime='1.17.0', opset=18, ir_version=9)
 

@@ -41,7 +41,7 @@ class MobileFiles:
 def mobile_path(bundle: Path) -> Path:
     """Return the path of the folder for phones, next to the bundle.
 
-    Example:
+    Examples:
         >>> mobile_path(Path("out/phone.bundle")).name
         'phone.mobile'
     """
