@@ -41,7 +41,7 @@ from crosstune_export.bundle.manifest import MANIFEST_NAME, MODEL_NAME, parse_ma
 
 #: Runs in one fork.
 SHARE = 250
-HANG_S = 1.0
+HANG_S = 5.0
 
 
 def put(folder: Path, contents: Contents, now: Contents) -> None:

@@ -167,7 +167,7 @@ def test_the_python_interface(base, elsewhere):
         ),
         (
             ["crosstune-export", "serve", "desk.bundle"],
-            "error: fastapi: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'\n",
+            "error: uvicorn: not installed, expected for serving. Run: pip install 'crosstune-export[cpu,serve]'\n",
         ),
         (
             ["crosstune-export", "verify", "desk.bundle", "--data", "e.jsonl", "--checkpoint", "a.ckpt"],
