@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.early_exits --data-root DATA --sets sst2,mr,cr,subj,trec,ag_news,yelp_polarity,emotion,snips,sms_spam
 
 For each set and seed a head is trained on 16 shots per label and built as int8 with early exits, with texts of the pool without their
-labels as calibration. The same graph with its exits closed is what it is compared with: on test texts, on their halves, and on test texts
+labels as calibration. It is compared with the same graph with its exits closed, on test texts, on truncated test texts and on test texts
 of another set. Time is processor time of the graph, batch 1, both graphs in turn for each text, on the kernels of onnxruntime.
 """
 

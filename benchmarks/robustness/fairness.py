@@ -1,4 +1,4 @@
-"""What one client with costly requests does to another one: latency and refusals of the victim, alone and beside the attack.
+"""Measure how one client with costly requests affects another one: its latency and refusals, without and during an attack.
 
     python -m benchmarks.robustness.fairness BUNDLE
 
