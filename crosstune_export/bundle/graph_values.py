@@ -42,8 +42,8 @@ class Node:
     Attributes:
         operator: Name of the operator.
         rules: Its rules.
-        inputs: Names of the inputs, "" for one that is left out.
-        outputs: Names of the outputs, "" for one that is left out.
+        inputs: Names of the inputs, "" for an omitted one.
+        outputs: Names of the outputs, "" for an omitted one.
         types: Letters of the types of the outputs.
         attributes: Values by name.
     """

@@ -12,7 +12,7 @@ def apply(model: ir.Model) -> int:
 
     ``QAttention``, the int8 form of ``Attention``, takes no bias for pairs of tokens.
 
-    Requires: query, key and value of the same size, and no mask beside the bias.
+    Requires: query, key and value of the same size, and a bias but no mask.
     Ensures: the same function.
 
     Args:

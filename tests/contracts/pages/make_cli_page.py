@@ -14,7 +14,7 @@ from written_page import write_or_check
 TITLE = """# The command line
 
 This page is written by `make docs` from the programs themselves; a test fails when it falls behind.
-Results go to standard output, everything for people to standard error. Exit codes are in the [list](errors.md).
+Results go to standard output; progress, notes and errors go to standard error. Exit codes are in the [list](errors.md).
 Every command also has `-h`/`--help`, which shows examples, `-q`/`--quiet` (no progress and no notes), `-v`/`--verbose` (the time of each
 stage) and `--debug` (the traceback of an error). `--version`, `--install-completion` and `--show-completion` stand alone.
 Results are JSON Lines in a pipe or a file. On a terminal `classify` prints a table, and each command ends with the one to type next.
