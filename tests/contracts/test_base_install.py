@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,9 @@ def base(tmp_path_factory, repo_root) -> Path:
     pip = (scripts / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
     (wheel,) = folder.glob("*.whl")
-    run(*pip, "install", "-c", repo_root / "constraints.txt", f"{wheel}[cpu]", cwd=folder)
+    pins = re.findall(r"^[a-z0-9-]+==\S+", (repo_root / "image.lock").read_text("utf-8"), re.MULTILINE)
+    (folder / "constraints.txt").write_text("\n".join(pins))  # without hashes: the wheel has none
+    run(*pip, "install", "-c", folder / "constraints.txt", f"{wheel}[cpu]", cwd=folder)
     return scripts
 
 

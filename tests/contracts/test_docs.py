@@ -61,6 +61,20 @@ def test_the_page_of_faults_is_up_to_date():
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
 
 
+def test_the_page_of_licences_is_up_to_date():
+    done = make_page("--check", columns="80", script=MAKERS / "make_licences_page.py")
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
+
+
+@pytest.mark.parametrize("licence", ["", "GPL-3.0-only", "MIT AND LGPL-2.1", "UNKNOWN"])
+def test_a_licence_that_is_missing_or_not_accepted(licence, monkeypatch):
+    monkeypatch.syspath_prepend(str(MAKERS))
+    import make_licences_page
+
+    with pytest.raises(ValueError, match=r"^some-package: the licence is "):
+        make_licences_page.accepted("some-package", licence)
+
+
 def test_every_fault_is_there_and_every_mark_is_known(monkeypatch):
     monkeypatch.syspath_prepend(str(MAKERS))
     import make_faults_page

@@ -13,6 +13,7 @@ from tests.conftest import REPO_ROOT
 
 PACKAGES = ("crosstune", "crosstune_export", "cli")
 SOURCES = sorted(path for package in PACKAGES for path in (REPO_ROOT / package).rglob("*.py"))
+LOCKS = ("requirements.lock", "image.lock")
 TESTS = sorted((REPO_ROOT / "tests").rglob("*.py"))
 #: SHA-256 of the licence as the Apache Software Foundation publishes it.
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
@@ -71,7 +72,7 @@ def test_nothing_of_this_machine_is_in_the_tree():
     marks = re.compile("/" + r"(root|work|tmp|opt)/\w|index" + r"-url|/pypi" + r"-")
     written = {".py", ".md", ".json", ".jsonl", ".toml", ".txt", ".svg", ".ts", ".mjs", ".html", ".css", ".sh"}
     skipped = {"out", "build", "dist", "__pycache__", "node_modules"}
-    files = [REPO_ROOT / name for name in ("Makefile", ".ci/run", ".gitignore", "pyproject.toml", "constraints.txt")]
+    files = [REPO_ROOT / name for name in ("Makefile", ".ci/run", ".gitignore", "pyproject.toml", *LOCKS)]
     files += REPO_ROOT.glob("*.md")
     files += [
         path
