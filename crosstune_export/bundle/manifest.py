@@ -300,6 +300,10 @@ def _read_tokens(reader: JsonReader) -> TokenLayout:
     return layout
 
 
+#: Two or three numbers: what onnxruntime's versions begin with.
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}")
+
+
 def _read_graph(reader: JsonReader) -> GraphFacts:
     facts = GraphFacts(
         inputs=reader.texts("inputs"),
@@ -312,6 +316,8 @@ def _read_graph(reader: JsonReader) -> GraphFacts:
         text_vector_size=reader.integer("text_vector_size", 1, 1 << 24),
         function=reader.text("function") if "function" in reader.keys else None,
     )
+    if not _VERSION.fullmatch(facts.min_onnxruntime):
+        raise reader.error("min_onnxruntime", repr(facts.min_onnxruntime)[:80], "a version such as '1.20.0'")
     if facts.function not in (None, FUNCTION):
         raise reader.error("function", repr(facts.function)[:80], repr(FUNCTION))
     if facts.inputs[:2] != ("input_ids", "attention_mask") or facts.inputs[2:] not in ((), ("token_type_ids",)):

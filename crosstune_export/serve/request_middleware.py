@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
 
+from crosstune_export.runtime.loopback import is_for
 from crosstune_export.serve import log
 from crosstune_export.serve.http_errors import HttpError
 from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
@@ -132,12 +133,9 @@ def _check_head(scope: Scope) -> None:
 
 
 def _check_host(scope: Scope, hosts: frozenset[str] | None) -> None:
-    """Refuse requests for another machine: a web page whose name was made to point here could otherwise read the answers."""
-    if hosts is None:
-        return
+    """Refuse requests for another machine."""
     host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() not in hosts:
+    if not is_for(hosts, host):
         message = "host: found another name, expected localhost or the address of this server."
         raise HttpError(HTTPStatus.MISDIRECTED_REQUEST, message, headers=_CLOSE)
 

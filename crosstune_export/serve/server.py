@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import queue
 import resource
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from crosstune.core.errors import BundleIntegrityError, ConfigError, CrossTuneError
+from crosstune_export.runtime.loopback import loopback_hosts
 from crosstune_export.runtime.session import check_threads
 from crosstune_export.serve import log
 from crosstune_export.serve.api import bundle_app
@@ -99,13 +99,6 @@ def serve(
         pool.executor.shutdown(wait=False, cancel_futures=True)
     log.write("stopped", dropped=state.open_requests)
     return 0 if drained else 128 + stop_signal
-
-
-def loopback_hosts(host: str, address: str) -> frozenset[str] | None:
-    """Return the names that requests on loopback may be for; None if the server listens on other addresses too."""
-    if not ipaddress.ip_address(address).is_loopback:
-        return None
-    return frozenset({"localhost", "127.0.0.1", "[::1]", host.lower(), f"[{address}]" if ":" in address else address})
 
 
 class BundleLoader:

@@ -17,6 +17,7 @@ from typing import Any
 from crosstune.core.errors import ConfigError, MissingExtraError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import file_entry
+from crosstune_export.runtime.loopback import is_for, loopback_hosts
 
 #: Output folder of ``make web``.
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -98,12 +99,14 @@ def make_server(files: Mapping[str, ServedFile], host: str, port: int) -> Thread
     handler = type("Handler", (_Handler,), {"files": files})
     kind = _Server6 if ":" in host else _Server
     try:
-        return kind((host, port), handler)
+        server = kind((host, port), handler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
             f"{host}:{port}: cannot listen ({reason}), expected a free address. Give another --host or --port; 0 picks a free one."
         ) from error
+    server.hosts = loopback_hosts(host, str(server.server_address[0]))
+    return server
 
 
 def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -> ServedFile:
@@ -116,6 +119,8 @@ def _served(name: str, data: bytes, gzipped: bytes | None, cache_control: str) -
 class _Server(ThreadingHTTPServer):
     #: Connections at the same time; further ones are closed at once.
     most_connections = 128
+    #: Names in the Host header that are answered; None for any.
+    hosts: frozenset[str] | None = None
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
         self._deadlines: dict[socket.socket, float] = {}
@@ -167,6 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.close_after(self.connection, _ANSWER_S)
+        if not is_for(self.server.hosts, self.headers.get("Host", "")):
+            message = b"host: found another name, expected localhost or the address of this server.\n"
+            return self._answer(HTTPStatus.MISDIRECTED_REQUEST, {"Content-Type": "text/plain"}, message)
         file = self.files.get(self.path.partition("?")[0])
         if file is None:
             return self._answer(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"not found\n")

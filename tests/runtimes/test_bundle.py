@@ -64,6 +64,10 @@ WITHOUT_SCOPE = both(put("graph", "outputs", ["probs", "text_vector"]), put("dec
         ("graph.outputs", put("graph", "outputs", ["probs", "text_vector", "scope", "novelty"])),
         ("graph.precision", put("graph", "precision", "fp8")),
         ("graph.opset", put("graph", "opset", 0)),
+        *(
+            ("graph.min_onnxruntime", put("graph", "min_onnxruntime", value))
+            for value in ("1" * 5000, "1.\u00b20.0", "1.20.0\n", "", "1", "1..0", ".1.20", "1.20.", "1.20.0.0", "1.x")
+        ),
         ("graph.text_vector_size", put("graph", "text_vector_size", 0)),
         ("graph.disabled_optimizers", put("graph", "disabled_optimizers", [1])),
         ("decision.threshold", drop("decision", "threshold")),

@@ -175,6 +175,10 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
   }
   const precision = reader.string("precision");
   if (!["fp32", "fp16", "int8"].includes(precision)) throw reader.fieldError("precision", describe(precision), "fp32 or fp16 or int8");
+  const minOnnxruntime = reader.string("min_onnxruntime");
+  if (!/^[0-9]{1,4}(\.[0-9]{1,4}){1,2}$/.test(minOnnxruntime)) {
+    throw reader.fieldError("min_onnxruntime", describe(minOnnxruntime), "a version such as '1.20.0'");
+  }
   const functionName = reader.optional("function") ?? null;
   if (functionName !== null && functionName !== "Classify") throw reader.fieldError("function", describe(functionName), "'Classify'");
   return {
@@ -183,7 +187,7 @@ function readGraphFacts(reader: JsonReader): GraphFacts {
     precision,
     opset: reader.integer("opset", 1, 1000),
     irVersion: reader.integer("ir_version", 1, 1000),
-    minOnnxruntime: reader.string("min_onnxruntime"),
+    minOnnxruntime,
     disabledOptimizers: reader.strings("disabled_optimizers"),
     textVectorSize: reader.integer("text_vector_size", 1, 2 ** 24),
     hasFunction: functionName !== null,

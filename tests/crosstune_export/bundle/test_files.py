@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from crosstune_export import BundleIntegrityError, Classifier
-from crosstune_export.bundle.files import read_bundle
+from crosstune_export import BundleError, BundleIntegrityError, Classifier
+from crosstune_export.bundle.files import read_bundle, read_manifest
 from crosstune_export.bundle.manifest import SIZE_LIMITS
+from crosstune_export.bundle.packing import pack
 from crosstune_export.bundle.write import write_bundle
 
 FILES = sorted(SIZE_LIMITS)
@@ -231,3 +232,12 @@ def test_a_folder_that_cannot_be_listed(bundle, monkeypatch):
 def test_a_name_that_is_too_long():
     name = "x" * 300
     refused(name, f"{name}: found nothing, expected a bundle folder. Build one with crosstune-export build.")
+
+
+def test_the_manifest_alone(tiny_bundle_dir, bundle, tmp_path):
+    pack(tiny_bundle_dir, tmp_path / "x.zip")
+    whole = read_bundle(tiny_bundle_dir).manifest
+    assert read_manifest(tiny_bundle_dir) == read_manifest(tmp_path / "x.zip") == whole
+    (bundle / "manifest.json").write_bytes(b"{}")
+    with pytest.raises(BundleError, match=re.escape(str(bundle / "manifest.json"))):
+        read_manifest(bundle)

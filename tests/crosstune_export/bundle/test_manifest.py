@@ -244,6 +244,10 @@ def test_schema_and_reader_refuse_a_wrong_type_alike(schema):
         (("graph", "inputs"), ["input_ids", "attention_mask", "input_ids"]),
         (("graph", "outputs"), ["probs"]),
         (("graph", "opset"), 0),
+        *(
+            (("graph", "min_onnxruntime"), value)
+            for value in ("1" * 5000, "1.\u00b20.0", "", "1", "1..0", "1.20.0.0", "1.x")
+        ),
         (("graph", "text_vector_size"), 0),
         (("release",), -1),
         (("release",), "2"),

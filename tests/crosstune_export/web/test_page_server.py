@@ -94,6 +94,28 @@ def test_every_answer_keeps_the_page_to_itself(ask):
         assert headers["Server"] == "crosstune-export"
 
 
+@pytest.mark.fault("L22")
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "localhost.evil.example", "[::2]"])
+def test_requests_for_another_machine(ask, host):
+    """A page in a browser on this machine, whose name was made to point here, cannot read the bundle."""
+    for path in ("/", "/bundle/manifest.json", "/none"):
+        response, body = ask(path, Host=host)
+        assert (response.status, body.decode()) == (
+            421,
+            "host: found another name, expected localhost or the address of this server.\n",
+        )
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080"])
+def test_requests_for_this_machine(ask, host):
+    assert ask("/", Host=host)[0].status == 200
+
+
+def test_on_other_addresses_every_name_is_answered():
+    with make_server({}, "0.0.0.0", 0) as server:
+        assert server.hosts is None
+
+
 def test_a_page_that_is_not_built(tiny_bundle_dir, tmp_path):
     with pytest.raises(MissingExtraError) as caught:
         served_files(tiny_bundle_dir, tmp_path)
@@ -134,7 +156,7 @@ def test_a_browser_that_goes_away_is_no_news(page, tiny_bundle_dir, capfd):
     large = ServedFile(b"x" * (32 << 20), None, "text/plain", '"x"', "no-cache")
     with make_server({"/": large}, "127.0.0.1", 0) as server:
         browser = socket.create_connection(server.server_address[:2])
-        browser.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        browser.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         server.daemon_threads = False  # then the end of the block waits for the answer
         server.handle_request()
         browser.recv(10)
@@ -171,14 +193,14 @@ def test_no_more_connections_than_the_server_has_threads_for(tiny_bundle_dir, pa
         with socket.create_connection(("127.0.0.1", port), timeout=300) as third:
             assert third.recv(1) == b""
         for connection in idle:
-            connection.sendall(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
             while connection.recv(100):
                 pass
             connection.close()
         for _ in range(1_000):
             with socket.create_connection(("127.0.0.1", port), timeout=300) as fourth:
-                fourth.sendall(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+                fourth.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 try:
                     if fourth.recv(100):
                         break
