@@ -130,6 +130,27 @@ def test_what_may_have_been_billed_counts_against_the_cap(augment, server, price
     assert ran.account["rejected"]["over the cap"] > 0
 
 
+@pytest.mark.fault("L21")
+@pytest.mark.parametrize("concurrency", [1, 32])
+def test_a_gateway_that_bills_and_fails(augment, server, prices, concurrency):
+    """Every third request ends in a 500, and is billed for all the tokens that its answer may have."""
+    from tests.fixtures.llm_server import failure, good
+
+    bills = []
+
+    def script(number, request):
+        failed = number % 3 == 2
+        answer = request.body["max_tokens"] if failed else 50
+        bills.append((100 * 10 + answer * 1000) / 1e6)
+        return failure(500) if failed else good(request)
+
+    running = server(script)
+    ran = augment(running, prices=prices, max_cost="4.00", per_label=100, concurrency=concurrency)
+    assert ran.code == 0
+    assert len(bills) == len(running.requests) > 9
+    assert 2.50 < sum(bills) <= ran.account["cost_usd"] <= 4.00
+
+
 def test_a_cap_needs_a_price(augment, prices):
     ran = augment("https://llm.example.com/v1", prices=prices, max_cost="1", model="unheard of")
     assert (ran.code, ran.outcome.err) == (

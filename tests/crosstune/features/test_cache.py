@@ -1,13 +1,18 @@
 """The feature cache: a hit is the miss's bytes, and a bad file never stops or changes the work."""
 
 import contextlib
+import hashlib
 import os
+import resource
 import sqlite3
 import stat
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from crosstune import TrainConfig, train
 from crosstune.backbone.frozen import Backbone
 from crosstune.core.errors import CrossTuneWarning, ResourceError
 from crosstune.features.cache import FeatureCache, default_cache_path
@@ -251,6 +256,54 @@ def test_rows_that_are_not_those_of_their_text_are_computed_again(tmp_path, tiny
             table.execute("UPDATE features SET states = ? WHERE key = ?", (changed, key))
     with FeatureCache(path) as cache:
         assert pooled_by(cache, tiny_backbone, texts, POOLED).tobytes() == expected
+
+
+@pytest.fixture(scope="module")
+def head_of(tiny_backbone, tiny_examples, tiny_labels):
+    """SHA-256 of the head that is trained with a cache at a path."""
+
+    def train_with(cache: Path, folder: Path, limit_bytes: int | None = None) -> str:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes or limits[0], limits[1]))
+        try:
+            trained = train(tiny_examples, tiny_labels, TrainConfig(), backbone=tiny_backbone, cache_path=cache)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        trained.save(folder)
+        return hashlib.sha256((folder / "head.safetensors").read_bytes()).hexdigest()
+
+    return train_with
+
+
+@pytest.fixture(scope="module")
+def head_without_cache(head_of, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("none")
+    (folder / "file").touch()
+    with pytest.warns(CrossTuneWarning, match="the feature cache cannot be used"):
+        return head_of(folder / "file" / "f.sqlite", folder / "checkpoint")
+
+
+@pytest.mark.fault("L20")
+@pytest.mark.parametrize("state", ["damaged", "of other texts", "read-only", "full"])
+def test_a_head_is_the_same_whatever_its_cache_holds(tmp_path, head_of, head_without_cache, state):
+    path = tmp_path / "cache" / "f.sqlite"
+    assert head_of(path, tmp_path / "first") == head_without_cache
+    if state == "full":
+        path.unlink()
+        with pytest.warns(CrossTuneWarning, match="the feature cache cannot be used"):
+            assert head_of(path, tmp_path / "again", limit_bytes=32 << 10) == head_without_cache
+        return
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as table:
+        rows = table.execute("SELECT key, states FROM features").fetchall()
+        for (key, own), (_, other) in zip(rows, rows[1:] + rows[:1], strict=True):
+            states = {"damaged": own[:40] + bytes([own[40] ^ 0x40]) + own[41:], "of other texts": other}.get(state, own)
+            table.execute("UPDATE features SET states = ? WHERE key = ?", (states, key))
+    if state == "read-only":
+        path.chmod(0o400)
+        path.parent.chmod(0o500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CrossTuneWarning)  # read-only: unless root, who writes everywhere
+        assert head_of(path, tmp_path / "again") == head_without_cache
 
 
 @pytest.mark.fault("L20")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosstune_export import Classifier
 from crosstune_export.serve.api import in_turns
 from crosstune_export.serve.capacity import Capacity
 from crosstune_export.serve.fair_pool import FairPool
@@ -149,10 +150,18 @@ def test_many_long_texts_take_several_turns(sizes, parts):
     assert [len(part) for part in pairs] == [1, 1]
 
 
-def test_texts_keep_their_order_over_several_turns(in_thread):
-    server = in_thread()
-    texts = ["where is my parcel " * 800, "the invoice is wrong", "thanks, this is great " * 700, "where is my parcel"]
-    body = fetch(server.url, "POST", "/v1/classify", {"texts": texts})[2]
-    alone = [fetch(server.url, "POST", "/v1/classify", {"texts": [text]})[2]["answers"][0]["label"] for text in texts]
-    assert [answer["label"] for answer in body["answers"]] == alone
-    assert len(set(alone)) > 1
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["where is my parcel " * 800, "the invoice is wrong", "thanks, this is great " * 700, "where is my parcel"],
+        ["where is my parcel", "the invoice is wrong", "thanks"] * 25,
+    ],
+    ids=["long", "many"],
+)
+def test_several_turns_are_bit_for_bit_several_calls(in_thread, tiny_bundle_dir, texts):
+    assert len(in_turns(texts)) > 1
+    classifier = Classifier.load(tiny_bundle_dir)
+    calls = [answer for part in in_turns(texts) for answer in classifier.classify(part)]
+    body = fetch(in_thread(max_texts=100).url, "POST", "/v1/classify", {"texts": texts})[2]
+    assert body["answers"] == [answer.to_json(classifier.labels) for answer in calls]
+    assert len({answer.label for answer in calls}) > 1
