@@ -139,7 +139,8 @@ def _no_network():
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The file or folder ``name``, made by the first worker that needs it and used by all. Not to be changed: copy it first."""
-    root = tmp_path_factory.getbasetemp()
+    kept = os.environ.get("CROSSTUNE_TEST_ARTIFACTS")  # run_mutants sets it: what the code made before a mutation
+    root = Path(kept) if kept else tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
     path = root / "shared" / name.partition(".")[0] / name

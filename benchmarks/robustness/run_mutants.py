@@ -6,7 +6,8 @@
 sources, so that the checkout stays as it is. A mutation survives if its tests pass; a survivor wants a test, or a reason. A mutation
 that was killed is not run again as long as its line in FILE stands, so a run may be stopped and continued; ``--again`` runs all.
 
-The libraries are loaded once, and a process is forked from there for each mutation.
+The libraries are loaded once, and a process is forked from there for each mutation. Checkpoints and bundles that many tests use are made
+once, by the code without mutations, so that a mutation is killed by what tests say and not by a broken fixture alone.
 """
 
 from __future__ import annotations
@@ -35,13 +36,18 @@ else:
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = Path(__file__).with_name("mutants.toml")
-KILLED, SURVIVED, BROKEN = "killed", "survived", "cannot be applied or tested"
+KILLED, HANGS, SURVIVED, BROKEN = "killed", "killed: took too long", "survived", "cannot be applied or tested"
 #: pytest: some tests failed; the collection failed, as when a mutated module cannot be imported.
 _FAILED = (1, 2)
-#: What most tests import and takes long; nothing that pytest wants to load itself.
-_LIBRARIES = ("torch", "transformers", "sklearn.linear_model", "scipy.optimize", "onnx", "onnxruntime", "tokenizers")
-#: pytest warns that some of them are loaded already, and our settings make errors of warnings.
+#: What most tests and pytest's plugins import and takes long. Loaded once, before the forks.
+_LIBRARIES = (
+    *("torch", "transformers", "sklearn.linear_model", "scipy.optimize", "onnx", "onnxruntime", "tokenizers"),
+    *("pytest", "hypothesis.strategies", "schemathesis.pytest.plugin", "fastapi", "uvicorn"),
+)
+#: pytest warns of plugins that are loaded already, and our settings make errors of warnings.
 _WARNINGS = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+#: Its fixtures are made before the mutations.
+_FIRST = "tests/crosstune_export/bundle/test_manifest.py"
 _NOT_COPIED = (".git", ".venv*", "build", "out", "node_modules", "*.egg-info", "__pycache__")
 
 Row = dict[str, Any]
@@ -68,7 +74,9 @@ def outcome(copy: Path, mutant: Row, timeout_s: float) -> str:
     path.write_text(after, "utf-8")
     try:
         code = _tests_in_a_fork(copy, mutant["tests"], timeout_s)
-        return KILLED if code is None or code in _FAILED else SURVIVED if code == 0 else BROKEN
+        if code is None:
+            return HANGS
+        return KILLED if code in _FAILED else SURVIVED if code == 0 else BROKEN
     finally:
         path.write_text(before, "utf-8")
 
@@ -116,11 +124,12 @@ def _write(path: Path | None, mutants: list[Row], outcomes: dict[tuple[str, str,
     ]
     reasons = {_key(mutant): mutant.get("survives") for mutant in mutants}
     counted = Counter(outcomes.values())
+    killed = counted[KILLED] + counted[HANGS]
     summary = {
         "mutations": len(rows),
         "results": dict(sorted(counted.items())),
-        "score": round(counted[KILLED] / max(1, counted[KILLED] + counted[SURVIVED]), 3),
-        "survivors": [row | {"reason": reasons[_key(row)]} for row in rows if row["outcome"] != KILLED],
+        "score": round(killed / max(1, killed + counted[SURVIVED]), 3),
+        "survivors": [row | {"reason": reasons[_key(row)]} for row in rows if row["outcome"] in (SURVIVED, BROKEN)],
     }
     if path is None:
         print(json.dumps(summary, indent=1, ensure_ascii=False))
@@ -134,10 +143,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="number of mutations, drawn at random; default: all")
     parser.add_argument("--seed", type=int, default=13, help="random seed of the sample")
     parser.add_argument("--only", default="", help="only mutations of files whose path contains this")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for the tests of one mutation")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for the tests of one mutation")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutation after so many seconds")
     parser.add_argument("--again", action="store_true", help="run those again whose outcome is in FILE")
-    parser.add_argument("--survivors", action="store_true", help="with --json: run those again that survived")
+    parser.add_argument("--survivors", action="store_true", help="with --json: run those again that survived or hung")
     parser.add_argument("--json", type=Path, help="JSON file of the outcomes, written after each mutation")
     arguments = parser.parse_args()
     every = tomllib.loads(MUTANTS.read_text("utf-8"))["mutant"]
@@ -149,7 +158,7 @@ def main() -> None:
         listed = set(map(_key, every))
         rows = json.loads(arguments.json.read_text("utf-8"))["rows"]
         outcomes = {_key(row): row["outcome"] for row in rows if _key(row) in listed}
-    repeated = [SURVIVED, BROKEN] if arguments.survivors else []
+    repeated = [HANGS, SURVIVED, BROKEN] if arguments.survivors else []
     left = [one for one in mutants if arguments.again or outcomes.get(_key(one)) in (None, *repeated)]
     begun = time.monotonic()
     for library in _LIBRARIES:
@@ -157,12 +166,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        artifacts = Path(name) / "artifacts"
+        os.environ["CROSSTUNE_TEST_ARTIFACTS"] = str(artifacts)
+        if _tests_in_a_fork(copy, [_FIRST], arguments.timeout) != 0:
+            raise SystemExit(f"{_FIRST}: fails without a mutation, expected green tests.")
+        made = set((artifacts / "shared").iterdir())
         for number, mutant in enumerate(left, 1):
             started = time.monotonic()
             if started - begun > arguments.seconds:
                 print(f"{len(left) - number + 1} left", file=sys.stderr)
                 break
             found = outcomes[_key(mutant)] = outcome(copy, mutant, arguments.timeout)
+            for path in set((artifacts / "shared").iterdir()) - made:  # made by mutated code
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             took = time.monotonic() - started
             print(f"{number}/{len(left)} {found} ({took:.0f} s) {mutant['file']}: {mutant['new']}", file=sys.stderr)
             if arguments.json is not None:
