@@ -6,12 +6,14 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from crosstune_export import Classifier, ConfigError, SignatureError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.graph_check import constants
+from crosstune_export.bundle.signature import signature_path
 from crosstune_export.bundle.write import write_bundle
 
 
@@ -242,3 +244,16 @@ def test_any_of_the_trusted_keys(signed, keys):
         Classifier.load(signed, trusted=both[:1])
     with pytest.raises(ConfigError, match=r"^trusted: found '.*', expected a list of public keys\.$"):
         Classifier.load(signed, trusted=both[0])
+
+
+def test_the_default_place_of_a_signature(tmp_path, monkeypatch):
+    (tmp_path / "news.bundle" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "news.bundle" / "inner")
+    for bundle, expected in {
+        "a.bundle": "a.bundle.sig",
+        "a/b.zip": "a/b.zip.sig",
+        "a.bundle/": "a.bundle.sig",
+        ".": tmp_path / "news.bundle" / "inner.sig",
+        "..": tmp_path / "news.bundle.sig",
+    }.items():
+        assert signature_path(bundle) == Path(expected)

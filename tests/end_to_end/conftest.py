@@ -18,6 +18,13 @@ from tests.conftest import REPO_ROOT
 SCRIPTS = Path(sys.executable).parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test to ask for the quickstart waits for all of it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @dataclass(frozen=True)
 class Done:
     """A command line as it is written, and what it printed."""

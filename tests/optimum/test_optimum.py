@@ -17,7 +17,10 @@ from crosstune.checkpoint import predict_proba
 from crosstune_export import Classifier
 from tests import tolerances
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of optimum and of the older transformers are not ours
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # those of optimum and of the older transformers are not ours
+    pytest.mark.timeout(900),
+]
 SCRIPTS = Path(sys.executable).parent
 
 

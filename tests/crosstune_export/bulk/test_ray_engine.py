@@ -14,7 +14,7 @@ from tests.cli.conftest import scripts, task  # noqa: F401 -- fixtures
 from tests.conftest import TINY_OTHER_TEXTS
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: make test-ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

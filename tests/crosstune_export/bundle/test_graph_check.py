@@ -287,3 +287,15 @@ def test_the_smaller_of_two_tables_counts(model, files):
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((5, 2), np.float32), "small"))
     model.graph.node.append(helper.make_node("Gather", ["small", "input_ids"], ["x"], axis=0))
     assert check_graph(model.SerializeToString(), files.manifest.graph, "here") == 5
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 16383, 16384, (1 << 63) - 1])
+def test_numbers_are_written_as_short_as_protobuf_writes_them(value):
+    assert number_field(1, value) == onnx.ModelProto(ir_version=value).SerializeToString()
+
+
+def test_the_largest_dimension_of_a_constant(files, model, refused):
+    empty = model.graph.initializer.add(name="none", data_type=TensorProto.FLOAT, dims=[1 << 40, 0])
+    check_graph(model.SerializeToString(), files.manifest.graph, "here")
+    empty.dims[0] += 1
+    assert refused(model) == "0 bytes for the constant 'none' of shape (1099511627777, 0)"

@@ -51,3 +51,27 @@ def test_the_precision_bounds_the_tolerance(precision, largest):
     ):
         with pytest.raises(BundleContentError, match=r"^here: not a self-test"):
             read_selftest(json.dumps(body).encode(), "here", precision)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": 5},
+        {"text": None},
+        {"text_pair": 5},
+        {"probs": ["0.5", 0.5]},
+        {"probs": [True, 0.0]},
+        {"probs": [None, 1.0]},
+    ],
+    ids=str,
+)
+def test_texts_and_numbers_of_another_type(changed):
+    sample = SAMPLES[0].to_json() | changed
+    with pytest.raises(BundleContentError, match=r"^here: not a self-test \(TypeError"):
+        read_selftest(json.dumps({"tolerance": 0.1, "samples": [sample]}).encode(), "here", "int8")
+
+
+@pytest.mark.parametrize("tolerance", ["0", True, None])
+def test_a_tolerance_of_another_type(tolerance):
+    with pytest.raises(BundleContentError, match=r"^here: not a self-test \(TypeError"):
+        read_selftest(json.dumps({"tolerance": tolerance, "samples": [SAMPLES[0].to_json()]}).encode(), "here", "int8")

@@ -328,6 +328,8 @@ def test_short_forms_for_a_notebook(tiny_fp32_bundle_dir):
     assert prediction.to_json() == prediction.to_json(classifier.labels)
     assert explanation.to_json() == explanation.to_json(classifier.labels)
     assert "shipping" in prediction._repr_html_()
+    assert prediction.title == f"shipping ({100 * prediction.prob:.1f}%, similarity {prediction.similarity:.2f})"
+    assert replace(prediction, label=None, prob=0.5, similarity=None).title == "no label (50.0%)"
     words = explanation._repr_html_()
     assert all(f">{word}</span>" in words for word in text.split())
     assert len(repr(explanation)) < 200

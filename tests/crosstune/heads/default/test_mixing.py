@@ -12,6 +12,7 @@ from crosstune.heads.default.mixing import ZERO_SHOT_SCALE
 from crosstune.heads.default.mixing import select as select_head
 from crosstune.heads.default.strengths import FEWEST_STEPS, GRIDS, WORK_BUDGET, Grid, affordable_grid, fold_table
 from crosstune.heads.feature_plan import default_views, spec_of
+from crosstune.heads.shares import shot_weights
 from tests.tolerances import FIT_TOGETHER, PROBS_LABEL_ORDER, ZERO_SHOT_LOGITS
 
 HIDDEN = 6
@@ -224,6 +225,20 @@ def test_nothing_is_measured_on_further_texts():
     assert together.held_out.shape == (120, 2) and together.quality.cv_accuracy > 0.75
     assert apart.held_out.shape == (40, 2) and apart.quality.cv_accuracy < 0.7
     assert np.mean(probs(apart, easy).argmax(1) == easy_targets.numpy()) > 0.9  # they are learned from
+
+
+def test_expected_shares_shift_the_held_out_logits_and_weigh_the_shots():
+    rows, targets, keys = task(13, 60, 3)
+    kept = (targets > 0) | (torch.arange(60) < 15)  # few shots of one label
+    rows, targets, shares = rows[kept], targets[kept], torch.tensor([0.6, 0.3, 0.1]).log()
+    targets[::5] = (targets[::5] + 1) % 3  # which nobody can predict
+    plain = select(default_views(2), rows, targets, keys, 13)
+    chosen = select_head(default_views(2), SPEC, rows, targets, keys, HIDDEN, 13, log_expected=shares)
+    torch.testing.assert_close(chosen.held_out, plain.held_out + shares)
+    torch.testing.assert_close(chosen.label_bias, plain.label_bias + shares)
+    right, counted = chosen.held_out.argmax(1) == targets, shot_weights(targets, shares)
+    assert 0 < right.sum() < len(right)
+    assert chosen.quality.cv_accuracy == pytest.approx(float(counted[right].sum() / counted.sum()))
 
 
 def test_progress_counts_the_views():
