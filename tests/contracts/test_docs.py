@@ -61,6 +61,22 @@ def test_the_page_of_faults_is_up_to_date():
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
 
 
+def test_security_states_the_number_of_faults_and_the_oldest_versions():
+    text = (REPO_ROOT / "SECURITY.md").read_text("utf-8")
+    faults = re.findall(r"^\| [A-L]\d", (REPO_ROOT / "docs/development/faults.md").read_text("utf-8"), re.MULTILINE)
+    assert f"lists {len(faults)} cases" in text
+    project = (REPO_ROOT / "pyproject.toml").read_text("utf-8")
+    table = text.split("## Dependencies")[1].split("| optimum-onnx")[0]
+    stated = {}
+    for packages, versions in re.findall(r"^\| ([a-z][\w, -]+) \| ([\d., below]+) \|", table, re.MULTILINE):
+        oldest = [version for version in versions.split(", ") if not version.startswith("below")]
+        stated |= dict(zip(packages.split(", "), oldest, strict=True))
+    assert len(stated) > 15
+    for package, version in stated.items():
+        found = set(re.findall(rf'"{package}(?:\[data\])?>=([\d.]+)', project))
+        assert version in found, f"{package}: SECURITY.md says {version}, pyproject.toml {found}"
+
+
 def test_the_page_of_licences_is_up_to_date():
     done = make_page("--check", columns="80", script=MAKERS / "make_licences_page.py")
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")

@@ -100,3 +100,17 @@ def test_words_beyond_the_limit_are_not_there(tiny_fp32_bundle_dir):
 def test_what_is_no_text(tiny_fp32_bundle_dir):
     with pytest.raises(DataError, match=r"^texts\[0\]: found int, expected a string\.$"):
         Classifier.load(tiny_fp32_bundle_dir).explain(3)
+
+
+@pytest.mark.fault("L16")
+@pytest.mark.parametrize("text", ["where is my parcel", "", " . "])
+def test_the_cost_is_known_before(tiny_fp32_bundle_dir, monkeypatch, text):
+    """As many tokens as if each run read the whole text; the runs without a word read fewer."""
+    classifier, read = Classifier.load(tiny_fp32_bundle_dir), []
+    predict = classifier._predict
+    monkeypatch.setattr(
+        classifier, "_predict", lambda rows, *args, **named: read.extend(rows) or predict(rows, *args, **named)
+    )
+    cost = classifier.explain_tokens(text)
+    classifier.explain(text)
+    assert cost == len(read) * len(read[0].ids)
