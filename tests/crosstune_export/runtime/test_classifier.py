@@ -14,9 +14,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from crosstune.core.token_layout import TokenRow
 from crosstune_export import BundleContentError, Classifier, ConfigError, DataError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import manifest_bytes
+from crosstune_export.runtime.classifier import _batches
 from crosstune_export.runtime.prediction import check_threshold, decide
 from tests import tolerances
 
@@ -355,3 +357,31 @@ def test_every_run_of_the_graph_has_texts_of_one_length(tiny_fp32_bundle_dir, mo
     classifier.classify(["parcel " * count for count in (1, 3, 1, 2, 3, 3)], batch_size=2)
     assert sorted(mask.shape for mask in seen) == [(1, 4), (1, 5), (2, 3), (2, 5)]
     assert all(mask.all() for mask in seen)
+
+
+@pytest.mark.parametrize("output", ["probs", "text_vector"])
+def test_outputs_of_another_shape(tiny_fp32_bundle_dir, monkeypatch, output):
+    classifier = Classifier.load(tiny_fp32_bundle_dir)
+    run = classifier._session.run
+
+    def short(feeds):
+        probs, vectors, similarity = run(feeds)
+        return (probs[:, 1:], vectors, similarity) if output == "probs" else (probs, vectors[:, 1:], similarity)
+
+    monkeypatch.setattr(classifier._session, "run", short)
+    with pytest.raises(
+        BundleContentError, match=r"the graph gives \(1, \d+\) probs and \(1, \d+\) text_vector, expected"
+    ):
+        classifier.classify(["where is my parcel"])
+
+
+def test_too_little_similarity_is_no_label():
+    probs, similarities = np.array([[0.9, 0.1]] * 3, np.float32), np.array([0.2, 0.5, 0.8], np.float32)
+    for least, labels in ((None, ["a", "a", "a"]), (0.5, [None, "a", "a"]), (0.9, [None, None, None])):
+        found = decide(probs, [False] * 3, ["a", "b"], None, similarities, least)
+        assert [prediction.label for prediction in found] == labels
+    assert [one.label for one in decide(probs, [False] * 3, ["a", "b"], None, None, 0.9)] == ["a", "a", "a"]
+
+
+def test_batches_of_texts_in_their_order():
+    assert list(_batches([TokenRow((1,), (0,), False)] * 5, 2)) == [[0, 1], [2, 3], [4]]

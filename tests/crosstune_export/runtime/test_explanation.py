@@ -68,6 +68,8 @@ def test_evidence_is_what_leaving_the_word_out_changes(tiny_fp32_bundle_dir):
     text = "where is my parcel"
     found = classifier.explain(text)
     assert found.prediction == classifier.classify([text])[0]
+    assert set(found.to_json(["a", "b", "c"])["words"][0]["evidence"]) == {"a", "b", "c"}
+    assert set(found.to_json()["words"][0]["evidence"]) == set(classifier.labels)
     assert [word.word for word in found.words] == text.split()
     whole = classifier.predict_proba([text])[0].astype(np.float64)
     for word in found.words:
