@@ -160,6 +160,7 @@ def main() -> None:
         outcomes = {_key(row): row["outcome"] for row in rows if _key(row) in listed}
     repeated = [HANGS, SURVIVED, BROKEN] if arguments.survivors else []
     left = [one for one in mutants if arguments.again or outcomes.get(_key(one)) in (None, *repeated)]
+    left.sort(key=lambda mutant: any("test_training" in test for test in mutant["tests"]))  # what trains comes last
     begun = time.monotonic()
     for library in _LIBRARIES:
         importlib.import_module(library)
