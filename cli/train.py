@@ -147,9 +147,14 @@ def train(
         progress(loading, 0, 1)
         from crosstune import train as train_head
         from crosstune.backbone.configured import load_backbone
+        from crosstune.backbone.exportable import graph_is_known
 
         loaded = load_backbone(settings, device)
         progress(loading, 1, 1)
+        if not graph_is_known(loaded):
+            from crosstune_export.builder.precheck import warn_if_no_graph
+
+            warn_if_no_graph(loaded)
         checkpoint = train_head(
             examples,
             label_set,
