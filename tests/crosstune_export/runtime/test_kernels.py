@@ -16,6 +16,7 @@ from crosstune_export.bundle.inspection import inspect_bundle
 from crosstune_export.edit.labels import add_label
 from crosstune_export.runtime.kernels import fast_kernels
 from crosstune_export.runtime.session import open_session
+from tests.conftest import REPO_ROOT
 
 TEXTS = (
     "where is my parcel",
@@ -131,14 +132,13 @@ def test_choosing(tiny_bundle_dir, tiny_fp32_bundle_dir, monkeypatch):
         Classifier.load(tiny_bundle_dir)
 
 
-def test_a_bundle_says_why_the_fast_kernels_do_not_run_it(tiny_bundle_dir, tiny_fp32_bundle_dir, tiny_exits_bundle_dir):
-    assert inspect_bundle(tiny_bundle_dir)["kernels_reason"] == ""
-    chosen = Classifier.load(tiny_bundle_dir, kernels="portable")
-    assert chosen.kernels_reason == "the portable kernels were chosen"
-    here = Classifier.load(tiny_bundle_dir)
-    assert here.kernels_reason == fast_kernels().reason
+def test_a_bundle_says_why_the_fast_kernels_do_not_run_it(tiny_fp32_bundle_dir):
+    with_function, with_exits = (REPO_ROOT / "tests" / "golden" / f"format-1.{minor}.bundle.zip" for minor in (2, 3))
+    assert inspect_bundle(with_function)["kernels_reason"] == ""
+    assert Classifier.load(with_function, kernels="portable").kernels_reason == "the portable kernels were chosen"
+    assert Classifier.load(with_function).kernels_reason == fast_kernels().reason
     for bundle, reason in (
-        (tiny_exits_bundle_dir, "the graph has early exits"),
+        (with_exits, "the graph has early exits"),
         (tiny_fp32_bundle_dir, "the graph was built without them"),
     ):
         found = inspect_bundle(bundle)
