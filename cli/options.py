@@ -97,12 +97,8 @@ LabelFile = Annotated[
         "or a table with the columns label and description; default: the names of the labels in the examples.",
     ),
 ]
-TrainFile = Annotated[
-    Path,
-    typer.Option(
-        "--train", help="Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
-    ),
-]
+TRAIN_HELP = "Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
+TrainFile = Annotated[Path, typer.Option("--train", help=TRAIN_HELP)]
 OnConflict = Annotated[
     Literal["fail", "drop", "majority"],
     typer.Option(

@@ -176,7 +176,7 @@ def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | No
     try:
         classify_function.apply(model, layout)
         wrapped = bytes(model.SerializeToString(deterministic=True))
-        open_inner(wrapped, "the graph as a function", fast=wanted("plain", True, True))
+        open_inner(wrapped, "the graph as a function", fast=wanted("plain", "", True))
     except (classify_function.NoFunctionError, BundleContentError):
         return data, None
     return wrapped, classify_function.NAME

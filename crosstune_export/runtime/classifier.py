@@ -144,6 +144,11 @@ class Classifier:
         """Kernels that run: ``portable`` for onnxruntime's, or the name of the fast ones, such as ``avx512``."""
         return self._session.kernels
 
+    @property
+    def kernels_reason(self) -> str:
+        """Why the fast kernels do not run, such as ``the graph has early exits``; empty if they do."""
+        return self.manifest.no_fast_kernels or self._session.kernels_reason
+
     def classify(
         self,
         texts: Sequence[Text],

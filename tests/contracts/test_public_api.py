@@ -149,7 +149,7 @@ SIGNATURES = {
         "read_examples": "path options * on_conflict",
         "read_labels": "path options",
         "suggest_texts": "checkpoint pool number * seed backbone progress",
-        "train": "examples labels config * generated backbone device cache_path progress where",
+        "train": "examples labels config * generated unlabeled backbone device cache_path progress where",
     },
     "crosstune_export": {
         "BuildConfig": "precision target calibration reading max_flips_percent max_size_mb max_latency_ms "

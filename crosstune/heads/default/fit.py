@@ -160,6 +160,9 @@ def _fit_depth(
         generated=len(task.examples) - task.shots,
         taught_features=features.taught_features,
         log_expected=in_use,
+        centre=None
+        if task.unlabeled is None
+        else cached_features(task.unlabeled, spec, features.queries).mean(0).to(features.texts),
     )
     size = mean_atoms(spec) * backbone.hidden_size
     shots = features.texts[: task.shots, :size]
