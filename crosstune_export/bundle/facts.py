@@ -249,7 +249,7 @@ class BackboneFacts:
             "hidden_size": self.hidden_size,
             "layers": self.layers,
             "layers_used": self.layers_used,
-            "hub_id": self.hub_id,
+            **({"hub_id": self.hub_id} if self.hub_id else {}),
         }
 
     @classmethod
