@@ -88,6 +88,9 @@ MinSimilarity = Annotated[
         help="Give no label to texts less similar to the training texts than this, for example 0.5; default: the one in the bundle.",
     ),
 ]
+Repository = Annotated[
+    str, typer.Argument(help="Repository, OWNER/NAME, on the hub of HF_ENDPOINT; default: https://huggingface.co.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 LabelFile = Annotated[
     Path | None,
