@@ -24,6 +24,9 @@ GOLDEN = ROOT / "tests" / "golden" / "format-1.2.bundle.zip"
 #: Every place that states the version, and the pattern of its line.
 PLACES = {
     "pyproject.toml": r'^version = "(.+)"$',
+    "crosstune/__init__.py": r'^__version__ = "(.+)"$',
+    "crosstune_export/__init__.py": r'^__version__ = "(.+)"$',
+    "runtime_cpp/CMakeLists.txt": r"^project\(crosstune VERSION (\S+) ",
     "runtime_cpp/python/pyproject.toml": r'^version = "(.+)"$',
     "runtime_web/package.json": r'^  "version": "(.+)",$',
     "runtime_web/package-lock.json": r'^  "version": "(.+)",$',

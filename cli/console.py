@@ -63,6 +63,11 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def stdin_is_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def table_console(width: int) -> Console:
     """Return a console for tables on stdout, as wide as the terminal; brackets in names are not read as markup.
 

@@ -13,6 +13,8 @@ from crosstune_cli.labels import labels_app
 from crosstune_cli.options import Version
 from crosstune_cli.pack import pack
 from crosstune_cli.program import EVERYDAY, INSPECT, RELEASE, add, make_app
+from crosstune_cli.pull import pull
+from crosstune_cli.push import push
 from crosstune_cli.run import run
 from crosstune_cli.sbom import sbom
 from crosstune_cli.serve import serve
@@ -52,6 +54,13 @@ add(app, serve, "crosstune-export serve news.bundle --port 8080", panel=RELEASE)
 add(app, web, "crosstune-export web news.bundle", panel=RELEASE)
 add(app, pack, "crosstune-export pack news.bundle -o news.bundle.zip", panel=RELEASE)
 add(app, unpack, "crosstune-export unpack news.bundle.zip -o news.bundle", panel=RELEASE)
+add(app, push, "crosstune-export push news.bundle my-team/news", panel=RELEASE)
+add(
+    app, pull,
+    "crosstune-export pull my-team/news -o news.bundle",
+    "crosstune-export pull my-team/news -o news.bundle --revision v2",
+    panel=RELEASE,
+)  # fmt: skip
 add(app, sign, "crosstune-export sign news.bundle --key private.pem", panel=RELEASE)
 add(app, sbom, "crosstune-export sbom news.bundle > news.cdx.json", panel=RELEASE)
 add(

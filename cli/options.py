@@ -88,6 +88,9 @@ MinSimilarity = Annotated[
         help="Give no label to texts less similar to the training texts than this, for example 0.5; default: the one in the bundle.",
     ),
 ]
+Repository = Annotated[
+    str, typer.Argument(help="Repository, OWNER/NAME, on the hub of HF_ENDPOINT; default: https://huggingface.co.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 LabelFile = Annotated[
     Path | None,
@@ -97,12 +100,8 @@ LabelFile = Annotated[
         "or a table with the columns label and description; default: the names of the labels in the examples.",
     ),
 ]
-TrainFile = Annotated[
-    Path,
-    typer.Option(
-        "--train", help="Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
-    ),
-]
+TRAIN_HELP = "Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
+TrainFile = Annotated[Path, typer.Option("--train", help=TRAIN_HELP)]
 OnConflict = Annotated[
     Literal["fail", "drop", "majority"],
     typer.Option(

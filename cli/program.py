@@ -19,7 +19,7 @@ COMMANDS = {
     "crosstune": ("train", "evaluate", "check", "suggest", "augment", "filter"),
     "crosstune-export": (
         *("build", "classify", "evaluate", "labels"),
-        *("serve", "web", "pack", "unpack", "sign", "sbom"),
+        *("serve", "web", "pack", "unpack", "push", "pull", "sign", "sbom"),
         *("verify", "inspect", "bench", "diff", "doctor"),
     ),
 }

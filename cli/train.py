@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from crosstune_cli.console import next_command, note, print_json, progress_bars
-from crosstune_cli.options import Device, Force, JsonOutput, LabelFile, OnConflict, TrainFile, reads_rows
+from crosstune_cli.options import TRAIN_HELP, Device, Force, JsonOutput, LabelFile, OnConflict, reads_rows
 
 from crosstune.rows.options import ReadOptions
 
@@ -15,18 +15,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crosstune.checkpoint import Checkpoint
+    from crosstune.data.examples import Example
     from crosstune.evaluation.metrics import Evaluation
 
 
 @reads_rows()
 def train(
-    train_file: TrainFile,
+    train_file: Annotated[Path | None, typer.Option("--train", help=TRAIN_HELP)] = None,
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
     labels: LabelFile = None,
     generated: Annotated[
         Path | None,
         typer.Option(
             "--generated", help="Generated texts; those that the noise filter keeps are added to the training examples."
+        ),
+    ] = None,
+    unlabeled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabeled",
+            help="A log in place of --train: labels are learned from the descriptions in --labels and from texts without labels. "
+            "Only for a log in which all labels are about equally frequent.",
         ),
     ] = None,
     dev: Annotated[
@@ -98,13 +108,13 @@ def train(
     ] = False,
     json_output: JsonOutput = False,
     force: Force = False,
-    *,
     reading: ReadOptions,
 ) -> None:
     """Train a head and write a checkpoint."""
+    from crosstune.core.errors import ConfigError
     from crosstune.core.outputs import check_output, check_places
     from crosstune.data.checks import measured_rows
-    from crosstune.data.labels import check_labels
+    from crosstune.data.labels import check_labels, read_labels
     from crosstune.data.readers import read_rows, read_task
     from crosstune.data.shares import read_expected_shares
 
@@ -127,9 +137,17 @@ def train(
             "template": template,
         },
     )
-    inputs = [train_file, labels, generated, dev, test, config]
+    inputs = [train_file, labels, generated, unlabeled, dev, test, config]
     check_places({"--output": output}, inputs)
-    label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
+    examples: tuple[Example, ...] = ()
+    if train_file is not None:
+        label_set, examples = read_task(train_file, labels, reading, on_conflict=on_conflict)
+    elif unlabeled is not None and labels is not None:
+        label_set = read_labels(labels, reading)
+    else:
+        raise ConfigError(
+            "train: no --train, expected examples. Give --train, or --labels and --unlabeled to train without examples."
+        )
     check_labels(examples, label_set, str(train_file))
     generated_examples = read_rows(generated) if generated is not None else ()
     check_labels(generated_examples, label_set, str(generated))
@@ -147,17 +165,24 @@ def train(
         progress(loading, 0, 1)
         from crosstune import train as train_head
         from crosstune.backbone.configured import load_backbone
+        from crosstune.backbone.exportable import graph_is_known
+        from crosstune.labelling.sheet import read_pool
 
         loaded = load_backbone(settings, device)
         progress(loading, 1, 1)
+        if not graph_is_known(loaded):
+            from crosstune_export.builder.precheck import warn_if_no_graph
+
+            warn_if_no_graph(loaded)
         checkpoint = train_head(
             examples,
             label_set,
             settings,
             generated=generated_examples,
+            unlabeled=() if unlabeled is None else read_pool(unlabeled, reading),
             backbone=loaded,
             progress=progress,
-            where=str(train_file),
+            where=str(train_file or labels),
         )
     checkpoint.save(output, force=force)
     evaluations = {

@@ -264,7 +264,7 @@ def predict_with_similarity(
             batch_probs, vectors = head(hidden.states, hidden.mask)
             probs[chunk] = batch_probs.cpu().numpy()
             if similarity is not None and isinstance(head, PriorHead):
-                similarity[chunk] = head.similarity(vectors).cpu().numpy()
+                similarity[chunk] = head.similarity(vectors, hidden.mask.sum(1)).cpu().numpy()
             done += len(chunk)
             progress("classify", done, len(texts))
     return probs, similarity
@@ -313,6 +313,7 @@ def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: P
         _read_tensors(files[HEAD_NAME], str(folder / HEAD_NAME)),
         len(labels),
         backbone.hidden_size,
+        tokens.max_length_tokens,
         str(folder / HEAD_NAME),
     )
     examples = []

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from crosstune_export.bundle.selftest import SelfTestReport
     from crosstune_export.edit.labels import add_label, describe_label, remove_label, rename_label
     from crosstune_export.evaluation import evaluate_bundle
+    from crosstune_export.hub.pull import PulledBundle, pull
+    from crosstune_export.hub.push import push
     from crosstune_export.release.signing import sign
     from crosstune_export.runtime.classifier import Classifier
     from crosstune_export.runtime.explanation import Explanation, WordEvidence
@@ -77,6 +79,8 @@ _HOMES = {
     "crosstune_export.bundle.selftest": ("SelfTestReport",),
     "crosstune_export.edit.labels": ("add_label", "describe_label", "remove_label", "rename_label"),
     "crosstune_export.evaluation": ("evaluate_bundle",),
+    "crosstune_export.hub.pull": ("PulledBundle", "pull"),
+    "crosstune_export.hub.push": ("push",),
     "crosstune_export.release.signing": ("sign",),
     "crosstune_export.runtime.classifier": ("Classifier",),
     "crosstune_export.runtime.explanation": ("Explanation", "WordEvidence"),
@@ -103,6 +107,7 @@ __all__ = [
     "OutputExistsError",
     "Prediction",
     "ProviderError",
+    "PulledBundle",
     "ResourceError",
     "SelfTestError",
     "SelfTestReport",
@@ -116,6 +121,8 @@ __all__ = [
     "evaluate_bundle",
     "inspect_bundle",
     "pack",
+    "pull",
+    "push",
     "remove_label",
     "rename_label",
     "sign",

@@ -242,11 +242,24 @@ def _examine_bundle(path: Path, requested: Sequence[str]) -> Iterator[Finding]:
             },
         )
         yield memory(len(files.model))
+        yield _kernels_of(files, requested)
         for check in checks:
             yield check(files, requested)
     except CrossTuneError as error:
         found, _, advice = str(error).rpartition(". ")
         yield Finding("bundle", PROBLEM, found or str(error), advice or "Build it again.", {}, error.exit_code)
+
+
+def _kernels_of(files: BundleFiles, requested: Sequence[str]) -> Finding:
+    """Check which kernels run this bundle here, and why."""
+    classifier = Classifier(files, threads=1, providers=requested, allow_fallback=True)
+    details = {"kernels": classifier.kernels, "reason": classifier.kernels_reason}
+    if not classifier.kernels_reason:
+        return Finding("bundle's kernels", OK, classifier.kernels, "Nothing to do.", details)
+    advice = "Nothing to do: it runs on onnxruntime's own kernels."
+    if files.manifest.exits is not None and fast_kernels().name is not None:
+        advice = "Compare it with a bundle without early exits on your texts: crosstune-export bench --texts."
+    return Finding("bundle's kernels", OK, f"{classifier.kernels}: {classifier.kernels_reason}", advice, details)
 
 
 def _placement(files: BundleFiles, requested: Sequence[str]) -> Finding:

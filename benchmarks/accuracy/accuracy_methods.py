@@ -92,7 +92,9 @@ def answers(task: Split, checkpoint: Checkpoint, seconds: float) -> Outcome:
     features = cached_features(states, trained.spec, trained.queries)
     probs = trained.probs(features).numpy()
     if isinstance(trained, PriorHead):
-        return Outcome(probs, seconds, trained.similarity(features).numpy())
+        rows = task.backbone.tokenize([example.content for example in task.test], checkpoint.tokens)
+        tokens = torch.tensor([len(row.ids) for row in rows])
+        return Outcome(probs, seconds, trained.similarity(features, tokens).numpy())
     return unsure(probs, seconds)
 
 

@@ -7,6 +7,7 @@ Sources of generated texts:
     flipped   64 real texts per label from the pool, 30% of them with a wrong label
     foreign   64 real texts per label from the pool, 30% of them from another task
     written   texts by a language model at --base-url and --model; its answers are saved in --answers
+    given     texts by a language model in TEXTS/SET/more.jsonl (--texts), whatever the shots; those of the test set are dropped
 
 Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those
 that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
@@ -52,7 +53,12 @@ NOISE = 0.3
 USES = ("none", "all", "filtered", "filtered + gate")
 GOOD = "good alone"
 #: Sources as the tables name them.
-SOURCE_TITLES = {"flipped": "wrong labels", "foreign": "another task", "written": "written by a model"}
+SOURCE_TITLES = {
+    "flipped": "wrong labels",
+    "foreign": "another task",
+    "written": "written by a model",
+    "given": "written by a strong model",
+}
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -200,6 +206,10 @@ def run(arguments: argparse.Namespace) -> dict[str, list[dict[str, object]]]:
             good = None
             if source == "written":
                 texts = written(arguments, shots, labels, seed)
+            elif source == "given":
+                measured = {example.content for example in test}
+                found = read_examples(arguments.texts / name / "more.jsonl")
+                texts = [example for example in found if example.content not in measured]
             else:
                 other = "trec" if name != "trec" else "sst2"
                 texts, good = planted(source, pool, shots, labels, read_examples(root / other / "train.jsonl"), seed)
@@ -217,7 +227,7 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
     rows = state["rows"]
     shown = []
     for source in dict.fromkeys(row["source"] for row in rows):
-        uses = USES if source == "written" else (*USES, GOOD)
+        uses = USES if source in ("written", "given") else (*USES, GOOD)
         titles = ["good texts only" if use == GOOD else use for use in uses]
         table = Table(f"{SOURCE_TITLES[source]}: accuracy, %", *titles, "gain of filter + gate", "texts kept", box=None)
         means = []
@@ -273,8 +283,12 @@ def main() -> None:
         help="seeds of the random splits",
     )
     parser.add_argument(
-        "--sources", default="flipped,foreign", type=lambda text: text.split(","), help="flipped, foreign, written"
+        "--sources",
+        default="flipped,foreign",
+        type=lambda text: text.split(","),
+        help="flipped, foreign, written, given",
     )
+    parser.add_argument("--texts", default=Path("llm_texts"), type=Path, help="folder of texts, for given")
     parser.add_argument("--base-url", default="http://127.0.0.1:8080/v1", help="LLM server, for written")
     parser.add_argument("--model", default="smollm2-135m", help="model name, for written")
     parser.add_argument("--per-label", default=10, type=int, help="texts to request per label, for written")

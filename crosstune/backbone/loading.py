@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from crosstune.core.errors import BackboneError, MissingExtraError
+from crosstune.core.hub_ids import HUB_ID
 from crosstune.core.panics import is_failure
 
 #: Backbones in pip packages: name -> (module, folder in the module, file of the weights, its SHA-256).
@@ -26,6 +27,7 @@ PACKAGED = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
+_HUB_ID_OF_PACKAGED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 
 #: Short names of backbones on the hub; docs/head.md describes them.
 ON_HUB = {
@@ -67,6 +69,21 @@ def local_folder(name: str) -> Path | None:
     """Return the folder for the name of a backbone; None for packaged backbones and names that are not folders."""
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser fails for unknown users
     return folder if name not in PACKAGED and folder.is_dir() else None
+
+
+def hub_id(name: str) -> str | None:
+    """Return the repository of a backbone on the model hub, ``owner/name``; None for a folder of this machine.
+
+    Examples:
+        >>> hub_id("bge-small")
+        'BAAI/bge-small-en-v1.5'
+    """
+    if name in PACKAGED:
+        return _HUB_ID_OF_PACKAGED[name]
+    if local_folder(name) is not None:
+        return None
+    repo = ON_HUB.get(name, name)
+    return repo if HUB_ID.fullmatch(repo) else None
 
 
 def check_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ Every message is one line, ``where: found, expected. Next step.``, and every cla
     ├── RefusedLabelError            6   an LLM that refuses all texts of a label
     ├── SelfTestError                6   a bundle with other results on this machine than at the build
     ├── GateError                    6   a build that differs from its checkpoint, or exceeds a budget
-    └── ResourceError                7   disk or memory
+    └── ResourceError                7   disk, memory or network
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class GateError(CrossTuneError):
 
 
 class ResourceError(CrossTuneError):
-    """The disk or the memory is full, or a process died of it."""
+    """The disk or the memory is full, a process died of it, or a model hub cannot be reached."""
 
     exit_code = 7
 

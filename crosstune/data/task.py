@@ -1,4 +1,4 @@
-"""A training task: labels, shots and generated texts, checked once."""
+"""A training task: labels, shots, generated texts and a log, checked once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import InitVar, dataclass, replace
 
 from crosstune.core.errors import DataError
 from crosstune.core.labels import LabelSet
+from crosstune.core.token_layout import Text
 from crosstune.data.checks import check_fields, without_duplicates
 from crosstune.data.examples import Example
 from crosstune.data.labels import check_labels
@@ -27,18 +28,20 @@ class Task:
         labels: The classes and their descriptions.
         shots: Real examples; a repeated one is kept once, with a warning.
         generated: Texts by an LLM with the labels that were requested; texts may be repeated.
+        unlabeled: Texts of a log, for a task without shots.
         where: What to call the shots in messages.
         generated_where: What to call the generated texts in messages.
         expect_every_label: Warn of labels without a shot.
 
     Raises:
         DataError: A label is unknown, a field is empty, too long or holds what no file can, a text has two labels, or
-            pairs and single texts are mixed.
+            pairs and single texts are mixed, or there are shots and a log.
     """
 
     labels: LabelSet
     shots: Sequence[Example]
     generated: Sequence[Example] = ()
+    unlabeled: Sequence[Text] = ()
     where: InitVar[str] = "examples"
     generated_where: InitVar[str] = "generated"
     expect_every_label: InitVar[bool] = False
@@ -48,6 +51,11 @@ class Task:
         check_fields(self.generated, generated_where)
         object.__setattr__(self, "shots", without_duplicates(self.shots, where))
         object.__setattr__(self, "generated", tuple(self.generated))
+        if self.unlabeled and self.shots:
+            raise DataError(
+                f"unlabeled: given with {len(self.shots)} examples, expected none: with examples a log makes no head more "
+                "accurate. Omit the log, or label some of its texts with crosstune suggest."
+            )
         check_labels(self.generated, self.labels, generated_where)
         check_labels(self.shots, self.labels, where, expect_every_label=expect_every_label)
         if len({shot.text_pair is None for shot in self.shots}) > 1:

@@ -56,6 +56,7 @@ class EncodedTask:
         descriptions: States of all description sentences, in the order of the labels.
         layout: How ids are laid out around a text.
         backbone: The backbone that encoded them.
+        unlabeled: States of the texts of a log; None without one.
     """
 
     labels: LabelSet
@@ -65,6 +66,7 @@ class EncodedTask:
     descriptions: TextStates
     layout: TokenLayout
     backbone: Backbone
+    unlabeled: TextStates | None = None
 
     @property
     def targets(self) -> Tensor:
@@ -96,7 +98,7 @@ def encode(
     """Encode a task: the cache is opened once, and asked once for each distinct text and description.
 
     Args:
-        task: The labels, shots and generated texts.
+        task: The labels, shots, generated texts and texts of a log.
         backbone: What encodes them.
         plan: Which states to keep.
         cache_path: File of cached features; the user's own when None.
@@ -109,6 +111,7 @@ def encode(
     sentences = [sentence for label in task.labels for sentence in label.descriptions]
     distinct_sentences = list(dict.fromkeys(sentences))
     distinct_texts = list(dict.fromkeys(example.content for example in examples))
+    log = list(dict.fromkeys(task.unlabeled))
     with FeatureCache(cache_path or default_cache_path()) as cache:
         descriptions = cache.states(
             backbone,
@@ -126,6 +129,8 @@ def encode(
             plan.layout,
             stage_progress(progress, "encode texts"),
         )
+        log_step = stage_progress(progress, "encode log")
+        of_log = cache.states(backbone, log, plan.text_pools, plan.token_layers, plan.layout, log_step) if log else None
     return EncodedTask(
         labels=task.labels,
         examples=examples,
@@ -134,6 +139,7 @@ def encode(
         descriptions=descriptions.select(_positions(distinct_sentences, sentences)),
         layout=plan.layout,
         backbone=backbone,
+        unlabeled=of_log,
     )
 
 

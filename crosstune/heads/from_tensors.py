@@ -22,6 +22,7 @@ def head_from_tensors(
     tensors: Mapping[str, Tensor],
     labels: int,
     hidden_size: int,
+    max_length_tokens: int,
     where: str,
 ) -> LabelAttentionHead:
     """The head that a checkpoint's tensors describe.
@@ -40,12 +41,18 @@ def head_from_tensors(
             "label_queries": (len(spec.attention), queries, hidden_size),
             **dict.fromkeys(("prior_centre", "prior_scale", "prior_shift"), (features,)),
             "scope_keys": (labels, mean_atoms(spec) * hidden_size),
+            "scope_offsets": (max_length_tokens + 1,),
         }
     elif kind == "paper":
         query = tuple(tensors["query"].shape) if "query" in tensors else (1, 1, features)
         shapes = {"key": (*query[:2], features), "label_vectors": (labels, features), "query": (*query[:2], features)}
     else:
         raise CheckpointError(f"{where}: head {kind!r}, expected default or paper. Upgrade crosstune-export.")
+    if kind == "default":
+        if set(shapes) - set(tensors) == {"scope_offsets"}:  # a checkpoint of 0.1.0
+            tensors = {**tensors, "scope_offsets": torch.empty(0)}
+        if tensors.get("scope_offsets", torch.empty(1)).shape == (0,):
+            shapes["scope_offsets"] = (0,)
     if sorted(tensors) != sorted(shapes):
         raise CheckpointError(
             f"{where}: tensors {', '.join(sorted(tensors))}, expected {', '.join(sorted(shapes))}. Train again."

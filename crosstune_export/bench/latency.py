@@ -156,7 +156,7 @@ def measure(
                 timing.cpu_s += answer["cpu_s"]
                 peaks[timing.bundle] = answer["peak_rss_bytes"]
         progress("measure", rounds, rounds)
-    names = _names(list(manifests))
+    names = bundle_names(list(manifests))
     return [
         _row(
             timing,
@@ -202,7 +202,7 @@ def _row(
     )
 
 
-def _names(paths: Sequence[str]) -> dict[str, str]:
+def bundle_names(paths: Sequence[str]) -> dict[str, str]:
     """Return a name for each bundle: the name of its folder, or its path if two folders have the same name."""
     names = [replace_surrogates(Path(path).name) for path in paths]
     return {

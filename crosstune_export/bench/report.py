@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from crosstune.core.reports.page import COLOURS, figure, html_page, legend, plain, table
 from crosstune.core.reports.plot import Axis, Bar, Plot, bars
 from crosstune_export.bench.latency import BURST, LatencyRow
+from crosstune_export.bench.own_texts import OwnTextsRow
 from crosstune_export.bench.processes import COLD_STARTS
 from crosstune_export.runtime.session import installed_runtimes
 
@@ -16,11 +17,12 @@ from crosstune_export.runtime.session import installed_runtimes
 _USUAL_LENGTH = 32
 
 
-def report_page(rows: Sequence[LatencyRow]) -> str:
+def report_page(rows: Sequence[LatencyRow], own: Sequence[OwnTextsRow] = ()) -> str:
     """Return the report as an HTML page.
 
     Args:
         rows: At least one measurement.
+        own: Measurements on texts of the user.
     """
     names = list(dict.fromkeys(row.bundle for row in rows))
     parts = [
@@ -30,6 +32,7 @@ def report_page(rows: Sequence[LatencyRow]) -> str:
         f"bursts of {BURST} calls after one untimed call. Latency depends on the load of the machine: compare only numbers of "
         "the same report.</p>",
     ]
+    parts += _own_texts(own)
     for size in sorted({row.batch_size for row in rows}):
         chosen = [row for row in rows if row.batch_size == size]
         parts += [
@@ -47,6 +50,22 @@ def report_page(rows: Sequence[LatencyRow]) -> str:
         _figures(rows),
     ]
     return html_page("Latency: " + ", ".join(names), parts)
+
+
+def _own_texts(rows: Sequence[OwnTextsRow]) -> list[str]:
+    if not rows:
+        return []
+    head = ["bundle", "texts", "mean ms", "p50", "p99", "worst", "where texts leave"]
+    body = [
+        [
+            row.bundle,
+            str(row.texts),
+            *(f"{value:.2f}" for value in (row.mean_ms, row.p50_ms, row.p99_ms, row.worst_ms)),
+            row.exits,
+        ]
+        for row in rows
+    ]
+    return ["<h2>Latency on your texts, one text per call</h2>", table(head, body, numbers=range(1, 6))]
 
 
 def _machine() -> str:

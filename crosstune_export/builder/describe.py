@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from crosstune import __version__
+from crosstune.backbone.loading import hub_id
 from crosstune.core.labels import Label
 from crosstune.core.token_layout import replace_surrogates
 from crosstune_export.builder.fewer_layers import held_out_accuracy
@@ -53,6 +54,7 @@ def describe(
         hidden_size=trained.backbone.hidden_size,
         layers=trained.backbone.layer_count,
         layers_used=head.spec.last_layer,
+        hub_id=hub_id(task.backbone.name),
     )
     head_facts = HeadFacts(
         kind=head.kind,

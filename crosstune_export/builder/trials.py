@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 
-import numpy as np
 import onnx
 from onnxscript import ir
 
@@ -17,18 +16,18 @@ from crosstune.core.token_layout import Text
 from crosstune.heads.default.head import PriorHead
 from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune_export.builder import parity, variants
+from crosstune_export.builder.assemble import graph_facts, serialize, with_labels
 from crosstune_export.builder.calibrate import Activations, collect
 from crosstune_export.builder.config import BuildConfig
 from crosstune_export.builder.exporters.foreign_graph import export_by_optimum, read_backbone_graph, with_features
 from crosstune_export.builder.exporters.runtime_target import RuntimeTarget
 from crosstune_export.builder.exporters.torch_export import trace
-from crosstune_export.builder.passes import classify_function, float16_labels, label_attention
+from crosstune_export.builder.passes import classify_function, float16_labels
 from crosstune_export.builder.search import Budgets, Trial, over_budget
 from crosstune_export.builder.task import BuildTask
-from crosstune_export.builder.variants import Variant, VariantMaker, copy_model
+from crosstune_export.builder.variants import Variant, VariantMaker
 from crosstune_export.bundle.facts import PredictionDifference, sum_of
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
-from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.kernels import fast_kernels, wanted
 from crosstune_export.runtime.session import GraphSession, open_inner
 
@@ -110,13 +109,11 @@ class TrialRunner:
     def _build(self, variant: Variant) -> Trial:
         encoder, passes = self._maker.make(variant)
         encoder.ir_version = self._runtime.ir_version
-        model = _with_labels(encoder, self.trained)
+        model = with_labels(encoder, self.trained.head)
         if variant.precision != "fp32":
             passes = {**passes, "float16_labels": float16_labels.apply(model)}
         data, function = (
-            _as_function(_serialize(model), self.trained.head)
-            if variant.plan is not None
-            else (_serialize(model), None)
+            _as_function(serialize(model), self.trained.head) if variant.plan is not None else (serialize(model), None)
         )
         passes = passes if function is None else {**passes, "classify_function": 1}
         prior = prior_map(self.trained.head)
@@ -124,7 +121,8 @@ class TrialRunner:
             data = with_metadata(data, prior.metadata())
         size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
         longest = self.trained.tokens.max_length_tokens
-        facts = replace(self._facts(encoder, variant), function=function)
+        facts = graph_facts(encoder, self.trained.head, variant, self._runtime, self._task.backbone.hidden_size)
+        facts = replace(facts, function=function)
         return Trial(variant, facts, data, passes, size, longest=longest)
 
     def _other_bytes(self) -> int:
@@ -136,19 +134,6 @@ class TrialRunner:
     def _activations(self, model: ir.Model) -> Activations:
         rows = [*self._task.texts.rows, *self._task.texts.truncated]
         return collect(model, rows, self._task.tokenizer, variants.FP32.disabled_optimizers)
-
-    def _facts(self, model: ir.Model, variant: Variant) -> GraphFacts:
-        head, runtime = self.trained.head, self._runtime
-        return GraphFacts(
-            inputs=tuple(str(value.name) for value in model.graph.inputs),
-            outputs=("probs", "text_vector", "scope") if isinstance(head, PriorHead) else ("probs", "text_vector"),
-            precision=variant.precision,
-            opset=runtime.opset,
-            ir_version=runtime.ir_version,
-            min_onnxruntime=runtime.min_onnxruntime,
-            disabled_optimizers=variant.disabled_optimizers,
-            text_vector_size=head.feature_count(self._task.backbone.hidden_size),
-        )
 
 
 def prior_map(head: LabelAttentionHead) -> PriorMap | None:
@@ -191,28 +176,7 @@ def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | No
     try:
         classify_function.apply(model, layout)
         wrapped = bytes(model.SerializeToString(deterministic=True))
-        open_inner(wrapped, "the graph as a function", fast=wanted("plain", True, True))
+        open_inner(wrapped, "the graph as a function", fast=wanted("plain", "", True))
     except (classify_function.NoFunctionError, BundleContentError):
         return data, None
     return wrapped, classify_function.NAME
-
-
-def _serialize(model: ir.Model) -> bytes:
-    """Serialize a model with all constants in ``raw_data``, the only form that a bundle allows."""
-    proto = ir.serde.serialize_model(model)
-    attributes = (attribute for node in proto.graph.node for attribute in node.attribute if attribute.HasField("t"))
-    for tensor in (*proto.graph.initializer, *(attribute.t for attribute in attributes)):
-        if not tensor.HasField("raw_data"):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
-    return bytes(proto.SerializeToString(deterministic=True))
-
-
-def _with_labels(model: ir.Model, trained: Checkpoint) -> ir.Model:
-    """Return a copy of the encoder with the label attention appended."""
-    classifier = copy_model(model)
-    keys, bias = (array.numpy().astype(np.float32) for array in trained.head.folded())
-    head, queries = trained.head, trained.head.queries
-    scope_keys = head.scope_keys.numpy() if isinstance(head, PriorHead) else None
-    arrays = label_attention.HeadArrays(keys, bias, None if queries is None else queries.numpy(), scope_keys)
-    label_attention.apply(classifier, arrays)
-    return classifier

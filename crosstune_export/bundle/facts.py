@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from crosstune.core.hub_ids import HUB_ID
 from crosstune.core.strict_text import Json
 
 #: Count of an optional graph rewrite that raised an error and was left out.
@@ -230,6 +231,7 @@ class BackboneFacts:
         hidden_size: Hidden size D.
         layers: Number of layers of the backbone.
         layers_used: Number of these layers in the graph.
+        hub_id: Repository of the backbone on the model hub, ``owner/name``; None if it is not from there.
     """
 
     name: str
@@ -237,6 +239,7 @@ class BackboneFacts:
     hidden_size: int | None
     layers: int | None
     layers_used: int | None
+    hub_id: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the record as the manifest stores it."""
@@ -246,16 +249,16 @@ class BackboneFacts:
             "hidden_size": self.hidden_size,
             "layers": self.layers,
             "layers_used": self.layers_used,
+            **({"hub_id": self.hub_id} if self.hub_id else {}),
         }
 
     @classmethod
     def from_json(cls, table: Mapping[str, Json]) -> BackboneFacts:
         """Read the record; a missing string becomes "unknown", a missing number None."""
-        return cls(
-            str(table.get("name") or "unknown"),
-            str(table.get("digest") or "unknown"),
-            *(_integer(table, name) for name in ("hidden_size", "layers", "layers_used")),
-        )
+        name, digest = (str(table.get(key) or "unknown") for key in ("name", "digest"))
+        size, layers, used = (_integer(table, key) for key in ("hidden_size", "layers", "layers_used"))
+        repo = str(table.get("hub_id"))
+        return cls(name, digest, size, layers, used, repo if HUB_ID.fullmatch(repo) else None)
 
 
 @dataclass(frozen=True)
@@ -368,16 +371,8 @@ class ExitFacts:
         if not len(layers) == len(thresholds) == len(shares) - 1 > 0 or expected is None:
             return None
         texts, changes, truncated_texts, truncated_changes = (_integer(value, name) or 0 for name in _EXIT_COUNTS)
-        return cls(
-            tuple(int(layer) for layer in layers),
-            thresholds,
-            shares,
-            texts,
-            changes,
-            truncated_texts,
-            truncated_changes,
-            expected,
-        )
+        numbers = tuple(int(layer) for layer in layers)
+        return cls(numbers, thresholds, shares, texts, changes, truncated_texts, truncated_changes, expected)
 
 
 _EXIT_COUNTS = ("texts", "label_changes", "truncated_texts", "truncated_label_changes")

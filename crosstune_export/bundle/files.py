@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +80,23 @@ def read_bundle(path: str | os.PathLike[str]) -> BundleFiles:
     if kind != stat.S_IFDIR:
         raise BundleIntegrityError(f"{place}: found {'nothing' if kind is None else 'a file'}, {_EXPECTED}")
     _check_names(place)
-    contents = {MANIFEST_NAME: _read(place, MANIFEST_NAME)}
+    return checked_bundle(place, lambda name, _: _read(place, name))
+
+
+def checked_bundle(place: Path, read: Callable[[str, int | None], bytes]) -> BundleFiles:
+    """Read the manifest of a bundle and the files that it names, and check their hashes.
+
+    Args:
+        place: Where the bundle is, for messages.
+        read: Returns the contents of a file, by its name and the size in bytes that the manifest states for it.
+
+    Raises:
+        BundleError: The manifest is invalid, or a file differs from it.
+    """
+    contents = {MANIFEST_NAME: read(MANIFEST_NAME, None)}
     manifest = parse_manifest(contents[MANIFEST_NAME], str(place / MANIFEST_NAME))
     for name, expected in manifest.files.items():
-        contents[name] = _read(place, name)
+        contents[name] = read(name, expected.size_bytes)
         _check_entry(contents[name], expected, place / name)
     return BundleFiles(place, manifest, contents)
 

@@ -34,7 +34,8 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
 
     Returns:
         JSON values by name; ``size_bytes`` is the total of all five files, ``kernels`` is ``fast`` if the fast kernels can
-        run the graph, ``exits`` what early exits do (None without), and ``runtimes`` lists the runtimes that read the bundle.
+        run the graph, ``kernels_reason`` why not (empty if they can), ``exits`` what early exits do (None without), and
+        ``runtimes`` lists the runtimes that read the bundle.
 
     Examples:
         >>> from crosstune_export import inspect_bundle
@@ -55,7 +56,8 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         "size_bytes": files.size_bytes,
         "fusions": manifest.quality.get("rewrites", ""),
         "attention": manifest.attention_fusion,
-        "kernels": "portable" if manifest.graph.function is None else "fast",
+        "kernels": "portable" if manifest.no_fast_kernels else "fast",
+        "kernels_reason": manifest.no_fast_kernels,
         "exits": None if manifest.exits is None else manifest.exits.to_json(),
         "runtimes": list(manifest.runtimes or runtimes(tokenizer)),
         "max_length_tokens": manifest.tokens.max_length_tokens,

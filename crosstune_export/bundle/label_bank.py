@@ -133,9 +133,17 @@ def with_bank(model: bytes, bank: LabelBank) -> bytes:
     return _with_tensors(model, new, {_GRAPH_OUTPUT: output})
 
 
-def without_exits(model: bytes) -> bytes:
-    """Return the graph with all early exits closed, so that every text runs all layers; the same graph if it has none."""
-    thresholds = {name: array for name, array in _closed_exits(model, 0).items() if name.endswith(_EXIT_THRESHOLD)}
+def without_exits(model: bytes, kept: int = 0) -> bytes:
+    """Return the graph with all early exits but the first ``kept`` closed; the same graph if it has no others.
+
+    With all closed, every text runs all layers.
+    """
+    open_ones = {f"{EXIT_PREFIX}{number}{_EXIT_THRESHOLD}" for number in range(kept)}
+    thresholds = {
+        name: array
+        for name, array in _closed_exits(model, 0).items()
+        if name.endswith(_EXIT_THRESHOLD) and name not in open_ones
+    }
     return _with_tensors(model, thresholds, {}) if thresholds else model
 
 

@@ -142,6 +142,13 @@ class BundleManifest:
         return QualityFacts.from_json(self.quality, self.graph.precision)
 
     @property
+    def no_fast_kernels(self) -> str:
+        """Why the fast kernels cannot run the graph, such as ``the graph has early exits``; empty if they can."""
+        if self.graph.function is not None:
+            return ""
+        return "the graph was built without them" if self.exits is None else "the graph has early exits"
+
+    @property
     def attention_fusion(self) -> str:
         """In how many layers attention is one fused node, such as ``attention fused in 6 of 6 layers``; empty if unknown."""
         fused, layers = self.quality_facts.rewrites.get("fuse_encoder"), self.backbone_facts.layers_used

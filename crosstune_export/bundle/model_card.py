@@ -1,12 +1,23 @@
-"""The model card of a bundle, ``README.md``."""
+"""The model card of a bundle, ``README.md``, with the header that a model hub reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from crosstune_export.bundle.facts import TrainingFacts
+from crosstune_export.bundle.facts import BackboneFacts, TrainingFacts
 from crosstune_export.bundle.manifest import MODEL_NAME, TOKENIZER_NAME, BundleManifest
+
+#: Licence and language of the backbones of docs/head.md, by their hub id, in the hub's words.
+PUBLISHED = {
+    "BAAI/bge-small-en-v1.5": ("mit", "en"),
+    "Qwen/Qwen3-Embedding-0.6B": ("apache-2.0", "multilingual"),
+    "intfloat/multilingual-e5-small": ("mit", "multilingual"),
+    "nomic-ai/modernbert-embed-base": ("apache-2.0", "en"),
+    "sentence-transformers/all-MiniLM-L6-v2": ("apache-2.0", "en"),
+    "sentence-transformers/all-mpnet-base-v2": ("apache-2.0", "en"),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": ("apache-2.0", "multilingual"),
+}
 
 
 def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
@@ -18,6 +29,7 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
     """
     training, backbone = manifest.training_facts, manifest.backbone_facts
     lines = [
+        *header(backbone),
         f"# {manifest.name}",
         "",
         f"A text classifier with {len(manifest.labels)} labels, built by CrossTune: the frozen backbone "
@@ -43,7 +55,7 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         "```python",
         "from crosstune_export import Classifier",
         "",
-        'classifier = Classifier.load("PATH")',
+        'classifier = Classifier.load("PATH")  # on a model hub: Classifier.from_pretrained("OWNER/NAME")',
         'print(classifier.classify(["a text"])[0])',
         "```",
         "",
@@ -52,6 +64,22 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def header(backbone: BackboneFacts) -> list[str]:
+    """Return the YAML header of the model hub; licence and languages are those that the backbone's publisher states."""
+    licence, languages = PUBLISHED.get(backbone.hub_id or "", (None, None))
+    return [
+        "---",
+        *([f"license: {licence}"] if licence else []),
+        *([f"language: {languages}"] if languages else []),
+        "library_name: crosstune-export",
+        "pipeline_tag: text-classification",
+        *([f"base_model: {backbone.hub_id}"] if backbone.hub_id else []),
+        "tags: [crosstune, onnx, few-shot, label-descriptions]",
+        "---",
+        "",
+    ]
 
 
 def _runtimes(names: tuple[str, ...]) -> list[str]:

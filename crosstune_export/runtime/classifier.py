@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from crosstune_export.bundle.label_bank import without_exits
 from crosstune_export.bundle.manifest import SELFTEST_NAME, TOKENIZER_NAME, BundleManifest
 from crosstune_export.bundle.selftest import SelfTestReport, read_selftest, run_selftest
 from crosstune_export.bundle.signature import require_trusted
+from crosstune_export.hub.pull import read_repository
+from crosstune_export.runtime.batches import batches_in_order, batches_of_equal_length
 from crosstune_export.runtime.explanation import Explanation, word_evidence
 from crosstune_export.runtime.kernels import PORTABLE
 from crosstune_export.runtime.prediction import (
@@ -72,14 +75,14 @@ class Classifier:
         return f"Classifier({manifest.name!r}, {len(self.labels)} labels, {manifest.graph.precision})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _from_files, (
+        make = functools.partial(
             type(self),
-            self._files,
-            self._threads,
-            self._providers,
-            self._allow_fallback,
-            self._kernels,
+            threads=self._threads,
+            providers=self._providers,
+            allow_fallback=self._allow_fallback,
+            kernels=self._kernels,
         )
+        return make, (self._files,)
 
     @classmethod
     def load(
@@ -124,6 +127,45 @@ class Classifier:
             kernels=kernels,
         )
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        digest: str | None = None,
+        threads: int = 1,
+        providers: Sequence[str] = CPU_PROVIDERS,
+        allow_fallback: bool = False,
+        kernels: str = "auto",
+        trusted: Sequence[str | os.PathLike[str]] = (),
+    ) -> Classifier:
+        """Download a bundle from a model hub into its cache, check it as ``load`` does, and create a session.
+
+        Args:
+            repo: Repository, ``owner/name``, on the hub of ``HF_ENDPOINT``; by default https://huggingface.co.
+            revision: Branch, tag or commit; None for ``main``.
+            token: Access token; None for that of ``HF_TOKEN`` or of ``hf auth login``, if any.
+            digest: The bundle's digest (64 hex digits), as ``crosstune-export verify`` prints it; None for any.
+            threads: As for ``load``, like all that follow.
+            providers: As for ``load``.
+            allow_fallback: As for ``load``.
+            kernels: As for ``load``.
+            trusted: As for ``load``; the signature is that of the repository.
+
+        Raises:
+            BundleError: There is no valid bundle in the repository, or one with another digest.
+            SignatureError: None of the ``trusted`` keys has signed the bundle.
+            ConfigError: The repository, the revision or the permission is missing; or as for ``load``.
+            ResourceError: The hub cannot be reached, or there is too little memory.
+            MissingExtraError: huggingface_hub is not installed; or as for ``load``, like every ProviderError.
+        """
+        check_threads("threads", threads)
+        pulled = read_repository(repo, revision=revision, token=token, digest=digest)
+        require_trusted(pulled.files, trusted, pulled.signature if trusted else None)
+        return cls(pulled.files, threads=threads, providers=providers, allow_fallback=allow_fallback, kernels=kernels)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The L label names, in the column order of probabilities."""
@@ -143,6 +185,11 @@ class Classifier:
     def kernels(self) -> str:
         """Kernels that run: ``portable`` for onnxruntime's, or the name of the fast ones, such as ``avx512``."""
         return self._session.kernels
+
+    @property
+    def kernels_reason(self) -> str:
+        """Why the fast kernels do not run, such as ``the graph has early exits``; empty if they do."""
+        return self.manifest.no_fast_kernels or self._session.kernels_reason
 
     def classify(
         self,
@@ -343,7 +390,7 @@ class Classifier:
         vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
         similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
         session = self._session_for(all_layers=all_layers)
-        batches = _equal_length_batches if session.kernels == PORTABLE else _batches
+        batches = batches_of_equal_length if session.kernels == PORTABLE else batches_in_order
         for chunk in batches(rows, batch_size):
             batch = self._tokenizer.batch([rows[i] for i in chunk])
             chunk_probs, features, chunk_similarity = session.run(batch.feeds())
@@ -356,30 +403,3 @@ class Classifier:
             if similarity is not None:
                 similarity[chunk] = chunk_similarity
         return probs, vectors, similarity
-
-
-def _from_files(
-    kind: type[Classifier],
-    files: BundleFiles,
-    threads: int,
-    providers: Sequence[str],
-    allow_fallback: bool,
-    kernels: str,
-) -> Classifier:
-    return kind(files, threads=threads, providers=providers, allow_fallback=allow_fallback, kernels=kernels)
-
-
-def _batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of row indices in their order, for kernels that leave padding out."""
-    for start in range(0, len(rows), batch_size):
-        yield list(range(start, min(start + batch_size, len(rows))))
-
-
-def _equal_length_batches(rows: Sequence[TokenRow], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of row indices with equal token counts, which need no padding and are batch invariant."""
-    by_length: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        by_length.setdefault(len(row.ids), []).append(index)
-    for indices in by_length.values():
-        for start in range(0, len(indices), batch_size):
-            yield indices[start : start + batch_size]

@@ -62,28 +62,28 @@ def check_kernels(name: str) -> Kernels:
     return cast("Kernels", chosen)
 
 
-def wanted(choice: Kernels, has_function: bool, on_cpu: bool) -> FastKernels | None:
-    """Return the kernels that a session should use instead of onnxruntime's; None for none.
+def wanted(choice: Kernels, not_this_graph: str, on_cpu: bool) -> FastKernels:
+    """Return the kernels that a session should use instead of onnxruntime's; without a name, with the reason, for none.
 
     Args:
         choice: What was asked for.
-        has_function: Whether the graph is a call of the function that the kernels replace.
+        not_this_graph: Why the fast kernels cannot run the graph; empty if they can.
         on_cpu: Whether the session runs on the processor.
 
     Raises:
         MissingExtraError: ``fast`` or ``plain``, and they cannot run here or not this graph.
     """
     if choice == "portable":
-        return None
+        return FastKernels(None, None, "the portable kernels were chosen")
     here = fast_kernels()
     if choice == "plain" and here.path is not None:
         here = FastKernels("plain", here.path, "")
-    if here.name is not None and has_function and on_cpu:
+    reason = not_this_graph or ("" if on_cpu else "they run on the processor only") or here.reason
+    if not reason:
         return here
     if choice != "auto":
-        reason = here.reason or ("the graph was built without them" if on_cpu else "they run on the processor only")
         raise MissingExtraError(f"kernels: {reason.rstrip('.')}. Choose kernels=auto (--kernels auto).")
-    return None
+    return FastKernels(None, None, reason)
 
 
 def register(options: Any, kernels: FastKernels, threads: int) -> None:  # noqa: ANN401

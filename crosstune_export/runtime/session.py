@@ -80,7 +80,10 @@ def open_session(
     """
     check_providers(providers)
     choice = check_kernels(kernels)
-    fast = wanted(choice, graph.function is not None, providers[0] == CPU_PROVIDERS[0])
+    not_this_graph = (
+        "" if graph.function is not None else "the graph was built without them, as one with early exits is"
+    )
+    fast = wanted(choice, not_this_graph, providers[0] == CPU_PROVIDERS[0])
     left = memory_left_bytes()
     if left is not None and left < len(model):
         raise ResourceError(_too_little_memory(where, len(model), left))
@@ -92,7 +95,7 @@ def open_session(
         )
     vocabulary_size = check_graph(model, graph, where, longest)
 
-    def open_with(chosen: FastKernels | None) -> Any:  # noqa: ANN401
+    def open_with(chosen: FastKernels) -> Any:  # noqa: ANN401
         return open_inner(
             model,
             where,
@@ -100,19 +103,18 @@ def open_session(
             providers=providers,
             allow_fallback=allow_fallback,
             disabled_optimizers=graph.disabled_optimizers,
-            fast=chosen,
+            fast=chosen if chosen.name is not None else None,
         )
 
     try:
         inner = open_with(fast)
     except BundleContentError:
-        if fast is None or choice != "auto":
+        if fast.name is None or choice != "auto":
             raise
-        fast = None  # a graph or an onnxruntime that the kernels do not know
-        inner = open_with(None)
+        fast = FastKernels(None, None, "they do not know this graph or this version of onnxruntime")
+        inner = open_with(fast)
     _check_signature(inner, graph, where)
-    name = PORTABLE if fast is None else str(fast.name)
-    return GraphSession(inner, graph, tuple(inner.get_providers()), vocabulary_size, where, name)
+    return GraphSession(inner, graph, tuple(inner.get_providers()), vocabulary_size, where, fast)
 
 
 def open_inner(
@@ -216,6 +218,7 @@ class GraphSession:
         providers: Execution providers that it runs on.
         vocabulary_size: Number of rows of the embedding table; every token id must be smaller.
         kernels: ``portable`` for onnxruntime's kernels, or the name of the fast ones, such as ``avx512``.
+        kernels_reason: Why the fast kernels do not run; empty if they do.
     """
 
     def __init__(
@@ -225,9 +228,10 @@ class GraphSession:
         providers: tuple[str, ...],
         vocabulary_size: int,
         where: str,
-        kernels: str = PORTABLE,
+        kernels: FastKernels,
     ) -> None:
-        self._inner, self._graph, self._where, self.kernels = inner, graph, where, kernels
+        self._inner, self._graph, self._where = inner, graph, where
+        self.kernels, self.kernels_reason = kernels.name or PORTABLE, kernels.reason
         self.providers, self.vocabulary_size = providers, vocabulary_size
 
     @property

@@ -25,7 +25,11 @@ SETTINGS += "heads, epochs, learning_rate"
         ("crosstune trian", "No such command 'trian'. Did you mean 'train'? See crosstune --help."),
         ("crosstune xyzzy", "No such command 'xyzzy'. See crosstune --help."),
         ("crosstune --dry", "No such option: --dry. See crosstune --help."),
-        ("crosstune train", "Missing option '--train'. {see}"),
+        ("crosstune train", "Missing option '--output' / '-o'. {see}"),
+        (
+            "crosstune train -o x.ckpt",
+            "train: no --train, expected examples. Give --train, or --labels and --unlabeled to train without examples.",
+        ),
         ("crosstune train --train x", "Missing option '--output' / '-o'. {see}"),
         ("crosstune train --trian x", "No such option: --trian (Possible options: --strict, --train). {see}"),
         ("crosstune train --train", "Option '--train' requires an argument."),

@@ -67,6 +67,18 @@ def test_rows_of_every_combination(run_app, task, tiny_bundle_dir, tiny_fp32_bun
     assert page.tags.count("svg") == 5  # latency at two batch sizes, distribution, memory, accuracy
 
 
+def test_own_texts(run_app, task, tiny_exits_bundle_dir):
+    (log := task.out / "log.csv").write_text("message\nwhere is my parcel\nthank you\n", "utf-8")
+    result = run_app(
+        "crosstune-export", "bench", tiny_exits_bundle_dir, "--lengths", "8", "--rounds", 1, "--texts", log,
+        "--text-column", "message", "--json", "-",
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    *_, own = json.loads(result.out)
+    assert (own["texts"], own["exit_layers"], len(own["exit_shares"])) == (2, [0, 1], 3)
+    assert (own["kernels"], own["kernels_reason"]) == ("portable", "the graph has early exits")
+
+
 def test_an_output_that_cannot_be_is_known_before(run_app, task, tiny_fp32_bundle_dir):
     (task.out / "file").write_text("", "utf-8")
     result = run_app("crosstune-export", "bench", tiny_fp32_bundle_dir, "--report", task.out / "file" / "b.html")

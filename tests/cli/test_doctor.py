@@ -11,7 +11,8 @@ def test_for_people(run_app, tiny_fp32_bundle_dir):
     lines = result.out.splitlines()
     names = [line[5:].partition(":")[0] for line in lines[::2]]
     assert names == [
-        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory", "placement", "self-test",
+        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory",
+        "bundle's kernels", "placement", "self-test",
     ]  # fmt: skip
     assert {line[:5] for line in lines[::2]} <= {"ok   ", "note "}
     assert all(line.startswith("     ") and line.endswith(".") for line in lines[1::2])

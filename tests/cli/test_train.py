@@ -12,6 +12,7 @@ import pytest
 from crosstune import TrainConfig, load_checkpoint
 from tests.cli.conftest import files_in, jsonl
 from tests.conftest import TINY_TEXTS
+from tests.fixtures.encoder_families import Family, write_random_encoder
 
 CHECKPOINT_FILES = ["SHA256SUMS", "checkpoint.json", "examples.jsonl", "head.safetensors"]
 
@@ -186,3 +187,14 @@ def test_a_tokenizer_that_no_bundle_may_contain(run_app, task, with_tokenizer):
     refused = run_app("crosstune-export", "build", checkpoint, "--output", task.out / "a.bundle")
     assert (refused.code, refused.out) == (5, "")
     assert f"the tokenizer has {reason}" in refused.err
+
+
+@pytest.mark.fault("L24")
+def test_a_graph_that_no_bundle_may_contain_is_named(trained, task, tiny_backbone_dir, tmp_path):
+    backbone = write_random_encoder(Family("FNet"), tiny_backbone_dir, tmp_path / "FNet")
+    result = trained(backbone=backbone)
+    assert result.code == 0
+    assert result.err == (
+        f"warning: {backbone}: no bundle may contain its graph (the operator 'DFT' of ai.onnx): training works, crosstune-export "
+        "build will not. To build a bundle, choose another backbone, such as minilm.\n"
+    )

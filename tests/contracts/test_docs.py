@@ -160,6 +160,17 @@ def test_every_benchmark_and_every_result_is_on_the_page_of_benchmarks():
     assert {path.stem for path in BENCHMARKS.rglob("*") if path.suffix in {".py", ".json"}} <= named
 
 
+def test_every_result_is_on_a_page_and_every_result_on_a_page_is_there():
+    """So that each figure of the docs can be followed to its rows; no rows are kept that no page uses."""
+    text = "\n".join(page.read_text("utf-8") for page in PAGES if page.parent != BENCHMARKS)
+    kept = {path.name for path in (BENCHMARKS / "results").iterdir()}
+    assert sorted(name for name in kept if name not in text) == []
+    rows = re.findall(r"^\|.*\|$", (BENCHMARKS / "README.md").read_text("utf-8"), re.MULTILINE)
+    cells = [row.split("|") for row in rows if row.count("|") == 6]  # the last one names what the script writes
+    written = {name for row in cells for name in re.findall(r"`(\w+\.json)`", row[5])}
+    assert sorted((set(re.findall(r"benchmarks/results/(\w+\.json)", text)) | written) - kept) == []
+
+
 def extras() -> set[str]:
     text = (REPO_ROOT / "pyproject.toml").read_text("utf-8")
     table = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]

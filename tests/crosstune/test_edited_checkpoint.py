@@ -111,7 +111,7 @@ def test_tensors_of_the_other_head_are_refused(folder, paper_folder):
     rehash(folder)
     assert refused(folder) == (
         f"{folder / 'head.safetensors'}: tensors key, label_vectors, query, expected label_bias, label_keys, "
-        "label_queries, prior_centre, prior_scale, prior_shift, scope_keys. Train again."
+        "label_queries, prior_centre, prior_scale, prior_shift, scope_keys, scope_offsets. Train again."
     )
     edit_state(folder, lambda state: state.update(head="paper"))
     assert refused(folder).startswith(f"{folder / 'head.safetensors'}: tensor key is torch.float32 ")

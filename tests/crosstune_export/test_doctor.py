@@ -20,7 +20,8 @@ from crosstune_export.runtime.session import default_threads, open_session
 def test_a_good_machine_and_a_good_bundle(tiny_bundle_dir):
     findings = {finding.name: finding for finding in doctor.examine(tiny_bundle_dir)}
     assert list(findings) == [
-        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory", "placement", "self-test",
+        "versions", "wheels", "machine", "providers", "processor", "kernels", "threads", "bundle", "memory",
+        "bundle's kernels", "placement", "self-test",
     ]  # fmt: skip
     assert [finding.name for finding in findings.values() if finding.status == doctor.PROBLEM] == []
     assert findings["versions"].details["onnxruntime"] == metadata.version("onnxruntime")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crosstune_export import Classifier
+from crosstune_export import Classifier, __version__
 from tests.conftest import REPO_ROOT
 from tests.fixtures.c_library import Answer, CallError, Text
 from tests.fixtures.edited_bundle import edited, put
@@ -249,7 +249,7 @@ def test_the_header_is_c99(installed, tmp_path):
         [*command, f"-L{libraries[0]}", "-lcrosstune", f"-Wl,-rpath,{libraries[0]}", "-o", tmp_path / "v"], check=True
     )
     done = subprocess.run([tmp_path / "v"], capture_output=True, check=True)
-    assert done.stdout == b"0.1.0\n"
+    assert done.stdout.decode() == f"{__version__}\n"
 
 
 def test_only_the_c_abi_is_exported():

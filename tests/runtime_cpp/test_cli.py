@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from crosstune.rows.lines import NumberedLines
-from crosstune_export import Classifier
+from crosstune_export import Classifier, __version__
 from crosstune_export.bundle.packing import pack
 from tests.fixtures.edited_bundle import edited
 from tests.tolerances import CPP_TO_PYTHON
@@ -118,7 +118,7 @@ def test_help_and_version(run):
     assert out.startswith("Usage: crosstune-classify [OPTIONS] BUNDLE [FILE]\n")
     import tokenizers
 
-    assert run("--version") == (0, f"crosstune-classify 0.1.0, tokenizers {tokenizers.__version__}\n", "")
+    assert run("--version") == (0, f"crosstune-classify {__version__}, tokenizers {tokenizers.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import HeadFacts, LayersTried, Quality
 from crosstune.features.encoding import EncodedTask, cached_features
 from crosstune.heads.default.abstention import (
-    coverage_threshold_by_length,
+    coverage_threshold,
     held_out_similarity,
+    length_offsets,
     precision_threshold,
     scope_keys,
 )
@@ -72,11 +73,14 @@ def fit_default(
         layers_tried=tuple(tried),
         views=chosen.views,
     )
-    similarities = _held_out_similarities(task, head) if task.shots else None
-    if similarities is not None:
+    similarities = None
+    if task.shots:
+        cosines, tokens = _held_out_similarities(task, head), _tokens(task)
+        offsets = length_offsets(cosines, tokens, task.layout.max_length_tokens)
+        head.scope_offsets = torch.from_numpy(offsets).to(head.scope_keys.device)
+        similarities = cosines + offsets[tokens] if len(offsets) else cosines
         counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
-        usual = coverage_threshold_by_length(similarities, _words(task), USUAL_SHARE, counted)
-        facts = replace(facts, usual_similarity=usual)
+        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
     if config.abstain_at is not None:
         facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
     held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
@@ -86,16 +90,17 @@ def fit_default(
 
 
 def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
-    """Similarity of each shot to the other shots, float64 (N,)."""
+    """Cosine similarity of each shot to the other shots, float64 (N,)."""
     size = head.scope_keys.shape[1]
     texts = cached_features(task.texts, head.spec)[: task.shots, :size].to(head.scope_keys)
     descriptions = description_features(task, head.spec, texts.device)[:, :size]
     return held_out_similarity(texts, task.targets[: task.shots], descriptions, head.similarity_atoms)
 
 
-def _words(task: EncodedTask) -> npt.NDArray[np.int64]:
-    """Number of words of each shot, int64 (N,)."""
-    return np.array([sum(len(part.split()) for part in example.parts) for example in task.examples[: task.shots]])
+def _tokens(task: EncodedTask) -> npt.NDArray[np.int64]:
+    """Number of tokens of each shot, int64 (N,)."""
+    shots = [example.content for example in task.examples[: task.shots]]
+    return np.array([len(row.ids) for row in task.backbone.tokenize(shots, task.layout)], np.int64)
 
 
 def _with_threshold(
@@ -122,7 +127,7 @@ def _with_threshold(
         gold = targets[: task.shots].cpu().numpy()
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    limit = coverage_threshold_by_length(similarities, _words(task), float(value), counted)
+    limit = coverage_threshold(similarities, float(value), counted)
     return replace(facts, min_similarity=limit)
 
 
@@ -155,11 +160,15 @@ def _fit_depth(
         generated=len(task.examples) - task.shots,
         taught_features=features.taught_features,
         log_expected=in_use,
+        centre=None
+        if task.unlabeled is None
+        else cached_features(task.unlabeled, spec, features.queries).mean(0).to(features.texts),
     )
     size = mean_atoms(spec) * backbone.hidden_size
     shots = features.texts[: task.shots, :size]
     tensors = {
         "scope_keys": scope_keys(shots, targets[: task.shots], features.labels[:, :size], mean_atoms(spec)),
+        "scope_offsets": targets.new_zeros(0, dtype=torch.float32),  # known once the similarities of held-out shots are
         "label_keys": chosen.label_keys,
         "label_bias": chosen.label_bias,
         "label_queries": features.queries,

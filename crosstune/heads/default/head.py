@@ -22,6 +22,7 @@ DEFAULT_TENSORS = (
     "prior_scale",
     "prior_shift",
     "scope_keys",
+    "scope_offsets",
 )
 
 
@@ -41,6 +42,7 @@ class PriorHead(LabelAttentionHead):
     prior_shift: Tensor  # (F,)
     prior_centre: Tensor  # (F,)
     scope_keys: Tensor  # (L, S), S = D for each atom that is a mean: the first S features
+    scope_offsets: Tensor  # (max_length_tokens + 1), or (0,) if length does not matter
 
     def __init__(self, spec: FeatureSpec, positions: PoolPositions, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(spec, positions)
@@ -57,9 +59,19 @@ class PriorHead(LabelAttentionHead):
         """How many atoms the similarity is measured on."""
         return mean_atoms(self.spec)
 
-    def similarity(self, text_vector: Tensor) -> Tensor:
-        """Cosine to the nearest label, float32 (B,), from features (B, F): low where a text belongs to none."""
-        return (text_vector[:, : self.scope_keys.shape[1]] @ self.scope_keys.t()).amax(1)
+    def similarity(self, text_vector: Tensor, tokens: Tensor) -> Tensor:
+        """How near each text is to the nearest label: low where it belongs to none.
+
+        Args:
+            text_vector: Features, float32 (B, F).
+            tokens: Tokens of each text, int64 (B,).
+
+        Returns:
+            float32 (B,), cosines; if short texts are further from the labels than long ones, made comparable to those of a text
+            of median length.
+        """
+        cosines = (text_vector[:, : self.scope_keys.shape[1]] @ self.scope_keys.t()).amax(1)
+        return cosines + self.scope_offsets[tokens] if len(self.scope_offsets) else cosines
 
     def probs(self, text_vector: Tensor) -> Tensor:
         """Class probabilities, float32 (B, L), from features (B, F)."""

@@ -82,6 +82,7 @@ def select(
     generated: int = 0,
     taught_features: Callable[[Tensor], Tensor] | None = None,
     log_expected: Tensor | None = None,
+    centre: Tensor | None = None,
 ) -> Selection:
     """Fit the default head.
 
@@ -99,6 +100,7 @@ def select(
         taught_features: Where the label queries were taught: rows int64 (n,) to the features float32 (N, K·Q) of all texts
             by queries that these rows alone have taught. Held-out shots need queries that they have not taught.
         log_expected: float32 (L,), ``heads.shares.log_expected`` of the labels; they count alike when None.
+        centre: float32 (F,), mean features of texts in use, for a task without shots; not known when None.
 
     Returns:
         The fitted head. A label without shots keeps the key that its description gives it.
@@ -108,6 +110,7 @@ def select(
     one_label = len(torch.unique(targets[:shots])) < 2
     # With shots of one label, centring on their mean would remove what that label's texts have in common.
     mean = features.new_zeros(features.shape[1]) if one_label else balanced_mean(features[:shots], targets[:shots])
+    mean = mean if centre is None else centre
     shift = label_features.mean(0) if one_label else label_features[present].mean(0)
     local = torch.searchsorted(present, targets)
     task = None

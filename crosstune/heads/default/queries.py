@@ -124,14 +124,14 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
     tokens = [torch.cat([torch.nn.functional.normalize(part, dim=-1) for part in parts], 1) for parts in descriptions]
     owner = torch.cat([torch.full((part.shape[1],), y) for y, part in enumerate(tokens)]).to(tokens[0].device)
     pool = torch.cat(tokens, 1)  # (K, tokens, D)
+    upper = pool[min(1, len(pool) - 1) :]
     chosen = []
     for label in range(len(tokens)):
-        candidates, others = torch.nonzero(owner == label).flatten(), pool[:, owner != label]
-        if len(candidates) > QUERIES_PER_LABEL and others.shape[1]:
-            upper = slice(min(1, len(pool) - 1), None)
-            nearest = (
-                (pool[upper, candidates] @ others[upper].transpose(1, 2)).amax(2).mean(0)
-            )  # (tokens of the label,)
+        candidates = torch.nonzero(owner == label).flatten()
+        if len(candidates) > QUERIES_PER_LABEL and len(tokens) > 1:
+            cosines = upper[:, candidates] @ upper.transpose(1, 2)
+            cosines[:, :, candidates] = -1  # of other labels only; a copy of their states would take most of the time
+            nearest = cosines.amax(2).mean(0)  # (tokens of the label,)
             candidates = candidates[torch.argsort(nearest, stable=True)[:QUERIES_PER_LABEL]].sort().values
         chosen.append(candidates[:QUERIES_PER_LABEL])
     kept = torch.cat(chosen)

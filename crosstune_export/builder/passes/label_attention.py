@@ -23,12 +23,14 @@ class HeadArrays:
         bias: Label biases (H, L).
         queries: Label queries (K, Q, D) of length 1 for K layers; None for a head without queries.
         scope_keys: Label vectors (L, S) to measure similarity against; None for a head without scope.
+        scope_offsets: What a text of n tokens gets added to its similarity (M,), for n from 0 to M - 1; nothing if None or M is 0.
     """
 
     keys: Floats
     bias: Floats
     queries: Floats | None = None
     scope_keys: Floats | None = None
+    scope_offsets: Floats | None = None
 
 
 def apply(model: ir.Model, head: HeadArrays) -> int:
@@ -37,7 +39,7 @@ def apply(model: ir.Model, head: HeadArrays) -> int:
     Requires: the outputs ``text_vector`` (B, A·D) and, with queries, ``token_states_k`` (B, T, D) for each of K layers; the
     input ``attention_mask``.
     Ensures: the outputs ``probs`` (B, L), ``text_vector`` (B, F) and, with scope keys, ``scope`` (B,); the initializers
-    ``label_keys`` (H·L, F), ``label_bias`` (H·L), ``label_queries_k`` (D, Q), ``scope_keys`` (S, L).
+    ``label_keys`` (H·L, F), ``label_bias`` (H·L), ``label_queries_k`` (D, Q), ``scope_keys`` (S, L), ``scope_offsets`` (M,).
 
     Args:
         model: Changed in place.
@@ -57,7 +59,7 @@ def apply(model: ir.Model, head: HeadArrays) -> int:
     add = _Appender(graph)
     pooled, states = graph.outputs[0], list(graph.outputs[1:])
     batch = graph.inputs[0].shape[0] if graph.inputs[0].shape is not None else "batch"
-    scope = None if head.scope_keys is None else _scope(add, pooled, head.scope_keys)
+    scope = None if head.scope_keys is None else _scope(add, pooled, head.scope_keys, head.scope_offsets)
     vector = pooled
     if head.queries is not None:
         pooled.name = "pooled_vector"
@@ -122,8 +124,8 @@ def _attended(add: _Appender, states: list[ir.Value], queries: Floats) -> list[i
     return features
 
 
-def _scope(add: _Appender, pooled: ir.Value, scope_keys: Floats) -> ir.Value:
-    """Append the cosine similarity to the nearest label, (B,), computed from the first S features."""
+def _scope(add: _Appender, pooled: ir.Value, scope_keys: Floats, offsets: Floats | None) -> ir.Value:
+    """Append the cosine similarity to the nearest label, (B,), computed from the first S features, plus that of its length."""
     graph = add.graph
     last = add_initializer(graph, "scope_axis", np.array([1], np.int64))
     if pooled.shape is None or pooled.shape[1] != scope_keys.shape[1]:
@@ -133,4 +135,9 @@ def _scope(add: _Appender, pooled: ir.Value, scope_keys: Floats) -> ir.Value:
         )
         pooled = add("Slice", [pooled, start, end, last])
     keys = add_initializer(graph, "scope_keys", np.ascontiguousarray(scope_keys.T))
-    return add("ReduceMax", [add("MatMul", [pooled, keys]), last], keepdims=0)
+    cosine = add("ReduceMax", [add("MatMul", [pooled, keys]), last], keepdims=0)
+    if offsets is None or not len(offsets):
+        return cosine
+    mask = next(value for value in graph.inputs if value.name == "attention_mask")
+    tokens = add("ReduceSum", [mask, last], keepdims=0)  # (B,)
+    return add("Add", [cosine, add("Gather", [add_initializer(graph, "scope_offsets", offsets), tokens], axis=0)])

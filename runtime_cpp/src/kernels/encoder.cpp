@@ -266,6 +266,11 @@ void Encoder::read_head(const Tensors& tensors) {
       throw std::invalid_argument("scope_keys of another size");
     }
     append_widened(scope, similarity_rows_, labels_, similarity_width_, &similarity_halves_);
+    if (tensors.has("scope_offsets")) {
+      const Tensor& offsets = tensors.get("scope_offsets", Type::kFloat, {-1});
+      const auto* first = static_cast<const float*>(offsets.data);
+      similarity_offsets_.assign(first, first + offsets.size());
+    }
   }
 }
 
@@ -405,7 +410,9 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     run_layer(layers_[l], pack, scratch, workers);
     read_states(l + 1, pack, answers, scratch);
   }
-  for (std::size_t i = pack.first; i < pack.last; ++i) answer(i, answers, scratch);
+  for (std::size_t i = pack.first; i < pack.last; ++i) {
+    answer(i, scratch.start[i - pack.first + 1] - scratch.start[i - pack.first], answers, scratch);
+  }
 }
 
 void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const {
@@ -486,13 +493,14 @@ void Encoder::read_states(std::size_t layer, const Pack& pack, const Answers& an
   }
 }
 
-void Encoder::answer(std::size_t text, const Answers& answers, Scratch& scratch) const {
+void Encoder::answer(std::size_t text, std::size_t tokens, const Answers& answers, Scratch& scratch) const {
   float* x = scratch.features;
   std::copy(answers.text_vector + text * features_, answers.text_vector + (text + 1) * features_, x);
   std::fill(x + features_, x + feature_width_, 0.0f);
   if (similarity_rows_ != 0) {
     kernels_.by_rows(x + similarity_first_, similarity_rows_, similarity_halves_.data(), similarity_width_, scratch.vector);
     answers.similarity[text] = *std::max_element(scratch.vector, scratch.vector + labels_);
+    if (!similarity_offsets_.empty()) answers.similarity[text] += similarity_offsets_[std::min(tokens, similarity_offsets_.size() - 1)];
   }
   float* probs = answers.probs + text * labels_;
   std::fill(probs, probs + labels_, 0.0f);

@@ -102,7 +102,7 @@ class Encoder {
   void run_pack(const Pack& pack, const Batch& batch, const Answers& answers, Scratch& scratch, const Workers& workers) const;
   void run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const;
   void read_states(std::size_t layer, const Pack& pack, const Answers& answers, Scratch& scratch) const;
-  void answer(std::size_t text, const Answers& answers, Scratch& scratch) const;
+  void answer(std::size_t text, std::size_t tokens, const Answers& answers, Scratch& scratch) const;
   Norm norm(const std::vector<float>& gamma, const std::vector<float>& beta, const std::vector<float>& gain,
             const std::vector<float>& shift) const;
 
@@ -122,7 +122,7 @@ class Encoder {
   std::size_t labels_ = 0, features_ = 0, feature_width_ = 0, queries_ = 0, query_width_ = 0;
   std::size_t similarity_first_ = 0, similarity_rows_ = 0, similarity_width_ = 0;
   std::vector<std::uint16_t> query_halves_, key_halves_, similarity_halves_;  // (K, D, Q), (H L, F), (S, L): last axes padded
-  std::vector<float> error_, label_bias_;
+  std::vector<float> error_, label_bias_, similarity_offsets_;  // the last by the number of tokens of a text
 
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> idle_;

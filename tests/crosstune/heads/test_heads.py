@@ -136,6 +136,7 @@ def test_the_default_head_is_the_oracle(case, labels, scale):
         "label_bias": torch.from_numpy(bias),
         "label_queries": torch.tensor(queries, dtype=torch.float32),
         "scope_keys": torch.zeros(labels, mean_atoms(spec) * hidden),
+        "scope_offsets": torch.zeros(0),
         **{name: torch.zeros(size) for name in ("prior_centre", "prior_scale", "prior_shift")},
     }
     head = PriorHead(spec, positions, tensors)
@@ -222,6 +223,7 @@ def default_tensors():
         "label_keys": torch.zeros(2, 7),
         "label_queries": torch.zeros(1, 3, 4),
         "scope_keys": torch.zeros(2, 4),
+        "scope_offsets": torch.zeros(9),
         **{name: torch.zeros(7) for name in ("prior_centre", "prior_scale", "prior_shift")},
     }
 
@@ -239,13 +241,15 @@ def spec_for(kind):
 
 def refused(kind, tensors):
     with pytest.raises(CheckpointError) as caught:
-        head_from_tensors(kind, spec_for(kind), AT, tensors, labels=2, hidden_size=4, where="head.safetensors")
+        head_from_tensors(
+            kind, spec_for(kind), AT, tensors, labels=2, hidden_size=4, max_length_tokens=8, where="head.safetensors"
+        )
     return str(caught.value)
 
 
 @pytest.mark.parametrize(("kind", "tensors"), [("default", default_tensors()), ("paper", paper_tensors())])
 def test_a_head_comes_back_from_its_tensors(kind, tensors):
-    head = head_from_tensors(kind, spec_for(kind), AT, tensors, 2, 4, "x")
+    head = head_from_tensors(kind, spec_for(kind), AT, tensors, 2, 4, 8, "x")
     assert head.kind == kind
     assert sorted(head.tensors()) == sorted(tensors)
     assert not any(value.requires_grad for value in head.parameters())

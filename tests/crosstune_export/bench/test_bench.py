@@ -14,8 +14,13 @@ import pytest
 
 from crosstune.core.errors import ConfigError, ResourceError
 from crosstune_export.bench.latency import LatencyRow, measure
+from crosstune_export.bench.own_texts import measure_own_texts
 from crosstune_export.bench.processes import COLD_STARTS, bundle_process
 from crosstune_export.bench.report import report_page
+from crosstune_export.bundle.files import read_bundle
+from crosstune_export.runtime.session import open_session
+from crosstune_export.runtime.tokenization import TextTokenizer
+from tests.conftest import TINY_OTHER_TEXTS, tiny_log
 from tests.fixtures.report_pages import read_page
 
 
@@ -100,6 +105,27 @@ def test_settings_out_of_range(tiny_bundle_dir, settings, message):
     with pytest.raises(ConfigError) as caught:
         measure([str(tiny_bundle_dir)], **settings)
     assert str(caught.value) == message
+
+
+def test_times_of_texts_and_where_they_leave(tiny_exits_bundle_dir, tiny_bundle_dir):
+    texts = [*tiny_log(240), *TINY_OTHER_TEXTS]
+    rows = measure_own_texts([str(tiny_exits_bundle_dir), str(tiny_bundle_dir)], texts)
+    for row in rows:
+        assert row.texts == len(texts) and 0 < row.p50_ms <= row.p99_ms <= row.worst_ms and row.mean_ms <= row.worst_ms
+    exits, plain = rows
+    assert (plain.exit_layers, plain.exit_shares, plain.exits) == ((), (1.0,), "100% all layers")
+    files = read_bundle(tiny_exits_bundle_dir)
+    assert exits.exit_layers == files.manifest.exits.layers == (0, 1) and exits.kernels_reason
+    assert sum(exits.exit_shares) == pytest.approx(1) and min(exits.exit_shares) > 0
+    # by hand: a text that leaves has no text vector, and with all exits closed none leaves
+    session = open_session(files.model, files.manifest.graph, "here", longest=64, kernels="portable")
+    tokenizer = TextTokenizer(files.tokenizer, files.manifest.tokens, False, "here")
+    stay = [session.run(tokenizer.batch(tokenizer.rows([text])).feeds())[1].any() for text in texts]
+    assert exits.exit_shares[-1] == pytest.approx(np.mean(stay))
+    assert exits.exits.startswith(f"{100 * exits.exit_shares[0]:.0f}% after the word vectors, ")
+    assert "Latency on your texts, one text per call" in read_page(report_page([row_of("a", 16, 1, None)], rows)).pieces
+    with pytest.raises(ConfigError, match=r"^texts: found none, expected at least one\. Give a file with texts\.$"):
+        measure_own_texts([str(tiny_bundle_dir)], [])
 
 
 def row_of(bundle: str, length: int, threads: int, accuracy: float | None) -> LatencyRow:

@@ -18,7 +18,7 @@ from crosstune.core.token_layout import TokenRow
 from crosstune_export import BundleContentError, Classifier, ConfigError, DataError
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.manifest import manifest_bytes
-from crosstune_export.runtime.classifier import _batches
+from crosstune_export.runtime.batches import batches_in_order
 from crosstune_export.runtime.prediction import check_threshold, decide
 from tests import tolerances
 
@@ -384,4 +384,4 @@ def test_too_little_similarity_is_no_label():
 
 
 def test_batches_of_texts_in_their_order():
-    assert list(_batches([TokenRow((1,), (0,), False)] * 5, 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batches_in_order([TokenRow((1,), (0,), False)] * 5, 2)) == [[0, 1], [2, 3], [4]]

@@ -12,9 +12,11 @@ import pytest
 from crosstune_export import BundleContentError, Classifier, ConfigError, MissingExtraError
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle
+from crosstune_export.bundle.inspection import inspect_bundle
 from crosstune_export.edit.labels import add_label
 from crosstune_export.runtime.kernels import fast_kernels
 from crosstune_export.runtime.session import open_session
+from tests.conftest import REPO_ROOT
 
 TEXTS = (
     "where is my parcel",
@@ -117,7 +119,9 @@ def test_choosing(tiny_bundle_dir, tiny_fp32_bundle_dir, monkeypatch):
     assert Classifier.load(tiny_fp32_bundle_dir).kernels == "portable"
     with pytest.raises(MissingExtraError) as caught:
         Classifier.load(tiny_fp32_bundle_dir, kernels="plain")
-    assert str(caught.value) == ("kernels: the graph was built without them. Choose kernels=auto (--kernels auto).")
+    assert str(caught.value) == (
+        "kernels: the graph was built without them, as one with early exits is. Choose kernels=auto (--kernels auto)."
+    )
     with pytest.raises(ConfigError, match=r"kernels: found 'quick', expected one of auto, portable, fast, plain\."):
         Classifier.load(tiny_bundle_dir, kernels="quick")
     monkeypatch.setenv("CROSSTUNE_KERNELS", "portable")
@@ -126,6 +130,20 @@ def test_choosing(tiny_bundle_dir, tiny_fp32_bundle_dir, monkeypatch):
     monkeypatch.setenv("CROSSTUNE_KERNELS", "quick")
     with pytest.raises(ConfigError, match="CROSSTUNE_KERNELS: found 'quick'"):
         Classifier.load(tiny_bundle_dir)
+
+
+def test_a_bundle_says_why_the_fast_kernels_do_not_run_it(tiny_fp32_bundle_dir):
+    with_function, with_exits = (REPO_ROOT / "tests" / "golden" / f"format-1.{minor}.bundle.zip" for minor in (2, 3))
+    assert inspect_bundle(with_function)["kernels_reason"] == ""
+    assert Classifier.load(with_function, kernels="portable").kernels_reason == "the portable kernels were chosen"
+    assert Classifier.load(with_function).kernels_reason == fast_kernels().reason
+    for bundle, reason in (
+        (with_exits, "the graph has early exits"),
+        (tiny_fp32_bundle_dir, "the graph was built without them"),
+    ):
+        found = inspect_bundle(bundle)
+        assert (found["kernels"], found["kernels_reason"]) == ("portable", reason)
+        assert Classifier.load(bundle).kernels_reason == reason
 
 
 @pytest.mark.slow

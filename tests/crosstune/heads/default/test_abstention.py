@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune import Example, LabelSet, TrainConfig, read_examples, read_labels, train
-from crosstune.checkpoint import predict_proba
+from crosstune.checkpoint import predict_proba, predict_with_similarity
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.heads.default.abstention import (
     coverage_threshold,
-    coverage_threshold_by_length,
     held_out_similarity,
+    length_offsets,
     precision_threshold,
     scope_keys,
 )
@@ -95,19 +95,46 @@ def test_the_similarity_of_a_shot_leaves_it_out_of_its_own_label(seed, atoms, la
         np.testing.assert_allclose(tensors[0] @ keys[label], expected, rtol=0, atol=10 * FEATURES_TO_ORACLE)
 
 
-@given(st.integers(20, 90), st.integers(0, 9), st.sampled_from([0.5, 0.9, 0.95]))
-def test_short_and_long_texts_keep_the_coverage_alike(texts, seed, coverage):
+@given(st.integers(0, 1 << 31), st.integers(30, 90), st.floats(0.02, 0.2))
+def test_with_offsets_length_says_nothing_about_similarity(seed, texts, slope):
     random = np.random.RandomState(seed)
-    lengths = random.randint(1, 40, texts)
-    scores = lengths / 100 + random.uniform(0, 0.3, texts)
-    threshold = coverage_threshold_by_length(scores, lengths, coverage)
-    parts = np.array_split(np.argsort(lengths, kind="stable"), max(1, min(3, texts // 20)))
-    shares = [(scores[part] >= threshold).mean() for part in parts]
-    assert min(shares) >= coverage - 1e-9
-    assert any(
-        ((scores[part] > threshold).mean() < coverage) for part in parts
-    )  # a larger threshold breaks the promise
-    assert (threshold == coverage_threshold(scores, coverage)) or texts >= 40
+    lengths = random.randint(3, 60, texts)
+    scores = 0.3 + slope * np.log(lengths) + 0.1 * slope * random.randn(texts)
+    offsets = length_offsets(scores, lengths, 64)
+    made_alike = scores + offsets[lengths]
+    assert abs(np.polyfit(np.log(lengths), made_alike, 1)[0]) <= 1e-5
+    assert offsets[round(float(np.median(lengths)))] == pytest.approx(
+        0, abs=0.02
+    )  # a text of median length stays as it is
+    assert (np.diff(offsets) <= 0).all()
+    assert (offsets[: lengths.min() + 1] == offsets[lengths.min()]).all()
+    assert (offsets[lengths.max() :] == offsets[lengths.max()]).all()
+
+
+def test_no_offsets_without_evidence_that_length_matters():
+    """A slope by chance, one the wrong way, shots of one length, and few shots leave the similarity as it is."""
+    random = np.random.RandomState(0)
+    lengths = random.randint(3, 60, 40)
+    given = {
+        "chance": (random.rand(40), lengths),
+        "falls": (1 - lengths / 100, lengths),
+        "one length": (random.rand(40), np.full(40, 9)),
+        "few": (lengths[:19] / 100, lengths[:19]),
+        "none": (np.empty(0), np.empty(0, np.int64)),
+    }
+    assert {name: len(length_offsets(*pair, 64)) for name, pair in given.items()} == dict.fromkeys(given, 0)
+    assert len(length_offsets(lengths[:20] / 100, lengths[:20], 64)) == 65
+
+
+@pytest.mark.fault("L12")
+def test_short_texts_get_a_label_as_often_as_long_ones(minilm, support_desk):
+    """Shots of the example have a median of 18 words; a clear question of three or four is answered, small talk is not."""
+    labels, shots = read_labels(support_desk.labels), read_examples(support_desk.train)
+    trained = train(shots, labels, TrainConfig(abstain_at="coverage=0.95"), backbone=minilm)
+    clear = ["where is my parcel", "my invoice is wrong", "cancel my order"]
+    other = ["the weather is nice", "what is the capital of france", "thanks"]
+    _, similarity = predict_with_similarity(trained, minilm, [*clear, *other])
+    assert (similarity >= trained.min_similarity).tolist() == [True] * 3 + [False] * 3
 
 
 def test_a_checkpoint_keeps_its_thresholds(tiny_backbone, tiny_examples, tiny_labels, tmp_path):
@@ -156,7 +183,7 @@ def test_a_pair_of_labels_far_from_a_text_gives_a_low_similarity(tiny_backbone):
     shots = [Example("where is my parcel", "a"), Example("thank you very much", "b")]
     head = train(shots, labels, backbone=tiny_backbone).head
     states = tiny_backbone.forward(tiny_backbone.tokenize(["where is my parcel", "7 7 7 7 7 7"]))
-    similarity = head.similarity(head(states.states, states.mask)[1])
+    similarity = head.similarity(head(states.states, states.mask)[1], states.mask.sum(1))
     assert similarity[0] == pytest.approx(1, abs=1e-4)
     assert similarity[1] < similarity[0]
 

@@ -337,7 +337,8 @@ def test_float16_labels_leaves_what_float16_cannot_hold():
     assert operators(model) == ["Identity", "Gemm", "Softmax"]
 
 
-def test_label_queries_and_scope():
+@pytest.mark.parametrize("by_length", [False, True])
+def test_label_queries_and_scope(by_length):
     """Queries and scope by the oracle, on a padded batch."""
     batch, tokens, hidden, count, labels, atoms = 3, 5, 4, 6, 2, 2
     lengths, layers = (5, 2, 3), 2
@@ -351,7 +352,9 @@ def test_label_queries_and_scope():
     queries /= np.linalg.norm(queries, axis=2, keepdims=True)
     keys = RANDOM.normal(size=(1, labels, atoms * hidden + layers * count)).astype(np.float32)
     scope_keys = RANDOM.normal(size=(labels, hidden)).astype(np.float32)
-    head = label_attention.HeadArrays(keys, np.zeros((1, labels), np.float32), queries.astype(np.float32), scope_keys)
+    offsets = RANDOM.normal(size=tokens + 1).astype(np.float32) if by_length else None
+    bias = np.zeros((1, labels), np.float32)
+    head = label_attention.HeadArrays(keys, bias, queries.astype(np.float32), scope_keys, offsets)
     assert label_attention.apply(model, head) == 1
     x = RANDOM.normal(size=(batch, atoms * hidden)).astype(np.float32)
     states = [RANDOM.normal(size=(batch, tokens, hidden)).astype(np.float32) for _ in range(layers)]
@@ -363,4 +366,5 @@ def test_label_queries_and_scope():
         expected = np.concatenate([x[row], found])
         assert np.abs(vector[row] - expected).max() <= tolerances.FEATURES_TO_ORACLE
         assert np.abs(probs[row] - reference_prior_probs(expected, keys[0], np.zeros(labels))).max() <= 1e-5
-    assert np.abs(scope - (x[:, :hidden] @ scope_keys.T).max(1)).max() <= 1e-5
+    cosines = (x[:, :hidden] @ scope_keys.T).max(1)
+    assert np.abs(scope - cosines - (offsets[list(lengths)] if by_length else 0)).max() <= 1e-5
