@@ -7,14 +7,18 @@ EX := examples/support_desk
 
 .PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint lock docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
 
-# Exactly the tested packages, each checked by its hash. They are for Python 3.11 on Linux x86_64, with torch's wheel for the CPU:
-# pip must find it (docs/development/README.md). `make LOCK=` installs what pyproject.toml allows instead, on any platform.
-LOCK ?= requirements.lock
+# The tested versions, on any platform; the newest that pyproject.toml allows on Python 3.10, which some of them do not support.
+# LOCK=requirements.lock installs exactly the tested files, each checked by its hash, as .ci/run does: on Linux x86_64 with Python 3.11,
+# and with torch's wheel for the CPU where pip finds it (docs/development/README.md).
+LOCK ?=
 PIP := -m pip install --quiet --disable-pip-version-check
-$(VENV)/.installed: pyproject.toml $(LOCK)
+# The locked versions, without their hashes and without the build of torch.
+VERSIONS := grep -o '^[a-z0-9][a-z0-9._-]*==[^ +]*' requirements.lock
+$(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(LOCK),)
-	$(BIN)/python $(PIP) -e '.[dev]'
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(VERSIONS); fi >$(VENV)/versions.txt
+	$(BIN)/python $(PIP) -c $(VENV)/versions.txt -e '.[dev]'
 else
 	$(BIN)/python $(PIP) --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
@@ -57,9 +61,6 @@ test: $(VENV)/.installed lint kernels cpp sanitizers web browser
 
 test-fast: $(VENV)/.installed kernels cpp web browser
 	$(PYTEST) -m 'not slow'
-
-# The locked versions without their hashes, for packages that are installed elsewhere.
-VERSIONS := grep -o '^[a-z0-9][a-z0-9._-]*==[^ ]*' requirements.lock
 
 # The exporter of optimum, in an environment of its own: it needs an older transformers.
 OPTIMUM := .venv-optimum

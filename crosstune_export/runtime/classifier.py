@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,8 @@ class Classifier:
         self, files: BundleFiles, *, threads: int, providers: Sequence[str], allow_fallback: bool, kernels: str = "auto"
     ) -> None:
         self._files = files
-        self._threads, self._providers, self._allow_fallback = threads, check_providers(providers), allow_fallback
-        self._kernels = kernels
+        self._how: dict[str, Any] = {"threads": threads, "allow_fallback": allow_fallback, "kernels": kernels}
+        self._how["providers"] = check_providers(providers)
         self._tokenizer = TextTokenizer(
             files.tokenizer, files.manifest.tokens, files.manifest.text_pair, str(files.path / TOKENIZER_NAME)
         )
@@ -75,14 +76,7 @@ class Classifier:
         return f"Classifier({manifest.name!r}, {len(self.labels)} labels, {manifest.graph.precision})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        make = functools.partial(
-            type(self),
-            threads=self._threads,
-            providers=self._providers,
-            allow_fallback=self._allow_fallback,
-            kernels=self._kernels,
-        )
-        return make, (self._files,)
+        return functools.partial(type(self), **self._how), (self._files,)
 
     @classmethod
     def load(
@@ -349,10 +343,7 @@ class Classifier:
             self._files.manifest.graph,
             str(self._files.path),
             longest=self._files.manifest.tokens.max_length_tokens,
-            threads=self._threads,
-            providers=self._providers,
-            allow_fallback=self._allow_fallback,
-            kernels=self._kernels,
+            **self._how,
         )
 
     def _session_for(self, *, all_layers: bool) -> GraphSession:
@@ -385,10 +376,11 @@ class Classifier:
     def _predict(
         self, rows: Sequence[TokenRow], batch_size: int, *, all_layers: bool = False
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-        manifest = self._files.manifest
-        probs = np.empty((len(rows), len(manifest.labels)), np.float32)
-        vectors = np.empty((len(rows), manifest.graph.text_vector_size), np.float32)
-        similarity = np.empty(len(rows), np.float32) if "scope" in manifest.graph.outputs else None
+        graph = self.manifest.graph
+        probs, vectors = (
+            np.empty((len(rows), size), np.float32) for size in (len(self.labels), graph.text_vector_size)
+        )
+        similarity = np.empty(len(rows), np.float32) if "scope" in graph.outputs else None
         session = self._session_for(all_layers=all_layers)
         batches = batches_of_equal_length if session.kernels == PORTABLE else batches_in_order
         for chunk in batches(rows, batch_size):

@@ -76,7 +76,7 @@ def test_torch_is_the_wheel_for_the_cpu():
 
 
 def test_the_environment_is_the_locked_one():
-    """The tests run with the locked versions, or somebody chose others with ``make LOCK=``."""
+    """The tests run with the locked versions, or with others, which need not be these."""
     marker = Path(sys.prefix) / ".installed"
     if not marker.exists() or marker.read_text("utf-8").strip() != "requirements.lock":
         pytest.skip("installed without the lock")
