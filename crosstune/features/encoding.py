@@ -156,7 +156,7 @@ def cached_features(states: TextStates, spec: FeatureSpec, queries: Tensor | Non
     """
     device = torch.device("cpu") if queries is None else queries.device
     pooled = pooled_features(torch.from_numpy(states.pooled).to(device), states.pools, spec)
-    if queries is None:
+    if queries is None or not spec.attention:
         return pooled
     places = [states.layers.index(layer) for layer in spec.attention]
     attended = [queries.new_zeros(0, queries.shape[0] * queries.shape[1])]

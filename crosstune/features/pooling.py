@@ -91,7 +91,7 @@ def text_features(
         layers = [states[atom.layer] for atom in spec.atoms if atom.pool == pool]
         parts.append(pool_tokens(torch.stack(layers, 2), mask, pool, positions))
     pooled = merge_atoms(torch.cat(parts, 1), spec.merge)
-    if queries is None:
+    if queries is None or not spec.attention:
         return pooled
     return torch.cat([pooled, attention_features([states[layer] for layer in spec.attention], mask, queries)], 1)
 

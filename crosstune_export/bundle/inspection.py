@@ -34,7 +34,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
 
     Returns:
         JSON values by name; ``size_bytes`` is the total of all five files, ``kernels`` is ``fast`` if the fast kernels can
-        run the graph, ``kernels_reason`` why not (empty if they can), ``exits`` what early exits do (None without), and
+        run the graph, ``kernels_reason`` why not (None if they can), ``exits`` what early exits do (None without), and
         ``runtimes`` lists the runtimes that read the bundle.
 
     Examples:
@@ -57,7 +57,7 @@ def inspect_bundle(bundle: str | os.PathLike[str]) -> dict[str, Json]:
         "fusions": manifest.quality.get("rewrites", ""),
         "attention": manifest.attention_fusion,
         "kernels": "portable" if manifest.no_fast_kernels else "fast",
-        "kernels_reason": manifest.no_fast_kernels,
+        "kernels_reason": manifest.no_fast_kernels or None,
         "exits": None if manifest.exits is None else manifest.exits.to_json(),
         "runtimes": list(manifest.runtimes or runtimes(tokenizer)),
         "max_length_tokens": manifest.tokens.max_length_tokens,

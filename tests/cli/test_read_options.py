@@ -23,7 +23,7 @@ COMMANDS = {
 READERS = (
     "crosstune train", "crosstune evaluate", "crosstune augment", "crosstune filter", "crosstune check", "crosstune suggest",
     "crosstune-export build", "crosstune-export evaluate", "crosstune-export verify", "crosstune-export classify",
-    "crosstune-export diff",
+    "crosstune-export diff", "crosstune-export bench",
 )  # fmt: skip
 UNLABELLED = ("crosstune-export classify", "crosstune-export diff")
 

@@ -73,6 +73,15 @@ class PriorHead(LabelAttentionHead):
         cosines = (text_vector[:, : self.scope_keys.shape[1]] @ self.scope_keys.t()).amax(1)
         return cosines + self.scope_offsets[tokens] if len(self.scope_offsets) else cosines
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by name; no offsets where length does not matter."""
+        kept = super().tensors()
+        return (
+            kept
+            if len(self.scope_offsets)
+            else {name: value for name, value in kept.items() if name != "scope_offsets"}
+        )
+
     def probs(self, text_vector: Tensor) -> Tensor:
         """Class probabilities, float32 (B, L), from features (B, F)."""
         return (text_vector @ self.label_keys.t() + self.label_bias).softmax(-1)

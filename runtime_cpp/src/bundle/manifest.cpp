@@ -62,7 +62,7 @@ TokenLayout read_token_layout(const JsonReader& reader) {
 }
 
 // Two or three numbers of at most four digits, such as 1.20.0.
-bool is_version(const std::string& text) {
+bool is_release(const std::string& text) {
   std::size_t digits = 0, dots = 0;
   for (const char c : text) {
     if (c == '.') {
@@ -84,8 +84,9 @@ GraphFacts read_graph_facts(const JsonReader& reader) {
   facts.opset = reader.integer("opset", 1, 1000);
   facts.ir_version = reader.integer("ir_version", 1, 1000);
   facts.min_onnxruntime = reader.string("min_onnxruntime");
-  if (!is_version(facts.min_onnxruntime))
+  if (!is_release(facts.min_onnxruntime)) {
     throw reader.field_error("min_onnxruntime", "something else", "a version such as 1.20.0");
+  }
   facts.disabled_optimizers = reader.strings("disabled_optimizers");
   facts.text_vector_size = reader.integer("text_vector_size", 1, 1 << 24);
   facts.has_function = reader.has("function");
