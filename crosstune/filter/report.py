@@ -40,9 +40,11 @@ def report_page(result: FilterResult, name: str) -> str:
             _verdict(result),
             legend([("kept", KEPT), ("dropped", DROPPED)]),
             "<h2>By label</h2>",
-            bars("kept and dropped of each label", by_label),
+            figure(bars("kept and dropped of each label", by_label), "Generated texts of each label."),
             "<h2>Why texts were dropped</h2>",
-            bars("texts dropped for each reason", reasons) if reasons else "<p>No text was dropped.</p>",
+            figure(bars("texts dropped for each reason", reasons), "Generated texts.")
+            if reasons
+            else "<p>No text was dropped.</p>",
             *(f'<p class="faint">{plain(reason)}: {plain(FILTER_REASONS[reason])}.</p>' for reason in result.reasons),
             "<h2>The teacher's probability of the requested label</h2>",
             _histogram(result),

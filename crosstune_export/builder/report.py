@@ -165,7 +165,7 @@ def _trials_table(trials: Sequence[Trial]) -> str:
     ]
     shipped = {index for index, trial in enumerate(trials) if trial.verdict == "shipped"}
     head = ["", "graph", "MB", "ms", "labels that differ from fp32", "verdict"]
-    return table(head, rows, numbers=(2, 3, 4), marked=shipped)
+    return table(head, rows, numbers=(0, 2, 3, 4), marked=shipped)
 
 
 def _graph_table(trial: Trial) -> str:

@@ -53,6 +53,8 @@ def test_the_command_writes_what_the_function_finds(filtered, task, result):
         f"{100 * result.accuracy_with:.1f}% with the kept texts\n"
     )
     assert files_in(task.out) == ["kept.filter.json", "kept.jsonl", "r.html"]
+    page = (task.out / "r.html").read_text("utf-8")
+    assert page.count("<figure>") == page.count("<svg ") == 3  # a figure scrolls on a phone, the page does not
 
 
 @pytest.mark.parametrize("name", ["kept.jsonl", "kept.filter.json", "r.html"])

@@ -155,7 +155,7 @@ def row_of(bundle: str, length: int, threads: int, accuracy: float | None) -> La
 def test_the_page(lengths, threads, accuracy, plots):
     rows = [row_of(f"{name}<b>", length, count, accuracy) for name in "ab" for count in threads for length in lengths]
     page = read_page(report_page(rows))
-    assert page.tags.count("svg") == plots
+    assert page.tags.count("figure") == page.tags.count("svg") == plots  # a figure scrolls on a phone
     assert "Latency of a<b>, b<b>" in page.pieces
     assert page.tags.count("tr") == len(rows) + 1
     assert any(piece.startswith("32 tokens, batch size 1, 10 calls each") for piece in page.pieces)

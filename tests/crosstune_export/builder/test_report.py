@@ -39,7 +39,7 @@ def test_a_search_ships_one_graph_and_writes_the_page(tmp_path, tiny_checkpoint_
     assert {trial.variant.precision for trial in result.trials} == {"fp32", "int8"}
     assert result.manifest.graph == result.shipped.facts
     page = read_page(file.read_text("utf-8"))
-    assert page.tags.count("svg") == 1 and page.tags.count("circle") == len(result.trials)
+    assert page.tags.count("figure") == page.tags.count("svg") == 1 and page.tags.count("circle") == len(result.trials)
     text = page.text
     for trial in result.trials:
         assert trial.variant.name in text and trial.verdict in text
