@@ -56,7 +56,7 @@ def page() -> str:
             "",
             "## The Docker image",
             "",
-            "In addition to the base image, which has licences of its own:",
+            "The base image has licences of its own. The Python packages in it:",
             "",
             *_table(image_packages()),
             "",
