@@ -38,4 +38,4 @@ def push(
             show("nothing was sent")
             return
     show(f"{send(upload, message=message)}: digest {upload.digest}")
-    next_command("crosstune-export", "pull", repo, "--output", bundle)
+    next_command("crosstune-export", "pull", repo, "--output", "pulled.bundle")

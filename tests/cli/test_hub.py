@@ -287,7 +287,9 @@ def test_the_card_has_the_header_of_the_hub(tiny_bundle_dir):
         "pipeline_tag": "text-classification",
         "tags": ["crosstune", "onnx", "few-shot", "label-descriptions"],
     }
-    assert header((tiny_bundle_dir / "README.md").read_text("utf-8")) == common, "of a folder, nobody knows the licence"
+    assert header((tiny_bundle_dir / "README.md").read_text("utf-8")) == common, (
+        "the licence of a backbone from a folder is unknown"
+    )
     for name in {*PACKAGED, *ON_HUB}:
         assert hub_id(name) in model_card.PUBLISHED
     facts = BackboneFacts.from_json({"name": "minilm", "hub_id": hub_id("minilm")})
