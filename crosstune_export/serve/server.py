@@ -93,6 +93,7 @@ def serve(
             time.sleep(_LAST_ANSWER_S)
             log.write("stopped", dropped=state.open_requests)
             return START_AGAIN
+        state.draining = True  # before the line: who reads it may ask at once
         log.write("stopping", signal=signal.Signals(stop_signal).name, pending_texts=state.pending_texts.pending)
         drained = _drain(events, state, server)
     for pool in (state.pool, state.explain_pool):
@@ -175,7 +176,6 @@ def _drain(events: Events, state: ServerState, server: HttpServer) -> bool:
     """
     started = time.monotonic()
     deadline = started + state.limits.drain_timeout_s
-    state.draining = True
     if _next_stop_event(events, started + state.limits.drain_delay_s) is not None:
         return False
     server.shrink_backlog()
