@@ -113,6 +113,7 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
   if (structure_.heads == 0 || size_ % structure_.heads != 0) throw std::invalid_argument("heads do not divide the hidden size");
   head_ = size_ / structure_.heads;
   head_width_ = padded(head_);
+  byte_width_ = padded(size_ - head_ + head_width_, 64);
   const std::int64_t d = signed_size(size_);
   words_ = static_cast<const std::int8_t*>(words.data);
   if (width_ != size_) {
@@ -213,7 +214,8 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
       }
     packed(layer.attend_in, name + ".attend_in", size_, 3 * size_, columns, factors);
     packed(layer.attend_out, name + ".attend_out", size_, size_, {all(size_)}, {std::vector<float>(width_, 1.0f)});
-    packed(layer.up, name + ".up", size_, f, {all(f)}, {std::vector<float>(padded(f), 1.0f)});
+    packed(layer.up, name + ".up", size_, f, {all(f)}, {std::vector<float>(padded(f), kGeluScale)});
+    layer.gelu = std::make_unique<GeluBytes>(structure_.tanh_gelu ? kTanhGelu : kErfGelu, 1.0f / layer.down.step, layer.down.zero);
     packed(layer.down, name + ".down", f, size_, {all(size_)}, {std::vector<float>(width_, 1.0f)});
     if (std::any_of(layer.down.smooth.begin(), layer.down.smooth.end(), [](float s) { return s != 1.0f; }))
       throw std::invalid_argument(name + ".down.smooth is not supported");
@@ -293,14 +295,14 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   const std::size_t heads = rows * 3 * head_width_, attention = attention_bytes(tokens, head_width_);
   const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16});
   const auto room = [](auto one, std::size_t count) { return Storage::room<decltype(one)>(count); };
-  const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * padded(size_, 64)) +
+  const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * byte_width_) +
                             room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(char{}, attention)) +
                             room(0.0f, temporary) + room(0.0f, rows) + room(0.0f, feature_width_ * texts) +
                             3 * room(std::size_t{}, rows) + room(std::size_t{}, texts + 1) + 64;
   auto scratch = std::make_unique<Scratch>(bytes, tokens, texts, threads);
   Storage& memory = scratch->memory;
   scratch->state = memory.take<float>(rows * width_), scratch->other = memory.take<float>(rows * width_);
-  scratch->bytes = memory.take<std::uint8_t>(rows * padded(size_, 64)), scratch->mixed = memory.take<std::uint8_t>(rows * padded(size_, 64));
+  scratch->bytes = memory.take<std::uint8_t>(rows * byte_width_), scratch->mixed = memory.take<std::uint8_t>(rows * byte_width_);
   scratch->inner = memory.take<std::uint8_t>(rows * inner_width_);
   scratch->heads = memory.take<float>(threads * Storage::room<float>(heads) / sizeof(float));
   scratch->attention = memory.take<char>(threads * Storage::room<char>(attention));
@@ -394,8 +396,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     }
   }
   scratch.start[pack.last - pack.first] = row;
-  const std::size_t byte_width = padded(size_, 64);
-  workers.each(workers.threads, [&](std::size_t part) {
+    workers.each(workers.threads, [&](std::size_t part) {
     const auto [first, last] = chunk(row, part, workers.threads);
     for (std::size_t r = first; r < last; ++r) {
       const auto id = static_cast<std::size_t>(scratch.id[r]);
@@ -403,7 +404,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
       kernels_.embed(words_ + id * width_, word_scales_[id], word_columns_.data(), place, width_, scratch.other + r * width_);
     }
     kernels_.norm(scratch.other + first * width_, last - first, width_, norm(gamma_, beta_, gain_, shift_), scratch.state + first * width_,
-                  scratch.bytes + first * byte_width, byte_width);
+                  scratch.bytes + first * byte_width_, byte_width_);
   });
   read_states(0, pack, answers, scratch);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -416,8 +417,8 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
 }
 
 void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const {
-  const std::size_t rows = pack.tokens, byte_width = padded(size_, 64), stride = 3 * head_width_;
-  const ByteRows bytes{scratch.bytes, rows, byte_width};
+  const std::size_t rows = pack.tokens, stride = 3 * head_width_;
+  const ByteRows bytes{scratch.bytes, rows, byte_width_};
   const std::size_t threads = workers.threads;
   // A head whose size is padded writes into the columns of the next one, which then overwrites them.
   const std::size_t head_threads = head_ == head_width_ ? threads : 1;
@@ -431,7 +432,7 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
         const std::size_t start = scratch.start[i];
         const float* queries = states + start * stride;
         kernels_.attention({queries, queries + head_width_, queries + 2 * head_width_, stride, scratch.start[i + 1] - start, head_width_,
-                            layer.attend_out.zero, scratch.mixed + start * byte_width + h * head_, byte_width,
+                            layer.attend_out.zero, scratch.mixed + start * byte_width_ + h * head_, byte_width_,
                             scratch.attention + part * scratch.attention_size});
       }
     }
@@ -443,17 +444,15 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
     });
     workers.each(threads, [&](std::size_t part) {
       const auto [first, last] = chunk(rows, part, threads);
-      kernels_.norm(state + first * width_, last - first, width_, n, out + first * width_, scratch.bytes + first * byte_width, byte_width);
+      kernels_.norm(state + first * width_, last - first, width_, n, out + first * width_, scratch.bytes + first * byte_width_, byte_width_);
     });
   };
-  product_and_norm({scratch.mixed, rows, byte_width}, layer.attend_out.parts[0], scratch.state,
+  product_and_norm({scratch.mixed, rows, byte_width_}, layer.attend_out.parts[0], scratch.state,
                    norm(layer.attend_gamma, layer.attend_beta, layer.attend_gain, layer.attend_shift), scratch.other);
   workers.each(threads, [&](std::size_t part) {
     const PackedWeights& weights = layer.up.parts[0];
     const auto [first, last] = chunk(panels(kernels_, weights), part, threads);
-    kernels_.product_gelu(bytes, weights, first, last,
-                          {scratch.inner, inner_width_, 1.0f / layer.down.step, layer.down.zero,
-                           structure_.tanh_gelu ? kTanhGelu[0] : kErfGelu[0]});
+    kernels_.product_gelu(bytes, weights, first, last, {scratch.inner, inner_width_, *layer.gelu});
   });
   product_and_norm({scratch.inner, rows, inner_width_}, layer.down.parts[0], scratch.other,
                    norm(layer.gamma, layer.beta, layer.gain, layer.shift), scratch.state);

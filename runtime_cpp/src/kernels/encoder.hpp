@@ -83,6 +83,7 @@ class Encoder {
   };
   struct Layer {
     Product attend_in, attend_out, up, down;
+    std::unique_ptr<GeluBytes> gelu;  // the bytes of `down`
     std::vector<float> attend_gamma, attend_beta, attend_gain, attend_shift;  // norm after attention, bytes for `up`
     std::vector<float> gamma, beta, gain, shift;                              // norm after `down`, bytes for the next layer
   };
@@ -110,6 +111,7 @@ class Encoder {
   Structure structure_;
   bool has_types_;
   std::size_t size_ = 0, width_ = 0, inner_ = 0, inner_width_ = 0, head_ = 0, head_width_ = 0;  // D, padded; F, padded; d, padded
+  std::size_t byte_width_ = 0;  // of a row of bytes: the last head's padding fits too
   std::size_t vocabulary_ = 0, positions_ = 0, types_ = 0;
   const std::int8_t* words_ = nullptr;  // (V, width)
   const float* word_scales_ = nullptr;
