@@ -229,9 +229,9 @@ struct RandomEncoder {
   bool types;
   std::size_t vocabulary, positions;
 
-  RandomEncoder() {
-    structure.heads = 1 + below(4);
-    const std::size_t size = structure.heads * (1 + below(40)), layers = 1 + below(3), labels = 1 + below(20), queries = 1 + below(30);
+  explicit RandomEncoder(std::size_t heads, std::size_t head_size) {
+    structure.heads = heads;
+    const std::size_t size = heads * head_size, layers = 1 + below(3), labels = 1 + below(20), queries = 1 + below(30);
     types = below(2) != 0, vocabulary = 20 + below(100), positions = 4 + below(120);
     structure.tanh_gelu = below(2) != 0, structure.first_place = below(2), structure.label_heads = 1 + below(2);
     for (auto* list : {&structure.mean, &structure.maximum, &structure.first, &structure.attend})
@@ -349,8 +349,8 @@ Workers on_threads(std::size_t count) {
   return workers;
 }
 
-void check_encoder() {
-  const RandomEncoder random;
+void check_encoder(std::size_t heads, std::size_t head_size) {
+  const RandomEncoder random(heads, head_size);
   const Texts texts = random_texts(random, 1 + below(9));
   const Workers alone;
   std::vector<float> expected;
@@ -424,9 +424,10 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   generator.seed(static_cast<unsigned long>(std::atol(argv[2])));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atol(argv[1]));
+  check_encoder(3, 21);  // with the padding of the last head, a row of bytes is longer than a padded state
   do {
     for_every_kind(check_products), for_every_kind(check_attention), for_every_kind(check_rows);
-    check_encoder();
+    check_encoder(1 + below(4), 1 + below(40));
   } while (std::chrono::steady_clock::now() < end);
   std::string names;
   for (const Kernels* kernels : kinds()) names += std::string(" ") + kernels->name;

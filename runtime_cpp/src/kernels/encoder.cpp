@@ -113,6 +113,8 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
   if (structure_.heads == 0 || size_ % structure_.heads != 0) throw std::invalid_argument("heads do not divide the hidden size");
   head_ = size_ / structure_.heads;
   head_width_ = padded(head_);
+  // A padded head writes beyond its columns, the last one beyond those of all.
+  byte_width_ = padded(std::max(size_, size_ - head_ + head_width_), 64);
   const std::int64_t d = signed_size(size_);
   words_ = static_cast<const std::int8_t*>(words.data);
   if (width_ != size_) {
@@ -293,14 +295,14 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   const std::size_t heads = rows * 3 * head_width_, attention = attention_bytes(tokens, head_width_);
   const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16});
   const auto room = [](auto one, std::size_t count) { return Storage::room<decltype(one)>(count); };
-  const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * padded(size_, 64)) +
+  const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * byte_width_) +
                             room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(char{}, attention)) +
                             room(0.0f, temporary) + room(0.0f, rows) + room(0.0f, feature_width_ * texts) +
                             3 * room(std::size_t{}, rows) + room(std::size_t{}, texts + 1) + 64;
   auto scratch = std::make_unique<Scratch>(bytes, tokens, texts, threads);
   Storage& memory = scratch->memory;
   scratch->state = memory.take<float>(rows * width_), scratch->other = memory.take<float>(rows * width_);
-  scratch->bytes = memory.take<std::uint8_t>(rows * padded(size_, 64)), scratch->mixed = memory.take<std::uint8_t>(rows * padded(size_, 64));
+  scratch->bytes = memory.take<std::uint8_t>(rows * byte_width_), scratch->mixed = memory.take<std::uint8_t>(rows * byte_width_);
   scratch->inner = memory.take<std::uint8_t>(rows * inner_width_);
   scratch->heads = memory.take<float>(threads * Storage::room<float>(heads) / sizeof(float));
   scratch->attention = memory.take<char>(threads * Storage::room<char>(attention));
@@ -394,7 +396,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     }
   }
   scratch.start[pack.last - pack.first] = row;
-  const std::size_t byte_width = padded(size_, 64);
+  const std::size_t byte_width = byte_width_;
   workers.each(workers.threads, [&](std::size_t part) {
     const auto [first, last] = chunk(row, part, workers.threads);
     for (std::size_t r = first; r < last; ++r) {
@@ -416,7 +418,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
 }
 
 void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const {
-  const std::size_t rows = pack.tokens, byte_width = padded(size_, 64), stride = 3 * head_width_;
+  const std::size_t rows = pack.tokens, byte_width = byte_width_, stride = 3 * head_width_;
   const ByteRows bytes{scratch.bytes, rows, byte_width};
   const std::size_t threads = workers.threads;
   // A head whose size is padded writes into the columns of the next one, which then overwrites them.
