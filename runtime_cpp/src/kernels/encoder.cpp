@@ -114,8 +114,7 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
   if (structure_.heads == 0 || size_ % structure_.heads != 0) throw std::invalid_argument("heads do not divide the hidden size");
   head_ = size_ / structure_.heads;
   head_width_ = padded(head_);
-  // A padded head writes beyond its columns, the last one beyond those of all.
-  byte_width_ = padded(std::max(size_, size_ - head_ + head_width_), 64);
+  byte_width_ = padded(size_ - head_ + head_width_, 64);
   const std::int64_t d = signed_size(size_);
   words_ = static_cast<const std::int8_t*>(words.data);
   if (width_ != size_) {
@@ -409,7 +408,6 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     }
   }
   scratch.start[pack.last - pack.first] = row;
-  const std::size_t byte_width = byte_width_;
   workers.each(workers.threads, [&](std::size_t part) {
     const auto [first, last] = chunk(row, part, workers.threads);
     for (std::size_t r = first; r < last; ++r) {
@@ -418,7 +416,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
       kernels_.embed(words_ + id * width_, word_scales_[id], word_columns_.data(), place, width_, scratch.other + r * width_);
     }
     kernels_.norm(scratch.other + first * width_, last - first, width_, norm(gamma_, beta_, gain_, shift_), scratch.state + first * width_,
-                  scratch.bytes + first * byte_width, byte_width);
+                  scratch.bytes + first * byte_width_, byte_width_);
   });
   Pack left = pack;
   leave(0, &left, answers, scratch);
@@ -432,8 +430,8 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
 }
 
 void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const {
-  const std::size_t rows = pack.tokens, byte_width = byte_width_, stride = 3 * head_width_;
-  const ByteRows bytes{scratch.bytes, rows, byte_width};
+  const std::size_t rows = pack.tokens, stride = 3 * head_width_;
+  const ByteRows bytes{scratch.bytes, rows, byte_width_};
   const std::size_t threads = workers.threads;
   // A head whose size is padded writes into the columns of the next one, which then overwrites them.
   const std::size_t head_threads = head_ == head_width_ ? threads : 1;
@@ -447,7 +445,7 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
         const std::size_t start = scratch.start[i];
         const float* queries = states + start * stride;
         kernels_.attention({queries, queries + head_width_, queries + 2 * head_width_, stride, scratch.start[i + 1] - start, head_width_,
-                            layer.attend_out.zero, scratch.mixed + start * byte_width + h * head_, byte_width,
+                            layer.attend_out.zero, scratch.mixed + start * byte_width_ + h * head_, byte_width_,
                             scratch.attention + part * scratch.attention_size});
       }
     }
@@ -459,10 +457,10 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
     });
     workers.each(threads, [&](std::size_t part) {
       const auto [first, last] = chunk(rows, part, threads);
-      kernels_.norm(state + first * width_, last - first, width_, n, out + first * width_, scratch.bytes + first * byte_width, byte_width);
+      kernels_.norm(state + first * width_, last - first, width_, n, out + first * width_, scratch.bytes + first * byte_width_, byte_width_);
     });
   };
-  product_and_norm({scratch.mixed, rows, byte_width}, layer.attend_out.parts[0], scratch.state,
+  product_and_norm({scratch.mixed, rows, byte_width_}, layer.attend_out.parts[0], scratch.state,
                    norm(layer.attend_gamma, layer.attend_beta, layer.attend_gain, layer.attend_shift), scratch.other);
   workers.each(threads, [&](std::size_t part) {
     const PackedWeights& weights = layer.up.parts[0];
@@ -513,7 +511,6 @@ void Encoder::read_states(std::size_t layer, const Pack& pack, const Answers& an
 void Encoder::leave(std::size_t layer, Pack* pack, const Answers& answers, Scratch& scratch) const {
   const auto exit = std::find_if(exits_.begin(), exits_.end(), [layer](const ExitHead& e) { return e.layer() == layer; });
   if (exit == exits_.end() || exit->is_closed()) return;
-  const std::size_t byte_width = byte_width_;
   std::size_t kept = 0, row = 0;
   for (std::size_t i = 0, texts = pack->last - pack->first; i < texts; ++i) {
     const std::size_t text = scratch.text[i], start = scratch.start[i], end = scratch.start[i + 1];
@@ -525,7 +522,7 @@ void Encoder::leave(std::size_t layer, Pack* pack, const Answers& answers, Scrat
     }
     if (row != start) {
       std::copy(scratch.state + start * width_, scratch.state + end * width_, scratch.state + row * width_);
-      std::copy(scratch.bytes + start * byte_width, scratch.bytes + end * byte_width, scratch.bytes + row * byte_width);
+      std::copy(scratch.bytes + start * byte_width_, scratch.bytes + end * byte_width_, scratch.bytes + row * byte_width_);
     }
     scratch.text[kept] = text, scratch.start[kept++] = row;
     row += end - start;

@@ -113,7 +113,8 @@ class Encoder {
   const Kernels& kernels_;
   Structure structure_;
   bool has_types_;
-  std::size_t size_ = 0, width_ = 0, inner_ = 0, inner_width_ = 0, head_ = 0, head_width_ = 0, byte_width_ = 0;  // D, padded; F, padded; d, padded; of rows of bytes
+  std::size_t size_ = 0, width_ = 0, inner_ = 0, inner_width_ = 0, head_ = 0, head_width_ = 0;  // D, padded; F, padded; d, padded
+  std::size_t byte_width_ = 0;  // of a row of bytes: the last head's padding fits too
   std::size_t vocabulary_ = 0, positions_ = 0, types_ = 0;
   const std::int8_t* words_ = nullptr;  // (V, width)
   const float* word_scales_ = nullptr;
