@@ -257,8 +257,6 @@ def _kernels_of(files: BundleFiles, requested: Sequence[str]) -> Finding:
     if not classifier.kernels_reason:
         return Finding("bundle's kernels", OK, classifier.kernels, "Nothing to do.", details)
     advice = "Nothing to do: it runs on onnxruntime's own kernels."
-    if files.manifest.exits is not None and fast_kernels().name is not None:
-        advice = "Compare it with a bundle without early exits on your texts: crosstune-export bench --texts."
     return Finding("bundle's kernels", OK, f"{classifier.kernels}: {classifier.kernels_reason}", advice, details)
 
 

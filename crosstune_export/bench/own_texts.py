@@ -129,9 +129,7 @@ def exit_shares(files: BundleFiles, texts: Sequence[Text]) -> tuple[tuple[int, .
     leaving: list[npt.NDArray[np.bool_]] = [np.zeros(len(texts), np.bool_)]
     for kept in range(1, len(manifest.exits.layers) + 1):
         model = without_exits(files.model, kept)
-        session = open_session(
-            model, manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens, kernels="portable"
-        )
+        session = open_session(model, manifest.graph, str(files.path), longest=manifest.tokens.max_length_tokens)
         leaving.append(np.array([not session.run(feed)[1].any() for feed in feeds]))
     counts = [after.mean() - before.mean() for before, after in itertools.pairwise(leaving)]
     return manifest.exits.layers, (*map(float, counts), float(1 - leaving[-1].mean()))

@@ -50,12 +50,14 @@ class _Teacher:
     """Answers of the whole graph to N texts.
 
     Attributes:
-        probs: float64 (N, L).
+        probs: By onnxruntime's kernels, float64 (N, L).
+        by_kernels: The same by all kernels that the build judges, onnxruntime's first.
         similarity: float64 (N,); None for a graph without it.
         means: Mean token states of length 1 at each exit, float64 (N, D).
     """
 
     probs: Array
+    by_kernels: tuple[Array, ...]
     similarity: Array | None
     means: tuple[Array, ...]
 
@@ -128,11 +130,14 @@ def with_exits(
     plain = classify_function.inlined(model)
     layers = tuple(dict.fromkeys((0, (len(states) - 1) // 2)))
     answers = _ask(plain, [states[layer] for layer in layers], rows, task.tokenizer, shipped.facts)
+    for kernels in shipped.kernels[1:]:
+        probs = parity.graph_probs(shipped.open(kernels=kernels), task.tokenizer, rows, 1).astype(np.float64)
+        answers = replace(answers, by_kernels=(*answers.by_kernels, probs))
     folds = np.asarray(assign_folds(answers.probs.argmax(1).tolist(), FOLDS, seed))
     taught = [_teach(layer, means, answers, folds) for layer, means in zip(layers, answers.means, strict=True)]
     costs = [layer / (len(states) - 1) + HEAD_COST * (number + 1) for number, layer in enumerate(layers)]
     costs.append(1 + HEAD_COST * len(layers))
-    thresholds = choose_thresholds([part.probs for part in taught], answers.probs, costs, percent / 100)
+    thresholds = choose_thresholds([part.probs for part in taught], answers.by_kernels, costs, percent / 100)
     where = exit_of([part.probs for part in taught], thresholds)
     expected = float(np.mean(np.asarray(costs)[where]))
     if expected > 1 - LEAST_GAIN:
@@ -141,18 +146,11 @@ def with_exits(
         replace(part.head, threshold=least) for part, least in zip(taught, thresholds, strict=True) if least <= 1
     )
     early_exits.apply(plain, states, heads)
+    if shipped.facts.function is not None:
+        classify_function.apply_with_exits(plain, model, [head.layer for head in heads])
     data = bytes(plain.SerializeToString(deterministic=True))
     size = shipped.size_bytes + len(data) - len(shipped.model)
-    passes = {name: count for name, count in shipped.passes.items() if name != "classify_function"}
-    # The fast kernels do not know exits, so that the graph is not the call of their function.
-    trial = replace(
-        shipped,
-        model=data,
-        facts=replace(shipped.facts, function=None),
-        size_bytes=size,
-        passes={**passes, "early_exits": len(heads)},
-        by_kernels=None,
-    )
+    trial = replace(shipped, model=data, size_bytes=size, passes={**shipped.passes, "early_exits": len(heads)})
     probs = _chosen([part.probs for part in taught], answers.probs, where)
     truncated = _on_truncated(shipped, trial, task)
     used = [number for number, least in enumerate(thresholds) if least <= 1]
@@ -161,7 +159,7 @@ def with_exits(
         thresholds=tuple(head.threshold for head in heads),
         shares=tuple(float((where == number).mean()) for number in (*used, len(layers))),
         texts=len(rows),
-        label_changes=int((probs.argmax(1) != answers.probs.argmax(1)).sum()),
+        label_changes=label_changes([part.probs for part in taught], answers.by_kernels, where),
         truncated_texts=truncated.texts,
         truncated_label_changes=truncated.label_changes,
         expected_time=expected,
@@ -175,38 +173,54 @@ def with_exits(
 
 
 def _on_truncated(shipped: Trial, trial: Trial, task: BuildTask) -> PredictionDifference:
-    """Compare a graph with exits with the one without, on truncated texts, which the heads have not learned from."""
+    """Compare a graph with exits with the one without, on truncated texts, which the heads have not learned from.
+
+    Of several kernels, those that change the most labels count.
+    """
     rows = task.texts.truncated
     if not rows:
         return PredictionDifference(0, (1,), 0.0, 0)
-    by_all = parity.graph_probs(shipped.open(kernels="portable"), task.tokenizer, rows, 1)
-    return parity.compare(trial.open(kernels="portable"), task.tokenizer, rows, by_all)
+    found = []
+    for kernels in trial.kernels:
+        by_all = parity.graph_probs(shipped.open(kernels=kernels), task.tokenizer, rows, 1)
+        found.append(parity.compare(trial.open(kernels=kernels), task.tokenizer, rows, by_all))
+    return max(found, key=lambda part: part.label_changes)
 
 
 def choose_thresholds(
-    heads: Sequence[Array], answers: Array, costs: Sequence[float], budget: float
+    heads: Sequence[Array], answers: Sequence[Array], costs: Sequence[float], budget: float
 ) -> tuple[float, ...]:
     """Return the threshold of each exit with which N texts take the least time within a budget of label changes.
 
     Args:
         heads: Probabilities of texts that a head has not learned from, float64 (N, L), for each exit.
-        answers: Probabilities by the whole graph, float64 (N, L).
+        answers: Probabilities by the whole graph, float64 (N, L), by each kind of kernels.
         costs: Time of a text that leaves at each exit, and of one that does not.
-        budget: Allowed share of label changes, (changes + 1) / (N + 1).
+        budget: Allowed share of label changes, (changes + 1) / (N + 1), compared with each of ``answers``.
 
     Returns:
         For each exit a probability, or 2 if no text may leave there.
     """
-    labels, texts = answers.argmax(1), np.arange(len(answers))
-    wrong = np.stack([*(probs.argmax(1) != labels for probs in heads), np.zeros(len(answers), np.bool_)])
-    confidence = [probs.max(1) for probs in heads]
+    wrong, count = _wrong(heads, answers), len(answers[0])
+    texts, confidence = np.arange(count), [probs.max(1) for probs in heads]
     best, chosen = costs[-1], (2.0,) * len(heads)
     for thresholds in itertools.product(*map(_candidates, confidence)):
         where = _exit_of(confidence, thresholds)
         cost = float(np.mean(np.asarray(costs)[where]))
-        if cost < best and wrong[where, texts].sum() + 1 <= budget * (len(answers) + 1):
+        if cost < best and wrong[:, where, texts].sum(1).max() + 1 <= budget * (count + 1):
             best, chosen = cost, thresholds
     return chosen
+
+
+def label_changes(heads: Sequence[Array], answers: Sequence[Array], where: npt.NDArray[np.int64]) -> int:
+    """Return how many labels change where texts leave at ``where``: the most over ``answers``, as in ``choose_thresholds``."""
+    return int(_wrong(heads, answers)[:, where, np.arange(len(where))].sum(1).max())
+
+
+def _wrong(heads: Sequence[Array], answers: Sequence[Array]) -> npt.NDArray[np.bool_]:
+    """Return whether a text that leaves at an exit, or at none, gets another label than by the whole graph, (A, E + 1, N)."""
+    labels, none = [probs.argmax(1) for probs in answers], np.zeros(len(answers[0]), np.bool_)
+    return np.stack([np.stack([*(probs.argmax(1) != each for probs in heads), none]) for each in labels])
 
 
 def exit_of(heads: Sequence[Array], thresholds: Sequence[float]) -> npt.NDArray[np.int64]:
@@ -268,9 +282,11 @@ def _ask(
         similarity.append(answer["scope"][0] if "scope" in answer else 0.0)
         for name, kept in zip(states, means, strict=True):
             kept.append(answer[name][0].sum(0))
+    by_portable = np.stack(probs).astype(np.float64)
     vectors = (np.stack(kept).astype(np.float64) for kept in means)
     return _Teacher(
-        np.stack(probs).astype(np.float64),
+        by_portable,
+        (by_portable,),
         np.array(similarity, np.float64) if "scope" in outputs else None,
         tuple(vector / np.linalg.norm(vector, axis=1, keepdims=True) for vector in vectors),
     )

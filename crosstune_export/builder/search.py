@@ -15,6 +15,7 @@ from crosstune_export.builder.parity import allowed_label_changes
 from crosstune_export.builder.variants import Variant
 from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
+from crosstune_export.runtime.kernels import PORTABLE, fast_kernels
 from crosstune_export.runtime.session import GraphSession, open_session
 from crosstune_export.runtime.tokenization import TextTokenizer
 
@@ -97,6 +98,13 @@ class Trial:
     def label_change_percent(self) -> float:
         """Percent of labels that differ from fp32."""
         return 100 * self.label_changes / max(1, self.texts)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The kernels that may run the graph and that the build judges: onnxruntime's, and the fast ones if they know it."""
+        if self.facts.function is None:
+            return (PORTABLE,)
+        return PORTABLE, "fast" if fast_kernels().name else "plain"
 
     def open(self, threads: int = 1, kernels: str = "auto") -> GraphSession:
         """Open a session of the graph, with ``kernels`` out of ``KERNELS``."""

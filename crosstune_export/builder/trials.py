@@ -93,10 +93,10 @@ class TrialRunner:
         if variant == variants.FP32:
             return self._reference
         trial = self._build(variant)
-        on_texts, on_truncated = self._to_fp32(trial.open(kernels="portable"))
-        if trial.facts.function is not None:
-            by_kernels = sum_of(self._to_fp32(trial.open(kernels="fast" if fast_kernels().name else "plain")))
-            trial = replace(trial, by_kernels=by_kernels)
+        portable, *fast = trial.kernels
+        on_texts, on_truncated = self._to_fp32(trial.open(kernels=portable))
+        for kernels in fast:
+            trial = replace(trial, by_kernels=sum_of(self._to_fp32(trial.open(kernels=kernels))))
         return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
 
     def _to_fp32(self, session: GraphSession) -> tuple[PredictionDifference, PredictionDifference | None]:

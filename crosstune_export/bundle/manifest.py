@@ -23,7 +23,7 @@ from crosstune_export.bundle.json_reader import JsonReader
 from crosstune_export.bundle.strict_json import strict_json
 
 FORMAT: Final = "crosstune-bundle"
-FORMAT_VERSION: Final = "1.3"
+FORMAT_VERSION: Final = "1.4"
 #: The function that a graph may consist of, and its domain.
 FUNCTION: Final = "Classify"
 FUNCTION_DOMAIN: Final = "crosstune"
@@ -143,10 +143,8 @@ class BundleManifest:
 
     @property
     def no_fast_kernels(self) -> str:
-        """Why the fast kernels cannot run the graph, such as ``the graph has early exits``; empty if they can."""
-        if self.graph.function is not None:
-            return ""
-        return "the graph was built without them" if self.exits is None else "the graph has early exits"
+        """Why the fast kernels cannot run the graph; empty if they can."""
+        return "the graph was built without them" if self.graph.function is None else ""
 
     @property
     def attention_fusion(self) -> str:

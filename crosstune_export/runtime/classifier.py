@@ -182,7 +182,7 @@ class Classifier:
 
     @property
     def kernels_reason(self) -> str:
-        """Why the fast kernels do not run, such as ``the graph has early exits``; empty if they do."""
+        """Why the fast kernels do not run, such as ``the graph was built without them``; empty if they do."""
         return self.manifest.no_fast_kernels or self._session.kernels_reason
 
     def classify(

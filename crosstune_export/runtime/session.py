@@ -80,9 +80,7 @@ def open_session(
     """
     check_providers(providers)
     choice = check_kernels(kernels)
-    not_this_graph = (
-        "" if graph.function is not None else "the graph was built without them, as one with early exits is"
-    )
+    not_this_graph = "" if graph.function is not None else "the graph was built without them"
     fast = wanted(choice, not_this_graph, providers[0] == CPU_PROVIDERS[0])
     left = memory_left_bytes()
     if left is not None and left < len(model):

@@ -227,9 +227,9 @@ def sign(bundle, body: bytes) -> None:
     ("old", "new", "message"),
     [
         (
-            b'"format_version": "1.3"',
+            b'"format_version": "1.4"',
             b'"format_version": "2.0"',
-            "bundle format 2.0, this reader knows 1.3. Upgrade crosstune-export.",
+            "bundle format 2.0, this reader knows 1.4. Upgrade crosstune-export.",
         ),
         (
             b'"format": "crosstune-bundle"',
@@ -264,7 +264,7 @@ def test_a_manifest_that_cannot_be_used(refused_bundle, bundle, old, new, messag
 @pytest.mark.fault("G10")
 def test_a_newer_minor_format_with_unknown_fields_is_read(run_app, bundle):
     body = (bundle / "manifest.json").read_bytes()
-    body = body.replace(b'"format_version": "1.3"', b'"format_version": "1.9",\n  "from_the_future": 1')
+    body = body.replace(b'"format_version": "1.4"', b'"format_version": "1.9",\n  "from_the_future": 1')
     sign(bundle, body)
     result = run_app("crosstune-export", "verify", bundle)
     assert (result.code, result.err) == (0, "")

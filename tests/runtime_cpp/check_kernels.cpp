@@ -1,5 +1,6 @@
 // Compares the fast kernels with plain arithmetic in double precision, and every kind of kernels with the plain ones bit by bit;
-// then whole encoders of random sizes: alone, in a batch, padded, on several threads, from several threads. Run it with sanitizers.
+// then whole encoders of random sizes, with texts that leave early: alone, in a batch, padded, on several threads, from several
+// threads. Run it with sanitizers.
 //
 //   crosstune-check-kernels SECONDS SEED
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -23,7 +25,7 @@ namespace {
 
 using namespace crosstune::kernels;
 
-long failures = 0, comparisons = 0;
+long failures = 0, comparisons = 0, texts_left = 0, texts_stayed = 0;
 
 void expect(bool holds, const std::string& what) {
   ++comparisons;
@@ -257,7 +259,23 @@ struct RandomEncoder {
     const auto rows = static_cast<std::int64_t>(structure.label_heads * labels);
     add_halves("label_keys", {rows, features});
     add("label_bias", normals(static_cast<std::size_t>(rows)), {rows});
-    if (below(2) != 0) add_halves("scope_keys", {static_cast<std::int64_t>(atoms * size), static_cast<std::int64_t>(labels)});
+    const bool similarity = below(2) != 0;
+    if (similarity) add_halves("scope_keys", {static_cast<std::int64_t>(atoms * size), static_cast<std::int64_t>(labels)});
+    for (std::size_t l = 0; l < layers; ++l) {
+      if (below(2) == 0) continue;
+      const std::string name = "exit." + std::to_string(structure.exits.size());
+      const auto y = static_cast<std::int64_t>(labels);
+      structure.exits.push_back(l);
+      add(name + ".keys", normals(labels * size, 4), {y, d}), add(name + ".bias", normals(labels), {y});
+      add(name + ".threshold", {below(4) == 0 ? 2.0f : static_cast<float>(below(1000)) / 1000.0f}, {});
+      if (!similarity) continue;
+      add(name + ".scope_key", normals(size), {1, d}), add(name + ".scope_bias", normals(1), {1});
+    }
+  }
+
+  // Nobody leaves early.
+  void close_exits() {
+    for (std::size_t i = 0; i < structure.exits.size(); ++i) add("exit." + std::to_string(i) + ".threshold", {2.0f}, {});
   }
 
  private:
@@ -352,7 +370,7 @@ Workers on_threads(std::size_t count) {
 }
 
 void check_encoder(std::size_t heads, std::size_t head_size) {
-  const RandomEncoder random(heads, head_size);
+  RandomEncoder random(heads, head_size);
   const Texts texts = random_texts(random, 1 + below(9));
   const Workers alone;
   std::vector<float> expected;
@@ -369,6 +387,16 @@ void check_encoder(std::size_t heads, std::size_t head_size) {
       const Texts single = texts.one(i, texts.tokens + below(9));
       expect(same(answers_of(encoder, single, alone).data(), batched.data() + i * one, one), name + ": other bits alone");
       expect(same(answers_of(encoder, single, on_threads(2)).data(), batched.data() + i * one, one), name + ": other bits alone on threads");
+    }
+    RandomEncoder closed = random;
+    closed.close_exits();
+    const std::vector<float> whole = answers_of(Encoder(*kernels, closed.tensors, closed.structure, closed.types), texts, alone);
+    for (std::size_t i = 0; i < texts.batch; ++i) {
+      const float *found = batched.data() + i * one, *vector = found + encoder.labels();
+      const bool left = std::all_of(vector, vector + encoder.features(), [](float x) { return x == 0.0f; });
+      const float sum = std::accumulate(found, found + encoder.labels(), 0.0f);
+      expect(left ? close(sum, 1, 1e-5) : same(found, whole.data() + i * one, one), name + ": a text that stays has another answer");
+      ++(left ? texts_left : texts_stayed);
     }
     std::atomic<long> wrong{0};
     std::vector<std::thread> threads;
@@ -426,11 +454,12 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   generator.seed(static_cast<unsigned long>(std::atol(argv[2])));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atol(argv[1]));
-  for (int i = 0; i < 3; ++i) check_encoder(3, 20);  // the padding of the last head ends beyond the bytes of a row
+  check_encoder(3, 21);  // with the padding of the last head, a row of bytes is longer than a padded state
   do {
     for_every_kind(check_products), for_every_kind(check_attention), for_every_kind(check_rows);
     check_encoder(1 + below(4), 1 + below(40));
   } while (std::chrono::steady_clock::now() < end);
+  expect(texts_left > 10 && texts_stayed > 10, "all texts left early, or none");
   std::string names;
   for (const Kernels* kernels : kinds()) names += std::string(" ") + kernels->name;
   std::printf("kernels%s: %ld comparisons, %ld wrong\n", names.c_str(), comparisons, failures);

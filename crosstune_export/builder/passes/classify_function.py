@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,13 +82,37 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
             node.input[at] = names.get(name, name)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
+    _wrap(model, [_attribute(name, value) for name, value in attributes.items()])
+
+
+def apply_with_exits(model: onnx.ModelProto, without: onnx.ModelProto, layers: Sequence[int]) -> None:
+    """Move all nodes of a graph that got early exits into the function again.
+
+    Args:
+        model: The graph with exits, and without a function; changed in place.
+        without: The same without exits, as one call of the function.
+        layers: The layer of each exit, ascending.
+    """
+    [call] = without.graph.node
+    _wrap(model, [*call.attribute, _attribute("exits", layers)])
+
+
+def _wrap(model: onnx.ModelProto, attributes: Iterable[onnx.AttributeProto]) -> None:
+    """Move all nodes into the function, and call it with all inputs and constants."""
+    graph, attributes = model.graph, list(attributes)
     inputs = [*(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)]
     outputs = [value.name for value in graph.output]
     function = helper.make_function(
-        DOMAIN, NAME, inputs, outputs, list(graph.node), list(model.opset_import), list(attributes)
+        DOMAIN,
+        NAME,
+        inputs,
+        outputs,
+        list(graph.node),
+        list(model.opset_import),
+        [attribute.name for attribute in attributes],
     )
     call = helper.make_node(NAME, inputs, outputs, name=NAME, domain=DOMAIN)
-    call.attribute.extend(_attribute(name, value) for name, value in attributes.items())
+    call.attribute.extend(attributes)
     del graph.node[:]
     graph.node.append(call)
     del graph.value_info[:]

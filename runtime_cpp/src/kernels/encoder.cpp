@@ -41,7 +41,7 @@ std::pair<std::size_t, std::size_t> chunk(std::size_t count, std::size_t index, 
 
 }  // namespace
 
-// Texts [first, last) of a batch, one after the other.
+// Texts [first, last) of a batch, one after the other. Those that leave early make it shorter: Scratch::text says which are left.
 struct Encoder::Pack {
   std::size_t first, last, tokens;
 };
@@ -59,6 +59,7 @@ struct Encoder::Scratch {
   std::size_t heads_size = 0, attention_size = 0;
   float *vector = nullptr, *lengths = nullptr, *features = nullptr;
   std::size_t *start = nullptr, *place = nullptr;  // of each text of the pack in its rows; the position of each token
+  std::size_t* text = nullptr;                     // the number of each text of the pack in the batch
   std::size_t* type = nullptr;
   std::int64_t* id = nullptr;
 };
@@ -224,6 +225,7 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
     else bytes_for(layer.attend_in, layers_[l - 1].gamma, layers_[l - 1].beta, &layers_[l - 1].gain, &layers_[l - 1].shift);
   }
   read_head(tensors);
+  read_exits(tensors);
 }
 
 Encoder::~Encoder() = default;
@@ -276,6 +278,15 @@ void Encoder::read_head(const Tensors& tensors) {
   }
 }
 
+void Encoder::read_exits(const Tensors& tensors) {
+  const std::vector<std::size_t>& layers = structure_.exits;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i] >= layers_.size() || (i != 0 && layers[i] <= layers[i - 1]))
+      throw std::invalid_argument("an exit after layer " + std::to_string(layers[i]));
+    exits_.emplace_back(tensors, i, layers[i], size_, labels_, has_similarity());
+  }
+}
+
 // --- Scratch memory --------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_t texts, std::size_t threads) const {
@@ -293,12 +304,13 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   tokens = std::max(tokens, kPackTokens), texts = std::max(texts, kPackTokens);
   const std::size_t rows = padded(tokens) + 16;  // attention reads blocks of 16 tokens
   const std::size_t heads = rows * 3 * head_width_, attention = attention_bytes(tokens, head_width_);
-  const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16});
+  const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16,
+                                          exits_.empty() ? 0 : width_ + padded(labels_) + 16});
   const auto room = [](auto one, std::size_t count) { return Storage::room<decltype(one)>(count); };
   const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * byte_width_) +
                             room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(char{}, attention)) +
                             room(0.0f, temporary) + room(0.0f, rows) + room(0.0f, feature_width_ * texts) +
-                            3 * room(std::size_t{}, rows) + room(std::size_t{}, texts + 1) + 64;
+                            3 * room(std::size_t{}, rows) + 2 * room(std::size_t{}, texts + 1) + 64;
   auto scratch = std::make_unique<Scratch>(bytes, tokens, texts, threads);
   Storage& memory = scratch->memory;
   scratch->state = memory.take<float>(rows * width_), scratch->other = memory.take<float>(rows * width_);
@@ -312,6 +324,7 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   scratch->features = memory.take<float>(feature_width_ * texts);
   scratch->place = memory.take<std::size_t>(rows), scratch->type = memory.take<std::size_t>(rows);
   scratch->id = memory.take<std::int64_t>(rows), scratch->start = memory.take<std::size_t>(texts + 1);
+  scratch->text = memory.take<std::size_t>(texts + 1);
   return scratch;
 }
 
@@ -388,7 +401,7 @@ Norm Encoder::norm(const std::vector<float>& gamma, const std::vector<float>& be
 void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answers, Scratch& scratch, const Workers& workers) const {
   std::size_t row = 0;
   for (std::size_t i = pack.first; i < pack.last; ++i) {
-    scratch.start[i - pack.first] = row;
+    scratch.start[i - pack.first] = row, scratch.text[i - pack.first] = i;
     for (std::size_t t = 0, length = batch.length(i); t < length; ++t) {
       const std::size_t at = i * batch.tokens + t;
       scratch.id[row] = batch.ids[at], scratch.place[row] = t;
@@ -396,7 +409,7 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     }
   }
   scratch.start[pack.last - pack.first] = row;
-    workers.each(workers.threads, [&](std::size_t part) {
+  workers.each(workers.threads, [&](std::size_t part) {
     const auto [first, last] = chunk(row, part, workers.threads);
     for (std::size_t r = first; r < last; ++r) {
       const auto id = static_cast<std::size_t>(scratch.id[r]);
@@ -406,14 +419,15 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     kernels_.norm(scratch.other + first * width_, last - first, width_, norm(gamma_, beta_, gain_, shift_), scratch.state + first * width_,
                   scratch.bytes + first * byte_width_, byte_width_);
   });
-  read_states(0, pack, answers, scratch);
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    run_layer(layers_[l], pack, scratch, workers);
-    read_states(l + 1, pack, answers, scratch);
+  Pack left = pack;
+  leave(0, &left, answers, scratch);
+  read_states(0, left, answers, scratch);
+  for (std::size_t l = 0; l < layers_.size() && left.tokens != 0; ++l) {
+    run_layer(layers_[l], left, scratch, workers);
+    leave(l + 1, &left, answers, scratch);
+    read_states(l + 1, left, answers, scratch);
   }
-  for (std::size_t i = pack.first; i < pack.last; ++i) {
-    answer(i, scratch.start[i - pack.first + 1] - scratch.start[i - pack.first], answers, scratch);
-  }
+  for (std::size_t i = 0; i < left.last - left.first; ++i) answer(scratch.text[i], scratch.start[i + 1] - scratch.start[i], answers, scratch);
 }
 
 void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const {
@@ -474,7 +488,7 @@ void Encoder::read_states(std::size_t layer, const Pack& pack, const Answers& an
   for (std::size_t i = pack.first; i < pack.last; ++i) {
     const std::size_t start = scratch.start[i - pack.first], tokens = scratch.start[i - pack.first + 1] - start;
     const States states{scratch.state + start * width_, tokens, width_, size_, width_};
-    float* features = answers.text_vector + i * features_;
+    float* features = answers.text_vector + scratch.text[i - pack.first] * features_;
     if (uses(s.mean)) {
       kernels_.mean(states, scratch.vector);
       write(s.mean, 0, scratch.vector, features);
@@ -490,6 +504,30 @@ void Encoder::read_states(std::size_t layer, const Pack& pack, const Answers& an
       std::copy(scratch.vector, scratch.vector + queries_, features + features_ - (s.attend.size() - k) * queries_);
     }
   }
+}
+
+// Answers the texts of a pack that leave after a layer; the rows of the others move up.
+void Encoder::leave(std::size_t layer, Pack* pack, const Answers& answers, Scratch& scratch) const {
+  const auto exit = std::find_if(exits_.begin(), exits_.end(), [layer](const ExitHead& e) { return e.layer() == layer; });
+  if (exit == exits_.end() || exit->is_closed()) return;
+  std::size_t kept = 0, row = 0;
+  for (std::size_t i = 0, texts = pack->last - pack->first; i < texts; ++i) {
+    const std::size_t text = scratch.text[i], start = scratch.start[i], end = scratch.start[i + 1];
+    float* similarity = has_similarity() ? answers.similarity + text : nullptr;
+    const States states{scratch.state + start * width_, end - start, width_, size_, width_};
+    if (exit->answer(kernels_, states, scratch.vector, answers.probs + text * labels_, similarity)) {
+      std::fill_n(answers.text_vector + text * features_, features_, 0.0f);
+      continue;
+    }
+    if (row != start) {
+      std::copy(scratch.state + start * width_, scratch.state + end * width_, scratch.state + row * width_);
+      std::copy(scratch.bytes + start * byte_width_, scratch.bytes + end * byte_width_, scratch.bytes + row * byte_width_);
+    }
+    scratch.text[kept] = text, scratch.start[kept++] = row;
+    row += end - start;
+  }
+  scratch.start[kept] = row;
+  *pack = {pack->first, pack->first + kept, row};
 }
 
 void Encoder::answer(std::size_t text, std::size_t tokens, const Answers& answers, Scratch& scratch) const {

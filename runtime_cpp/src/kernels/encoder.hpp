@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "kernels/exit_head.hpp"
 #include "kernels/kernels.hpp"
 #include "kernels/storage.hpp"
 #include "kernels/tensors.hpp"
@@ -23,6 +24,7 @@ struct Structure {
   std::vector<std::size_t> attend;               // layers that the label queries attend to
   float sharpness = 16.0f;
   std::size_t label_heads = 1;                   // H: the mean of H softmaxes
+  std::vector<std::size_t> exits;                // layers after which a text may leave early, ascending
 };
 
 // A loop that may run on several threads.
@@ -96,6 +98,7 @@ class Encoder {
                     const float* bias);
   void read_head(const Tensors& tensors);
   std::size_t scratch_bytes(std::size_t tokens, std::size_t threads) const;
+  void read_exits(const Tensors& tensors);
   std::unique_ptr<Scratch> borrow(std::size_t tokens, std::size_t texts, std::size_t threads) const;
   void give_back(std::unique_ptr<Scratch> scratch) const;
 
@@ -103,6 +106,7 @@ class Encoder {
   void run_pack(const Pack& pack, const Batch& batch, const Answers& answers, Scratch& scratch, const Workers& workers) const;
   void run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, const Workers& workers) const;
   void read_states(std::size_t layer, const Pack& pack, const Answers& answers, Scratch& scratch) const;
+  void leave(std::size_t layer, Pack* pack, const Answers& answers, Scratch& scratch) const;
   void answer(std::size_t text, std::size_t tokens, const Answers& answers, Scratch& scratch) const;
   Norm norm(const std::vector<float>& gamma, const std::vector<float>& beta, const std::vector<float>& gain,
             const std::vector<float>& shift) const;
@@ -125,6 +129,8 @@ class Encoder {
   std::size_t similarity_first_ = 0, similarity_rows_ = 0, similarity_width_ = 0;
   std::vector<std::uint16_t> query_halves_, key_halves_, similarity_halves_;  // (K, D, Q), (H L, F), (S, L): last axes padded
   std::vector<float> error_, label_bias_, similarity_offsets_;  // the last by the number of tokens of a text
+
+  std::vector<ExitHead> exits_;
 
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> idle_;

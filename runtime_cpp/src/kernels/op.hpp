@@ -10,7 +10,7 @@ inline constexpr char kThreadsOption[] = "crosstune.kernels.threads";
 // The session option with the name of the kernels, for tests; without it those of this processor.
 inline constexpr char kNameOption[] = "crosstune.kernels.name";
 
-// Registers the operator with a session's options. Does nothing where only the plain kernels would run and none are named.
+// Registers the operator with a session's options, and turns graph optimizers off. Does nothing where only the plain kernels would run and none are named.
 // Returns null, or a status that the caller releases.
 OrtStatus* register_op(OrtSessionOptions* options, const OrtApi& api);
 

@@ -115,10 +115,11 @@ def test_times_of_texts_and_where_they_leave(tiny_exits_bundle_dir, tiny_bundle_
     exits, plain = rows
     assert (plain.exit_layers, plain.exit_shares, plain.exits) == ((), (1.0,), "100% all layers")
     files = read_bundle(tiny_exits_bundle_dir)
-    assert exits.exit_layers == files.manifest.exits.layers == (0, 1) and exits.kernels_reason
+    assert exits.exit_layers == files.manifest.exits.layers == (0, 1)
+    assert (exits.kernels, exits.kernels_reason) == (plain.kernels, plain.kernels_reason)
     assert sum(exits.exit_shares) == pytest.approx(1) and min(exits.exit_shares) > 0
     # by hand: a text that leaves has no text vector, and with all exits closed none leaves
-    session = open_session(files.model, files.manifest.graph, "here", longest=64, kernels="portable")
+    session = open_session(files.model, files.manifest.graph, "here", longest=64)
     tokenizer = TextTokenizer(files.tokenizer, files.manifest.tokens, False, "here")
     stay = [session.run(tokenizer.batch(tokenizer.rows([text])).feeds())[1].any() for text in texts]
     assert exits.exit_shares[-1] == pytest.approx(np.mean(stay))

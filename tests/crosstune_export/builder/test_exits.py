@@ -19,6 +19,7 @@ from crosstune_export.builder.passes.early_exits import ExitHead, NoExitsError
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle, read_manifest
 from crosstune_export.bundle.label_bank import without_exits
+from crosstune_export.runtime.kernels import wanted
 from crosstune_export.runtime.session import open_inner, open_session
 from tests.conftest import TINY_OTHER_TEXTS, tiny_log
 
@@ -62,8 +63,8 @@ def softmax(logits):
 
 
 @pytest.mark.parametrize("thresholds", [(2, 2), (0, 2), (2, 0), (0.6, 2), (0.7, 0.8), (2, 0.6)])
-def test_each_text_gets_the_answer_of_the_place_where_it_leaves(graph, batch, thresholds):
-    """The oracle computes the heads' answers by NumPy from the states of the whole graph."""
+def test_each_text_gets_the_answer_of_the_place_where_it_leaves(graph, batch, thresholds, tiny_bundle_dir):
+    """The oracle computes the heads' answers by NumPy from the states of the whole graph; the fast kernels do the same."""
     model, states = graph
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -86,6 +87,15 @@ def test_each_text_gets_the_answer_of_the_place_where_it_leaves(graph, batch, th
     np.testing.assert_allclose(found[0], np.stack([*answers, probs])[where, texts], atol=1e-5)
     np.testing.assert_allclose(found[1], np.where(where[:, None] == 2, vectors, 0), atol=1e-5)
     np.testing.assert_allclose(found[2], np.stack([*similarities, similarity])[where, texts], atol=1e-4)
+    classify_function.apply_with_exits(changed, onnx.load_from_string(read_bundle(tiny_bundle_dir).model), (0, 1))
+    onnx.checker.check_model(changed)
+    data = changed.SerializeToString()
+    for part, again in zip(found, open_inner(data, "as a function").run(None, batch), strict=True):
+        np.testing.assert_array_equal(part, again)
+    for part, fast in zip(
+        found, open_inner(data, "fast", fast=wanted("plain", "", True)).run(None, batch), strict=True
+    ):
+        np.testing.assert_allclose(part, fast, atol=0.05)
 
 
 def test_a_part_that_needs_something_else_of_the_one_before_it_is_refused(graph):
@@ -159,7 +169,7 @@ def test_thresholds_keep_the_budget_and_no_others_take_less_time(seed, budget):
         labels = np.stack([*parts, answers])[where, np.arange(24)].argmax(1)
         return np.array(costs)[where].mean(), int((labels != answers.argmax(1)).sum())
 
-    cost, changes = measured(choose_thresholds(parts, answers, costs, budget))
+    cost, changes = measured(choose_thresholds(parts, [answers], costs, budget))
     assert changes == 0 or (changes + 1) / 25 <= budget
     every = [[*part.max(1).astype(np.float32), 2.0] for part in parts]
     for thresholds in itertools.product(*every):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from crosstune import TrainConfig, load_checkpoint
+from crosstune import TrainConfig, load_checkpoint, train
 from crosstune_export import Classifier
 from crosstune_export.builder import choosing
 from crosstune_export.builder.fewer_layers import held_out_accuracy, on_fewer_layers
@@ -68,6 +68,15 @@ def test_fewer_layers(tmp_path, tiny_checkpoint_dir, tiny_backbone, tiny_other_t
 
 def test_heads_that_have_no_other_depth(tiny_paper_checkpoint_dir, tiny_backbone):
     assert list(on_fewer_layers(load_checkpoint(tiny_paper_checkpoint_dir), tiny_backbone)) == []
+
+
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")  # of a skewed log
+def test_a_head_of_descriptions_and_a_log_keeps_all_layers(tiny_examples, tiny_labels, tiny_backbone):
+    """Its log is not in the checkpoint, and without shots nothing says what fewer layers cost."""
+    log = [example.text for example in tiny_examples]
+    trained = train([], tiny_labels, TrainConfig(), unlabeled=log, backbone=tiny_backbone)
+    assert held_out_accuracy(trained) is None
+    assert list(on_fewer_layers(trained, tiny_backbone)) == []
 
 
 def test_generated_texts_are_no_shots_on_fewer_layers_either(

@@ -116,7 +116,7 @@ def test_every_truncation_and_a_trailing_byte_are_seen():
 def test_newer_format():
     with pytest.raises(BundleVersionError) as caught:
         parse_manifest(manifest_bytes(replace(MANIFEST, format_version="2.0")), "here")
-    assert str(caught.value) == "here: bundle format 2.0, this reader knows 1.3. Upgrade crosstune-export."
+    assert str(caught.value) == "here: bundle format 2.0, this reader knows 1.4. Upgrade crosstune-export."
     assert caught.value.exit_code == 5
 
 

@@ -13,10 +13,11 @@ from crosstune_export import BundleContentError, Classifier, ConfigError, Missin
 from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.inspection import inspect_bundle
+from crosstune_export.bundle.label_bank import without_exits
 from crosstune_export.edit.labels import add_label
 from crosstune_export.runtime.kernels import fast_kernels
 from crosstune_export.runtime.session import open_session
-from tests.conftest import REPO_ROOT
+from tests.conftest import REPO_ROOT, tiny_log
 
 TEXTS = (
     "where is my parcel",
@@ -27,6 +28,12 @@ TEXTS = (
     "is there a discount for the second one",
     "",
 )
+
+
+@pytest.fixture(params=["tiny_bundle_dir", "tiny_exits_bundle_dir"])
+def bundle(request):
+    """A bundle without early exits, and one whose texts leave at every place."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -53,44 +60,71 @@ def test_the_kernels_give_the_answers_of_onnxruntime(tiny_bundle_dir):
     assert np.abs(np.subtract(*similarities)).max() < 0.02
 
 
-def test_every_kind_gives_the_same_bits(tiny_bundle_dir):
+def test_texts_leave_early_as_they_do_from_onnxruntime(tiny_exits_bundle_dir):
+    texts, (fast, portable) = tiny_log(200), (run(tiny_exits_bundle_dir, kernels) for kernels in ("plain", "portable"))
+    layers = np.array([leaves_after(tiny_exits_bundle_dir, texts, kernels) for kernels in ("plain", "portable")])
+    assert set(layers[0]) == {0, 1, 2}
+    same = layers[0] == layers[1]
+    assert same.mean() > 0.95  # texts at a threshold may leave elsewhere
+    for found, expected in zip(fast(texts), portable(texts), strict=True):
+        assert np.abs(found - expected)[same].max() < 0.02
+
+
+def leaves_after(bundle, texts, kernels):
+    """At which exit each text leaves, 2 for none: a text that leaves has a text vector of zeros."""
+    files, tokens = read_bundle(bundle), feeds_of(Classifier.load(bundle), texts)
+    vectors = [
+        open_session(without_exits(files.model, kept), files.manifest.graph, "here", longest=64, kernels=kernels).run(
+            tokens
+        )[1]
+        for kept in (1, 2)
+    ]
+    return sum(array.any(1).astype(int) for array in vectors)
+
+
+def run(bundle, kernels, threads=1):
+    """Probabilities, text vectors and similarities of texts in one padded batch."""
+    files, classifier = read_bundle(bundle), Classifier.load(bundle)
+    session = open_session(files.model, files.manifest.graph, "here", longest=64, threads=threads, kernels=kernels)
+    return lambda texts, pad_to=None: session.run(feeds_of(classifier, texts, pad_to))
+
+
+def test_every_kind_gives_the_same_bits(bundle):
     """On a processor with VNNI this compares its instructions with plain ones."""
-    fast, plain = (Classifier.load(tiny_bundle_dir, kernels=kernels) for kernels in ("auto", "plain"))
+    texts = [*TEXTS, *tiny_log(60)]
+    fast, plain = (Classifier.load(bundle, kernels=kernels) for kernels in ("auto", "plain"))
     assert fast.kernels == (fast_kernels().name or "portable")
     if fast.kernels != "portable":
-        assert (fast.predict_proba(TEXTS) == plain.predict_proba(TEXTS)).all()
+        assert (fast.predict_proba(texts) == plain.predict_proba(texts)).all()
+        for found, expected in zip(run(bundle, "fast")(texts), run(bundle, "plain")(texts), strict=True):
+            assert (found == expected).all()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_text_has_the_same_bits_alone_in_a_batch_and_padded(tiny_bundle_dir, threads):
-    files = read_bundle(tiny_bundle_dir)
-    classifier = Classifier.load(tiny_bundle_dir, kernels="plain")
-    alone = classifier.predict_proba(TEXTS, batch_size=1)
+def test_a_text_has_the_same_bits_alone_in_a_batch_and_padded(bundle, threads):
+    texts = [*TEXTS, *tiny_log(25)]  # more than 128 tokens: several packs
+    alone = Classifier.load(bundle, kernels="plain").predict_proba(texts, batch_size=1)
     kernels = fast_kernels().name and "fast"
     for choice in filter(None, ("plain", kernels)):
-        longest = files.manifest.tokens.max_length_tokens
-        session = open_session(
-            files.model, files.manifest.graph, "here", longest=longest, threads=threads, kernels=choice
-        )
         for pad_to in (None, 40):
-            assert (session.run(feeds_of(classifier, TEXTS, pad_to))[0] == alone).all()
+            assert (run(bundle, choice, threads)(texts, pad_to)[0] == alone).all()
         for batch_size in (2, 3, 7):
-            other = Classifier.load(tiny_bundle_dir, threads=threads, kernels=choice)
-            assert (other.predict_proba(TEXTS[::-1], batch_size=batch_size)[::-1] == alone).all()
+            other = Classifier.load(bundle, threads=threads, kernels=choice)
+            assert (other.predict_proba(texts[::-1], batch_size=batch_size)[::-1] == alone).all()
 
 
-def test_the_function_is_what_the_nodes_were(tiny_bundle_dir):
+def test_the_function_is_what_the_nodes_were(bundle):
     """onnxruntime inlines the function: the same bits as of the nodes in its place."""
     import onnxruntime
 
-    files = read_bundle(tiny_bundle_dir)
+    files = read_bundle(bundle)
     assert files.manifest.graph.function == "Classify"
     model = onnx.load_from_string(files.model)
     flat = onnx.ModelProto()
     flat.CopyFrom(model)
     del flat.functions[:], flat.graph.node[:]
     flat.graph.node.extend(model.functions[0].node)
-    feeds = feeds_of(Classifier.load(tiny_bundle_dir), TEXTS)
+    feeds = feeds_of(Classifier.load(bundle), [*TEXTS, *tiny_log(60)])
     results = [
         onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)
         for one in (model, flat)
@@ -119,9 +153,7 @@ def test_choosing(tiny_bundle_dir, tiny_fp32_bundle_dir, monkeypatch):
     assert Classifier.load(tiny_fp32_bundle_dir).kernels == "portable"
     with pytest.raises(MissingExtraError) as caught:
         Classifier.load(tiny_fp32_bundle_dir, kernels="plain")
-    assert str(caught.value) == (
-        "kernels: the graph was built without them, as one with early exits is. Choose kernels=auto (--kernels auto)."
-    )
+    assert str(caught.value) == ("kernels: the graph was built without them. Choose kernels=auto (--kernels auto).")
     with pytest.raises(ConfigError, match=r"kernels: found 'quick', expected one of auto, portable, fast, plain\."):
         Classifier.load(tiny_bundle_dir, kernels="quick")
     monkeypatch.setenv("CROSSTUNE_KERNELS", "portable")
@@ -137,13 +169,22 @@ def test_a_bundle_says_why_the_fast_kernels_do_not_run_it(tiny_fp32_bundle_dir):
     assert inspect_bundle(with_function)["kernels_reason"] is None
     assert Classifier.load(with_function, kernels="portable").kernels_reason == "the portable kernels were chosen"
     assert Classifier.load(with_function).kernels_reason == fast_kernels().reason
-    for bundle, reason in (
-        (with_exits, "the graph has early exits"),
-        (tiny_fp32_bundle_dir, "the graph was built without them"),
-    ):
+    reason = "the graph was built without them"
+    for bundle in (with_exits, tiny_fp32_bundle_dir):
         found = inspect_bundle(bundle)
         assert (found["kernels"], found["kernels_reason"]) == ("portable", reason)
         assert Classifier.load(bundle).kernels_reason == reason
+
+
+def test_constants_that_are_equal(tiny_exits_bundle_dir):
+    """onnxruntime would merge them, under names of its own."""
+    files, classifier = read_bundle(tiny_exits_bundle_dir), Classifier.load(tiny_exits_bundle_dir)
+    model = onnx.load_from_string(without_exits(files.model))
+    steps = [tensor for tensor in model.graph.initializer if tensor.name.endswith(".step")]
+    for step in steps[1:]:
+        step.raw_data = steps[0].raw_data
+    session = open_session(model.SerializeToString(), files.manifest.graph, "here", longest=64, kernels="plain")
+    assert session.run(feeds_of(classifier, TEXTS))[1].any(1).all()
 
 
 @pytest.mark.slow
