@@ -1,6 +1,6 @@
 """Label texts within a FastAPI application of your own.
 
-    pip install 'crosstune-export[serve]'
+    pip install 'crosstune-export[cpu,serve]'
     BUNDLE=support.bundle uvicorn --app-dir examples fastapi_app:app --port 8000
     curl -s localhost:8000/tickets -H 'content-type: application/json' -d '{"message": "where is my parcel"}'
 
