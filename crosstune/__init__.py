@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from crosstune.rows.options import ReadOptions
     from crosstune.training import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Where each public name is defined.
 _HOMES = {

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from crosstune_export.runtime.prediction import Prediction
     from crosstune_export.verification import Verification, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # onnxruntime sends usage data to its makers unless this variable is set before it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
