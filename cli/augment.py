@@ -112,7 +112,8 @@ def augment(
             sink.write(example_line(example).encode("utf-8"))
     first, *rest = describe_account(result, endpoint, config)
     typer.echo("\n".join([f"{output}: {first}", *rest]))
-    next_command(
-        *("crosstune", "filter", "--generated", output, *task_words(train_file, labels, reading)),
-        *("-o", output.with_suffix(".kept.jsonl")),
-    )
+    words = task_words(
+        train_file, labels, reading, shots=shots, seed=None if seed == 13 else seed,
+        on_conflict=None if on_conflict == "fail" else on_conflict,
+    )  # fmt: skip
+    next_command("crosstune", "filter", "--generated", output, *words, "-o", output.with_suffix(".kept.jsonl"))

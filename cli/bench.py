@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 @reads_rows()
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
-    lengths: Annotated[str, typer.Option("--lengths", help="Tokens per text, separated by commas.")] = "16,32,64,128",
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            "--lengths",
+            help="Tokens per text, separated by commas; default: 16,32,64,128 as far as the bundles take them.",
+        ),
+    ] = None,
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="Texts per call, separated by commas.")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="Threads per session, separated by commas.")] = "1",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed calls per combination.")] = 100,
@@ -65,7 +71,7 @@ def bench(
     with progress_bars() as progress:
         rows = measure(
             [str(path) for path in bundles],
-            lengths=_numbers(lengths, "--lengths"),
+            lengths=None if lengths is None else _numbers(lengths, "--lengths"),
             batch_sizes=_numbers(batch_sizes, "--batch-sizes"),
             threads=_numbers(threads, "--threads"),
             rounds=rounds,

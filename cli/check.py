@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from crosstune_cli.console import next_command, progress_bars, table_console, visible
-from crosstune_cli.options import Device, Force, LabelFile, TrainFile, reads_rows
+from crosstune_cli.options import Device, Force, LabelFile, TrainFile, reads_rows, task_words
 
 from crosstune.rows.options import ReadOptions
 
@@ -80,5 +80,5 @@ def check(
         f"{train_file}: {found.examples} examples, {len(found.suspects)} labels look wrong, "
         f"{len(found.conflicts)} pairs of texts under two labels"
     )
-    given = () if labels is None else ("--labels", labels)
-    next_command("crosstune", "train", "--train", train_file, *given, "-o", train_file.with_suffix(".ckpt"))
+    words = task_words(train_file, labels, reading, backbone=backbone, seed=seed)
+    next_command("crosstune", "train", *words, "-o", train_file.with_suffix(".ckpt"))

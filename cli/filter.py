@@ -125,7 +125,8 @@ def filter_texts(
     typer.echo(
         f"accuracy on held-out real examples: {100 * result.accuracy_without:.1f}% without generated texts, {with_kept}"
     )
-    next_command(
-        *("crosstune", "train", *task_words(train_file, labels, reading), "--generated", generated),
-        *("-o", output.with_suffix(".ckpt")),
-    )
+    words = task_words(
+        train_file, labels, reading, backbone=backbone, shots=shots, seed=seed,
+        on_conflict=None if on_conflict == "fail" else on_conflict,
+    )  # fmt: skip
+    next_command("crosstune", "train", *words, "--generated", generated, "-o", output.with_suffix(".ckpt"))

@@ -150,8 +150,10 @@ _READ_OPTIONS: dict[str, object] = {
 }
 
 
-def task_words(train_file: Path, labels: Path | None, reading: ReadOptions) -> list[object]:
-    """Return the options by which another command reads the same examples and labels."""
+def task_words(
+    train_file: Path, labels: Path | None, reading: ReadOptions, **settings: str | int | None
+) -> list[object]:
+    """Return the options by which another command reads the same examples and labels, and has the settings that were given."""
     words: list[object] = ["--train", train_file]
     if labels is not None:
         words += ["--labels", labels]
@@ -159,6 +161,9 @@ def task_words(train_file: Path, labels: Path | None, reading: ReadOptions) -> l
         value = getattr(reading, name)
         if value != getattr(type(reading), name):
             words += [f"--{name.replace('_', '-')}", value]
+    for name, given in settings.items():
+        if given is not None:
+            words += [f"--{name.replace('_', '-')}", given]
     return words
 
 

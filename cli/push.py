@@ -38,4 +38,5 @@ def push(
             show("nothing was sent")
             return
     show(f"{send(upload, message=message)}: digest {upload.digest}")
-    next_command("crosstune-export", "pull", repo, "--output", "pulled.bundle")
+    given = () if revision == "main" else ("--revision", revision)
+    next_command("crosstune-export", "pull", repo, *given, "--output", "pulled.bundle")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from crosstune_cli.console import next_command, progress_bars
-from crosstune_cli.options import Device, Force, LabelFile, reads_rows
+from crosstune_cli.options import Device, Force, LabelFile, reads_rows, task_words
 
 from crosstune.rows.options import ReadOptions
 
@@ -114,8 +114,10 @@ def suggest(
         f"{output}: {len(chosen)} of {len(texts)} texts to label as round {max(rounds, default=0) + 1}, "
         f"{len(examples)} labelled so far. Fill in the column label."
     )
-    given = () if labels is None else ("--labels", labels)
-    next_command("crosstune", "train", "--train", output, *given, "-o", output.with_suffix(".ckpt"))
+    words = task_words(
+        output, labels, type(reading)(), backbone=backbone, seed=seed
+    )  # its columns are those that train expects
+    next_command("crosstune", "train", *words, "-o", output.with_suffix(".ckpt"))
 
 
 def _said(gain: RoundGain, number: int) -> str:

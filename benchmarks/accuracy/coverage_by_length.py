@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.coverage_by_length --data-root DATA
 
 For each task: the share that gets a label of all test texts, of the short ones, and of texts that belong to no label: the out-of-scope
-texts of the task if it has some, and texts of other tasks. The shots choose the thresholds; test texts only measure.
+texts of the task if it has some, and texts of other tasks, long or short. The shots choose the thresholds; test texts only measure.
 """
 
 from __future__ import annotations
@@ -38,45 +38,59 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with a folder for each dataset")
-    parser.add_argument("--seed", type=int, default=13, help="seed of the random split")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="tasks, separated by commas; default: all")
+    parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits; default: 13,21,42")
     parser.add_argument(
-        "--output", type=Path, default=Path("benchmarks/results/coverage_by_length.json"), help="JSON file"
+        "--output",
+        type=Path,
+        default=Path("benchmarks/results/coverage_by_length.json"),
+        help="JSON file; rows of other tasks stay in it",
     )
     arguments = parser.parse_args()
     backbone = Backbone.load("minilm", device="cpu")
     folders = {name: arguments.data_root / name for name in TASKS} | {"support_desk": Path("examples/support_desk")}
-    rows = []
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    foreign = {
+        name: [example.content for example in load(folder)[2][:FOREIGN_TEXTS]] for name, folder in folders.items()
+    }
     print("| task | texts | number | without | with |\n|---|---|---|---|---|")
-    for name, (count, short) in TASKS.items():
+    for name in arguments.tasks.split(","):
+        count, short = TASKS[name]
         labels, pool, test = load(folders[name])
-        shots = draw_shots(pool, count, arguments.seed)
-        config = TrainConfig(abstain_at="coverage=0.95", seed=arguments.seed)
-        trained = train(shots, labels, config, backbone=backbone)
-        with patch("crosstune.heads.default.fit.length_offsets", lambda *_: np.empty(0, np.float32)):
-            plain = train(shots, labels, config, backbone=backbone)
-        own: list[Text] = [example.content for example in test[:MOST_TEXTS]]
         everything = read_examples(folders[name] / "test.jsonl")
-        parts = {
+        own: list[Text] = [example.content for example in test[:MOST_TEXTS]]
+        others: list[Text] = [text for other in TASKS if other != name for text in foreign[other]]
+        texts = {
             "test": own,
-            f"test, up to {short} words": [text for text in own if len(str(text).split()) <= short],
+            f"test, up to {short} words": _short(own, short),
             "out of scope": [example.content for example in everything if example.label not in labels.names],
-            "of other tasks": [
-                example.content
-                for other in TASKS
-                if other != name
-                for example in load(folders[other])[2][:FOREIGN_TEXTS]
-            ],
+            "of other tasks": others,
+            f"of other tasks, up to {short} words": _short(others, short),
         }
-        for part, texts in parts.items():
-            if texts:
-                shares = [answered(checkpoint, backbone, texts) for checkpoint in (plain, trained)]
-                rows.append(
-                    {"task": name, "texts": part, "number": len(texts), "without": shares[0], "with": shares[1]}
-                )
-                print(
-                    f"| {name} | {part} | {len(texts)} | {100 * shares[0]:.1f}% | {100 * shares[1]:.1f}% |", flush=True
-                )
-    arguments.output.write_text(json.dumps({"seed": arguments.seed, "rows": rows}, indent=1) + "\n", "utf-8")
+        texts = {part: found for part, found in texts.items() if found}
+        shares = []
+        for seed in seeds:
+            shots = draw_shots(pool, count, seed)
+            config = TrainConfig(abstain_at="coverage=0.95", seed=seed)
+            trained = train(shots, labels, config, backbone=backbone)
+            with patch("crosstune.heads.default.fit.length_offsets", lambda *_: np.empty(0, np.float32)):
+                plain = train(shots, labels, config, backbone=backbone)
+            shares.append([[answered(head, backbone, found) for head in (plain, trained)] for found in texts.values()])
+            if len(pool) == len(shots):  # all examples are shots, whatever the seed
+                break
+        kept = json.loads(arguments.output.read_text("utf-8"))["rows"] if arguments.output.exists() else []
+        rows = [row for row in kept if row["task"] != name]
+        for (part, found), of_seeds in zip(texts.items(), np.transpose(shares, (1, 2, 0)), strict=True):
+            without, with_lengths = (100 * float(values.mean()) for values in of_seeds)
+            print(f"| {name} | {part} | {len(found)} | {without:.1f}% | {with_lengths:.1f}% |", flush=True)
+            row = {"task": name, "texts": part, "number": len(found), "seeds": seeds[: len(shares)]}
+            rows.append(row | dict(zip(("without", "with"), of_seeds.tolist(), strict=True)))
+        rows.sort(key=lambda row: list(TASKS).index(row["task"]))
+        arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
+
+
+def _short(texts: list[Text], words: int) -> list[Text]:
+    return [text for text in texts if len(str(text).split()) <= words]
 
 
 def answered(checkpoint: Checkpoint, backbone: Backbone, texts: list[Text]) -> float:

@@ -23,6 +23,8 @@ from crosstune_export.runtime.session import check_threads
 _WORDS = ("the parcel came late and the box was open so please tell me what to do with it now " * 40).split()
 #: Timed calls per burst, after one untimed call that warms the caches. Chosen by hand: short enough to interleave.
 BURST = 5
+#: Tokens of the texts, as far as a bundle takes them.
+USUAL_LENGTHS = (16, 32, 64, 128)
 PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
@@ -97,7 +99,7 @@ class _Timing:
 def measure(
     bundles: Sequence[str],
     *,
-    lengths: Sequence[int] = (16, 32, 64, 128),
+    lengths: Sequence[int] | None = None,
     batch_sizes: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
     rounds: int = 100,
@@ -108,7 +110,8 @@ def measure(
 
     Args:
         bundles: Bundle folders.
-        lengths: Tokens per text with special tokens, from 3 to the maximum length of the bundle.
+        lengths: Tokens per text with special tokens, from 3 to the maximum length of the bundle; when None, those of 16, 32, 64 and
+            128 that every bundle takes.
         batch_sizes: Texts per call, at least 1.
         threads: Threads per session, 1 to 256.
         rounds: Timed calls of each combination, at least 1.
@@ -121,7 +124,7 @@ def measure(
         ResourceError: A measured process ended early.
     """
     for name, values in (
-        ("lengths", lengths),
+        ("lengths", USUAL_LENGTHS if lengths is None else lengths),
         ("batch_sizes", batch_sizes),
         ("threads", threads),
         ("rounds", (rounds,)),
@@ -130,8 +133,13 @@ def measure(
             raise ConfigError(f"{name}: found {', '.join(map(str, values)) or 'none'}, expected numbers of at least 1.")
     check_threads("threads", max(threads))
     timings, manifests, kernels = [], {}, {}
-    for path in dict.fromkeys(bundles):
-        classifier = Classifier.load(path)  # checks the bundle, and counts tokens
+    classifiers = {
+        path: Classifier.load(path) for path in dict.fromkeys(bundles)
+    }  # checks the bundles, and counts tokens
+    if lengths is None:
+        longest = min(classifier.manifest.tokens.max_length_tokens for classifier in classifiers.values())
+        lengths = [length for length in USUAL_LENGTHS if length <= longest] or [longest]
+    for path, classifier in classifiers.items():
         manifests[path], kernels[path] = classifier.manifest, classifier.kernels
         texts = {length: _text_of(classifier, length) for length in lengths}
         timings += [

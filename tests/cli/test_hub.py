@@ -7,9 +7,12 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from crosstune_cli import console
 from crosstune_cli import push as push_command
 
 from crosstune.backbone.loading import ON_HUB, PACKAGED, hub_id
@@ -126,6 +129,30 @@ def test_nothing_is_sent_without_a_yes(run_app, hub, tiny_bundle_dir, monkeypatc
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert run_app("crosstune-export", "push", tiny_bundle_dir, REPO, "--public").code == 0
     assert not hub.repos[REPO].private
+
+
+@pytest.mark.parametrize("branch", ["main", "candidate"])
+def test_the_advice_after_a_push_and_a_pull(
+    run_app, hub, tiny_bundle_dir, tiny_fp32_bundle_dir, tmp_path, monkeypatch, branch
+):
+    """``next: …`` typed where the bundle lies gives the bundle that was pushed, whatever lies on other branches."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        console, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True), stdout=None, stdin=None)
+    )
+    push(tiny_fp32_bundle_dir, REPO)
+    if branch != "main":
+        hub.repos[REPO].branches[branch] = hub.repos[REPO].branches["main"]
+    shutil.copytree(tiny_bundle_dir, "a.bundle")
+    line = ["push", "a.bundle", REPO, "--revision", branch, "--yes"]
+    for _ in range(2):  # pull, then what that advises
+        done = run_app("crosstune-export", *line)
+        assert done.code == 0, done.err
+        program, *line = shlex.split(done.err.splitlines()[-1].removeprefix("next: "))
+        assert program == "crosstune-export"
+    assert json.loads(Path("pulled.bundle", "manifest.json").read_bytes())["digest"] == digest_of(tiny_bundle_dir)
+    assert line == ["verify", "pulled.bundle"]
+    assert run_app("crosstune-export", *line).code == 0
 
 
 def test_a_push_without_a_token_or_of_a_changed_bundle_sends_nothing(run_app, hub, task, tiny_bundle_dir, monkeypatch):

@@ -101,15 +101,17 @@ void check_products(const Kernels& kernels, std::vector<std::vector<float>>* res
   kernels.product_floats(in, w, 0, panels, {floats.data(), n});
   kernels.product_sum(in, w, 0, panels / 2, {sums.data(), sums.data(), n});
   kernels.product_sum(in, w, panels / 2, panels, {sums.data(), sums.data(), n});
-  kernels.product_gelu(in, w, 0, panels, {erf.data(), n, 20.0f, 7.0f, kErfGelu[0]});
-  kernels.product_gelu(in, w, 0, panels, {tanh.data(), n, 20.0f, 7.0f, kTanhGelu[0]});
+  const GeluBytes erf_bytes(kErfGelu, 20.0f, 7.0f), tanh_bytes(kTanhGelu, 20.0f, 7.0f);
+  kernels.product_gelu(in, w, 0, panels, {erf.data(), n, erf_bytes});
+  kernels.product_gelu(in, w, 0, panels, {tanh.data(), n, tanh_bytes});
   bool right = true;
   for (std::size_t i = 0; i < rows; ++i)
     for (std::size_t j = 0; j < n; ++j) {
       long sum = start[j];
       for (std::size_t l = 0; l < k; ++l) sum += static_cast<long>(a[i * stride + l]) * b[l * n + j];
       const double y = static_cast<double>(sum) * scale[j] + bias[j];
-      const double by_erf = y * 0.5 * std::erfc(-y / std::sqrt(2.0)), by_tanh = y / (1.0 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) * (y + 0.044715 * y * y * y)));
+      const double z = y / kGeluScale, by_erf = z * 0.5 * std::erfc(-z / std::sqrt(2.0)),
+                   by_tanh = z / (1.0 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) * (z + 0.044715 * z * z * z)));
       const auto byte = [](double x) { return std::clamp(x * 20 + 7, 0.0, 255.0); };
       right = right && close(floats[i * n + j], y, 1e-6) && close(sums[i * n + j], skip[i * n + j] + y, 1e-6) &&
               std::abs(erf[i * n + j] - byte(by_erf)) < 0.51 && std::abs(tanh[i * n + j] - byte(by_tanh)) < 0.51;
@@ -231,7 +233,7 @@ struct RandomEncoder {
   bool types;
   std::size_t vocabulary, positions;
 
-  explicit RandomEncoder(std::size_t heads, std::size_t head_size) {
+  RandomEncoder(std::size_t heads, std::size_t head_size) {
     structure.heads = heads;
     const std::size_t size = heads * head_size, layers = 1 + below(3), labels = 1 + below(20), queries = 1 + below(30);
     types = below(2) != 0, vocabulary = 20 + below(100), positions = 4 + below(120);

@@ -5,14 +5,22 @@ The keys are called ``scope_keys``, as in checkpoints and bundles.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-#: Length counts only if the slope of similarity by length is so many standard errors above zero, on so many shots or more. Chosen by
-#: hand; benchmarks/accuracy/coverage_by_length.py measures the result.
-LEAST_ERRORS, LEAST_SHOTS = 2.0, 20
+#: How similarity depends on length before shots are seen, estimated on shots of thirteen tasks (docs/head.md): the slope by the logarithm
+#: of the number of tokens, in standard deviations of what length does not explain, and the relative change of that deviation.
+#: Each is the mean over the tasks and its standard deviation.
+USUAL_SLOPE, USUAL_SPREAD = (1.0, 0.7), (-0.1, 0.25)
+#: Fewer shots say too little of a deviation. Texts so many times shorter than the shortest shot are still told apart by length. Both were
+#: chosen by cross-validation on shots of these tasks.
+LEAST_SHOTS, SHORTER = 8, 1.5
+#: Standard deviation of the absolute value of a normal variable, by its mean.
+_NORMAL_SPREAD = (math.pi / 2 - 1) ** 0.5
 
 
 def scope_keys(features: Tensor, targets: Tensor, label_features: Tensor, atoms: int) -> Tensor:
@@ -71,42 +79,69 @@ def coverage_threshold(
 
 
 def length_offsets(
-    scores: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64], longest: int
+    scores: npt.NDArray[np.float64],
+    lengths: npt.NDArray[np.int64],
+    longest: int,
+    coverage: float,
+    weights: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """What to add to the similarity of a text, by its number of tokens, so that short texts reach it as often as long ones.
 
-    A mean over few tokens is noisier, and further from the labels. The similarity of the shots is fitted by least squares as
-    ``a + b · ln(tokens)``; a text of n tokens gets ``b · ln(median / n)``. Shorter texts than all shots are treated as the shortest,
-    longer ones as the longest.
+    A mean over few tokens is noisier, and further from the labels. The similarity of a text of n tokens is taken to have the mean
+    ``a + b · x`` with ``x = ln(n / median)`` and a deviation in proportion to ``exp(c · x)``. Both b, at least 0, and c, at most 0, are
+    estimates on the shots, drawn towards what is usual (``USUAL_SLOPE``, ``USUAL_SPREAD``) the more the fewer shots there are. With q
+    the deviation that ``coverage`` of the shots reach, a text gets ``−b · x − q · (exp(c · x) − 1)``: at a median length, nothing.
+    Texts below two thirds of the length of the shortest shot are treated alike, and so are those above the longest.
 
     Examples:
         >>> scores, lengths = np.concatenate([np.linspace(0.3, 0.5, 20), np.linspace(0.7, 0.9, 20)]), np.repeat([3, 30], 20)
-        >>> offsets = length_offsets(scores, lengths, longest=40)
-        >>> [round(float(offsets[tokens]), 2) for tokens in (2, 3, 30, 40)]
-        [0.3, 0.3, -0.1, -0.1]
+        >>> offsets = length_offsets(scores, lengths, longest=40, coverage=0.75)
+        >>> [round(float(offsets[tokens]), 2) for tokens in (1, 2, 3, 30, 40)]
+        [0.36, 0.36, 0.29, -0.1, -0.1]
         >>> round(coverage_threshold(scores, 0.75), 2), round(coverage_threshold(scores + offsets[lengths], 0.75), 2)
-        (0.41, 0.65)
+        (0.41, 0.64)
 
     Args:
         scores: float64 (N,), similarities of held-out shots.
         lengths: int64 (N,), tokens of each, 1 to ``longest``.
         longest: Most tokens of a text.
+        coverage: The share of texts, in (0, 1], that is to be as large for short texts as for long ones.
+        weights: float32 (N,), how much each text counts for that share, of mean 1; all alike when None.
 
     Returns:
-        float32 (longest + 1,), or (0,) if similarity does not rise with length by more than chance, or N is below 20.
+        float32 (longest + 1,), or (0,) if the shots have one length, or are fewer than 8, or length does not count.
     """
     none = np.empty(0, np.float32)
-    logs = np.log(lengths.astype(np.float64))
-    spread = float(((logs - logs.mean()) ** 2).sum()) if len(scores) else 0.0
-    if len(scores) < LEAST_SHOTS or spread == 0:
+    if len(scores) < LEAST_SHOTS or lengths.min() == lengths.max():
         return none
-    slope = float(((logs - logs.mean()) * scores).sum()) / spread
-    rest = scores - scores.mean() - slope * (logs - logs.mean())
-    error = (float((rest**2).sum()) / (len(scores) - 2) / spread) ** 0.5
-    if slope <= LEAST_ERRORS * error:
+    median = float(np.median(lengths))
+    logs = np.log(lengths / median)
+    varied = logs - logs.mean()
+    spread = float((varied**2).sum()) ** 0.5
+    found = float((varied * scores).sum()) / spread**2
+    rest = float(((scores - scores.mean() - found * varied) ** 2).sum() / (len(scores) - 2)) ** 0.5
+    slope = max(0.0, _drawn(found, rest / spread, USUAL_SLOPE[0] * rest, USUAL_SLOPE[1] * rest))
+    deviations = scores - slope * logs
+    deviations -= deviations.mean()
+    size = np.abs(deviations)
+    if size.max() == 0:
         return none
-    tokens = np.clip(np.arange(longest + 1), lengths.min(), lengths.max())
-    return np.asarray(slope * (np.log(np.median(lengths)) - np.log(tokens)), np.float32)
+    narrowing = min(
+        0.0,
+        _drawn(float((varied * size).sum()) / spread**2 / float(size.mean()), _NORMAL_SPREAD / spread, *USUAL_SPREAD),
+    )
+    if slope == 0 and narrowing == 0:
+        return none
+    reached = coverage_threshold(deviations / np.exp(narrowing * logs), coverage, weights)
+    tokens = np.clip(np.arange(longest + 1), lengths.min() / SHORTER, lengths.max()) / median
+    return np.asarray(-slope * np.log(tokens) - reached * (tokens**narrowing - 1), np.float32)
+
+
+def _drawn(found: float, error: float, usual: float, deviation: float) -> float:
+    """An estimate with a standard error, drawn towards a usual value: the mean of the normal posterior."""
+    if error == 0:
+        return found
+    return (found / error**2 + usual / deviation**2) / (1 / error**2 + 1 / deviation**2)
 
 
 def precision_threshold(

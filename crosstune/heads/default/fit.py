@@ -76,10 +76,12 @@ def fit_default(
     similarities = None
     if task.shots:
         cosines, tokens = _held_out_similarities(task, head), _tokens(task)
-        offsets = length_offsets(cosines, tokens, task.layout.max_length_tokens)
+        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
+        kind, _, value = (config.abstain_at or "").partition("=")
+        coverage = float(value) if kind == "coverage" else USUAL_SHARE
+        offsets = length_offsets(cosines, tokens, task.layout.max_length_tokens, coverage, counted)
         head.scope_offsets = torch.from_numpy(offsets).to(head.scope_keys.device)
         similarities = cosines + offsets[tokens] if len(offsets) else cosines
-        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
         facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
     if config.abstain_at is not None:
         facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)

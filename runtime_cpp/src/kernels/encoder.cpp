@@ -215,7 +215,8 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
       }
     packed(layer.attend_in, name + ".attend_in", size_, 3 * size_, columns, factors);
     packed(layer.attend_out, name + ".attend_out", size_, size_, {all(size_)}, {std::vector<float>(width_, 1.0f)});
-    packed(layer.up, name + ".up", size_, f, {all(f)}, {std::vector<float>(padded(f), 1.0f)});
+    packed(layer.up, name + ".up", size_, f, {all(f)}, {std::vector<float>(padded(f), kGeluScale)});
+    layer.gelu = std::make_unique<GeluBytes>(structure_.tanh_gelu ? kTanhGelu : kErfGelu, 1.0f / layer.down.step, layer.down.zero);
     packed(layer.down, name + ".down", f, size_, {all(size_)}, {std::vector<float>(width_, 1.0f)});
     if (std::any_of(layer.down.smooth.begin(), layer.down.smooth.end(), [](float s) { return s != 1.0f; }))
       throw std::invalid_argument(name + ".down.smooth is not supported");
@@ -465,9 +466,7 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
   workers.each(threads, [&](std::size_t part) {
     const PackedWeights& weights = layer.up.parts[0];
     const auto [first, last] = chunk(panels(kernels_, weights), part, threads);
-    kernels_.product_gelu(bytes, weights, first, last,
-                          {scratch.inner, inner_width_, 1.0f / layer.down.step, layer.down.zero,
-                           structure_.tanh_gelu ? kTanhGelu[0] : kErfGelu[0]});
+    kernels_.product_gelu(bytes, weights, first, last, {scratch.inner, inner_width_, *layer.gelu});
   });
   product_and_norm({scratch.inner, rows, inner_width_}, layer.down.parts[0], scratch.other,
                    norm(layer.gamma, layer.beta, layer.gain, layer.shift), scratch.state);

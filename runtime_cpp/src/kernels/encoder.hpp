@@ -85,6 +85,7 @@ class Encoder {
   };
   struct Layer {
     Product attend_in, attend_out, up, down;
+    std::unique_ptr<GeluBytes> gelu;  // the bytes of `down`
     std::vector<float> attend_gamma, attend_beta, attend_gain, attend_shift;  // norm after attention, bytes for `up`
     std::vector<float> gamma, beta, gain, shift;                              // norm after `down`, bytes for the next layer
   };

@@ -26,6 +26,42 @@ struct ByteRows {
   std::size_t rows, stride;
 };
 
+// gelu(x) - x / 2 is even; polynomials of degree 3 in the fraction of |x| * kGeluScale, for sixteen intervals, least squares at
+// Chebyshev nodes; the last one has no end, and is |x| / 2. The largest error is 5e-6. By power of the fraction, then by interval.
+// From erf, and from the tanh formula.
+inline constexpr float kGeluScale = 3.2f;
+inline constexpr std::size_t kGeluPowers = 4;
+inline constexpr float kErfGelu[kGeluPowers][16] = {
+    {4.70891564e-06f, 0.038337186f, 0.146259278f, 0.305388033f, 0.492935061f, 0.688927233f, 0.880505502f, 1.06235242f,
+     1.23447597f, 1.39933741f, 1.55972207f, 1.71774101f, 1.87466848f, 2.03115153f, 2.18747354f, 2.34375f},
+    {-0.000151463246f, 0.0753419027f, 0.137213722f, 0.177170962f, 0.194668412f, 0.195328966f, 0.187097818f, 0.176701963f,
+     0.167999297f, 0.162189528f, 0.158915296f, 0.15731743f, 0.156632885f, 0.156373322f, 0.156285733f, 0.15625f},
+    {0.0397223756f, 0.035783872f, 0.0258564111f, 0.0137863336f, 0.00347001734f, -0.00291179912f, -0.0053094998f, -0.00502863806f,
+     -0.00361926039f, -0.00215834496f, -0.00110382377f, -0.000492624415f, -0.000193805186f, -6.76475101e-05f, -2.10419057e-05f, 0.0f},
+    {-0.00123672967f, -0.00320126629f, -0.00393948145f, -0.00340962107f, -0.00214672741f, -0.000839760003f, 5.77240608e-05f, 0.000449816202f,
+     0.000481306168f, 0.000353454321f, 0.000207627119f, 0.000102724254f, 4.38546849e-05f, 1.63753812e-05f, 5.39341863e-06f, 0.0f},
+};
+inline constexpr float kTanhGelu[kGeluPowers][16] = {
+    {4.72794227e-06f, 0.0383342393f, 0.14622134f, 0.30525744f, 0.492711544f, 0.688728392f, 0.880497754f, 1.0626086f,
+     1.23491585f, 1.3998009f, 1.56008434f, 1.71796477f, 1.87478089f, 2.03119802f, 2.18748975f, 2.34375f},
+    {-0.0001520894f, 0.0753310546f, 0.137150258f, 0.177060395f, 0.194614157f, 0.195439249f, 0.187350959f, 0.176950172f,
+     0.168106824f, 0.162137643f, 0.158780411f, 0.157185167f, 0.156544447f, 0.156328142f, 0.156267285f, 0.15625f},
+    {0.0397256352f, 0.0357660316f, 0.0258171968f, 0.0137813445f, 0.00353918271f, -0.00281353295f, -0.00527001871f, -0.00507927453f,
+     -0.00371052464f, -0.00222370634f, -0.00111875671f, -0.000474365253f, -0.000168796483f, -5.00036767e-05f, -1.22113461e-05f, 0.0f},
+    {-0.00124229817f, -0.00320754596f, -0.00392951583f, -0.00338701718f, -0.00213692384f, -0.000857208506f, 2.91973574e-05f, 0.000435834459f,
+     0.000488643942f, 0.000369545451f, 0.000218799119f, 0.000105360814f, 4.16374314e-05f, 1.34819547e-05f, 3.55476186e-06f, 0.0f},
+};
+
+// What turns kGeluScale * x into gelu(x) * gain + zero: `half` times it, and the polynomials times the same gain.
+struct GeluBytes {
+  GeluBytes(const float (&powers)[kGeluPowers][16], float gain, float zero) : half(gain / (2.0f * kGeluScale)) {
+    for (std::size_t power = 0; power < kGeluPowers; ++power)
+      for (std::size_t i = 0; i < 16; ++i) table[power][i] = powers[power][i] * gain + (power == 0 ? zero : 0.0f);
+  }
+  alignas(64) float table[kGeluPowers][16];
+  float half;
+};
+
 // What a product does with its sums, for each row i and column j, where y = (start_j + sum_ij) * scale_j + bias_j.
 struct ToFloats {  // out_ij = y
   float* out;
@@ -36,11 +72,10 @@ struct ToSum {  // out_ij = skip_ij + y
   const float* skip;
   std::size_t stride;
 };
-struct ToGelu {  // out_ij = round(gelu(y) * gain + zero), as a byte
+struct ToGelu {  // out_ij = round(gelu(y / kGeluScale) * gain + zero), as a byte; gain and zero are in `gelu`
   std::uint8_t* out;
   std::size_t stride;
-  float gain, zero;
-  const float* table;  // kErfGelu or kTanhGelu
+  const GeluBytes& gelu;
 };
 
 // Layer normalization of rows, and its bytes for the next product.
@@ -52,7 +87,7 @@ struct Norm {
 };
 
 // One head of one text. Queries are scaled so that softmax takes powers of two; values so that sums plus `zero` round to bytes.
-// Both products are in integers of 12 bits: queries and keys have a scale for each token, values one for each channel. At most 512 tokens.
+// Both products are in whole numbers of 16 bits: queries and keys have one scale each, values one for each channel. At most 512 tokens.
 struct Attention {
   const float *queries, *keys, *values;  // (tokens, stride) each
   std::size_t stride, tokens, width;     // width: the head's size, padded
@@ -71,7 +106,7 @@ struct States {
 // Room for what attention keeps of one head of one text.
 constexpr std::size_t attention_bytes(std::size_t tokens, std::size_t width) {
   const std::size_t t = (tokens + 15) / 16 * 16;
-  return 4 * t * width + 16 * (t + width) + 8 * (6 * t + 2 * width) + 64 * 12;
+  return 4 * t * width + 4 * (t + 2 * width) + 8 * (6 * t + 2 * width) + 64 * 8;
 }
 
 struct Kernels {
@@ -111,23 +146,6 @@ const Kernels* avxvnni_kernels();
 const Kernels* best_kernels();
 // By name, for tests: "plain", "avx512", "avxvnni"; null if there are none of that name here.
 const Kernels* kernels_named(const char* name);
-
-// gelu(x) - max(x, 0) is even; polynomials of degree 4 in the fraction of |x| / 0.625, for eight intervals, least squares at
-// Chebyshev nodes; the largest error is 4e-6. By power of the fraction, then by interval. From erf, and from the tanh formula.
-inline constexpr float kErfGelu[5][8] = {
-    {2.83143186e-06f, -0.166237459f, -0.132062867f, -0.0569946542f, -0.0155244293f, -0.00277804956f, -0.000331488613f, -2.6548958e-05f},
-    {-0.312636703f, -0.0382308774f, 0.0766928792f, 0.0616857708f, 0.0235211346f, 0.00533951959f, 0.000767231977f, 7.15661226e-05f},
-    {0.156870171f, 0.104606986f, 0.0154094361f, -0.0209677462f, -0.0146746533f, -0.0045230845f, -0.00079834694f, -8.68478164e-05f},
-    {-0.00260007218f, -0.0343406573f, -0.0222731978f, -0.000809632766f, 0.00441551208f, 0.00204953738f, 0.000445440295f, 5.55316401e-05f},
-    {-0.00788040366f, 0.00213659578f, 0.0052414625f, 0.00156348874f, -0.000515576568f, -0.000419643446f, -0.000109468303f, -1.51464146e-05f},
-};
-inline constexpr float kTanhGelu[5][8] = {
-    {2.88710316e-06f, -0.166275397f, -0.132286444f, -0.057002373f, -0.0150845833f, -0.00241571828f, -0.000219165609f, -1.03127823e-05f},
-    {-0.312639415f, -0.0383579358f, 0.0765877515f, 0.062188521f, 0.0237364899f, 0.00507071707f, 0.00059016858f, 3.45791705e-05f},
-    {0.156890884f, 0.104457997f, 0.0156516787f, -0.0207819529f, -0.0150365541f, -0.00459304079f, -0.000697654323f, -5.04503951e-05f},
-    {-0.00265299692f, -0.0343015194f, -0.0220844597f, -0.00110946258f, 0.00444958219f, 0.00217263703f, 0.000428337516f, 3.70014604e-05f},
-    {-0.00788349658f, 0.0021879354f, 0.00513138901f, 0.0016223361f, -0.000480566727f, -0.000454008376f, -0.000112089088f, -1.10573474e-05f},
-};
 
 constexpr std::size_t padded(std::size_t size, std::size_t to = 16) { return (size + to - 1) / to * to; }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/each.hpp"
 #include "kernels/kernels.hpp"
@@ -37,35 +38,33 @@ struct KernelsOf {
     return L::scale(L::fma(p, f, L::set(1.0f)), whole);
   }
 
-  static CROSSTUNE_INLINE Floats gelu(Floats x, const float* table) {
-    const Floats t = L::min(L::mul(L::abs(x), L::set(1.6f)), L::set(7.9999995f));
-    const Ints interval = L::truncate(t);
+  // The bytes of gelu, before they are rounded, of x / kGeluScale.
+  static CROSSTUNE_INLINE Floats gelu(Floats x, const GeluBytes& g) {
+    const Floats t = L::abs(x);
+    const Ints interval = L::at_most(L::truncate(t), 15);
     const Floats f = L::sub(t, L::to_floats(interval));
-    Floats p = L::pick(table + 32, interval);
-    p = L::fma(p, f, L::pick(table + 24, interval));
-    p = L::fma(p, f, L::pick(table + 16, interval));
-    p = L::fma(p, f, L::pick(table + 8, interval));
-    p = L::fma(p, f, L::pick(table, interval));
-    return L::add(L::max(x, L::set(0.0f)), p);
+    Floats p = L::pick(g.table[kGeluPowers - 1], interval);
+    each<kGeluPowers - 1>([&](auto i) CROSSTUNE_INLINED { p = L::fma(p, f, L::pick(g.table[kGeluPowers - 2 - i], interval)); });
+    return L::fma(x, L::set(g.half), p);
   }
 
   // --- Integer products --------------------------------------------------------------------------------------------------
 
-  template <std::size_t C>
-  struct Columns {  // scales and biases of the columns of a tile
-    Floats scale[C], bias[C];
-    CROSSTUNE_INLINE Floats operator()(Ints sum, std::size_t c) const { return L::fma(L::to_floats(sum), scale[c], bias[c]); }
+  struct Columns {  // of 16 outputs
+    Floats scale, bias;
+    CROSSTUNE_INLINE Columns(const float* scales, const float* biases) : scale(L::load(scales)), bias(L::load(biases)) {}
+    CROSSTUNE_INLINE Floats operator()(Ints sum) const { return L::fma(L::to_floats(sum), scale, bias); }
   };
 
-  static CROSSTUNE_INLINE void put(const ToFloats& to, std::size_t row, std::size_t column, Floats y) {
-    L::store(to.out + row * to.stride + column, y);
+  static CROSSTUNE_INLINE void put(const ToFloats& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
+    L::store(to.out + row * to.stride + column, y(sum));
   }
-  static CROSSTUNE_INLINE void put(const ToSum& to, std::size_t row, std::size_t column, Floats y) {
+  static CROSSTUNE_INLINE void put(const ToSum& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
     const std::size_t at = row * to.stride + column;
-    L::store(to.out + at, L::add(L::load(to.skip + at), y));
+    L::store(to.out + at, L::add(L::load(to.skip + at), y(sum)));
   }
-  static CROSSTUNE_INLINE void put(const ToGelu& to, std::size_t row, std::size_t column, Floats y) {
-    L::store_bytes(to.out + row * to.stride + column, L::fma(gelu(y, to.table), L::set(to.gain), L::set(to.zero)));
+  static CROSSTUNE_INLINE void put(const ToGelu& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
+    L::store_bytes(to.out + row * to.stride + column, gelu(y(sum), to.gelu));
   }
 
   // How the four bytes of a lane are multiplied: unsigned by signed bytes, or pairs of signed 16-bit numbers.
@@ -76,10 +75,32 @@ struct KernelsOf {
     static CROSSTUNE_INLINE void dot(Ints& sum, const Bytes& a, const Bytes& b) { L::dot_pairs(sum, a, b); }
   };
 
-  // R rows by 16 * C columns. `ahead` are bytes that will be needed soon.
+  // Sums whose outputs take long wait for the next tile, which makes the outputs between its own steps: sums keep two of the
+  // processor's pipes busy, and outputs mostly need the others.
+  template <typename Out>
+  static constexpr bool kWaits = std::is_same_v<Out, ToGelu>;
+
+  template <std::size_t C, typename Out>
+  struct Waiting {  // a tile of 16 * C columns
+    const Out& to;
+    const float *scale = nullptr, *bias = nullptr;  // of its columns
+    std::size_t row = 0, column = 0, rows = 0;
+    alignas(64) std::int32_t sums[kWaits<Out> ? kRows * C * 16 : 16];
+
+    explicit Waiting(const Out& out) : to(out) {}
+    CROSSTUNE_INLINE void put_one(std::size_t r, std::size_t c) const {
+      put(to, row + r, column + 16 * c, L::load_ints(sums + 16 * (r * C + c)), Columns(scale + 16 * c, bias + 16 * c));
+    }
+    CROSSTUNE_INLINE void put_all() {
+      for (std::size_t r = 0; r < rows; ++r) each<C>([&](auto c) CROSSTUNE_INLINED { put_one(r, c); });
+      rows = 0;
+    }
+  };
+
+  // R rows by 16 * C columns. `ahead` are pairs of cache lines that will be needed soon.
   template <typename Form, std::size_t R, std::size_t C, typename Out>
   static CROSSTUNE_INLINE void tile(const ByteRows& a, std::size_t row, const PackedWeights& w, const std::int8_t* panel,
-                                    std::size_t column, const Out& to, const std::int8_t* ahead, std::size_t lines) {
+                                    std::size_t column, Waiting<C, Out>& waiting, const std::int8_t* ahead, std::size_t pairs_of_lines) {
     Ints sums[R * C];
     each<C>([&](auto c) CROSSTUNE_INLINED {
       const Ints start = L::load_ints(w.start + column + 16 * c);
@@ -88,6 +109,9 @@ struct KernelsOf {
     const std::uint8_t* rows[R];
     each<R>([&](auto r) CROSSTUNE_INLINED { rows[r] = a.at + (row + r) * a.stride; });
     const auto step = [&](std::size_t k) CROSSTUNE_INLINED {
+      const std::int8_t* soon = ahead + 128 * (k < pairs_of_lines ? k : 0);
+      L::prefetch(soon);
+      L::prefetch(soon + 64);
       Bytes weights[C];
       each<C>([&](auto c) CROSSTUNE_INLINED { weights[c] = L::load_weights(panel + (k * C + c) * 64); });
       each<R>([&](auto r) CROSSTUNE_INLINED {
@@ -96,42 +120,55 @@ struct KernelsOf {
       });
     };
     std::size_t k = 0;
-    for (const std::size_t some = lines < w.fours ? lines : w.fours; k < some; ++k) {
-      L::prefetch(ahead + 64 * k);
-      step(k);
+    if (kWaits<Out> && waiting.rows != 0) {
+      const std::size_t steps = w.fours / (waiting.rows * C);
+      for (std::size_t r = 0; r < waiting.rows; ++r) {
+        each<C>([&](auto c) CROSSTUNE_INLINED {
+          for (const std::size_t end = k + steps; k < end; ++k) step(k);
+          waiting.put_one(r, c);
+        });
+      }
     }
     for (; k < w.fours; ++k) step(k);
-    Columns<C> y;
-    each<C>([&](auto c) CROSSTUNE_INLINED {
-      y.scale[c] = L::load(w.scale + column + 16 * c);
-      y.bias[c] = L::load(w.bias + column + 16 * c);
-    });
-    each<C>([&](auto c) CROSSTUNE_INLINED {
-      each<R>([&](auto r) CROSSTUNE_INLINED { put(to, row + r, column + 16 * c, y(sums[r * C + c], c)); });
-    });
+    if constexpr (kWaits<Out>) {
+      each<R * C>([&](auto i) CROSSTUNE_INLINED { L::store_ints(waiting.sums + 16 * i, sums[i]); });
+      waiting.scale = w.scale + column, waiting.bias = w.bias + column;
+      waiting.row = row, waiting.column = column, waiting.rows = R;
+    } else {
+      each<C>([&](auto c) CROSSTUNE_INLINED {
+        const Columns columns(w.scale + column + 16 * c, w.bias + column + 16 * c);
+        each<R>([&](auto r) CROSSTUNE_INLINED { put(waiting.to, row + r, column + 16 * c, sums[r * C + c], columns); });
+      });
+    }
   }
 
   template <typename Form, std::size_t C, typename Out>
-  static void panel(const ByteRows& a, const PackedWeights& w, const std::int8_t* at, std::size_t column, const Out& to,
-                    std::size_t lines_ahead) {
-    const std::int8_t* ahead = at + w.fours * C * 64;
-    const std::size_t tiles = (a.rows + kRows - 1) / kRows, lines = tiles == 0 ? 0 : (lines_ahead + tiles - 1) / tiles;
+  static void panel(const ByteRows& a, const PackedWeights& w, const std::int8_t* at, std::size_t column, Waiting<C, Out>& waiting) {
+    const std::int8_t* ahead = at + w.fours * C * 64;  // the next panel, or the next product, which follows in memory
+    const std::size_t tiles = (a.rows + kRows - 1) / kRows, pairs_of_lines = (kColumns * w.fours + 2 * tiles - 1) / (2 * tiles);
     std::size_t row = 0;
-    for (; row + kRows <= a.rows; row += kRows, ahead += 64 * lines) tile<Form, kRows, C>(a, row, w, at, column, to, ahead, lines);
+    for (; row + kRows <= a.rows; row += kRows, ahead += 128 * pairs_of_lines)
+      tile<Form, kRows, C>(a, row, w, at, column, waiting, ahead, pairs_of_lines);
     each<kRows - 1>([&](auto r) CROSSTUNE_INLINED {
-      if (a.rows - row == r + 1) tile<Form, r + 1, C>(a, row, w, at, column, to, ahead, lines);
+      if (a.rows - row == r + 1) tile<Form, r + 1, C>(a, row, w, at, column, waiting, ahead, pairs_of_lines);
     });
   }
 
   template <typename Form = InBytes, typename Out>
   static CROSSTUNE_INLINE void product(const ByteRows& a, const PackedWeights& w, std::size_t first, std::size_t last, const Out& to) {
+    Waiting<kColumns, Out> waiting(to);
     for (std::size_t p = first; p < last; ++p) {
       const std::size_t column = p * kPanel, left = w.columns - column;
       const std::int8_t* at = w.weights + column * w.fours * 4;
-      const std::size_t lines = kColumns * w.fours;  // of the next panel, or of the next product, which follows in memory
-      if (left >= kPanel) panel<Form, kColumns>(a, w, at, column, to, lines);
-      else each<kColumns - 1>([&](auto c) CROSSTUNE_INLINED { if (left == 16 * (c + 1)) panel<Form, c + 1>(a, w, at, column, to, lines); });
+      if (left >= kPanel) panel<Form, kColumns>(a, w, at, column, waiting);
+      else each<kColumns - 1>([&](auto c) CROSSTUNE_INLINED {
+        if (left != 16 * (c + 1)) return;
+        Waiting<c + 1, Out> narrow(to);
+        panel<Form, c + 1>(a, w, at, column, narrow);
+        narrow.put_all();
+      });
     }
+    waiting.put_all();
   }
 
   static void product_floats(const ByteRows& a, const PackedWeights& w, std::size_t first, std::size_t last, const ToFloats& to) {
@@ -177,19 +214,6 @@ struct KernelsOf {
 
   // --- Attention -----------------------------------------------------------------------------------------------------------
 
-  // 2^(x - largest x), as it is used below, for 16 of `count` entries from `at`; what is beyond `count` becomes 0.
-  template <typename F>
-  static CROSSTUNE_INLINE void each_power(float* x, std::size_t count, F&& f) {
-    const std::size_t whole = count / 16 * 16;
-    const int rest = static_cast<int>(count - whole);
-    Floats most = L::set(-3e38f);
-    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::load(x + t), most);
-    if (rest != 0) most = L::max(L::first(rest, L::load(x + whole), L::set(-3e38f)), most);
-    const Floats top = L::set(L::largest(most));
-    for (std::size_t t = 0; t < whole; t += 16) f(t, exp2(L::sub(L::load(x + t), top)));
-    if (rest != 0) f(whole, L::first(rest, exp2(L::sub(L::load(x + whole), top)), L::set(0.0f)));
-  }
-
   // Pieces of the scratch memory of attention.
   struct Pieces {
     char* next;
@@ -201,22 +225,33 @@ struct KernelsOf {
     }
   };
 
-  // Scales for numbers of 12 bits: the sum of 512 products of two fits into 32 bits.
+  // Shares are whole numbers up to kMost, and so are the largest values of each channel: sums of 512 products fit into 32 bits.
   static constexpr float kMost = 2047.0f;
-  static CROSSTUNE_INLINE Floats inverse_step(Floats largest) { return L::div(L::set(kMost), L::max(largest, L::set(1e-30f))); }
+
+  // kMost * 2^x for x >= -30: as exp2, with an error of 4e-6.
+  static CROSSTUNE_INLINE Ints share(Floats x) {
+    x = L::max(x, L::set(-30.0f));
+    const Ints whole = L::round(x);
+    const Floats f = L::sub(x, L::to_floats(whole));
+    Floats p = L::set(kMost * 9.6706679e-3f);
+    p = L::fma(p, f, L::set(kMost * 5.5909607e-2f));
+    p = L::fma(p, f, L::set(kMost * 2.4022235e-1f));
+    p = L::fma(p, f, L::set(kMost * 6.9312993e-1f));
+    p = L::fma(p, f, L::set(kMost * 1.0000003f));
+    return L::round(L::scale(p, whole));
+  }
 
   // Two vectors of whole numbers as the pairs of 16 words.
   static CROSSTUNE_INLINE void put_pairs(std::int8_t* out, Floats first, Floats second) {
     L::store_words(out, L::pairs(L::round(first), L::round(second)));
   }
 
-  struct ToScores {  // out_ij = y * factor_i
-    float* out;
+  struct ToScores {  // out_ij = sum_ij
+    std::int32_t* out;
     std::size_t stride;
-    const float* factors;
   };
-  static CROSSTUNE_INLINE void put(const ToScores& to, std::size_t row, std::size_t column, Floats y) {
-    L::store(to.out + row * to.stride + column, L::mul(y, L::set(to.factors[row])));
+  static CROSSTUNE_INLINE void put(const ToScores& to, std::size_t row, std::size_t column, Ints sum, const Columns&) {
+    L::store_ints(to.out + row * to.stride + column, sum);
   }
   struct ToShares {  // out_ij = round(y * factor_i + zero), as a byte
     std::uint8_t* out;
@@ -224,8 +259,8 @@ struct KernelsOf {
     const float* factors;
     float zero;
   };
-  static CROSSTUNE_INLINE void put(const ToShares& to, std::size_t row, std::size_t column, Floats y) {
-    L::store_bytes(to.out + row * to.stride + column, L::fma(y, L::set(to.factors[row]), L::set(to.zero)));
+  static CROSSTUNE_INLINE void put(const ToShares& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
+    L::store_bytes(to.out + row * to.stride + column, L::fma(y(sum), L::set(to.factors[row]), L::set(to.zero)));
   }
 
   // Where the word of two inputs `pair` for the columns from `column` on stands in packed weights.
@@ -235,23 +270,37 @@ struct KernelsOf {
     return weights + (first * pairs + pair * width + column - first) * 4;
   }
 
-  // Keys of a head as packed weights: a column for each token.
-  static CROSSTUNE_INLINE void pack_keys(const Attention& a, std::size_t tokens, std::int8_t* weights, float* scale) {
+  // The largest number of (rows, width), and what it is divided by for whole numbers up to `most`.
+  struct Step {
+    float size;
+    Floats inverse;
+  };
+  static CROSSTUNE_INLINE Step step_of(const float* x, std::size_t rows, std::size_t stride, std::size_t width, float most) {
+    Floats largest = L::set(1e-30f);
+    for (std::size_t t = 0; t < rows; ++t)
+      for (std::size_t d = 0; d < width; d += 16) largest = L::max(L::abs(L::load(x + t * stride + d)), largest);
+    const float top = L::largest(largest);
+    return {top / most, L::set(most / top)};
+  }
+
+  // A row as whole numbers of 16 bits.
+  static CROSSTUNE_INLINE void put_shorts(const float* x, std::size_t width, Floats inverse, std::int16_t* out) {
+    for (std::size_t d = 0; d < width; d += 16) L::store_shorts(out + d, L::round(L::mul(L::load(x + d), inverse)));
+  }
+
+  // Keys of a head as packed weights: a column for each token, zeros beyond the last.
+  static CROSSTUNE_INLINE void pack_keys(const Attention& a, std::size_t tokens, Floats inverse, std::int8_t* weights) {
+    const std::size_t pairs = a.width / 2;
     for (std::size_t t = 0; t < tokens; t += 16) {
-      alignas(64) float turned[16 * 16];
-      Floats largest = L::set(0.0f);
-      for (std::size_t d = 0; d < a.width; d += 16) {
-        L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
-        for (std::size_t j = 0; j < 16; ++j) largest = L::max(L::abs(L::load(turned + 16 * j)), largest);
+      for (std::size_t d = 0; d < a.width; d += 32) {
+        alignas(64) std::int16_t rows[16 * 32] = {};
+        const std::size_t here = a.width - d < 32 ? a.width - d : 32, count = a.tokens - t < 16 ? a.tokens - t : 16;
+        for (std::size_t j = 0; j < count; ++j) put_shorts(a.keys + (t + j) * a.stride + d, here, inverse, rows + 32 * j);
+        alignas(64) std::int8_t turned[16 * 64];
+        L::transpose_words(rows, turned);
+        for (std::size_t pair = 0; pair < here / 2; ++pair)
+          L::copy_words(packed_at(weights, pairs, tokens, t, d / 2 + pair), turned + 64 * pair);
       }
-      const Floats inverse = inverse_step(largest);
-      for (std::size_t d = 0; d < a.width; d += 16) {
-        if (a.width != 16) L::transpose(a.keys + t * a.stride + d, a.stride, turned, 16);
-        for (std::size_t j = 0; j < 16; j += 2)
-          put_pairs(packed_at(weights, a.width / 2, tokens, t, (d + j) / 2), L::mul(L::load(turned + 16 * j), inverse),
-                    L::mul(L::load(turned + 16 * j + 16), inverse));
-      }
-      L::store(scale + t, L::mul(largest, L::set(1.0f / kMost)));
     }
   }
 
@@ -259,15 +308,38 @@ struct KernelsOf {
   static CROSSTUNE_INLINE void pack_values(const Attention& a, std::int8_t* weights, float* scale) {
     const std::size_t pairs = (a.tokens + 1) / 2;
     for (std::size_t d = 0; d < a.width; d += 16) {
-      Floats largest = L::set(0.0f);
+      Floats largest = L::set(1e-30f);
       for (std::size_t t = 0; t < a.tokens; ++t) largest = L::max(L::abs(L::load(a.values + t * a.stride + d)), largest);
-      const Floats inverse = inverse_step(largest);
+      const Floats inverse = L::div(L::set(kMost), largest);
       L::store(scale + d, L::mul(largest, L::set(1.0f / kMost)));
       for (std::size_t t = 0; t < a.tokens; t += 2) {
         const Floats second = t + 1 < a.tokens ? L::load(a.values + (t + 1) * a.stride + d) : L::set(0.0f);
         put_pairs(packed_at(weights, pairs, a.width, d, t / 2), L::mul(L::load(a.values + t * a.stride + d), inverse), L::mul(second, inverse));
       }
     }
+  }
+
+  // Shares of one row of scores, and their sum. What is beyond `count` gets none.
+  static CROSSTUNE_INLINE float put_row_of_shares(const std::int32_t* scores, std::size_t count, float scale, std::int16_t* out) {
+    const std::size_t whole = count / 16 * 16;
+    const int rest = static_cast<int>(count - whole);
+    Floats most = L::set(-3e38f);
+    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::to_floats(L::load_ints(scores + t)), most);
+    if (rest != 0) most = L::max(L::first(rest, L::to_floats(L::load_ints(scores + whole)), L::set(-3e38f)), most);
+    const Floats factor = L::set(scale), shift = L::set(-scale * L::largest(most));
+    const auto shares = [&](std::size_t t) CROSSTUNE_INLINED { return share(L::fma(L::to_floats(L::load_ints(scores + t)), factor, shift)); };
+    Ints sum = L::set_int(0);
+    for (std::size_t t = 0; t < whole; t += 16) {
+      const Ints here = shares(t);
+      L::store_shorts(out + t, here);
+      sum = L::add_ints(sum, here);
+    }
+    if (rest != 0) {
+      const Ints here = L::round(L::first(rest, L::to_floats(shares(whole)), L::set(0.0f)));
+      L::store_shorts(out + whole, here);
+      sum = L::add_ints(sum, here);
+    }
+    return L::sum(L::to_floats(sum));
   }
 
   template <typename Out>
@@ -284,39 +356,25 @@ struct KernelsOf {
     for (std::size_t i = 0; i < longest; i += 16) L::store(zeros + i, L::set(0.0f));
     auto* keys = pieces.template take<std::int8_t>(2 * tokens * a.width);
     auto* values = pieces.template take<std::int8_t>(2 * tokens * a.width);
-    auto* key_scale = pieces.template take<float>(tokens);
     auto* value_scale = pieces.template take<float>(a.width);
     auto* queries = pieces.template take<std::int16_t>(kRows * a.width);
-    auto* scores = pieces.template take<float>(kRows * tokens);
+    auto* scores = pieces.template take<std::int32_t>(kRows * tokens);
     auto* shares = pieces.template take<std::int16_t>(kRows * tokens);
     const auto* start = reinterpret_cast<const std::int32_t*>(zeros);
-    pack_keys(a, tokens, keys, key_scale);
+    // Whole numbers whose products, `width` of them added, stay below 2^30: their differences fit into 32 bits too.
+    const float most = __builtin_floorf(__builtin_sqrtf(1073741824.0f / static_cast<float>(a.width)));
+    const Step of_queries = step_of(a.queries, a.tokens, a.stride, a.width, most), of_keys = step_of(a.keys, a.tokens, a.stride, a.width, most);
+    pack_keys(a, tokens, of_keys.inverse, keys);
     pack_values(a, values, value_scale);
-    const PackedWeights by_key{keys, start, key_scale, zeros, a.width / 2, tokens};
+    const PackedWeights by_key{keys, start, zeros, zeros, a.width / 2, tokens};
     const PackedWeights by_value{values, start, value_scale, zeros, (a.tokens + 1) / 2, a.width};
     for (std::size_t first = 0; first < a.tokens; first += kRows) {
       const std::size_t count = a.tokens - first < kRows ? a.tokens - first : kRows;
+      for (std::size_t r = 0; r < count; ++r) put_shorts(a.queries + (first + r) * a.stride, a.width, of_queries.inverse, queries + r * a.width);
+      product_of_pairs(queries, count, a.width, by_key, ToScores{scores, tokens});
       float factors[kRows];
-      for (std::size_t r = 0; r < count; ++r) {
-        const float* query = a.queries + (first + r) * a.stride;
-        Floats largest = L::set(0.0f);
-        for (std::size_t d = 0; d < a.width; d += 16) largest = L::max(L::abs(L::load(query + d)), largest);
-        const float most = L::largest(largest);
-        const Floats inverse = inverse_step(L::set(most));
-        factors[r] = most * (1.0f / kMost);
-        for (std::size_t d = 0; d < a.width; d += 16)
-          L::store_shorts(queries + r * a.width + d, L::round(L::mul(L::load(query + d), inverse)));
-      }
-      product_of_pairs(queries, count, a.width, by_key, ToScores{scores, tokens, factors});
-      for (std::size_t r = 0; r < count; ++r) {
-        Floats sum = L::set(0.0f);
-        each_power(scores + r * tokens, a.tokens, [&](std::size_t t, Floats e) CROSSTUNE_INLINED {
-          const Ints share = L::round(L::mul(e, L::set(kMost)));
-          L::store_shorts(shares + r * tokens + t, share);
-          sum = L::add(sum, L::to_floats(share));
-        });
-        factors[r] = 1.0f / L::sum(sum);
-      }
+      for (std::size_t r = 0; r < count; ++r)
+        factors[r] = 1.0f / put_row_of_shares(scores + r * tokens, a.tokens, of_queries.size * of_keys.size, shares + r * tokens);
       product_of_pairs(shares, count, tokens, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
     }
   }
@@ -434,14 +492,26 @@ struct KernelsOf {
     }
   }
 
+  // In place: 2^(x - largest x) for `count` entries, zeros beyond; and their sum.
+  static CROSSTUNE_INLINE float powers(float* x, std::size_t count) {
+    const std::size_t whole = count / 16 * 16;
+    const int rest = static_cast<int>(count - whole);
+    Floats most = L::set(-3e38f), sum = L::set(0.0f);
+    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::load(x + t), most);
+    if (rest != 0) most = L::max(L::first(rest, L::load(x + whole), L::set(-3e38f)), most);
+    const Floats top = L::set(L::largest(most));
+    for (std::size_t t = 0; t < padded(count); t += 16) {
+      Floats e = exp2(L::sub(L::load(x + t), top));
+      if (t == whole) e = L::first(rest, e, L::set(0.0f));
+      L::store(x + t, e);
+      sum = L::add(sum, e);
+    }
+    return L::sum(sum);
+  }
+
   static void softmax(float* x, std::size_t count) {
     for (std::size_t j = 0; j < padded(count); j += 16) L::store(x + j, L::mul(L::load(x + j), L::set(1.44269504f)));
-    Floats sum = L::set(0.0f);
-    each_power(x, count, [&](std::size_t j, Floats e) CROSSTUNE_INLINED {
-      L::store(x + j, e);
-      sum = L::add(sum, e);
-    });
-    const Floats share = L::set(1.0f / L::sum(sum));
+    const Floats share = L::set(1.0f / powers(x, count));
     for (std::size_t j = 0; j < padded(count); j += 16) L::store(x + j, L::mul(L::load(x + j), share));
   }
 

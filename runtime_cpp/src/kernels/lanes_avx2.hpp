@@ -46,6 +46,9 @@ struct CROSSTUNE_AVX2_LANES {
   }
   static Ints round(Floats a) { return {_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)}; }
   static Ints truncate(Floats a) { return {_mm256_cvttps_epi32(a.low), _mm256_cvttps_epi32(a.high)}; }
+  static Ints at_most(Ints a, int most) {
+    return {_mm256_min_epu32(a.low, _mm256_set1_epi32(most)), _mm256_min_epu32(a.high, _mm256_set1_epi32(most))};
+  }
   static Floats to_floats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
   static Floats scale(Floats x, Ints n) {
     const auto one = [](__m256 y, __m256i m) {
@@ -53,9 +56,12 @@ struct CROSSTUNE_AVX2_LANES {
     };
     return {one(x.low, n.low), one(x.high, n.high)};
   }
-  static Floats pick(const float* table, Ints n) {  // the instruction uses the last three bits
-    const __m256 t = _mm256_loadu_ps(table);
-    return {_mm256_permutevar8x32_ps(t, n.low), _mm256_permutevar8x32_ps(t, n.high)};
+  static Floats pick(const float* table, Ints n) {  // from both halves by the last three bits, then one of them by the fourth
+    const __m256 low = _mm256_load_ps(table), high = _mm256_load_ps(table + 8);
+    const auto one = [&](__m256i m) {
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, m), _mm256_permutevar8x32_ps(high, m), _mm256_castsi256_ps(_mm256_slli_epi32(m, 28)));
+    };
+    return {one(n.low), one(n.high)};
   }
   static Floats first(int count, Floats a, Floats b) {
     const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), n = _mm256_set1_epi32(count);
@@ -91,6 +97,9 @@ struct CROSSTUNE_AVX2_LANES {
     const auto one = [](const std::uint16_t* q) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q))); };
     return {one(p), one(p + 8)};
   }
+  static void store_ints(std::int32_t* p, Ints x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.low), _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.high);
+  }
   static Ints load_ints(const std::int32_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
   }
@@ -111,27 +120,30 @@ struct CROSSTUNE_AVX2_LANES {
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.high) : "x"(a.high), "x"(b.high));
 #endif
   }
-  static void transpose(const float* in, std::size_t stride, float* out, std::size_t out_stride) {
+  static void transpose_words(const std::int16_t* in, std::int8_t* out) {
     for (std::size_t i = 0; i < 16; i += 8)
-      for (std::size_t j = 0; j < 16; j += 8) transpose8(in + i * stride + j, stride, out + j * out_stride + i, out_stride);
+      for (std::size_t j = 0; j < 16; j += 8) transpose8(in + 32 * i + 2 * j, out + 64 * j + 4 * i);
   }
-  static void transpose8(const float* in, std::size_t stride, float* out, std::size_t out_stride) {
-    __m256 r[8], t[8];
-    each<8>([&](auto i) { r[i] = _mm256_loadu_ps(in + i * stride); });
+  static void transpose8(const std::int16_t* in, std::int8_t* out) {
+    __m256i r[8], t[8];
+    each<8>([&](auto i) { r[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + 32 * i)); });
     each<4>([&](auto i) {
-      t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-      t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+      t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+      t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
     });
     each<2>([&](auto i) {
-      r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44), r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
-      r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-      r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+      r[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]), r[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+      r[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+      r[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
     });
     each<4>([&](auto i) {
-      _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x20));
-      _mm256_storeu_ps(out + (4 + i) * out_stride, _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 64 * i), _mm256_permute2x128_si256(r[i], r[4 + i], 0x20));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 64 * (4 + i)), _mm256_permute2x128_si256(r[i], r[4 + i], 0x31));
     });
   }
+  static void copy_words(std::int8_t* to, const std::int8_t* from) { std::memcpy(to, from, 64); }
+  static Ints set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
   static Ints pairs(Ints first, Ints second) {
     const auto one = [](__m256i a, __m256i b) {
       return _mm256_or_si256(_mm256_and_si256(a, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(b, 16));

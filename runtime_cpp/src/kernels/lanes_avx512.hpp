@@ -32,12 +32,13 @@ struct Avx512Lanes {
   static Floats abs(Floats a) { return _mm512_abs_ps(a); }
   static Ints round(Floats a) { return _mm512_cvtps_epi32(a); }
   static Ints truncate(Floats a) { return _mm512_cvttps_epi32(a); }
+  static Ints at_most(Ints a, int most) { return _mm512_min_epu32(a, _mm512_set1_epi32(most)); }
   static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
   static Floats scale(Floats x, Ints n) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(n, 23)));
   }
   static Floats pick(const float* table, Ints n) {
-    return _mm512_permutexvar_ps(_mm512_and_epi32(n, _mm512_set1_epi32(7)), _mm512_castps256_ps512(_mm256_loadu_ps(table)));
+    return _mm512_permutexvar_ps(n, _mm512_load_ps(table));
   }
   static Floats first(int count, Floats a, Floats b) {
     return _mm512_mask_blend_ps(static_cast<__mmask16>((1u << count) - 1), b, a);
@@ -64,6 +65,7 @@ struct Avx512Lanes {
   static Floats load_half(const std::uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static void store_ints(std::int32_t* p, Ints x) { _mm512_storeu_si512(p, x); }
   static Ints load_ints(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static Bytes load_weights(const std::int8_t* p) { return _mm512_loadu_si512(p); }
   static Bytes repeat(const std::uint8_t* four) {
@@ -75,30 +77,32 @@ struct Avx512Lanes {
     // GCC 12 moves sums to memory around the intrinsic of this instruction, which halves the speed.
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   }
-  static void transpose(const float* in, std::size_t stride, float* out, std::size_t out_stride) {
-    __m512 r[16], t[16];
-    each<16>([&](auto i) { r[i] = _mm512_loadu_ps(in + i * stride); });
+  // 16 rows of 16 words: word j of row i becomes word i of row j.
+  static void transpose_words(const std::int16_t* in, std::int8_t* out) {
+    __m512i r[16], t[16];
+    each<16>([&](auto i) { r[i] = _mm512_loadu_si512(in + 32 * i); });
     each<8>([&](auto i) {
-      t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-      t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+      t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+      t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
     });
     each<4>([&](auto i) {
-      const auto low = [&](__m512 a, __m512 b) { return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); };
-      const auto high = [&](__m512 a, __m512 b) { return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); };
-      r[4 * i] = low(t[4 * i], t[4 * i + 2]), r[4 * i + 1] = high(t[4 * i], t[4 * i + 2]);
-      r[4 * i + 2] = low(t[4 * i + 1], t[4 * i + 3]), r[4 * i + 3] = high(t[4 * i + 1], t[4 * i + 3]);
+      r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]), r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+      r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]), r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
     });
     each<4>([&](auto i) {
-      t[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), t[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
-      t[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), t[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+      t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88), t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+      t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88), t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
     });
     each<4>([&](auto i) {
-      _mm512_storeu_ps(out + i * out_stride, _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88));
-      _mm512_storeu_ps(out + (8 + i) * out_stride, _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd));
-      _mm512_storeu_ps(out + (4 + i) * out_stride, _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0x88));
-      _mm512_storeu_ps(out + (12 + i) * out_stride, _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0xdd));
+      _mm512_storeu_si512(out + 64 * i, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
+      _mm512_storeu_si512(out + 64 * (8 + i), _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
+      _mm512_storeu_si512(out + 64 * (4 + i), _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88));
+      _mm512_storeu_si512(out + 64 * (12 + i), _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd));
     });
   }
+  static void copy_words(std::int8_t* to, const std::int8_t* from) { _mm512_storeu_si512(to, _mm512_loadu_si512(from)); }
+  static Ints set_int(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints pairs(Ints first, Ints second) {
     return _mm512_or_si512(_mm512_and_si512(first, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(second, 16));
   }

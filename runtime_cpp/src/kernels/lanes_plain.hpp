@@ -57,6 +57,11 @@ struct PlainLanes {
     }
     return r;
   }
+  // The smaller one of two unsigned numbers.
+  static Ints at_most(Ints a, int most) {
+    for (int i = 0; i < 16; ++i) a.at[i] = static_cast<std::uint32_t>(a.at[i]) < static_cast<std::uint32_t>(most) ? a.at[i] : most;
+    return a;
+  }
   static Floats to_floats(Ints a) { return each([&](int i) { return static_cast<float>(a.at[i]); }); }
   // x * 2^n for normal results.
   static Floats scale(Floats x, Ints n) {
@@ -69,8 +74,8 @@ struct PlainLanes {
       return y;
     });
   }
-  // table[n] for n of 0 to 7.
-  static Floats pick(const float* table, Ints n) { return each([&](int i) { return table[n.at[i] & 7]; }); }
+  // table[n] for n of 0 to 15; the table is 64-byte aligned.
+  static Floats pick(const float* table, Ints n) { return each([&](int i) { return table[n.at[i] & 15]; }); }
   // The first `count` lanes of `a`, the others of `b`.
   static Floats first(int count, Floats a, Floats b) { return each([&](int i) { return i < count ? a.at[i] : b.at[i]; }); }
 
@@ -105,6 +110,7 @@ struct PlainLanes {
     });
   }
 
+  static void store_ints(std::int32_t* p, Ints x) { std::memcpy(p, x.at, sizeof x.at); }
   static Ints load_ints(const std::int32_t* p) { Ints r; std::memcpy(r.at, p, sizeof r.at); return r; }
   static Bytes load_weights(const std::int8_t* p) { Bytes r; std::memcpy(r.at, p, sizeof r.at); return r; }
   static Bytes repeat(const std::uint8_t* four) {
@@ -117,10 +123,20 @@ struct PlainLanes {
     for (int i = 0; i < 16; ++i)
       for (int j = 0; j < 4; ++j) sum.at[i] += a.at[4 * i + j] * static_cast<std::int8_t>(b.at[4 * i + j]);
   }
-  // 16 x 16 numbers: out[j * out_stride + i] = in[i * stride + j].
-  static void transpose(const float* in, std::size_t stride, float* out, std::size_t out_stride) {
+  // 16 rows of 16 words of two numbers: word j of row i becomes word i of row j.
+  static void transpose_words(const std::int16_t* in, std::int8_t* out) {
     for (std::size_t i = 0; i < 16; ++i)
-      for (std::size_t j = 0; j < 16; ++j) out[j * out_stride + i] = in[i * stride + j];
+      for (std::size_t j = 0; j < 16; ++j) std::memcpy(out + 64 * j + 4 * i, in + 32 * i + 2 * j, 4);
+  }
+  static void copy_words(std::int8_t* to, const std::int8_t* from) { std::memcpy(to, from, 64); }
+  static Ints set_int(std::int32_t x) {
+    Ints r;
+    for (int i = 0; i < 16; ++i) r.at[i] = x;
+    return r;
+  }
+  static Ints add_ints(Ints a, Ints b) {
+    for (int i = 0; i < 16; ++i) a.at[i] += b.at[i];
+    return a;
   }
   // Words of two signed 16-bit numbers, the first below.
   static Ints pairs(Ints first, Ints second) {
