@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Literal, cast, get_args
 
 from crosstune.core.errors import ConfigError, MissingExtraError
@@ -17,6 +18,8 @@ PORTABLE = "portable"
 #: Environment variable with one of ``KERNELS``, for programs that have no option.
 VARIABLE = "CROSSTUNE_KERNELS"
 _INSTALL = "Run: pip install 'crosstune-export[fast]'."
+#: Kernels of older releases run all layers of a bundle with early exits.
+_OLDEST = (0, 2)
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,15 @@ def fast_kernels() -> FastKernels:
     """Find the library and ask it which kernels this processor runs."""
     try:
         import crosstune_kernels
+
+        version = metadata.version("crosstune-kernels")
     except ImportError:
         return FastKernels(None, None, f"crosstune-kernels is not installed. {_INSTALL}")
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        return FastKernels(
+            None, None, f"crosstune-kernels {version} is installed, expected {oldest} or later. {_INSTALL}"
+        )
     try:
         library, name = str(crosstune_kernels.location()), crosstune_kernels.processor()
     except OSError as error:

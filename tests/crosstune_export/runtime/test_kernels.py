@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib import metadata
 
 import numpy as np
 import onnx
@@ -185,6 +186,23 @@ def test_constants_that_are_equal(tiny_exits_bundle_dir):
         step.raw_data = steps[0].raw_data
     session = open_session(model.SerializeToString(), files.manifest.graph, "here", longest=64, kernels="plain")
     assert session.run(feeds_of(classifier, TEXTS))[1].any(1).all()
+
+
+def test_kernels_of_an_older_release(tiny_bundle_dir, monkeypatch):
+    """They know no early exits."""
+    installed = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1.9" if name == "crosstune-kernels" else installed(name))
+    fast_kernels.cache_clear()
+    try:
+        assert Classifier.load(tiny_bundle_dir).kernels == "portable"
+        with pytest.raises(
+            MissingExtraError,
+            match=r"^kernels: crosstune-kernels 0\.1\.9 is installed, expected 0\.2 or later\. Run: pip",
+        ):
+            Classifier.load(tiny_bundle_dir, kernels="plain")
+    finally:
+        monkeypatch.undo()
+        fast_kernels.cache_clear()
 
 
 @pytest.mark.slow
