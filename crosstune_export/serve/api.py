@@ -16,14 +16,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from crosstune.core.errors import ConfigError, DataError
+from crosstune.core.errors import ConfigError, DataError, ResourceError
 from crosstune.core.texts import refuse_control_characters
 from crosstune_export import __version__
 from crosstune_export.runtime.classifier import Classifier
 from crosstune_export.runtime.explanation import Explanation
 from crosstune_export.runtime.prediction import Prediction
 from crosstune_export.serve.body import read_body, require_unique_keys
-from crosstune_export.serve.http_errors import HttpError, overloaded
+from crosstune_export.serve.http_errors import INTERNAL_ERROR, HttpError, overloaded
 from crosstune_export.serve.pages import docs_page, try_page
 from crosstune_export.serve.schema import (
     BundleLabel,
@@ -48,7 +48,7 @@ _ERROR_DESCRIPTIONS = {
     415: "The content type is not application/json.",
     422: "A value is invalid; `field` names it.",
     431: "The headers are too many or too large.",
-    503: "The server is overloaded. `Retry-After` says when to try again.",
+    503: "The server is overloaded, or has too little memory for the request. `Retry-After` says when to try again.",
 }
 _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "model": ErrorResponse} for status, description in _ERROR_DESCRIPTIONS.items()
@@ -73,6 +73,9 @@ def bundle_app(classifier: Classifier, state: ServerState) -> FastAPI:
     )
     app.add_exception_handler(HttpError, _error_response)
     app.add_exception_handler(HTTPException, _routing_error_response)
+    app.add_exception_handler(MemoryError, _too_large_response)
+    app.add_exception_handler(ResourceError, _too_large_response)
+    app.add_exception_handler(Exception, _internal_error_response)
     example = _add_classify(app, classifier, state)
     _add_status_routes(app, state)
     labels_response = LabelsResponse(
@@ -166,6 +169,15 @@ async def _error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)
     headers = {"content-type": _JSON, **error.headers}
     return Response(error.body(request.scope["request_info"].request_id), int(error.status), headers)
+
+
+async def _too_large_response(request: Request, _: Exception) -> Response:
+    message = "server: too little memory for this request, expected less text. Send less, or try again later."
+    return await _error_response(request, overloaded(message))
+
+
+async def _internal_error_response(request: Request, _: Exception) -> Response:
+    return await _error_response(request, HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR))
 
 
 async def _routing_error_response(request: Request, error: Exception) -> Response:

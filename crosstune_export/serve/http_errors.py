@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+#: What the client is told of an error of ours; the log has its place.
+INTERNAL_ERROR = "server: internal error."
+
 
 class HttpError(Exception):
     """A request that is answered with an error.

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from crosstune_export.runtime.loopback import is_for
 from crosstune_export.serve import log
-from crosstune_export.serve.http_errors import HttpError
+from crosstune_export.serve.http_errors import INTERNAL_ERROR, HttpError
 from crosstune_export.serve.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from crosstune_export.serve.state import ServerState
 
@@ -78,7 +78,7 @@ class RequestMiddleware:
         except Exception as error:
             bug = _place_of(error)
             if not info.status:
-                internal = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "server: internal error.")
+                internal = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)
                 await send_error(internal, info, send_with_headers)
         finally:
             state.open_requests -= 1

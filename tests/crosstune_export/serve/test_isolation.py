@@ -52,6 +52,19 @@ def test_a_request_that_takes_too_long(start_program, tiny_bundle_dir):
     assert fetch(server.url, "POST", "/v1/classify", BODY)[0] == 200
 
 
+@pytest.mark.fault("L18")
+def test_a_request_that_takes_too_much_memory(start_program, tiny_bundle_dir):
+    count = 2_000_000
+    limits = ("--max-texts", count, "--max-pending-texts", count, "--max-body-bytes", 60_000_000)
+    server = start_program(tiny_bundle_dir, "--isolate", "--max-memory-mb", 256, *limits)
+    before = fetch(server.url, "POST", "/v1/classify", BODY)
+    status, headers, answer = fetch(server.url, "POST", "/v1/classify", {"texts": ["ab"] * count})
+    assert (status, headers["retry-after"]) == (503, "1")
+    message = "server: too little memory for this request, expected less text. Send less, or try again later."
+    assert answer["error"] == message
+    assert fetch(server.url, "POST", "/v1/classify", BODY)[::2] == before[::2]
+
+
 @pytest.mark.fault("J6")
 def test_signals_reach_the_server(start_program, bundle_copy):
     server = start_program(bundle_copy, "--isolate", "--drain-timeout", 1)
