@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from crosstune_export.serve.http_errors import overloaded
+
 _T = TypeVar("_T")
 
 
@@ -23,6 +25,7 @@ class FairPool:
     def __init__(self, threads: int, name: str, timeout_s: float | None = None) -> None:
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self.timeout_s = timeout_s
+        self._closed = False
         self._idle = threads
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by client; the first one is next
 
@@ -31,6 +34,7 @@ class FairPool:
 
         Raises:
             TimeoutError: They run longer than ``timeout_s`` together. The thread of the last one is still busy.
+            HttpError: 503, the pool was closed before the last call.
         """
         results = []
         ran_s = 0.0
@@ -38,7 +42,7 @@ class FairPool:
             await self._turn(client)
             started = time.monotonic()
             try:
-                running = asyncio.get_running_loop().run_in_executor(self.executor, call)
+                running = self._start(call)
                 left_s = None if self.timeout_s is None else max(0.0, self.timeout_s - ran_s)
                 done, _ = await asyncio.wait({running}, timeout=left_s)
                 if not done:
@@ -48,6 +52,19 @@ class FairPool:
                 self._pass_on()
             ran_s += time.monotonic() - started
         return results
+
+    def close(self) -> None:
+        """Make no further calls, and wait for none. Any thread may call this."""
+        self._closed = True
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        try:
+            return asyncio.get_running_loop().run_in_executor(self.executor, call)
+        except RuntimeError:
+            if not self._closed:
+                raise
+            raise overloaded("server: it is shutting down. Send the request to another server, or later.") from None
 
     async def _turn(self, client: str) -> None:
         if self._idle:

@@ -96,9 +96,10 @@ def serve(
         state.draining = True  # before the line: who reads it may ask at once
         log.write("stopping", signal=signal.Signals(stop_signal).name, pending_texts=state.pending_texts.pending)
         drained = _drain(events, state, server)
+    dropped = state.open_requests
     for pool in (state.pool, state.explain_pool):
-        pool.executor.shutdown(wait=False, cancel_futures=True)
-    log.write("stopped", dropped=state.open_requests)
+        pool.close()
+    log.write("stopped", dropped=dropped)
     return 0 if drained else 128 + stop_signal
 
 

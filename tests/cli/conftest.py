@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -83,14 +84,14 @@ def own_signals() -> Iterator[None]:
 
 @pytest.fixture
 def run_app(capsys, one_thread) -> Callable[..., Outcome]:
-    """``run_app("crosstune", "train", ...)`` in this process."""
+    """``run_app("crosstune", "train", ...)`` in this process, which keeps its environment."""
 
     def call(name: str, *arguments: object) -> Outcome:
         from crosstune_cli import crosstune_app, export_app, run
 
         app = {"crosstune": crosstune_app.app, "crosstune-export": export_app.app}[name]
         capsys.readouterr()
-        with own_signals(), warnings.catch_warnings():
+        with own_signals(), mock.patch.dict(os.environ), warnings.catch_warnings():
             warnings.filterwarnings("always", category=CrossTuneWarning)  # every other warning stays an error
             code = run.exit_code(app, name, [str(argument) for argument in arguments])
         captured = capsys.readouterr()

@@ -165,3 +165,16 @@ def test_several_turns_are_bit_for_bit_several_calls(in_thread, tiny_bundle_dir,
     body = fetch(in_thread(max_texts=100).url, "POST", "/v1/classify", {"texts": texts})[2]
     assert body["answers"] == [answer.to_json(classifier.labels) for answer in calls]
     assert len({answer.label for answer in calls}) > 1
+
+
+def test_a_pool_that_is_closed_between_two_calls():
+    """As when the server ends during a request of many texts."""
+
+    async def run() -> None:
+        pool = FairPool(1, "test")
+        await pool.run("a", pool.close, lambda: 1)
+
+    with pytest.raises(
+        HttpError, match=r"^server: it is shutting down\. Send the request to another server, or later\.$"
+    ):
+        asyncio.run(run())

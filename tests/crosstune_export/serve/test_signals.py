@@ -107,8 +107,9 @@ def test_a_slow_request_does_not_delay_the_end(start_program, tiny_bundle_dir, d
             server.signal(signal.SIGTERM)
         assert server.end() == 143
         assert time.monotonic() - started < 15, "the request alone takes longer"
-        assert read_all(connection) == b""
-    assert json.loads(server.lines[-1]) | {"at": None} == {"at": None, "event": "stopped", "dropped": 1}
+        assert read_all(connection)[:12] in (b"", b"HTTP/1.1 503")
+    (stopped,) = (line for line in map(json.loads, server.lines) if line["event"] == "stopped")
+    assert stopped["dropped"] == 1
 
 
 def flip_model_bit(bundle: Path) -> None:
