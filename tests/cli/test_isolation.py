@@ -94,8 +94,8 @@ def test_a_process_that_does_not_listen_is_killed(waiting, tiny_bundle_dir):
 @pytest.mark.fault("L18")
 def test_memory_beyond_the_limit(tiny_bundle_dir, tmp_path):
     texts = tmp_path / "texts.txt"
-    texts.write_text(("parcel " * 60 + "\n") * 4096)
-    command = [SCRIPT, "classify", tiny_bundle_dir, texts, "--workers", 1, "--batch-size", 4096, "--isolate"]
+    texts.write_text(("parcel " * 60 + "\n") * 16384)
+    command = [SCRIPT, "classify", tiny_bundle_dir, texts, "--workers", 1, "--batch-size", 16384, "--isolate"]
     command += ["--kernels", "portable"]  # the fast ones keep a small batch in memory at a time
     done = subprocess.run(
         [*map(str, command), "--max-memory-mb", "256"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
