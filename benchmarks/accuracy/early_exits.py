@@ -91,7 +91,7 @@ def _times(sessions: Sequence[GraphSession], tokenizer: TextTokenizer, texts: Se
 
 
 def make_bundle(folder: Path, path: Path, backbone: Backbone, arguments: argparse.Namespace, seed: int) -> None:
-    """Train and build a bundle; the calibration texts stay beside it."""
+    """Train and build a bundle, and keep its calibration texts in the same folder."""
     labels, pool, _ = load(folder)
     shots = draw_shots(pool, arguments.shots, seed)
     random, taken = np.random.RandomState(seed), {shot.text for shot in shots}

@@ -1,4 +1,4 @@
-"""From text to label with early exits, beside other tools on the same weights, in one interleaved run.
+"""Time from a text to its label: bundles with early exits, and other tools with the same weights, all in one run.
 
     python -m benchmarks.latency.text_to_label --data-root DATA --bundles out/early_exits --peers PEERS --openvino-python PATH
 
