@@ -97,7 +97,8 @@ LabelFile = Annotated[
     typer.Option(
         "--labels",
         help="Descriptions of the labels: a JSON or TOML file that maps each label to a description or a list of them, "
-        "or a table with the columns label and description; default: the names of the labels in the examples.",
+        "a table with the columns label and description, or a checkpoint that has them; default: the names of the labels in the "
+        "examples.",
     ),
 ]
 TRAIN_HELP = "Labelled examples: .jsonl, .json, .csv, .tsv, .parquet or .xlsx with columns text and label."
@@ -151,7 +152,7 @@ _READ_OPTIONS: dict[str, object] = {
 
 
 def task_words(
-    train_file: Path, labels: Path | None, reading: ReadOptions, **settings: str | int | None
+    train_file: Path, labels: Path | None, reading: ReadOptions, **settings: str | int | Path | None
 ) -> list[object]:
     """Return the options by which another command reads the same examples and labels, and has the settings that were given."""
     words: list[object] = ["--train", train_file]

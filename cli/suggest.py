@@ -114,9 +114,8 @@ def suggest(
         f"{output}: {len(chosen)} of {len(texts)} texts to label as round {max(rounds, default=0) + 1}, "
         f"{len(examples)} labelled so far. Fill in the column label."
     )
-    words = task_words(
-        output, labels, type(reading)(), backbone=backbone, seed=seed
-    )  # its columns are those that train expects
+    # The sheet has columns that train expects, however the others were read; a checkpoint has the labels and settings.
+    words = task_words(output, checkpoint or labels, type(reading)(), config=checkpoint, backbone=backbone, seed=seed)
     next_command("crosstune", "train", *words, "-o", output.with_suffix(".ckpt"))
 
 

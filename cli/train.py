@@ -35,8 +35,9 @@ def train(
         Path | None,
         typer.Option(
             "--unlabeled",
-            help="A log in place of --train: labels are learned from the descriptions in --labels and from texts without labels. "
-            "Only for a log in which all labels are about equally frequent.",
+            help="Texts of a log, without labels. With --train and --abstain-at coverage, they choose which texts get no label. In "
+            "place of --train, labels are learned from them and the descriptions in --labels; only for a log in which all labels "
+            "are about equally frequent.",
         ),
     ] = None,
     dev: Annotated[
@@ -97,7 +98,10 @@ def train(
     ] = None,
     device: Device = "auto",
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings; options take precedence.")
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file of settings, or a checkpoint to take them from; options take precedence."
+        ),
     ] = None,
     on_conflict: OnConflict = "fail",
     strict: Annotated[
@@ -204,21 +208,26 @@ def train(
             }
         )
     else:
-        _print_summary(output, checkpoint, generated, evaluations)
+        _print_summary(output, checkpoint, generated, unlabeled, evaluations)
     next_command("crosstune-export", "build", output, "-o", output.with_suffix(".bundle"))
 
 
 def _print_summary(
-    output: Path, checkpoint: Checkpoint, generated: Path | None, evaluations: Mapping[Path, Evaluation]
+    output: Path,
+    checkpoint: Checkpoint,
+    generated: Path | None,
+    unlabeled: Path | None,
+    evaluations: Mapping[Path, Evaluation],
 ) -> None:
-    accuracy = checkpoint.quality.cv_accuracy
+    accuracy, facts = checkpoint.quality.cv_accuracy, checkpoint.facts.head
     measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
-    layers_used = f", first {checkpoint.facts.head.layers} layers" if checkpoint.config.layers is not None else ""
+    layers_used = f", first {facts.layers} layers" if checkpoint.config.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "similarity": checkpoint.min_similarity}
     thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
     typer.echo(
         f"{output}: {checkpoint.config.head} head, {len(checkpoint.labels)} labels, {len(checkpoint.examples)} examples"
         f"{layers_used}{measured}{thresholds}"
+        + (f" (chosen on {facts.log_texts} texts of {unlabeled})" if facts.log_texts else "")
     )
     filtered = checkpoint.facts.generated
     if filtered is not None and filtered.accuracy_with is not None:

@@ -19,7 +19,16 @@ from torch import Tensor
 
 from crosstune.backbone.frozen import Backbone, PoolPositions
 from crosstune.config import TrainConfig
-from crosstune.core.checkpoint_folder import EXAMPLES_NAME, HEAD_NAME, STATE_NAME, read_files, write_files
+from crosstune.core.checkpoint_folder import (
+    EXAMPLES_NAME,
+    FORMAT_VERSION,
+    HEAD_NAME,
+    STATE_NAME,
+    read_files,
+    state_of,
+    unusable,
+    write_files,
+)
 from crosstune.core.errors import BackboneError, CheckpointError, CrossTuneError
 from crosstune.core.labels import Label, LabelSet
 from crosstune.core.progress import Progress, no_progress
@@ -35,7 +44,6 @@ from crosstune.heads.default.head import PriorHead
 from crosstune.heads.from_tensors import head_from_tensors
 from crosstune.heads.label_attention import LabelAttentionHead
 
-FORMAT_VERSION = 2
 #: Texts encoded at once; changes time and memory, and last bits of the probabilities.
 BATCH_SIZE = 32
 
@@ -274,22 +282,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """As ``Checkpoint.load``."""
     folder = Path(path)
     files = read_files(folder)
-    where = str(folder / STATE_NAME)
+    state = state_of(files, folder)
     try:
-        state = cast("dict[str, Json]", parse_json(files[STATE_NAME].decode("utf-8"), where))
-        version = state["format_version"]
-        if state["format"] != "crosstune-checkpoint" or not isinstance(version, int) or version != FORMAT_VERSION:
-            old = isinstance(version, int) and version < FORMAT_VERSION  # its head and its digest meant something else
-            raise CheckpointError(
-                f"{where}: format {state['format']} {version}, this reader knows crosstune-checkpoint {FORMAT_VERSION}. "
-                + ("Train again." if old else "Upgrade crosstune-export.")
-            )
         return _from_state(state, files, folder)
     except CheckpointError:
         raise
     except (CrossTuneError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(repr(error).replace("\\n", " ").split())[:160]
-        raise CheckpointError(f"{where}: not a usable checkpoint ({reason}). Train again.") from error
+        raise unusable(folder, error) from error
 
 
 def _from_state(state: Mapping[str, Json], files: Mapping[str, bytes], folder: Path) -> Checkpoint:

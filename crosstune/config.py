@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from crosstune.core.checkpoint_folder import read_files, state_of
 from crosstune.core.errors import ConfigError, DataError
 from crosstune.core.strict_text import parse_toml, read_text
 
@@ -119,23 +120,16 @@ def load_config(path: str | os.PathLike[str] | None, overrides: Mapping[str, obj
     """Resolve a configuration.
 
     Args:
-        path: A TOML file of settings by name, or None.
+        path: A TOML file of settings by name; or the folder of a checkpoint, of which all settings but ``shots`` are taken, as
+            those were drawn; or None.
         overrides: Settings by name that win over the file; None values do not count.
 
     Raises:
         ConfigError: A key is unknown (the nearest one is named), or a value is of the wrong type or out of range.
+        CheckpointError: The folder is not a usable checkpoint.
     """
-    values: dict[str, object] = {}
-    where = "config"
-    if path is not None:
-        where = str(path)
-        try:
-            text = read_text(Path(path))
-        except DataError as error:
-            raise ConfigError(str(error)) from error
-        body = parse_toml(text, where, ConfigError)
-        if isinstance(body, dict):
-            values.update(body)
+    where = "config" if path is None else str(path)
+    values = {} if path is None else _settings(Path(path))
     for key in values:
         if key not in TrainConfig.model_fields:
             near = difflib.get_close_matches(key, TrainConfig.model_fields, 1)
@@ -143,6 +137,18 @@ def load_config(path: str | os.PathLike[str] | None, overrides: Mapping[str, obj
             raise ConfigError(f"{where}: unknown setting {key!r}, {hint}")
     values.update({key: value for key, value in overrides.items() if value is not None})
     return validated(values, where)
+
+
+def _settings(source: Path) -> dict[str, object]:
+    """Settings by name, from a file or a checkpoint."""
+    if source.is_dir():
+        found = state_of(read_files(source), source).get("config")
+        return {key: value for key, value in found.items() if key != "shots"} if isinstance(found, dict) else {}
+    try:
+        body = parse_toml(read_text(source), str(source), ConfigError)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    return dict(body) if isinstance(body, dict) else {}
 
 
 def validated(values: Mapping[str, object], where: str) -> TrainConfig:

@@ -109,6 +109,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X: Iterable[Text],
         y: Iterable[Label],
         label_descriptions: Mapping[Label, str | Sequence[str]] | None = None,
+        unlabeled: Iterable[Text] = (),
     ) -> CrossTuneClassifier:
         """Train on N texts.
 
@@ -116,6 +117,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: N texts, or N pairs of texts.
             y: N labels: names, integers or booleans, which a checkpoint has as their names.
             label_descriptions: Instead of those of the constructor.
+            unlabeled: Texts of a log; with ``abstain_at="coverage=..."`` they choose which texts get no label.
 
         Raises:
             DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.
@@ -154,6 +156,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             examples,
             LabelSet.from_mapping(described),
             config,
+            unlabeled=as_list(unlabeled, "fit: unlabeled"),
             backbone=backbone,
             cache_path=Path(self.cache_path) if self.cache_path else None,
             progress=self.progress or no_progress,

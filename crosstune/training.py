@@ -31,8 +31,10 @@ from crosstune.filter.noise_filter import check_enough_shots, judge_generated
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.fit import fit_head
 
-#: Texts of a log that are read at most: their mean changes little beyond. Chosen by hand; not ablated.
+#: Texts of a log that are read at most: their mean and their similarities change little beyond. Chosen by hand; not ablated.
 MOST_UNLABELED = 1000
+#: Texts of a log that choose which texts get no label, at least: of 100, only 5 decide where the border lies.
+LEAST_UNLABELED = 200
 #: Share of a log that one label may have, by descriptions alone. Where one of two labels was ten times rarer, it had 73% and 78%
 #: (sst2, cr), and accuracy on the log fell by 20 points; in balanced logs it had 53% and 57%.
 MOST_OF_A_LABEL = 0.6
@@ -65,8 +67,10 @@ def train(
         labels: The classes and their descriptions; a class without examples is known by its description only.
         config: Settings, the defaults when None.
         generated: Texts by an LLM; those that the noise filter keeps are learned from too.
-        unlabeled: Texts of a log, in place of examples: descriptions alone then tell the labels apart better, if all of them are
-            about equally frequent in the log. At most ``MOST_UNLABELED`` of them are read, evenly spaced.
+        unlabeled: Texts of a log. Beside examples and ``abstain_at="coverage=..."`` they choose which texts get no label: at least
+            ``LEAST_UNLABELED`` texts that are no examples. In place of examples, descriptions alone tell the labels apart better
+            with them, if all labels are about equally frequent in the log. At most ``MOST_UNLABELED`` of them are read, evenly
+            spaced.
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
@@ -75,15 +79,18 @@ def train(
 
     Raises:
         DataError: An example's label is unknown, a text has two labels or holds what no file can, pairs and single texts are
-            mixed, all texts are the same to the backbone, ``config.expected_shares`` lacks a label, or there are examples and
-            a log.
+            mixed, all texts are the same to the backbone, ``config.expected_shares`` lacks a label, or the log is too short.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
-        ConfigError: More layers are asked for than the backbone has.
+        ConfigError: More layers are asked for than the backbone has, or there are examples and a log without a share of its texts
+            that is to get a label.
         ResourceError: The cache cannot be written.
     """
     config = config or TrainConfig()
-    log = list(dict.fromkeys(unlabeled))
+    known = {example.content for example in examples}
+    log = [text for text in dict.fromkeys(unlabeled) if text not in known]
+    if log and examples:
+        _check_log(len(log), len(examples), config)
     log = log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
     refuse_control_characters(log, "unlabeled")
     task = Task(labels, examples, generated, log, where=where, expect_every_label=not log)
@@ -107,9 +114,23 @@ def train(
         result = judge_generated(encoded, config, progress=progress)
         rows = np.concatenate([rows, encoded.shots + result.kept_rows])
         filtered = result.facts
-    if encoded.unlabeled is not None:
+    if encoded.unlabeled is not None and not task.shots:
         _warn_if_skewed(encoded, encoded.unlabeled, config)
     return _checkpoint(encoded, rows, config, filtered, progress)
+
+
+def _check_log(texts: int, examples: int, config: TrainConfig) -> None:
+    """Refuse a log beside examples that decides nothing, or is too short to decide."""
+    if not (config.abstain_at or "").startswith("coverage="):
+        raise ConfigError(
+            f"unlabeled: given with {examples} examples, expected also abstain_at coverage: beside examples a log only chooses which "
+            "texts get no label. Set --abstain-at coverage=0.95, or omit the log."
+        )
+    if texts < LEAST_UNLABELED:
+        raise DataError(
+            f"unlabeled: {texts} texts that are no examples, expected at least {LEAST_UNLABELED} to choose which texts get no label. "
+            "Give more, or omit the log: the examples then choose."
+        )
 
 
 def _warn_if_skewed(task: EncodedTask, log: TextStates, config: TrainConfig) -> None:

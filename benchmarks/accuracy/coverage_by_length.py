@@ -1,9 +1,10 @@
-"""Which texts get a label with ``--abstain-at coverage=0.95``, with and without what length adds to the similarity of a text.
+"""Which texts get a label with ``--abstain-at coverage=0.95``: without what length adds to similarity, with it, and with a log.
 
     python -m benchmarks.accuracy.coverage_by_length --data-root DATA
 
 For each task: the share that gets a label of all test texts, of the short ones, and of texts that belong to no label: the out-of-scope
-texts of the task if it has some, and texts of other tasks, long or short. The shots choose the thresholds; test texts only measure.
+texts of the task if it has some, and texts of other tasks, long or short. The shots choose the thresholds, or up to 500 texts of the
+training pool without their labels, which stand for a log; test texts only measure.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.accuracy.unbalanced import load
 from crosstune import Checkpoint, TrainConfig, draw_shots, read_examples, train
 from crosstune.backbone.frozen import Backbone
 from crosstune.checkpoint import predict_with_similarity
 from crosstune.core.token_layout import Text
+from crosstune.data.examples import Example
+from crosstune.heads.default.head import PriorHead
 
 #: Examples per label of each task, and words up to which a text counts as short.
 TASKS = {
@@ -30,8 +34,9 @@ TASKS = {
     "emotion": (16, 8),
     "ag_news": (16, 25),
 }
-#: Texts of each other task.
-FOREIGN_TEXTS, MOST_TEXTS = 100, 1000
+#: Texts of each other task, test texts, and texts of a log.
+FOREIGN_TEXTS, MOST_TEXTS, LOG_TEXTS = 100, 1000, 500
+VARIANTS = ("without", "with", "with_log")
 
 
 def main() -> None:
@@ -53,7 +58,7 @@ def main() -> None:
     foreign = {
         name: [example.content for example in load(folder)[2][:FOREIGN_TEXTS]] for name, folder in folders.items()
     }
-    print("| task | texts | number | without | with |\n|---|---|---|---|---|")
+    print("| task | texts | number | without | with | with a log |\n|---|---|---|---|---|---|")
     for name in arguments.tasks.split(","):
         count, short = TASKS[name]
         labels, pool, test = load(folders[name])
@@ -72,19 +77,22 @@ def main() -> None:
         for seed in seeds:
             shots = draw_shots(pool, count, seed)
             config = TrainConfig(abstain_at="coverage=0.95", seed=seed)
-            trained = train(shots, labels, config, backbone=backbone)
+            log = log_of(folders[name], pool, shots, seed)
             with patch("crosstune.heads.default.fit.length_offsets", lambda *_: np.empty(0, np.float32)):
                 plain = train(shots, labels, config, backbone=backbone)
-            shares.append([[answered(head, backbone, found) for head in (plain, trained)] for found in texts.values()])
+            by_shots = train(shots, labels, config, backbone=backbone)
+            by_log = train(shots, labels, config, backbone=backbone, unlabeled=log)
+            similarities = [cosines_and_tokens(plain, backbone, found) for found in texts.values()]
+            shares.append([[answered(head, *found) for head in (plain, by_shots, by_log)] for found in similarities])
             if len(pool) == len(shots):  # all examples are shots, whatever the seed
                 break
         kept = json.loads(arguments.output.read_text("utf-8"))["rows"] if arguments.output.exists() else []
         rows = [row for row in kept if row["task"] != name]
         for (part, found), of_seeds in zip(texts.items(), np.transpose(shares, (1, 2, 0)), strict=True):
-            without, with_lengths = (100 * float(values.mean()) for values in of_seeds)
-            print(f"| {name} | {part} | {len(found)} | {without:.1f}% | {with_lengths:.1f}% |", flush=True)
+            means = " | ".join(f"{100 * values.mean():.1f}%" for values in of_seeds)
+            print(f"| {name} | {part} | {len(found)} | {means} |", flush=True)
             row = {"task": name, "texts": part, "number": len(found), "seeds": seeds[: len(shares)]}
-            rows.append(row | dict(zip(("without", "with"), of_seeds.tolist(), strict=True)))
+            rows.append(row | dict(zip(VARIANTS, of_seeds.tolist(), strict=True)))
         rows.sort(key=lambda row: list(TASKS).index(row["task"]))
         arguments.output.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
 
@@ -93,10 +101,29 @@ def _short(texts: list[Text], words: int) -> list[Text]:
     return [text for text in texts if len(str(text).split()) <= words]
 
 
-def answered(checkpoint: Checkpoint, backbone: Backbone, texts: list[Text]) -> float:
+def log_of(folder: Path, pool: list[Example], shots: list[Example], seed: int) -> list[Text]:
+    """Texts without labels: the log of the task, or texts of its pool that are no shots."""
+    if (folder / "log.txt").exists():
+        return list((folder / "log.txt").read_text("utf-8").splitlines())
+    known = {example.content for example in shots}
+    rest = [example.content for example in pool if example.content not in known]
+    return [rest[i] for i in np.random.RandomState(seed).permutation(len(rest))[:LOG_TEXTS]]
+
+
+def cosines_and_tokens(
+    plain: Checkpoint, backbone: Backbone, texts: list[Text]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Similarity before length is counted, which all variants have in common, and number of tokens, (N,) each."""
+    _, cosines = predict_with_similarity(plain, backbone, texts)
+    assert cosines is not None
+    return cosines, np.array([len(row.ids) for row in backbone.tokenize(texts, plain.tokens)], np.int64)
+
+
+def answered(checkpoint: Checkpoint, cosines: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64]) -> float:
     """Share of texts that get a label, in [0, 1]."""
-    _, similarity = predict_with_similarity(checkpoint, backbone, texts)
-    assert similarity is not None and checkpoint.min_similarity is not None
+    assert isinstance(checkpoint.head, PriorHead) and checkpoint.min_similarity is not None
+    offsets = checkpoint.head.scope_offsets.numpy()
+    similarity = cosines + offsets[tokens] if len(offsets) else cosines
     return float((similarity >= checkpoint.min_similarity).mean())
 
 

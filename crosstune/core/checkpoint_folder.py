@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
-from crosstune.core.errors import CheckpointError
+from crosstune.core.errors import CheckpointError, DataError
 from crosstune.core.outputs import check_output, new_folder
 from crosstune.core.regular_files import open_regular
+from crosstune.core.strict_text import Json, parse_json
 
 STATE_NAME = "checkpoint.json"
 HEAD_NAME = "head.safetensors"
 EXAMPLES_NAME = "examples.jsonl"
 SUMS_NAME = "SHA256SUMS"
+FORMAT_VERSION = 2
 _FILES = (EXAMPLES_NAME, HEAD_NAME, STATE_NAME)
 
 
@@ -70,6 +73,37 @@ def read_files(folder: Path) -> dict[str, bytes]:
                 f"{folder / name}: changed since it was written (sha256). Copy it again, or train again."
             )
     raise CheckpointError(f"{folder / SUMS_NAME}: changed since it was written. Copy it again, or train again.")
+
+
+def state_of(files: Mapping[str, bytes], folder: Path) -> dict[str, Json]:
+    """What a checkpoint says of itself: its labels, settings and measurements.
+
+    Args:
+        files: Name to content, from ``read_files``.
+        folder: Where they lie, for messages.
+
+    Raises:
+        CheckpointError: It is not JSON, or of a version that this reader does not know.
+    """
+    where = str(folder / STATE_NAME)
+    try:
+        state = cast("dict[str, Json]", parse_json(files[STATE_NAME].decode("utf-8"), where))
+        found, version = state["format"], state["format_version"]
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise unusable(folder, error) from error
+    if found != "crosstune-checkpoint" or not isinstance(version, int) or version != FORMAT_VERSION:
+        old = isinstance(version, int) and version < FORMAT_VERSION  # its head and its digest meant something else
+        raise CheckpointError(
+            f"{where}: format {found} {version}, this reader knows crosstune-checkpoint {FORMAT_VERSION}. "
+            + ("Train again." if old else "Upgrade crosstune-export.")
+        )
+    return state
+
+
+def unusable(folder: Path, error: Exception) -> CheckpointError:
+    """The error of a checkpoint that is whole, and yet says what none can say."""
+    reason = " ".join(repr(error).replace("\\n", " ").split())[:160]
+    return CheckpointError(f"{folder / STATE_NAME}: not a usable checkpoint ({reason}). Train again.")
 
 
 def _read(path: Path) -> bytes:

@@ -76,7 +76,8 @@ class HeadFacts:
         views: One entry a view; empty without shots to choose by.
         threshold: Probability below which no label is given, in [0, 1], or None.
         usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
-        min_similarity: Cosine to the nearest label below which no label is given, in [-1, 1], or None.
+        min_similarity: Similarity below which no label is given, in [-1, 1], or None.
+        log_texts: Texts of a log that ``min_similarity`` was chosen on; 0 if it was the shots.
     """
 
     quality: Quality = field(default_factory=Quality)
@@ -86,6 +87,7 @@ class HeadFacts:
     threshold: float | None = None
     min_similarity: float | None = None
     usual_similarity: float | None = None
+    log_texts: int = 0
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> HeadFacts:
@@ -110,6 +112,7 @@ class HeadFacts:
             threshold=_optional_number(row, "threshold"),
             min_similarity=_optional_number(row, "scope_threshold"),
             usual_similarity=_optional_number(row, "usual_similarity"),
+            log_texts=_count(row, "log_texts") if "log_texts" in row else 0,
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -120,6 +123,7 @@ class HeadFacts:
             "threshold": self.threshold,
             "scope_threshold": self.min_similarity,
             "usual_similarity": self.usual_similarity,
+            "log_texts": self.log_texts or None,
         }
         return {
             "cv_accuracy": self.quality.cv_accuracy,

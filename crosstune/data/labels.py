@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from crosstune.core.checkpoint_folder import read_files, state_of
 from crosstune.core.errors import ConfigError, CrossTuneWarning, DataError
 from crosstune.core.labels import LabelSet, label_set
 from crosstune.core.strict_text import read_object
@@ -22,17 +23,22 @@ def read_labels(path: str | os.PathLike[str], options: ReadOptions | None = None
     """Read labels and their descriptions.
 
     A .json or .toml file maps each label to a description or a list of descriptions. A table (.csv, .tsv, .parquet, .xlsx) or
-    .jsonl file has the columns ``label`` and ``description``; a label in several rows has several descriptions.
+    .jsonl file has the columns ``label`` and ``description``; a label in several rows has several descriptions. A checkpoint
+    has its own labels.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a checkpoint.
         options: Delimiter and encoding of a table; recognised when None.
 
     Raises:
         DataError: The file cannot be read, or its labels cannot be used.
         ConfigError: The ending is unknown.
+        CheckpointError: The folder is not a usable checkpoint.
     """
     source = Path(path)
+    if source.is_dir():
+        labels = state_of(read_files(source), source).get("labels")
+        return label_set(labels if isinstance(labels, dict) else {}, str(source))
     if source.suffix.lower() in (".json", ".toml"):
         return label_set(read_object(source, "label and description"), str(source))
     return label_set(_described(source, options or DEFAULT_READING), str(source))

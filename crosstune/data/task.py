@@ -28,14 +28,14 @@ class Task:
         labels: The classes and their descriptions.
         shots: Real examples; a repeated one is kept once, with a warning.
         generated: Texts by an LLM with the labels that were requested; texts may be repeated.
-        unlabeled: Texts of a log, for a task without shots.
+        unlabeled: Texts of a log.
         where: What to call the shots in messages.
         generated_where: What to call the generated texts in messages.
         expect_every_label: Warn of labels without a shot.
 
     Raises:
         DataError: A label is unknown, a field is empty, too long or holds what no file can, a text has two labels, or
-            pairs and single texts are mixed, or there are shots and a log.
+            pairs and single texts are mixed.
     """
 
     labels: LabelSet
@@ -51,15 +51,16 @@ class Task:
         check_fields(self.generated, generated_where)
         object.__setattr__(self, "shots", without_duplicates(self.shots, where))
         object.__setattr__(self, "generated", tuple(self.generated))
-        if self.unlabeled and self.shots:
-            raise DataError(
-                f"unlabeled: given with {len(self.shots)} examples, expected none: with examples a log makes no head more "
-                "accurate. Omit the log, or label some of its texts with crosstune suggest."
-            )
         check_labels(self.generated, self.labels, generated_where)
         check_labels(self.shots, self.labels, where, expect_every_label=expect_every_label)
         if len({shot.text_pair is None for shot in self.shots}) > 1:
             raise DataError(f"{where}: some examples have a text_pair and some have none. Give every row one, or none.")
+        if self.shots and any(
+            isinstance(text, str) is (self.shots[0].text_pair is not None) for text in self.unlabeled
+        ):
+            raise DataError(
+                "unlabeled: pairs and single texts are mixed with the real examples. Give both the same kind."
+            )
         if self.generated and len({item.text_pair is None for item in (*self.shots, *self.generated)}) > 1:
             raise DataError(
                 f"{generated_where}: pairs and single texts are mixed with the real examples. Give both the same kind."

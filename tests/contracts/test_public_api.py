@@ -120,7 +120,7 @@ SIGNATURES = {
         "heads epochs learning_rate expected_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
-        "CrossTuneClassifier.fit": "self X y label_descriptions",
+        "CrossTuneClassifier.fit": "self X y label_descriptions unlabeled",
         "CrossTuneClassifier.predict": "self X",
         "CrossTuneClassifier.predict_proba": "self X",
         "CrossTuneClassifier.save": "self path * force",

@@ -1,11 +1,13 @@
 """Settings: default, then TOML, then flag; everything unknown or out of range is refused by name."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crosstune import ConfigError, TrainConfig, load_config
+from crosstune import CheckpointError, ConfigError, TrainConfig, load_checkpoint, load_config, read_labels
 
 
 def refused(path, overrides=None):
@@ -31,6 +33,19 @@ def test_defaults_then_file_then_flags(tmp_path):
 
 def test_an_empty_file_changes_nothing(tmp_path):
     assert load_config(toml(tmp_path, ""), {}) == TrainConfig()
+
+
+def test_a_checkpoint_has_its_labels_and_settings(tmp_path, tiny_checkpoint_dir):
+    checkpoint = load_checkpoint(tiny_checkpoint_dir)
+    drawn = replace(checkpoint, config=checkpoint.config.model_copy(update={"shots": 2, "abstain_at": "coverage=0.9"}))
+    drawn.save(tmp_path / "drawn.ckpt")
+    expected = drawn.config.model_copy(update={"shots": None, "seed": 99})  # its examples are those that were drawn
+    assert load_config(tmp_path / "drawn.ckpt", {"seed": 99}) == expected
+    assert read_labels(tmp_path / "drawn.ckpt") == checkpoint.labels
+    (tmp_path / "empty").mkdir()
+    for read in (read_labels, lambda path: load_config(path, {})):
+        with pytest.raises(CheckpointError, match=r"empty/SHA256SUMS: missing|empty/checkpoint.json: missing"):
+            read(tmp_path / "empty")
 
 
 def test_a_config_cannot_be_changed():

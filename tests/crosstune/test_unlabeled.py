@@ -7,8 +7,17 @@ import warnings
 import numpy as np
 import pytest
 
-from crosstune import CrossTuneWarning, DataError, Example, TrainConfig, train, training
-from crosstune.checkpoint import predict_proba
+from crosstune import (
+    ConfigError,
+    CrossTuneWarning,
+    DataError,
+    Example,
+    TrainConfig,
+    load_checkpoint,
+    train,
+    training,
+)
+from crosstune.checkpoint import predict_proba, predict_with_similarity
 from crosstune.data.task import Task
 from crosstune.features.encoding import cached_features, encode
 from crosstune.heads.feature_plan import encoding_plan
@@ -69,12 +78,48 @@ def test_a_log_of_mostly_one_label_is_said(tiny_backbone, tiny_labels, monkeypat
         train([], tiny_labels, backbone=tiny_backbone, unlabeled=log)
 
 
-def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):
-    with pytest.raises(DataError) as caught:
-        train(tiny_examples, tiny_labels, backbone=tiny_backbone, unlabeled=["where is it"])
-    assert str(caught.value) == (
-        f"unlabeled: given with {len(tiny_examples)} examples, expected none: with examples a log makes no head more "
-        "accurate. Omit the log, or label some of its texts with crosstune suggest."
+def test_a_log_beside_examples_only_chooses_what_gets_no_label(tiny_backbone, tiny_labels, tiny_examples, tmp_path):
+    """Also if the examples are texts of the log: these say nothing of texts that the head has not seen."""
+    config = TrainConfig(abstain_at="coverage=0.9")
+    log = tiny_log(300)
+    alone = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone)
+    with_log = train(
+        tiny_examples,
+        tiny_labels,
+        config,
+        backbone=tiny_backbone,
+        unlabeled=[*log, *(example.text for example in tiny_examples)],
     )
+    for name, tensor in alone.head.tensors().items():
+        if name != "scope_offsets":
+            assert (with_log.head.tensors()[name] == tensor).all(), name
+    _, similarity = predict_with_similarity(with_log, tiny_backbone, log)
+    given = similarity >= with_log.min_similarity
+    assert 0.9 <= given.mean() <= 0.9 + 2 / len(log)
+    lengths = np.array([len(row.ids) for row in tiny_backbone.tokenize(log, with_log.tokens)])
+    assert given[lengths <= np.quantile(lengths, 0.2)].mean() >= 0.85
+    assert (alone.facts.head.log_texts, with_log.facts.head.log_texts) == (0, len(set(log)))
+    with_log.save(tmp_path / "a")
+    assert load_checkpoint(tmp_path / "a").facts == with_log.facts
+
+
+def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):
+    log = tiny_log(300)
+    for abstain_at in (None, "precision=0.9"):
+        with pytest.raises(ConfigError) as wrong:
+            train(tiny_examples, tiny_labels, TrainConfig(abstain_at=abstain_at), backbone=tiny_backbone, unlabeled=log)
+        assert str(wrong.value) == (
+            f"unlabeled: given with {len(tiny_examples)} examples, expected also abstain_at coverage: beside examples a log only "
+            "chooses which texts get no label. Set --abstain-at coverage=0.95, or omit the log."
+        )
+    border = TrainConfig(abstain_at="coverage=0.9")
+    with pytest.raises(DataError) as caught:
+        train(tiny_examples, tiny_labels, border, backbone=tiny_backbone, unlabeled=[tiny_examples[0].text, *log[:199]])
+    assert str(caught.value) == (
+        "unlabeled: 199 texts that are no examples, expected at least 200 to choose which texts get no label. Give more, or omit "
+        "the log: the examples then choose."
+    )
+    with pytest.raises(DataError, match=r"^unlabeled: pairs and single texts are mixed with the real examples"):
+        train(tiny_examples, tiny_labels, border, backbone=tiny_backbone, unlabeled=[(text, "b") for text in log])
     with pytest.raises(DataError, match=r"^unlabeled\[1\]: "):
         train([], tiny_labels, backbone=tiny_backbone, unlabeled=["where is it", "a\x00b"])

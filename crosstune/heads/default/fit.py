@@ -18,6 +18,7 @@ from crosstune.heads.default.abstention import (
     coverage_threshold,
     held_out_similarity,
     length_offsets,
+    offsets_of_log,
     precision_threshold,
     scope_keys,
 )
@@ -73,36 +74,41 @@ def fit_default(
         layers_tried=tuple(tried),
         views=chosen.views,
     )
-    similarities = None
+    similarities = weights = None
     if task.shots:
-        cosines, tokens = _held_out_similarities(task, head), _tokens(task)
-        counted = shot_weights(task.targets[: task.shots], in_use).cpu().numpy()
+        cosines, tokens, weights = _similarities(task, head, in_use)
         kind, _, value = (config.abstain_at or "").partition("=")
         coverage = float(value) if kind == "coverage" else USUAL_SHARE
-        offsets = length_offsets(cosines, tokens, task.layout.max_length_tokens, coverage, counted)
+        longest = task.layout.max_length_tokens
+        if task.unlabeled is None:
+            offsets = length_offsets(cosines, tokens, longest, coverage, weights)
+        else:
+            offsets = offsets_of_log(cosines, tokens, longest, coverage)
         head.scope_offsets = torch.from_numpy(offsets).to(head.scope_keys.device)
         similarities = cosines + offsets[tokens] if len(offsets) else cosines
-        facts = replace(facts, usual_similarity=coverage_threshold(similarities, USUAL_SHARE, counted))
+        facts = replace(facts, usual_similarity=min(1.0, coverage_threshold(similarities, USUAL_SHARE, weights)))
     if config.abstain_at is not None:
-        facts = _with_threshold(facts, task, head, chosen, similarities, config.abstain_at, in_use)
+        facts = _with_threshold(facts, task, head, chosen, similarities, weights, config.abstain_at, in_use)
     held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
     if len(held_out):
         held_out[:, torch.unique(task.targets)] = chosen.held_out.softmax(1)
     return head, facts, held_out
 
 
-def _held_out_similarities(task: EncodedTask, head: PriorHead) -> npt.NDArray[np.float64]:
-    """Cosine similarity of each shot to the other shots, float64 (N,)."""
-    size = head.scope_keys.shape[1]
-    texts = cached_features(task.texts, head.spec)[: task.shots, :size].to(head.scope_keys)
-    descriptions = description_features(task, head.spec, texts.device)[:, :size]
-    return held_out_similarity(texts, task.targets[: task.shots], descriptions, head.similarity_atoms)
-
-
-def _tokens(task: EncodedTask) -> npt.NDArray[np.int64]:
-    """Number of tokens of each shot, int64 (N,)."""
-    shots = [example.content for example in task.examples[: task.shots]]
-    return np.array([len(row.ids) for row in task.backbone.tokenize(shots, task.layout)], np.int64)
+def _similarities(
+    task: EncodedTask, head: PriorHead, in_use: Tensor
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+    """Cosine similarity, number of tokens and weight of N texts, (N,) each: those of the log, or each shot to the other shots."""
+    size, device = head.scope_keys.shape[1], head.scope_keys.device
+    states = task.texts.select(np.arange(task.shots)) if task.unlabeled is None else task.unlabeled
+    tokens = np.array([text.shape[1] for text in states.tokens], np.int64)
+    texts = cached_features(states, head.spec)[:, :size].to(head.scope_keys)
+    if task.unlabeled is not None:
+        return np.asarray((texts @ head.scope_keys.t()).max(1).values.double().cpu()), tokens, None
+    targets = task.targets[: task.shots]
+    descriptions = description_features(task, head.spec, device)[:, :size]
+    cosines = held_out_similarity(texts, targets, descriptions, head.similarity_atoms)
+    return cosines, tokens, shot_weights(targets, in_use).cpu().numpy()
 
 
 def _with_threshold(
@@ -111,6 +117,7 @@ def _with_threshold(
     head: PriorHead,
     chosen: Selection,
     similarities: npt.NDArray[np.float64] | None,
+    weights: npt.NDArray[np.float32] | None,
     target: str,
     in_use: Tensor,
 ) -> HeadFacts:
@@ -120,17 +127,17 @@ def _with_threshold(
         raise DataError(
             f"abstain_at: {target} needs shots of 2 labels or more, found fewer. Leave it out, or give examples."
         )
-    targets = task.targets
-    counted = shot_weights(targets[: task.shots], in_use).cpu().numpy()
     if kind == "precision":
+        targets = task.targets
+        counted = shot_weights(targets[: task.shots], in_use).cpu().numpy()
         features = cached_features(task.texts, head.spec, head.queries)[: task.shots].to(head.label_keys)
         logits = features @ head.label_keys.t() + head.label_bias  # of labels without shots, which compete too
         logits[:, torch.unique(targets)] = chosen.held_out
         gold = targets[: task.shots].cpu().numpy()
         probs = logits.softmax(1).cpu().numpy()
         return replace(facts, threshold=precision_threshold(probs, gold, float(value), counted))
-    limit = coverage_threshold(similarities, float(value), counted)
-    return replace(facts, min_similarity=limit)
+    limit = min(1.0, coverage_threshold(similarities, float(value), weights))
+    return replace(facts, min_similarity=limit, log_texts=0 if task.unlabeled is None else len(task.unlabeled.tokens))
 
 
 def _as_good(shallow: Quality, deep: Quality) -> bool:
@@ -163,7 +170,7 @@ def _fit_depth(
         taught_features=features.taught_features,
         log_expected=in_use,
         centre=None
-        if task.unlabeled is None
+        if task.unlabeled is None or task.shots
         else cached_features(task.unlabeled, spec, features.queries).mean(0).to(features.texts),
     )
     size = mean_atoms(spec) * backbone.hidden_size
