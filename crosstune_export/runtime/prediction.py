@@ -32,7 +32,8 @@ class Prediction:
         prob: Probability of the most probable label, in [0, 1], also if ``label`` is None.
         probs: Probabilities of all labels, float32 (L,), in the order of the classifier's labels.
         truncated: Whether the text was truncated to the maximum length.
-        similarity: Similarity of the text to the nearest label, a cosine in [-1, 1]; None if the graph has no such output.
+        similarity: Similarity of the text to the nearest label: a cosine, in [-1, 1], to which the graph adds what texts of this
+            length lack; above 1 only for very short texts. None if the graph has no such output.
         labels: The L labels of the classifier.
     """
 

@@ -55,7 +55,7 @@ typedef struct crosstune_text {
 typedef struct crosstune_answer {
   int32_t label;     /* index of the label; -1 when `prob` or `similarity` is below its threshold */
   float prob;        /* probability of the most probable label, even when `label` is -1; in [0, 1] */
-  float similarity;  /* cosine similarity to the nearest label, in [-1, 1]; NaN when the bundle lacks it */
+  float similarity;  /* to the nearest label: a cosine, raised for short texts; NaN when the bundle lacks it */
   int32_t truncated; /* 1 when the text was too long and was truncated, otherwise 0 */
 } crosstune_answer;
 

@@ -42,7 +42,7 @@ struct Prediction {
   float prob = 0;                    // probability of the most probable label, in [0, 1]
   std::vector<float> probs;          // L probabilities, in the order of labels()
   bool truncated = false;            // whether the text was too long and was truncated
-  std::optional<float> similarity;   // cosine similarity to the nearest label, in [-1, 1]; empty when the bundle lacks it
+  std::optional<float> similarity;   // to the nearest label: a cosine, raised for short texts; empty when the bundle lacks it
 };
 
 struct TokenIds {

@@ -10,7 +10,7 @@ export interface Prediction {
   readonly probs: Float32Array;
   /** Whether the text was too long and was truncated. */
   readonly truncated: boolean;
-  /** The cosine similarity to the nearest label, in [-1, 1]; null when the bundle does not have it. */
+  /** The similarity to the nearest label, a cosine that is raised for short texts; null when the bundle does not have it. */
   readonly similarity: number | null;
 }
 
