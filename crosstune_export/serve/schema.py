@@ -30,7 +30,7 @@ class TextAnswer(BaseModel):
     probs: dict[str, float] = Field(description="Probabilities by label; with top_k only the most probable ones.")
     truncated: bool = Field(description="Whether the text is longer than the bundle reads.")
     similarity: float | None = Field(
-        ge=-1, le=1, description="Similarity to the training texts; null if the bundle does not measure it."
+        description="Similarity to the training texts: a cosine, raised for short texts; null if the bundle does not measure it."
     )
     words: list[WordEvidence] | None = Field(None, description="With explain only.")
 
