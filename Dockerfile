@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The server of docs/serving.md: the base install with [cpu,serve], no torch, not root. The bundle is mounted at /bundle:
+# The server of docs/deploy.md: the base install with [cpu,serve], no torch, not root. The bundle is mounted at /bundle:
 #   docker build -t crosstune-serve .
 #   docker run --rm -p 8080:8080 -v "$PWD/support.bundle:/bundle:ro" crosstune-serve
 # A tag may be moved to another image. For the same base each time, give BASE with the digest that this command prints:

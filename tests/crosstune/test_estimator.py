@@ -19,7 +19,7 @@ from crosstune import CrossTuneClassifier, CrossTuneWarning, DataError, load_che
 from crosstune.checkpoint import predict_proba
 from crosstune.config import TrainConfig
 from crosstune.core.errors import BackboneError, ConfigError, OutputExistsError
-from tests.conftest import make_tiny_backbone, tiny_log
+from tests.conftest import make_tiny_backbone
 from tests.tolerances import ROW_SUM
 
 
@@ -100,12 +100,6 @@ def test_a_label_that_only_has_a_description(tiny_backbone_dir, texts, names, de
     with pytest.warns(CrossTuneWarning, match="^fit: no example of 'refund'; known by description only"):
         model.fit(texts, names, {**descriptions, "refund": "please send the money back"})
     assert model.predict_proba(["x"]).shape == (1, 4)
-
-
-def test_a_log_chooses_what_gets_no_label(tiny_backbone_dir, texts, names, descriptions):
-    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), abstain_at="coverage=0.9")
-    model.fit(texts, names, descriptions, unlabeled=pd.DataFrame({"text": tiny_log(250)}))
-    assert model.checkpoint_.facts.head.log_texts == 250
 
 
 def test_pairs(tiny_backbone_dir, tiny_pair_examples):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crosstune import (
     ConfigError,
+    CrossTuneClassifier,
     CrossTuneWarning,
     DataError,
     Example,
@@ -21,7 +23,7 @@ from crosstune.checkpoint import predict_proba, predict_with_similarity
 from crosstune.data.task import Task
 from crosstune.features.encoding import cached_features, encode
 from crosstune.heads.feature_plan import encoding_plan
-from tests.conftest import tiny_log
+from tests.conftest import TINY_TEXTS, tiny_log
 from tests.tolerances import FEATURES_TO_ORACLE
 
 
@@ -101,6 +103,13 @@ def test_a_log_beside_examples_only_chooses_what_gets_no_label(tiny_backbone, ti
     assert (alone.facts.head.log_texts, with_log.facts.head.log_texts) == (0, len(set(log)))
     with_log.save(tmp_path / "a")
     assert load_checkpoint(tmp_path / "a").facts == with_log.facts
+
+
+def test_the_estimator_takes_a_log(tiny_backbone_dir):
+    texts, names = zip(*((text, label) for label, texts in TINY_TEXTS.items() for text in texts), strict=True)
+    model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), abstain_at="coverage=0.9")
+    model.fit(texts, names, unlabeled=pd.DataFrame({"text": tiny_log(250)}))
+    assert model.checkpoint_.facts.head.log_texts == 250
 
 
 def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):

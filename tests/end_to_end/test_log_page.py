@@ -43,7 +43,7 @@ def accuracy(measured: str) -> float:
 def test_the_commands_of_the_page(folder, colleague, environment):
     page = (REPO_ROOT / "docs" / "log.md").read_text("utf-8")
     commands = [block.strip() for block in re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
-    from_log, measure_it, first, learn, measure, second, check = commands
+    from_log, measure_it, first, learn, measure, second, check, careful = commands
 
     assert typed(from_log, folder, environment).startswith("zero.ckpt: default head, 8 labels, 0 examples")
     of_descriptions = accuracy(typed(measure_it, folder, environment))
@@ -66,3 +66,6 @@ def test_the_commands_of_the_page(folder, colleague, environment):
     said = typed(second, folder, environment)
     assert "24 of 401 texts to label as round 2, 24 labelled so far" in said
     assert "label" in typed(check, folder, environment)
+    assert re.search(
+        r"no label below similarity 0\.\d\d \(chosen on \d{3} texts of log\.txt\)", typed(careful, folder, environment)
+    )

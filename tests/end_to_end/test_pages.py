@@ -1,4 +1,4 @@
-"""Blocks of the pages in docs/: commands and options exist, imports work, and the blocks of four pages run.
+"""Blocks of the pages in docs/: commands and options exist, imports work, and the blocks of some pages run.
 
 ``test_readme``, ``test_data_page``, ``test_spark`` and ``tests/cli/test_hub.py`` run those of other pages.
 """
@@ -60,7 +60,7 @@ def folder(tmp_path_factory, quickstart):
     for name in ("support.ckpt", "support.bundle"):
         shutil.copytree(quickstart[0] / name, target / name)
     for name, source, count in (
-        ("few.jsonl", "train.jsonl", 1), ("train.jsonl", "train.jsonl", 40), ("test.jsonl", "test.jsonl", 30), ("log.txt", "log.txt", 60),
+        ("few.jsonl", "train.jsonl", 1), ("train.jsonl", "train.jsonl", 40), ("test.jsonl", "test.jsonl", 30), ("log.txt", "log.txt", 260),
     ):  # fmt: skip
         lines = (target / source).read_text("utf-8").splitlines(keepends=True)
         (target / name).write_text("".join(lines[:count]), "utf-8")
@@ -75,7 +75,7 @@ def typed(line: str, folder, environment) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["improve", "moving", "explain", "build"])
+@pytest.mark.parametrize("page", ["improve", "moving", "explain", "build", "abstain", "encoders", "signing"])
 def test_the_blocks_run(page, folder, environment, one_thread, monkeypatch):
     monkeypatch.chdir(folder)
     found = blocks(REPO_ROOT / "docs" / f"{page}.md")
@@ -93,7 +93,7 @@ def test_the_blocks_run(page, folder, environment, one_thread, monkeypatch):
             printed, done = sink.getvalue(), done + 1
             if i + 1 < len(found) and found[i + 1].language == "text":
                 assert_shows(found[i + 1].text, printed)
-    assert done >= 2
+    assert done
     if page == "improve":
         with (folder / "next.csv").open(encoding="utf-8-sig", newline="") as file:
             assert sum(not row["label"] for row in csv.DictReader(file)) == 20
