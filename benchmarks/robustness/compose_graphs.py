@@ -3,7 +3,8 @@
     python -m benchmarks.robustness.compose_graphs --graphs 50000 --json FILE
 
 Most nodes have a form of ``graph_rules.json`` with random shapes, numbers and attributes; the others have an input too many, an input
-left out, numbers of another type, or an attribute out of its range. A graph that the check accepts is loaded and run by onnxruntime
+left out, numbers of another type, or an attribute out of its range, or are any operator of onnxruntime with inputs and attributes as
+its schema allows. A graph that the check accepts is loaded and run by onnxruntime
 in a child process, with two lengths, and twice each while new memory holds another pattern: results that differ come from memory
 that nobody wrote. The benchmark fails if a process dies, a run takes long, results differ, or a graph was accepted that has a node
 no build writes.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import json
 import os
 import random
@@ -20,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,24 +45,9 @@ _DTYPES: Mapping[str, type] = {
     "f": np.float32, "h": np.float16, "l": np.int64, "i": np.int32, "u": np.uint8, "c": np.int8, "b": np.bool_,
 }  # fmt: skip
 _SHAPES = (
-    (),
-    (),
-    (1,),
-    (1,),
-    (4,),
-    (4,),
-    (12,),
-    (2,),
-    (3,),
-    (0,),
-    (1, 4),
-    (4, 4),
-    (4, 12),
-    (8, 4),
-    (1, 1, 4),
-    (1, 3, 4),
-    (2, 1, 1, 4),
-)
+    (), (), (1,), (1,), (4,), (4,), (12,), (2,), (3,), (0,),
+    (1, 4), (4, 4), (4, 12), (8, 4), (1, 1, 4), (1, 3, 4), (2, 1, 1, 4),
+)  # fmt: skip
 _NUMBERS = (0, 0, 1, 1, -1, 2, 3, 4, -2, 5, 12, 127, 1 << 20, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63))
 _FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-3, 3e4, -3e4, 65504.0)
 #: Values that every graph computes: float32 (B, T, 4), the same in levels, int32 (B, T), float32 (B, 1, T, T).
@@ -86,12 +74,29 @@ _FITTING: Mapping[str, tuple[object, ...]] = {
     "ReduceMean": ("states", [1, 2]),
     "ReduceSum": ("any", [0]),
     "Reshape": ("states", [-1, 1, 4]),
+    "ScatterND": ((3, 4), [[1], [0]], (2, 4)),
     "SkipLayerNormalization": ("states", "states", (4,), (4,), (4,)),
     "Slice": ("any", [0], [1], [1], [1]),
     "Split": ("states",),
     "Tile": ("states", [1, 2, 1]),
+    "TopK": ((4,), [2]),
     "Unsqueeze": ("any", [0, -1]),
 }
+
+
+_LETTERS: Mapping[str, str] = {
+    "tensor(float)": "f", "tensor(float16)": "h", "tensor(int64)": "l", "tensor(int32)": "i", "tensor(uint8)": "u",
+    "tensor(int8)": "c", "tensor(bool)": "b",
+}  # fmt: skip
+
+
+@functools.cache
+def _schemas() -> list[Any]:
+    """The schemas of onnxruntime's operators in the domains that graphs may name."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    found = [schema for schema in get_all_operator_schema() if schema.domain in ("", "com.microsoft")]
+    return sorted(found, key=lambda schema: (schema.domain, schema.name, schema.since_version))
 
 
 class Composer:
@@ -128,6 +133,9 @@ class Composer:
             if rules.forms
         ]
         for _ in range(self._draw.choice((1, 1, 2))):
+            if self._draw.random() < 0.2:
+                self._add_any()
+                continue
             domain, name = self._draw.choice(keys)
             self._add(domain, name, OPERATORS[domain][name])
         outputs = self._draw.sample(sorted(self._values), len(self._values)) if self._draw.random() < 0.02 else []
@@ -158,11 +166,9 @@ class Composer:
                 number for number, letter in ((1, "f"), (6, "i"), (7, "l"), (9, "b")) if letter == types[-1]
             )
             types = types[:-1]
-        fitting = _FITTING.get(name) if draw.random() < 0.8 else None
-        inputs = [
-            self._input(letter, fitting[index] if fitting and index < len(fitting) else "any")
-            for index, letter in enumerate(types)
-        ]
+        fitting = _FITTING.get(name, ()) if draw.random() < 0.8 else ()
+        wanted = [*fitting, *["any"] * len(types)]
+        inputs = [self._input(letter, wanted[index]) for index, letter in enumerate(types)]
         if draw.random() < 0.15:  # what no build writes
             self._spoil(inputs, attributes)
         outputs = [f"y{len(self._nodes)}_{index}" for index in range(draw.choice((1, len(rules.forms[form]))))]
@@ -172,6 +178,43 @@ class Composer:
         self.names.append(name)
         for output, letter in zip(outputs, rules.forms[form], strict=False):
             self._values[output] = letter
+
+    def _add_any(self) -> None:
+        """A node as the schema of an operator of onnxruntime allows it."""
+        draw, schema = self._draw, self._draw.choice(_schemas())
+        kinds = {
+            kind.type_param_str: draw.choice(
+                [_LETTERS[name] for name in kind.allowed_type_strs if name in _LETTERS] or ["f"]
+            )
+            for kind in schema.type_constraints
+        }
+        fewest, most = max(schema.min_input, 0), min(schema.max_input, 8)
+        inputs = []
+        for index in range(draw.randint(fewest, max(fewest, most)) if schema.inputs else 0):
+            declared = schema.inputs[min(index, len(schema.inputs) - 1)].typeStr
+            letter = kinds.get(declared) or _LETTERS.get(declared, "f")
+            left_out = index >= fewest and draw.random() < 0.35
+            inputs.append("" if left_out else self._input(letter, draw.choice(("any", "states"))))
+        attributes = {
+            name: self._any_attribute(str(attribute.type).rpartition(".")[2])
+            for name, attribute in schema.attributes.items()
+            if attribute.required or draw.random() < 0.5
+        }
+        count = draw.randint(max(1, schema.min_output), max(1, min(schema.max_output, 4)))
+        outputs = [f"y{len(self._nodes)}_{index}" for index in range(count)]
+        self._nodes.append(helper.make_node(schema.name, inputs, outputs, domain=schema.domain, **attributes))
+        self.names.append(schema.name)
+        self._values |= dict.fromkeys(outputs, kinds.get(schema.outputs[0].typeStr, "f") if schema.outputs else "f")
+
+    def _any_attribute(self, kind: str) -> object:
+        numbers = (0, 1, 1, 2, 3, -1, -2, 7, 16, 1 << 31, (1 << 63) - 1)
+        if kind == "INT":
+            return self._draw.choice(numbers)
+        if kind == "INTS":
+            return self._draw.choices(numbers, k=self._draw.randrange(1, 5))
+        if kind == "FLOAT":
+            return self._draw.choice((0.0, 1.0, -1.0, 1e-5, 1e30))
+        return self._draw.choice(("", "constant", "ij,jk->ik", "NOTSET", "tanh")) if kind == "STRING" else None
 
     def _input(self, letter: str, wanted: object) -> str:
         if letter == "-" or wanted is None:

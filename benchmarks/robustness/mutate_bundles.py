@@ -36,7 +36,7 @@ from crosstune_export import BundleError
 from crosstune_export.bundle.archive import MEMBERS, archive_parts
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.bundle.graph_check import check_graph
-from crosstune_export.bundle.graph_rules import OPERATORS
+from crosstune_export.bundle.graph_rules import BRANCHES, FUNCTION, OPERATORS
 from crosstune_export.bundle.manifest import MANIFEST_NAME, MODEL_NAME, parse_manifest
 
 #: Runs in one fork.
@@ -61,14 +61,24 @@ def foreign_parts(model: bytes) -> str:
         parsed = onnx.load_from_string(model)
     except DecodeError as error:
         return f"something that onnx cannot read: {error}"
-    nodes = [(node, OPERATORS.get(node.domain.replace("ai.onnx", ""), {})) for node in parsed.graph.node]
-    foreign = [node.op_type for node, known in nodes if node.op_type not in known]
-    attributes = [item for node in parsed.graph.node for item in node.attribute]
-    graphs = [item.name for item in attributes if item.HasField("g") or item.graphs]
-    tensors = [*parsed.graph.initializer, *(item.t for item in attributes)]
+    functions = [(function.name, function.domain) for function in parsed.functions]
+    graphs = [parsed.graph, *parsed.functions]
+    tensors, foreign = list(parsed.graph.initializer), [name for name in functions if name != FUNCTION]
+    while graphs:
+        for node in graphs.pop().node:
+            name, domain = node.op_type, node.domain.replace("ai.onnx", "")
+            branches = (name, domain) == BRANCHES
+            if not branches and (name, domain) not in functions and name not in OPERATORS.get(domain, {}):
+                foreign.append((name, domain))
+            for item in node.attribute:
+                inner = [*([item.g] if item.HasField("g") else []), *item.graphs]
+                foreign += [] if branches else [(item.name, graph.name) for graph in inner]
+                graphs += inner
+                tensors += [item.t, *(tensor for graph in inner for tensor in graph.initializer)]
+                foreign += [(item.name, graph.name) for graph in inner if graph.sparse_initializer]
     outside = [tensor.name for tensor in tensors if tensor.external_data or tensor.data_location]
-    if foreign or graphs or outside or parsed.functions or parsed.graph.sparse_initializer:
-        return f"{foreign} {graphs} {outside}"
+    if foreign or outside or len(functions) > 1 or parsed.graph.sparse_initializer:
+        return f"{foreign} {outside}"
     return ""
 
 

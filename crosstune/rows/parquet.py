@@ -35,7 +35,7 @@ def parquet_windows(source: Source, needed: Sequence[str], before_bytes: int) ->
                 sink = arrow.BufferOutputStream()
                 with arrow.ipc.new_stream(sink, batch.schema) as writer:
                     writer.write_batch(batch)
-                done = before_bytes + source.size_bytes * (first_row + batch.num_rows) // total
+                done = before_bytes + source.size_bytes * (first_row - 1 + batch.num_rows) // total
                 yield Window(source, batch=sink.getvalue().to_pybytes(), first_row=first_row, read_bytes=done)
                 first_row += batch.num_rows
             if first_row == 1:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,28 @@ def instructions() -> list[tuple[str, str]]:
     """(keyword, rest) of every instruction, continued lines joined."""
     joined = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in joined.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("printed", ["Name:      python:3.12-slim\nDigest:    sha256:0f0f\n\nManifests:\n", ""])
+def test_one_command_names_the_base_by_its_digest(tmp_path, printed):
+    """With a program in the place of docker that prints what its documentation shows, or fails."""
+    for name in ("Makefile", "Dockerfile"):
+        shutil.copy(REPO_ROOT / name, tmp_path)
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\nprintf '{printed}'\n", "utf-8")
+    docker.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["make", "image-base"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    written = (tmp_path / "Dockerfile").read_text("utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Dockerfile", "Makefile", "docker"]
+    if printed:
+        assert done.returncode == 0
+        assert written == DOCKERFILE.replace(
+            "\nARG BASE=python:3.12-slim\n", "\nARG BASE=python:3.12-slim@sha256:0f0f\n"
+        )
+        assert written != DOCKERFILE
+    else:
+        assert done.returncode != 0 and written == DOCKERFILE
 
 
 def test_it_does_not_run_as_root():

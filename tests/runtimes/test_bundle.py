@@ -231,3 +231,24 @@ def test_a_graph_that_onnxruntime_refuses(runtime, tiny_fp32_bundle_dir, tmp_pat
     assert message.startswith(f"{runtime.graph_place(path)}: onnxruntime refuses the graph (")
     assert message.endswith(f"). {AGAIN}")
     assert "\n" not in message
+
+
+@pytest.mark.fault("G11", "L22")
+@pytest.mark.parametrize("half", ["\ud800", "\udfff", "\ude00\ud83d"])
+@pytest.mark.parametrize("file", ["manifest.json", "tokenizer.json", "selftest.json"])
+def test_half_a_character_in_a_string(runtime, tmp_path, tiny_bundle_dir, file, half):
+    """A label with one could be written to no Parquet file. Both halves, escaped one after the other, are a character."""
+
+    for name, text in (("good", "\U0001f600"), ("bad", half)):
+        files = {}
+        if file != "manifest.json":
+            body = json.loads((tiny_bundle_dir / file).read_bytes())
+            unused = {"decoder": {"type": "WordPiece", "prefix": text, "cleanup": True}, "note": text}
+            key = "decoder" if file == "tokenizer.json" else "note"
+            files[file] = json.dumps(body | {key: unused[key]}).encode()
+        edit = put("labels", 0, "name", text) if file == "manifest.json" else lambda body: None
+        path = edited(tiny_bundle_dir, tmp_path / f"{name}.bundle", edit, files)
+        if name == "good":
+            assert runtime.load(path).selftest_passes()
+        else:
+            assert refusal(runtime, path).startswith(f"{path}/{file}: not valid JSON (")

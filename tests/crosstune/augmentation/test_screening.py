@@ -85,6 +85,19 @@ def test_every_reason_is_explained_and_can_be_given():
     assert given | {"duplicate"} == set(REASONS)
 
 
+@pytest.mark.parametrize("shots", [[], ["thanks"], ["thanks", "where is my parcel, it is late"]])
+def test_texts_are_too_long_beyond_four_times_the_longest_real_text_and_200_characters(shots):
+    most = 4 * max(map(len, shots), default=500) + 200
+    assert reason("x" * most, shots) is None
+    assert reason("x" * (most + 1), shots) == "too long"
+
+
+@pytest.mark.parametrize(("words", "why"), [(10, "other language"), (9, None)])
+def test_ten_function_words_show_the_language_of_the_real_texts(words, why):
+    shots = [" ".join(["the"] * words)]
+    assert reason("Wo ist das Paket, das ich nicht habe", shots) == why
+
+
 def test_near_duplicates_are_seen_in_the_order_they_come():
     screen = Screen(SHOTS, PROMPT)
     assert screen.reason("My order has not come yet, can you please look into it?") is None

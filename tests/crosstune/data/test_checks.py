@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune import ConfigError, CrossTuneWarning, DataError, Example, read_examples
-from crosstune.data.checks import check_held_out, measured_rows, without_duplicates
+from crosstune.data.checks import check_fields, check_held_out, measured_rows, without_duplicates
 from crosstune.data.examples import example_line
 
 visible = st.text(
@@ -24,6 +24,21 @@ def refused(path):
     with pytest.raises(DataError) as caught:
         read_examples(path)
     return str(caught.value)
+
+
+@pytest.mark.fault("A5", "H3")
+@pytest.mark.parametrize("name", ["text", "label", "text_pair"])
+@pytest.mark.parametrize(
+    ("character", "what"),
+    [("\0", "control character U+0000"), ("\x7f", "control character U+007F"), ("\ud800", "unpaired surrogate U+D800"),
+     ("\udfff", "unpaired surrogate U+DFFF")],
+)  # fmt: skip
+def test_characters_that_no_field_may_hold_are_named_by_their_kind(name, character, what):
+    fields = {"text": "a", "label": "x", "text_pair": "b"} | {name: f"ab{character}"}
+    good = Example("a", "x", "b", 1)
+    with pytest.raises(DataError) as caught:
+        check_fields([good, Example(**fields, line=2)], "here")
+    assert str(caught.value) == f"here:2: {name} has the {what} at position 2. Remove it."
 
 
 @pytest.mark.fault("A11")

@@ -209,6 +209,15 @@ def test_a_named_pipe(tmp_path):
     assert texts == ["one", "two"]
 
 
+def test_progress_of_parquet_grows_with_the_rows_to_the_size_of_the_file(tmp_path):
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"text": ["a"] * 2500}), path)
+    size = path.stat().st_size
+    source = Source(str(path), "parquet", size_bytes=size)
+    found = [(window.first_row, window.read_bytes) for window in read_windows(source, ["text"], before_bytes=1000)]
+    assert found == [(1, 1000 + size * 1024 // 2500), (1025, 1000 + size * 2048 // 2500), (2049, 1000 + size)]
+
+
 def test_windows_are_cut_at_the_same_places(tmp_path, monkeypatch):
     monkeypatch.setattr(windows, "WINDOW_BYTES", 100)
     path = tmp_path / "t.txt"

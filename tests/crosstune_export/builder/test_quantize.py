@@ -94,6 +94,25 @@ def test_spare_units_pay_where_a_unit_reaches_far(x, monkeypatch):
     assert error(with_spare, before, x) < 0.7 * error(without, before, x)
 
 
+@pytest.mark.parametrize("reader", ["the graph", "another node"])
+def test_a_product_that_others_read_as_well_is_not_merged_with_its_bias(x, reader):
+    source, weights = value("x", FLOAT, ["b", "t", 16]), RANDOM.normal(size=(16, 16)).astype(np.float32) / 4
+    constants = [constant("weights", weights), constant("bias", np.full(16, 5, np.float32))]
+    product = ir.node("MatMul", [source, constants[0]])
+    total = ir.node("Add", [product.outputs[0], constants[1]])
+    other = ir.node("Neg", [product.outputs[0]])
+    nodes = [product, total, other]
+    for node, name in zip(nodes, ("product", "total", "other"), strict=True):
+        node.outputs[0].name, node.outputs[0].dtype, node.outputs[0].shape = name, FLOAT, ir.Shape(["b", "t", 16])
+    read = product if reader == "the graph" else other
+    nodes = [product, total] if reader == "the graph" else nodes
+    model = model_of([source], nodes, [total.outputs[0], read.outputs[0]], constants)
+    before = run(model, {"x": x})
+    assert quantize_products.apply(model, {"x": x.reshape(-1, 16)}, {}) == 1
+    for found, expected in zip(run(model, {"x": x}), before, strict=True):
+        assert float(np.sqrt(np.square(found - expected).mean())) <= 0.02 * expected.std()
+
+
 def test_products_without_samples_stay(x):
     model = feed_forward()
     assert quantize_products.apply(model, {}, {}) == 0

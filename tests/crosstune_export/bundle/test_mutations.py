@@ -18,10 +18,10 @@ from tests.runtime_cpp.conftest import built
 @pytest.mark.parametrize("runtime", ["python", "c++", "node"])
 def test_nothing_damaged_is_accepted_and_nothing_forged_breaks_out(runtime):
     command = [sys.executable, "-m", "benchmarks.robustness.mutate_bundles"]
-    bundle = REPO_ROOT / "tests" / "golden" / "format-1.1.bundle.zip"
+    bundle, other = (REPO_ROOT / "tests" / "golden" / f"format-1.{minor}.bundle.zip" for minor in (4, 3))
     options = {"python": [], "c++": ["--libcrosstune", built("libcrosstune.so")], "node": ["--node"]}[runtime]
     done = subprocess.run(
-        [*command, bundle, bundle, "--mutations", "400", "--structural", "150", *options], cwd=REPO_ROOT,
+        [*command, bundle, other, "--mutations", "400", "--structural", "150", *options], cwd=REPO_ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}, capture_output=True, check=False, timeout=900,
     )  # fmt: skip
     found = json.loads(done.stdout)

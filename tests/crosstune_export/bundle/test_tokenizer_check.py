@@ -161,6 +161,9 @@ def _replace(pattern: dict, content: str, times: int = 1) -> dict:
             "words of 1000000000 characters",
         ),
         ({"model": {"type": "Unigram", "vocab": [["a", -1e308]]}}, "the token ['a', -1e+308]"),
+        ({"model": {"type": "Unigram", "vocab": [["a"]]}}, "the token ['a']"),
+        ({"model": {"type": "Unigram", "vocab": [["a", 0.0, 0.0]]}}, "the token ['a', 0.0, 0.0]"),
+        ({"model": {"type": "Unigram", "vocab": ["ab", 7]}}, "the token 'ab'"),
     ],
 )
 def test_texts_that_would_take_minutes_or_answers_by_chance(change, expected):

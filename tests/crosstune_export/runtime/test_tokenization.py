@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from crosstune.core.token_layout import MAX_TEXT_BYTES, TokenLayout, longest_first
+from crosstune.core.token_layout import MAX_TEXT_BYTES, TokenLayout, limit_text, longest_first
 from crosstune.data.readers import read_examples
 from crosstune_export import BundleContentError, DataError
 from crosstune_export.builder.probe_inputs import PROBES
@@ -166,6 +166,10 @@ def test_cut_at_the_last_whole_code_point(single, tiny_backbone, text, limit):
         if len((kept + character).encode()) > limit:
             break
         kept += character
+    assert limit_text(text, limit) == (
+        kept,
+        kept != text,
+    )  # no part of a character, which most tokenizers would not show
     cut = TextTokenizer(tiny_backbone.tokenizer_json, layout_of(tiny_backbone, max_text_bytes=limit), False, "here")
     row, expected = cut.rows([text])[0], single.rows([kept])[0]
     assert row == replace(expected, truncated=expected.truncated or kept != text)

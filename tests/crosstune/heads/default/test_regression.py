@@ -209,3 +209,12 @@ def test_the_temperature_is_the_minimum_that_scipy_finds(seed, shots, labels, si
 
 def test_one_shot_hardly_moves_the_temperature():
     assert 1 / 1.7 < fit_temperature(torch.tensor([[9.0, 0.0]]), torch.tensor([0]), shares(2)) <= 1
+
+
+@pytest.mark.parametrize(("right", "few", "many"), [(True, (0.65, 1), (0, 0.5)), (False, (1, 3), (4, 5))])
+def test_few_shots_move_the_temperature_little_and_many_far(right, few, many):
+    """However sure the logits are, and whether they are right or wrong."""
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    targets = torch.tensor([0, 1] if right else [1, 0])
+    assert few[0] < fit_temperature(logits.repeat(2, 1), targets.repeat(2), shares(2)) < few[1]
+    assert many[0] < fit_temperature(logits.repeat(50, 1), targets.repeat(50), shares(2)) < many[1]
