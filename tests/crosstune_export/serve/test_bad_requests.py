@@ -258,6 +258,19 @@ def test_chunks_over_the_limit_are_refused(program):
 
 
 @pytest.mark.fault("J1")
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_of_the_largest_size_is_read(program, declared):
+    body = b'{"texts": []}'.ljust(2_097_152)
+    request = post(body)
+    if not declared:
+        head = request[: -len(body)].replace(b"content-length: 2097152", b"transfer-encoding: chunked")
+        request = head + b"200000\r\n" + body + b"\r\n0\r\n\r\n"
+    with socket_to(program.url) as connection:
+        connection.sendall(request)
+        assert next_response(connection).status == 200
+
+
+@pytest.mark.fault("J1")
 def test_a_body_in_tiny_chunks_is_read(program):
     head = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
     body = b'{"texts": ["' + b"a" * 3000 + b'"]}'
