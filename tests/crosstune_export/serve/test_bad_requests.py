@@ -257,6 +257,12 @@ def test_chunks_over_the_limit_are_refused(program):
         assert next_response(connection).status == 200
 
 
+@pytest.mark.parametrize(("size", "status"), [(8192, 200), (8193, 414)])
+def test_a_target_of_the_largest_size_is_answered(program, size, status):
+    """Its size is that of path and query, without the question mark."""
+    assert fetch(program.url, "GET", "/health?" + "a" * (size - len("/health")))[0] == status
+
+
 @pytest.mark.fault("J1")
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_of_the_largest_size_is_read(program, declared):
