@@ -113,6 +113,16 @@ def test_a_product_that_others_read_as_well_is_not_merged_with_its_bias(x, reade
         assert float(np.sqrt(np.square(found - expected).mean())) <= 0.02 * expected.std()
 
 
+def test_the_mean_of_a_product_stays(x):
+    """Rounding shifts the mean of each column; the bias takes the shift back."""
+    model = feed_forward()
+    before, samples = run(model, {"x": x})[0], samples_of(model, x)
+    quantize_products.apply(model, {"gelu": samples["gelu"]}, {})  # the second product alone
+    shift = run(model, {"x": x})[0] - before
+    assert np.abs(shift).max() > 1e-3 * before.std()
+    assert np.abs(shift.mean((0, 1))).max() <= 1e-5 * before.std()
+
+
 def test_products_without_samples_stay(x):
     model = feed_forward()
     assert quantize_products.apply(model, {}, {}) == 0

@@ -257,6 +257,25 @@ def test_chunks_over_the_limit_are_refused(program):
         assert next_response(connection).status == 200
 
 
+@pytest.mark.parametrize(("size", "status"), [(8192, 200), (8193, 414)])
+def test_a_target_of_the_largest_size_is_answered(program, size, status):
+    """Its size is that of path and query, without the question mark."""
+    assert fetch(program.url, "GET", "/health?" + "a" * (size - len("/health")))[0] == status
+
+
+@pytest.mark.fault("J1")
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_of_the_largest_size_is_read(program, declared):
+    body = b'{"texts": []}'.ljust(2_097_152)
+    request = post(body)
+    if not declared:
+        head = request[: -len(body)].replace(b"content-length: 2097152", b"transfer-encoding: chunked")
+        request = head + b"200000\r\n" + body + b"\r\n0\r\n\r\n"
+    with socket_to(program.url) as connection:
+        connection.sendall(request)
+        assert next_response(connection).status == 200
+
+
 @pytest.mark.fault("J1")
 def test_a_body_in_tiny_chunks_is_read(program):
     head = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"

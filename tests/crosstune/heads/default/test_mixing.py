@@ -300,3 +300,14 @@ def test_the_work_stays_near_the_budget(labels):
     work = 4 * grid.settings * steps * shots * min(shots, strengths.MAX_RANK) * labels
     assert work <= WORK_BUDGET or (grid, steps) == (GRIDS[-1], FEWEST_STEPS)
     assert steps == strengths.STEPS or grid == GRIDS[-1]
+    more = GRIDS[: GRIDS.index(grid)]  # each would have exceeded the budget
+    one = 4 * strengths.STEPS * shots * min(shots, strengths.MAX_RANK) * labels
+    assert all(better.settings * one > WORK_BUDGET for better in more)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 1e-4])
+def test_the_penalty_of_a_view_is_that_of_the_grid(monkeypatch, penalty):
+    monkeypatch.setattr(strengths, "GRIDS", (Grid((2.0,), (penalty,), 3, 1),))
+    chosen = select(VIEWS, *task(0, 12, 3), 13)
+    assert [view.penalty for view in chosen.views] == pytest.approx([penalty] * len(VIEWS))
+    assert [view.scale for view in chosen.views] == pytest.approx([2.0] * len(VIEWS))
