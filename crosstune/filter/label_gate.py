@@ -1,7 +1,8 @@
 """The gate: generated texts of a label enter only if held-out answers on the real examples get no worse with them.
 
-With 16 real texts per label, one answer more or less is mostly luck. A gate that closes at every fall closes half the time on
-useful texts. So a fall counts only when it is larger than luck explains, however many labels are looked at.
+With 16 real texts per label, one answer more or less is mostly luck. A gate that closes at every loss closes half the time on
+useful texts. So the gate looks at probabilities, which tell more than right and wrong, and a loss counts only when it is larger than
+luck explains, however many labels are looked at.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from crosstune.core.progress import Progress, StepProgress
 
 #: How often labels are taken out before all of them are. Chosen by hand; not ablated.
 ROUNDS = 3
-#: Chance that a fall of accuracy counts though it is luck, or a rise of the loss, or a fall of the F1 of one of all labels.
+#: Chance that a rise of the loss counts though it is luck: of the loss of all labels, or of that of at least one.
 LUCK = 0.05
 #: A standard error below this is rounding.
 LEAST_ERROR = 1e-9
-#: Bootstrap samples of the shots for the standard error of a difference of F1 (Efron 1979); at 200 the error of the error is 5%.
-BOOTSTRAP_SAMPLES = 200
+#: Probabilities below this, and above its rest to 1, count as this: one wrong answer must not decide alone.
+LEAST_PROBABILITY = 1e-6
 
 Probs: TypeAlias = npt.NDArray[np.float32]
 #: Held-out probabilities of the N shots, float32 (N, L), by heads that also learned generated texts of some labels.
@@ -91,21 +92,20 @@ def open_gate(
     before = _f1(without, truth, weights)
     f1_with: dict[str, float] = {}
     probs = without
-    limit = _errors_of_luck(len(entering))  # Bonferroni (Dunn 1961): of many labels, one falls by luck
+    limit = _errors_of_luck(len(entering))  # Bonferroni (Dunn 1961): of many labels, one gets worse by luck
     for trial in range(1, ROUNDS + 1):
         if not entering:
             break
         probs = measure(entering, partial(progress, f"gate {trial}"))
         after = _f1(probs, truth, weights)
         f1_with |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
-        is_worse = before - after > limit * _error_of_f1(without, probs, truth, weights)
-        worse = {name for i, name in enumerate(names) if name in entering and is_worse[i]}
+        falls = _in_standard_errors(_label_losses(without, truth) - _label_losses(probs, truth), weights)
+        worse = {name for name, fall in zip(names, falls, strict=True) if name in entering and fall < -limit}
         if not worse:
             break
         entering = entering - worse if trial < ROUNDS else frozenset()
-    evidence = _evidence(without, probs, truth, weights)
-    gain = _in_standard_errors((_hits(probs, truth) - _hits(without, truth)) * weights)
-    if min(gain, evidence) < -_errors_of_luck(1):
+    evidence = float(_in_standard_errors(_losses(without, truth) - _losses(probs, truth), weights))
+    if evidence < -_errors_of_luck(1):
         entering = frozenset()
     gates = tuple(
         LabelGate(name, counts[name], float(before[i]), f1_with.get(name, float(before[i])), name in entering)
@@ -116,7 +116,7 @@ def open_gate(
 
 def accuracy(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
     """Share of right answers, float32 (N, L) against int64 (N,), in [0, 1]; shot n counts ``weights[n]`` times."""
-    return float(np.average(_hits(held_out, truth), weights=weights.astype(np.float64)))
+    return float(np.average(held_out.argmax(1) == truth, weights=weights.astype(np.float64)))
 
 
 def _errors_of_luck(tests: int) -> float:
@@ -124,47 +124,27 @@ def _errors_of_luck(tests: int) -> float:
     return NormalDist().inv_cdf(1 - LUCK / max(1, tests))
 
 
-def _evidence(before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
-    """Mean fall of the loss over shots, in standard errors of that mean; 0 where nothing changed."""
-    return _in_standard_errors((_losses(before, truth) - _losses(after, truth)) * weights)
-
-
-def _in_standard_errors(changes: npt.NDArray[np.float64]) -> float:
-    """Mean of the changes of N shots, in its standard errors; finite also where all change alike."""
-    return float(changes.mean() / max(changes.std() / np.sqrt(len(changes)), LEAST_ERROR))
-
-
-def _hits(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """1 for each shot that is answered rightly, else 0, float64 (N,)."""
-    return np.asarray(held_out.argmax(1) == truth, np.float64)
+def _in_standard_errors(changes: npt.NDArray[np.float64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Weighted mean over the first axis, N shots, in its standard errors; finite also where all change alike."""
+    weighted = (changes.T * weights).T
+    return np.asarray(weighted.mean(0) / np.maximum(weighted.std(0) / np.sqrt(len(weighted)), LEAST_ERROR))
 
 
 def _losses(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Loss of each shot, float64 (N,)."""
     gold = held_out[np.arange(len(truth)), truth].astype(np.float64)
-    return np.asarray(-np.log(np.maximum(gold, 1e-6)))
+    return np.asarray(-np.log(np.maximum(gold, LEAST_PROBABILITY)))
+
+
+def _label_losses(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Loss of each shot in telling each label from the rest, float64 (N, L): also what a label takes from others."""
+    is_gold = np.eye(held_out.shape[1], dtype=bool)[truth]
+    right = np.where(is_gold, held_out, 1 - held_out.astype(np.float64))
+    return np.asarray(-np.log(np.maximum(right, LEAST_PROBABILITY)))
 
 
 def _f1(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """F1 of each label, float64 (L,): recall alone does not show what a label takes from others."""
-    return np.asarray(_f1_of_samples(held_out, truth, weights.astype(np.float64).reshape(1, -1))[0])
-
-
-def _f1_of_samples(
-    held_out: Probs, truth: npt.NDArray[np.int64], samples: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """F1 of each label where shot n counts ``samples[b, n]`` times, float64 (B, L)."""
+    """F1 of each label, float64 (L,)."""
     eye = np.eye(held_out.shape[1])
     predicted, actual = eye[held_out.argmax(1)], eye[truth]  # (N, L)
-    hits = predicted * eye[truth]
-    return np.asarray(2 * (samples @ hits) / np.maximum(samples @ (predicted + actual), 1))
-
-
-def _error_of_f1(
-    before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Standard error of the difference of F1 of each label, by the bootstrap over shots, float64 (L,)."""
-    random = np.random.RandomState(0)
-    drawn = random.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), BOOTSTRAP_SAMPLES)
-    samples = np.multiply(drawn, weights, dtype=np.float64)
-    return np.asarray((_f1_of_samples(after, truth, samples) - _f1_of_samples(before, truth, samples)).std(0))
+    return np.asarray(2 * (weights @ (predicted * actual)) / np.maximum(weights @ (predicted + actual), 1))

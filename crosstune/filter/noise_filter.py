@@ -3,9 +3,8 @@
 1. Checks without a model drop copies, echoes, refusals and placeholders (``screening``).
 2. A teacher, fitted to the real shots only, must find the requested label of a text twice as likely right as wrong. The
    share of wrong labels is estimated from the teacher's probabilities of all texts.
-3. A gate for each label lets generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
-   only where held-out accuracy does not drop and the loss does not rise, by more than luck explains. A generated text is held
-   out together with the shot that it resembles most, since it may be a paraphrase of it.
+3. A gate for each label lets generated texts enter only where the loss on held-out *real* shots does not rise by more than luck
+   explains. A generated text is held out together with the shot that it resembles most, since it may be a paraphrase of it.
 """
 
 from __future__ import annotations
