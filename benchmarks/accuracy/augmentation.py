@@ -9,8 +9,8 @@ Sources of generated texts:
     written   texts by a language model at --base-url and --model; its answers are saved in --answers
     given     texts by a language model in TEXTS/SET/more.jsonl (--texts), whatever the shots; those of the test set are dropped
 
-Each source is used in four ways: no generated texts, all of them, those that the filter keeps text by text, and those
-that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
+Each source is used in five ways: no generated texts, all of them as if they were shots, all of them, those that the filter keeps
+text by text, and those that pass the gate too. For flipped and foreign texts, the good texts alone show the result of a perfect filter.
 Accuracy is measured on test texts, which are used for nothing else; --measure pool measures on unused texts of the pool
 instead, to choose settings.
 
@@ -26,7 +26,7 @@ import platform
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -50,7 +50,7 @@ from crosstune.heads.fit import fit_head
 SHOTS = 16
 PLANTED = 64
 NOISE = 0.3
-USES = ("none", "all", "filtered", "filtered + gate")
+USES = ("none", "as shots", "all", "filtered", "filtered + gate")
 GOOD = "good alone"
 #: Sources as the tables name them.
 SOURCE_TITLES = {
@@ -135,14 +135,21 @@ class Setting:
     backbone: Backbone
 
 
-def measure(setting: Setting, shots: Sequence[Example], further: Sequence[Example], test: Sequence[Example]) -> float:
+def measure(
+    setting: Setting,
+    shots: Sequence[Example],
+    further: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    as_shots: bool = False,
+) -> float:
     """Accuracy on the test texts of a head trained on shots and further texts, which are not filtered here."""
     known = {shot.content for shot in shots}  # a shot's own label wins
     unique = {example.content: example for example in further if example.content not in known}
     task = Task(setting.labels, shots, (*unique.values(), *test))
     encoded = encode(task, setting.backbone, encoding_plan(setting.config, setting.backbone))
     learned = len(encoded.examples) - len(test)
-    fitted = fit_head(encoded, np.arange(learned), setting.config)
+    fitted = fit_head(replace(encoded, shots=learned) if as_shots else encoded, np.arange(learned), setting.config)
     answers = fitted.probs(encoded.texts.select(np.arange(learned, len(encoded.examples)))).argmax(1)
     return float((answers == np.array(setting.labels.indices(test))).mean())
 
@@ -160,21 +167,16 @@ def run_one(
     result = filter_generated(texts, shots, setting.labels, setting.config, backbone=setting.backbone)
     seconds = time.perf_counter() - started
     filtered = [item.example for item in result.judged if item.reason in (None, GATED)]
-    by_texts = measure(setting, shots, filtered, test) if filtered else none
-    gated = result.kept
+    lists = {"all": list(texts), "filtered": filtered, "filtered + gate": list(result.kept)}
+    if good is not None:
+        lists[GOOD] = list(compress(texts, good))
+    accuracy: dict[str, float] = {"none": none, "as shots": measure(setting, shots, texts, test, as_shots=True)}
+    for use, chosen in lists.items():
+        same = next((accuracy[other] for other in accuracy if lists.get(other) == chosen), None)
+        accuracy[use] = same if same is not None else measure(setting, shots, chosen, test) if chosen else none
     return {
-        "accuracy": {
-            "none": none,
-            "all": measure(setting, shots, texts, test),
-            "filtered": by_texts,
-            "filtered + gate": none
-            if not gated
-            else by_texts
-            if len(gated) == len(filtered)
-            else measure(setting, shots, gated, test),
-        }
-        | ({} if good is None else {GOOD: measure(setting, shots, list(compress(texts, good)), test)}),
-        "texts": {"all": len(texts), "filtered": len(filtered), "filtered + gate": len(gated)},
+        "accuracy": accuracy,
+        "texts": {use: len(chosen) for use, chosen in lists.items()},
         "held_out": {"without": result.accuracy_without, "with": result.accuracy_with, "evidence": result.evidence},
         "gates": [[gate.texts, gate.f1_without, gate.f1_with, gate.enters] for gate in result.gates],
         "dropped": result.reasons,
@@ -234,7 +236,7 @@ def tables(state: dict[str, list[dict[str, object]]]) -> list[Table]:
         for name in dict.fromkeys(row["set"] for row in rows if row["source"] == source):
             those = [row for row in rows if (row["set"], row["source"]) == (name, source)]
             means.append([100 * float(np.mean([row["accuracy"][use] for row in those])) for use in uses])
-            kept, offered = (sum(row["texts"][use] for row in those) for use in (USES[3], USES[1]))
+            kept, offered = (sum(row["texts"][use] for row in those) for use in (USES[-1], "all"))
             table.add_row(f"{name} ({len(those)})", *_cells(means[-1]), f"{kept} of {offered}")
         table.add_row("mean", *_cells(np.mean(means, 0)), "")
         shown.append(table)
@@ -263,7 +265,7 @@ def markdown(table: Table) -> str:
 
 
 def _cells(accuracy: Sequence[float]) -> list[str]:
-    return [*(f"{value:.1f}" for value in accuracy), f"{accuracy[3] - accuracy[0]:+.1f}"]
+    return [*(f"{value:.1f}" for value in accuracy), f"{accuracy[USES.index('filtered + gate')] - accuracy[0]:+.1f}"]
 
 
 def main() -> None:

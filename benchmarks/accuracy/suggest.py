@@ -12,6 +12,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -52,32 +53,43 @@ def main() -> None:
     parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits; default: 13,21,42")
     parser.add_argument("--max-pool", default=None, type=int, help="maximum number of pool texts per dataset")
     parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
-    parser.add_argument("--output", default="out/suggest.json", type=Path, help="JSON file of results")
+    parser.add_argument(
+        "--output", default="out/suggest.json", type=Path, help="JSON file of results, continued if it exists"
+    )
     arguments = parser.parse_args()
-    backbone = Backbone.load("minilm", device="cpu")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, object]] = []
+    rows = run(arguments)
     table = Table("set", *METHODS, "gain over random", "gain over balanced")
     means = []
-    for name in arguments.sets.split(","):
-        labels, whole, test = load(arguments.data_root / name)
-        test = test[: arguments.max_test]
-        states = cached_states(backbone, test)
-        values = []
-        for seed in map(int, arguments.seeds.split(",")):
-            random = np.random.RandomState(seed)
-            pool = [whole[i] for i in random.permutation(len(whole))[: arguments.max_pool]]
-            split = Split(backbone, labels, (), tuple(test), states, seed, None)
-            config = TrainConfig(seed=seed)
-            number = arguments.shots * len(labels)
-            picks = (pool[:number], draw_shots(whole, arguments.shots, seed), suggested(split, pool, number, config))
-            values.append([accuracy(split, shots, config) for shots in picks])
-            rows.append({"set": name, "seed": seed, **dict(zip(METHODS, values[-1], strict=True))})
-            arguments.output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
-        means.append(np.mean(values, 0))
+    for name in dict.fromkeys(row["set"] for row in rows):
+        means.append(np.mean([[row[method] for method in METHODS] for row in rows if row["set"] == name], 0))
         table.add_row(name, *_figures(means[-1]))
     table.add_row("mean", *_figures(np.mean(means, 0)))
     Console(width=120).print(table)
+
+
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Do the missing runs, and write the results after each."""
+    output: Path = arguments.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(output.read_text("utf-8")) if output.exists() else []
+    done = {(row["set"], row["seed"]) for row in rows}
+    backbone = Backbone.load("minilm", device="cpu")
+    for name in arguments.sets.split(","):
+        labels, whole, test = load(arguments.data_root / name)
+        test = test[: arguments.max_test]
+        for seed in map(int, arguments.seeds.split(",")):
+            if (name, seed) in done:
+                continue
+            random = np.random.RandomState(seed)
+            pool = [whole[i] for i in random.permutation(len(whole))[: arguments.max_pool]]
+            split = Split(backbone, labels, (), tuple(test), cached_states(backbone, test), seed, None)
+            config = TrainConfig(seed=seed)
+            number = arguments.shots * len(labels)
+            picks = (pool[:number], draw_shots(whole, arguments.shots, seed), suggested(split, pool, number, config))
+            values = [accuracy(split, shots, config) for shots in picks]
+            rows.append({"set": name, "seed": seed, **dict(zip(METHODS, values, strict=True))})
+            output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
+    return rows
 
 
 def _figures(values: Sequence[float]) -> list[str]:

@@ -1,7 +1,8 @@
 """The gate: generated texts of a label enter only if held-out answers on the real examples get no worse with them.
 
-With 16 real texts per label, one answer more or less is mostly luck. A gate that closes at every fall closes half the time on
-useful texts. So a fall counts only when it is larger than luck explains.
+With 16 real texts per label, one answer more or less is mostly luck. A gate that closes at every loss closes half the time on
+useful texts. So the gate looks at probabilities, which tell more than right and wrong, and a loss counts only when it is larger than
+luck explains, however many labels are looked at.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
@@ -18,15 +20,15 @@ from crosstune.core.progress import Progress, StepProgress
 
 #: How often labels are taken out before all of them are. Chosen by hand; not ablated.
 ROUNDS = 3
-#: Standard errors from which a fall of F1 or accuracy counts (one-sided, at 5%), and a rise of the loss, which is more sensitive.
-FALL, RISE = 1.64, 1.0
+#: Chance that a rise of the loss counts though it is luck: of the loss of all labels, or of that of at least one.
+LUCK = 0.05
 #: A standard error below this is rounding.
 LEAST_ERROR = 1e-9
-#: Bootstrap samples of the shots for the standard error of a difference of F1 (Efron 1979); at 200 the error of the error is 5%.
-BOOTSTRAP_SAMPLES = 200
+#: Probabilities below this, and above its rest to 1, count as this: one wrong answer must not decide alone.
+LEAST_PROBABILITY = 1e-6
 
 Probs: TypeAlias = npt.NDArray[np.float32]
-#: Held-out probabilities of the N shots, float32 (R, N, L), by heads that also learned generated texts of some labels.
+#: Held-out probabilities of the N shots, float32 (N, L), by heads that also learned generated texts of some labels.
 Measure: TypeAlias = Callable[[frozenset[str], StepProgress], Probs]
 
 
@@ -56,7 +58,7 @@ class GateResult:
     Attributes:
         entering: Labels whose texts enter.
         gates: One entry a label.
-        held_out: Probabilities of the shots with the texts that entered, float32 (R, N, L).
+        held_out: Probabilities of the shots with the texts that entered, float32 (N, L).
         evidence: Standard errors by which the held-out loss fell in the last round of measuring.
     """
 
@@ -78,11 +80,10 @@ def open_gate(
     """Measure the shots with generated texts, take out the labels that got worse, and measure again.
 
     Args:
-        measure: Fits with generated texts of some labels. Which texts go with a fit must not depend on the shots that it is
-            measured on, or the gate opens to everything.
+        measure: Fits with generated texts of some labels.
         names: L label names.
         counts: How many texts of each label would enter.
-        without: Held-out probabilities without generated texts, float32 (R, N, L).
+        without: Held-out probabilities without generated texts, float32 (N, L).
         truth: int64 (N,).
         weights: float32 (N,), how much each shot counts, of mean 1 (``heads.shares.shot_weights``).
         progress: Called with the stage, the steps done and their total.
@@ -91,20 +92,20 @@ def open_gate(
     before = _f1(without, truth, weights)
     f1_with: dict[str, float] = {}
     probs = without
+    limit = _errors_of_luck(len(entering))  # Bonferroni (Dunn 1961): of many labels, one gets worse by luck
     for trial in range(1, ROUNDS + 1):
         if not entering:
             break
         probs = measure(entering, partial(progress, f"gate {trial}"))
         after = _f1(probs, truth, weights)
         f1_with |= {name: float(after[i]) for i, name in enumerate(names) if name in entering}
-        is_worse = before - after > FALL * _error_of_f1(without, probs, truth, weights)
-        worse = {name for i, name in enumerate(names) if name in entering and is_worse[i]}
+        falls = _in_standard_errors(_label_losses(without, truth) - _label_losses(probs, truth), weights)
+        worse = {name for name, fall in zip(names, falls, strict=True) if name in entering and fall < -limit}
         if not worse:
             break
         entering = entering - worse if trial < ROUNDS else frozenset()
-    evidence = _evidence(without, probs, truth, weights)
-    gain = _in_standard_errors((_hit_rates(probs, truth) - _hit_rates(without, truth)) * weights)
-    if gain < -FALL or evidence < -RISE:
+    evidence = float(_in_standard_errors(_losses(without, truth) - _losses(probs, truth), weights))
+    if evidence < -_errors_of_luck(1):
         entering = frozenset()
     gates = tuple(
         LabelGate(name, counts[name], float(before[i]), f1_with.get(name, float(before[i])), name in entering)
@@ -114,52 +115,36 @@ def open_gate(
 
 
 def accuracy(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
-    """Share of right answers, float32 (..., N, L) against int64 (N,), in [0, 1]; shot n counts ``weights[n]`` times."""
-    right = (held_out.argmax(-1) == truth).reshape(-1, len(truth)).mean(0)
-    return float(np.average(right, weights=weights.astype(np.float64)))
+    """Share of right answers, float32 (N, L) against int64 (N,), in [0, 1]; shot n counts ``weights[n]`` times."""
+    return float(np.average(held_out.argmax(1) == truth, weights=weights.astype(np.float64)))
 
 
-def _evidence(before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> float:
-    """Mean fall of the loss over shots, in standard errors of that mean; 0 where nothing changed."""
-    return _in_standard_errors((_losses(before, truth) - _losses(after, truth)) * weights)
+def _errors_of_luck(tests: int) -> float:
+    """Standard errors that none of some tests exceeds by luck alone, but for a chance of ``LUCK``."""
+    return NormalDist().inv_cdf(1 - LUCK / max(1, tests))
 
 
-def _in_standard_errors(changes: npt.NDArray[np.float64]) -> float:
-    """Mean of the changes of N shots, in its standard errors; finite also where all change alike."""
-    return float(changes.mean() / max(changes.std() / np.sqrt(len(changes)), LEAST_ERROR))
-
-
-def _hit_rates(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Share of repeats in which each shot is answered rightly, float64 (N,)."""
-    return np.asarray((held_out.argmax(-1) == truth).mean(0))
+def _in_standard_errors(changes: npt.NDArray[np.float64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Weighted mean over the first axis, N shots, in its standard errors; finite also where all change alike."""
+    weighted = (changes.T * weights).T
+    return np.asarray(weighted.mean(0) / np.maximum(weighted.std(0) / np.sqrt(len(weighted)), LEAST_ERROR))
 
 
 def _losses(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Loss of each shot, the mean over repeats, float64 (N,)."""
-    gold = held_out[:, np.arange(len(truth)), truth].astype(np.float64)
-    return np.asarray(-np.log(np.maximum(gold, 1e-6)).mean(0))
+    """Loss of each shot, float64 (N,)."""
+    gold = held_out[np.arange(len(truth)), truth].astype(np.float64)
+    return np.asarray(-np.log(np.maximum(gold, LEAST_PROBABILITY)))
+
+
+def _label_losses(held_out: Probs, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Loss of each shot in telling each label from the rest, float64 (N, L): also what a label takes from others."""
+    is_gold = np.eye(held_out.shape[1], dtype=bool)[truth]
+    right = np.where(is_gold, held_out, 1 - held_out.astype(np.float64))
+    return np.asarray(-np.log(np.maximum(right, LEAST_PROBABILITY)))
 
 
 def _f1(held_out: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """F1 of each label over all repeats, float64 (L,): recall alone does not show what a label takes from others."""
-    return np.asarray(_f1_of_samples(held_out, truth, weights.astype(np.float64).reshape(1, -1))[0])
-
-
-def _f1_of_samples(
-    held_out: Probs, truth: npt.NDArray[np.int64], samples: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """F1 of each label where shot n counts ``samples[b, n]`` times, float64 (B, L)."""
-    eye = np.eye(held_out.shape[-1])
-    predicted, actual = eye[held_out.argmax(-1)].sum(0), len(held_out) * eye[truth]  # (N, L), summed over repeats
-    hits = predicted * eye[truth]
-    return np.asarray(2 * (samples @ hits) / np.maximum(samples @ (predicted + actual), 1))
-
-
-def _error_of_f1(
-    before: Probs, after: Probs, truth: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Standard error of the difference of F1 of each label, by the bootstrap over shots, float64 (L,)."""
-    random = np.random.RandomState(0)
-    drawn = random.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), BOOTSTRAP_SAMPLES)
-    samples = np.multiply(drawn, weights, dtype=np.float64)
-    return np.asarray((_f1_of_samples(after, truth, samples) - _f1_of_samples(before, truth, samples)).std(0))
+    """F1 of each label, float64 (L,)."""
+    eye = np.eye(held_out.shape[1])
+    predicted, actual = eye[held_out.argmax(1)], eye[truth]  # (N, L)
+    return np.asarray(2 * (weights @ (predicted * actual)) / np.maximum(weights @ (predicted + actual), 1))

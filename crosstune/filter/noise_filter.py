@@ -3,15 +3,14 @@
 1. Checks without a model drop copies, echoes, refusals and placeholders (``screening``).
 2. A teacher, fitted to the real shots only, must find the requested label of a text twice as likely right as wrong. The
    share of wrong labels is estimated from the teacher's probabilities of all texts.
-3. A gate for each label lets generated texts enter only where held-out F1 on the *real* shots does not drop, and all of them
-   only where held-out accuracy does not drop and the loss does not rise, by more than luck explains.
+3. A gate for each label lets generated texts enter only where the loss on held-out *real* shots does not rise by more than luck
+   explains. A generated text is held out together with the shot that it resembles most, since it may be a paraphrase of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from crosstune.data.task import Task
 from crosstune.features.encoding import EncodedTask, Rows, encode
 from crosstune.filter.label_gate import GateResult, Measure, accuracy, open_gate
 from crosstune.filter.result import DISAGREES, GATED, UNSURE, FilterResult, Judged
-from crosstune.filter.teacher import Fit, Folds, HeadFit, Probs, RowFit, fit_by_rows
+from crosstune.filter.teacher import NO_ROWS, Fit, Folds, HeadFit, Probs, fit_by_rows
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.shares import log_expected, shot_weights
 
@@ -108,27 +107,28 @@ def judge_generated(
     of_shots = task.targets[: task.shots]
     counted = shot_weights(of_shots, log_expected(config.expected_shares, labels, of_shots)).cpu().numpy()
     rows = np.arange(task.shots, len(task.examples))
-    folds = Folds.assign(task.examples[: task.shots], config.seed)
     head = HeadFit(task, config)
-    fit: RowFit = head if teacher is None else fit_by_rows(teacher, task.examples)
-    teacher_of_shots, by_fit = folds.held_out(fit, rows, partial(progress, "teacher"))
-    probs = by_fit.mean(0)  # (M, L)
-    label_probs = by_fit[:, np.arange(len(requested)), requested]  # (R * FOLDS, M)
+    without, probs = head.judge(NO_ROWS, rows, partial(progress, "teacher"))  # (N, L), (M, L)
+    teacher_of_shots = without
+    if teacher is not None:
+        folds = Folds.assign(task.examples[: task.shots], config.seed)
+        fit = fit_by_rows(teacher, task.examples)
+        teacher_of_shots, probs = (each.mean(0) for each in folds.held_out(fit, rows, partial(progress, "teacher")))
+    label_probs = probs[np.arange(len(requested)), requested]  # (M,)
 
     reasons = _screen(task)
     screened = np.flatnonzero([reason is None for reason in reasons])
-    noise = share_of_wrong(label_probs.mean(0)[screened], len(labels))
+    noise = share_of_wrong(label_probs[screened], len(labels))
     threshold = least_probability(noise, len(labels))
     for i in screened:
-        if probs[i][requested[i]] < threshold:
+        if label_probs[i] < threshold:
             reasons[i] = UNSURE if probs[i].argmax() == requested[i] else DISAGREES
 
-    without = teacher_of_shots if teacher is None else folds.held_out(head)[0]
     opened = GateResult(frozenset(labels.names), (), without, 0.0)
     if gate and None in reasons:
-        offered = _offered(rows, label_probs, screened, len(labels))
-        counts = Counter(item.label for item, reason in zip(generated, reasons, strict=True) if reason is None)
-        opened = open_gate(_measure(head, folds, offered), labels.names, counts, without, truth, counted, progress)
+        believed = rows[[reason is None for reason in reasons]]
+        counts = Counter(task.examples[row].label for row in believed)
+        opened = open_gate(_measure(head, believed), labels.names, counts, without, truth, counted, progress)
     return FilterResult(
         judged=tuple(
             Judged(
@@ -178,28 +178,14 @@ def _screen(task: EncodedTask) -> list[str | None]:
     return [screen.reason(text) for text in generated]
 
 
-def _measure(head: HeadFit, folds: Folds, offered: Sequence[Rows]) -> Measure:
-    """Held-out answers on the shots by heads that also learn the offered texts of some labels, one list of rows a fit."""
-    names = np.array([example.label for example in head.task.examples])
+def _measure(head: HeadFit, believed: Rows) -> Measure:
+    """Held-out answers on the shots by heads that also learn those of some generated texts that have certain labels."""
+    names = np.array([head.task.examples[row].label for row in believed])
 
     def measure(entering: frozenset[str], step: StepProgress) -> Probs:
-        enters = np.isin(names, list(entering))
-        fits = [replace(head, generated=rows[enters[rows]]) for rows in offered]
-        return folds.held_out(fits, progress=step)[0]
+        return head.judge(believed[np.isin(names, list(entering))], progress=step)[0]
 
     return measure
-
-
-def _offered(rows: Rows, label_probs: Probs, screened: Rows, labels: int) -> list[Rows]:
-    """For each fit the generated rows that the teacher of that fit believes.
-
-    The mean over all fits must not choose them: it was fitted to the shots that the fit is measured on, too.
-    """
-    offered = []
-    for of_fit in label_probs[:, screened]:
-        least = least_probability(share_of_wrong(of_fit, labels), labels)
-        offered.append(rows[screened[of_fit >= least]])
-    return offered
 
 
 def share_of_wrong(label_probs: npt.NDArray[np.float32], labels: int) -> float:

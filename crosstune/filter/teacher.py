@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from crosstune.config import TrainConfig
 from crosstune.core.progress import StepProgress
@@ -15,6 +16,7 @@ from crosstune.core.token_layout import Text
 from crosstune.data.examples import Example
 from crosstune.data.sampling import assign_folds
 from crosstune.features.encoding import EncodedTask, Rows
+from crosstune.heads.default.resemblance import nearest_shots
 from crosstune.heads.fit import fit_head
 
 #: Folds of the shots. Chosen by hand; not ablated.
@@ -54,14 +56,14 @@ class Folds:
 
     def held_out(
         self,
-        fits: RowFit | Sequence[RowFit],
+        fit: RowFit,
         others: Rows = NO_ROWS,
         progress: StepProgress | None = None,
     ) -> tuple[Probs, Probs]:
         """Fit without each fold in turn. Row n is shot n.
 
         Args:
-            fits: What is fitted; or one for each of the R · ``FOLDS`` fits, in the order of repeats and folds.
+            fit: What is fitted.
             others: Rows of M other texts.
             progress: Called with fits done and their number.
 
@@ -70,10 +72,9 @@ class Folds:
             float32 (R · ``FOLDS``, M, L).
         """
         splits = [(repeat, row == fold) for repeat, row in enumerate(self.table) for fold in range(FOLDS)]
-        each = list(fits) if isinstance(fits, Sequence) else [fits] * len(splits)
         of_shots: Probs | None = None
         of_others = []
-        for done, ((repeat, is_held_out), fit) in enumerate(zip(splits, each, strict=True), 1):
+        for done, (repeat, is_held_out) in enumerate(splits, 1):
             held_out = np.flatnonzero(is_held_out)
             probs = fit(np.flatnonzero(~is_held_out), np.concatenate([held_out, others]))
             if of_shots is None:
@@ -102,14 +103,43 @@ class HeadFit:
     Attributes:
         task: The encoded task.
         config: Settings of the head.
-        generated: Rows of generated texts that are added to the shots of every fit.
     """
 
     task: EncodedTask
     config: TrainConfig
-    generated: Rows = field(default_factory=lambda: NO_ROWS)
 
     def __call__(self, shots: Rows, rows: Rows) -> Probs:
         """Fit to shots and give class probabilities of N rows, float32 (N, L)."""
-        fitted = fit_head(self.task, np.concatenate([shots, self.generated]), self.config)
-        return fitted.probs(self.task.texts.select(rows))
+        return fit_head(self.task, shots, self.config).probs(self.task.texts.select(rows))
+
+    def judge(
+        self, generated: Rows, others: Rows = NO_ROWS, progress: StepProgress | None = None
+    ) -> tuple[Probs, Probs]:
+        """Fit to all shots and generated texts.
+
+        Args:
+            generated: Rows of generated texts to learn from.
+            others: Rows of M other texts.
+            progress: Called with steps done and their number.
+
+        Returns:
+            Probabilities of the N shots by fits that learned neither from the shot nor from generated texts that resemble it most,
+            float32 (N, L), and of the other texts, float32 (M, L).
+        """
+        fitted = fit_head(self.task, np.concatenate([np.arange(self.task.shots), generated]), self.config, progress)
+        probs = fitted.probs(self.task.texts.select(others))
+        if len(fitted.held_out):
+            return fitted.held_out, probs
+        return self._held_out(generated), probs
+
+    def _held_out(self, generated: Rows) -> Probs:
+        """The same for a head that holds no shots out while it is fitted."""
+        task = self.task
+        features = torch.from_numpy(task.texts.pooled[:, :, -1].reshape(len(task.examples), -1))
+        nearest = nearest_shots(features, task.targets.cpu(), task.shots).numpy()
+
+        def fit(shots: Rows, rows: Rows) -> Probs:
+            return self(np.concatenate([shots, generated[np.isin(nearest[generated - task.shots], shots)]]), rows)
+
+        of_shots, _ = Folds.assign(task.examples[: task.shots], self.config.seed).held_out(fit)
+        return np.asarray(of_shots.mean(0))

@@ -17,6 +17,7 @@ from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import Quality, ViewFacts
 from crosstune.features.spec import FeatureSpec
 from crosstune.heads.default.regression import fit_mixture, fit_temperature
+from crosstune.heads.default.resemblance import nearest_shots
 from crosstune.heads.default.strengths import (
     FoldedTask,
     Predicted,
@@ -95,8 +96,8 @@ def select(
         hidden_size: D.
         seed: Decides the folds.
         progress: Called with views done and their number.
-        generated: How many of the last rows are generated texts. They are learned from in every fold and never held out:
-            they resemble what the head knows, and would make every choice look better than it is.
+        generated: How many of the last rows are generated texts. Nothing is chosen by them, since they resemble what the head
+            knows, and each is learned from in the folds that also learn from the shot that it resembles most.
         taught_features: Where the label queries were taught: rows int64 (n,) to the features float32 (N, K·Q) of all texts
             by queries that these rows alone have taught. Held-out shots need queries that they have not taught.
         log_expected: float32 (L,), ``heads.shares.log_expected`` of the labels; they count alike when None.
@@ -116,7 +117,8 @@ def select(
     task = None
     if not one_label:
         grid, steps = affordable_grid(shots, len(present), hidden_size)
-        task = FoldedTask(local, present, fold_table(targets[:shots].tolist(), grid, seed), steps)
+        folds, nearest = fold_table(targets[:shots].tolist(), grid, seed), nearest_shots(features, targets, shots)
+        task = FoldedTask(local, present, folds, nearest, steps)
     x, h = features - mean, label_features - shift
     fits = []
     for done, view in enumerate(views, 1):

@@ -85,12 +85,14 @@ class FoldedTask:
         targets: int64 (N,), of the texts, shots first: positions in ``present``.
         present: int64, the labels that have texts.
         folds: Of the shots.
+        nearest: int64 (N − shots,), the shot with which each generated text is held out (``nearest_shots``).
         steps: Of each fit.
     """
 
     targets: Tensor
     present: Tensor
     folds: Folds
+    nearest: Tensor
     steps: int = STEPS
 
     @property
@@ -116,10 +118,9 @@ class FoldedTask:
         return scales, penalties
 
     def training_mask(self, repeat: int, fold: int) -> Tensor:
-        """Which texts are not held out, bool (N,): generated ones never are."""
-        kept = torch.ones(len(self.targets), dtype=torch.bool, device=self.targets.device)
-        kept[: self.shots] = (self.folds.of_shot[repeat] != fold).to(kept.device)
-        return kept
+        """Which texts are not held out, bool (N,): generated ones are where the shot that they resemble most is."""
+        of_shot = self.folds.of_shot[repeat].to(self.targets.device)
+        return torch.cat([of_shot, of_shot[self.nearest]]) != fold
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstune.features.spec import Atom
-from crosstune.heads.default import strengths
+from crosstune.heads.default import mixing, strengths
 from crosstune.heads.default.mixing import ZERO_SHOT_SCALE
 from crosstune.heads.default.mixing import select as select_head
 from crosstune.heads.default.strengths import FEWEST_STEPS, GRIDS, WORK_BUDGET, Grid, affordable_grid, fold_table
@@ -117,6 +117,18 @@ def test_the_same_bits_twice():
     one, two = (select(VIEWS, rows, targets, keys, 7) for _ in range(2))
     for name in ("label_keys", "label_bias", "prior_scale", "prior_shift", "prior_centre"):
         assert torch.equal(getattr(one, name), getattr(two, name))
+
+
+def test_a_paraphrase_does_not_make_its_shot_look_easy(monkeypatch):
+    """Labels at random cannot be foretold, even where each shot has a near copy among the generated texts."""
+    random = np.random.RandomState(5)
+    shots, keys = features(random, 40), features(random, 2)
+    targets = torch.tensor(random.permutation([0, 1] * 20))
+    rows = torch.cat([shots, shots + 0.01 * features(random, 40)])
+    honest = select(VIEWS, rows, targets.repeat(2), keys, 13, further=40).quality
+    assert honest.cv_accuracy < 0.7
+    monkeypatch.setattr(mixing, "nearest_shots", lambda *_: torch.arange(40).roll(1))
+    assert select(VIEWS, rows, targets.repeat(2), keys, 13, further=40).quality.cv_accuracy > 0.8, "as it would be"
 
 
 @pytest.mark.fault("B13")
