@@ -300,3 +300,12 @@ def test_the_work_stays_near_the_budget(labels):
     work = 4 * grid.settings * steps * shots * min(shots, strengths.MAX_RANK) * labels
     assert work <= WORK_BUDGET or (grid, steps) == (GRIDS[-1], FEWEST_STEPS)
     assert steps == strengths.STEPS or grid == GRIDS[-1]
+
+
+def test_folds_that_are_fitted_apart_give_what_they_give_together(monkeypatch):
+    rows, targets, keys = task(3, 24, 4)
+    together = select(VIEWS, rows, targets, keys, 13)
+    monkeypatch.setattr(strengths, "FOLDS_AT_ONCE", 6)
+    apart = select(VIEWS, rows, targets, keys, 13)
+    np.testing.assert_allclose(apart.held_out, together.held_out, rtol=0, atol=FIT_TOGETHER)
+    np.testing.assert_allclose(probs(apart, rows), probs(together, rows), rtol=0, atol=FIT_TOGETHER)
