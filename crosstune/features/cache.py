@@ -9,8 +9,9 @@ import os
 import sqlite3
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +26,9 @@ from crosstune.features.pooling import POOLING_VERSION, pool_layers
 
 #: Bytes before the states of a text that bind them to it.
 _CHECKSUM_BYTES = 16
+#: Tokens of a batch, at most; longer texts are encoded alone. Texts of 9 to 18 tokens take 0.39 of their time alone (MiniLM), and 0.32
+#: with twice as many tokens, which few shots would have to fill with repeated texts.
+_BATCH_TOKENS = 64
 
 
 def default_cache_path() -> Path:
@@ -70,8 +74,10 @@ class TextStates:
 class FeatureCache:
     """A table from (backbone, layout, pools, layers, text) to states.
 
-    Texts are encoded one at a time. So the features of a text do not depend, to the last bit, on other texts, and the
-    training is the same whether the cache is warm, cold or half full. A row is used only if its checksum fits. A file that is not a
+    Texts are encoded in batches of equally many tokens. The number of texts in a batch depends on that length alone; repeated texts
+    fill it where there are too few. So the backbone computes products of the same shapes for a text, whatever stands beside it: its
+    features do not depend, to the last bit, on other texts, and the training is the same whether the cache is warm, cold or half
+    full. A row is used only if its checksum fits. A file that is not a
     usable cache is moved aside; where none can be written, training goes on without, with a warning. The file and a folder that
     is made for it are readable by their user only, because the features of a text tell much about it.
 
@@ -112,19 +118,30 @@ class FeatureCache:
         key_start = json.dumps([POOLING_VERSION, backbone.digest, repr(layout), list(pools), list(layers)])
         keys = [_key(key_start, text) for text in texts]
         rows = backbone.tokenize(texts, layout)
-        for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
-            tokens_shape = (len(layers), len(row.ids), backbone.hidden_size)
-            data = self._stored(key)
-            if data is None or len(data) != states.pooled[i].nbytes + 2 * math.prod(tokens_shape):
-                hidden = backbone.forward([row])
-                pooled = pool_layers(hidden, pools, backbone.pool_positions(layout))[0].cpu().numpy()
-                kept = [hidden.states[layer][0].cpu().numpy().astype(np.float16) for layer in layers]
-                data = pooled.tobytes() + b"".join(layer_states.tobytes() for layer_states in kept)
-                self._store(key, data)
-            states.pooled[i] = np.frombuffer(data, np.float32, states.pooled[i].size).reshape(shape)
-            states.tokens.append(np.frombuffer(data, np.float16, offset=states.pooled[i].nbytes).reshape(tokens_shape))
+        data = [self._stored(key) for key in keys]
+        for i, row in enumerate(rows):
+            size = states.pooled[i].nbytes + 2 * math.prod((len(layers), len(row.ids), backbone.hidden_size))
+            if len(data[i]) != size:
+                data[i] = b""
+        missing = [i for i, stored in enumerate(data) if not stored]
+        done = len(texts) - len(missing)
+        if progress is not None and done:
+            progress(done, len(texts))
+        for batch in _batches([len(rows[i].ids) for i in missing]):
+            hidden = backbone.forward([rows[missing[i]] for i in batch])
+            pooled = pool_layers(hidden, pools, backbone.pool_positions(layout)).cpu().numpy()
+            kept = [hidden.states[layer].cpu().numpy().astype(np.float16) for layer in layers]
+            for place, i in enumerate(dict.fromkeys(batch)):
+                data[missing[i]] = b"".join(part[place].tobytes() for part in (pooled, *kept))
+                self._store(keys[missing[i]], data[missing[i]])
+                done += 1
             if progress is not None:
-                progress(i + 1, len(texts))
+                progress(done, len(texts))
+        for i, row in enumerate(rows):
+            states.pooled[i] = np.frombuffer(data[i], np.float32, states.pooled[i].size).reshape(shape)
+            tokens_shape = (len(layers), len(row.ids), backbone.hidden_size)
+            kept_bytes = data[i][states.pooled[i].nbytes :]
+            states.tokens.append(np.frombuffer(kept_bytes, np.float16).reshape(tokens_shape))
         return states
 
     def close(self) -> None:
@@ -194,17 +211,17 @@ class FeatureCache:
         path.replace(path.with_suffix(".damaged"))
         return cls._create(str(path))
 
-    def _stored(self, key: bytes) -> bytes | None:
-        """The states of a text; None if they are not there, or damaged."""
+    def _stored(self, key: bytes) -> bytes:
+        """The states of a text; empty if they are not there, or damaged."""
         try:
             row = self._table.execute("SELECT states FROM features WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error as error:
             self._recover(error)
-            return None
+            return b""
         if row is None or not isinstance(row[0], bytes):
-            return None
+            return b""
         checksum, states = row[0][:_CHECKSUM_BYTES], row[0][_CHECKSUM_BYTES:]
-        return states if checksum == _checksum(key, states) else None
+        return states if checksum == _checksum(key, states) else b""
 
     def _store(self, key: bytes, states: bytes) -> None:
         try:
@@ -223,6 +240,23 @@ class FeatureCache:
             self._table = self._create_anew(self._path)
         except (OSError, sqlite3.OperationalError) as refusal:
             self._table = self._without_file(refusal)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Positions of texts in batches of one length, whose size depends on that length alone; some come twice to fill their batch.
+
+    Examples:
+        >>> list(_batches([30, 70, 30, 30]))
+        [[0, 2], [3, 3], [1]]
+
+    Args:
+        lengths: Tokens of each text.
+    """
+    for length in sorted(set(lengths)):
+        size = max(1, _BATCH_TOKENS // length)
+        alike = [i for i, tokens in enumerate(lengths) if tokens == length]
+        for start in range(0, len(alike), size):
+            yield list(islice(cycle(alike[start : start + size]), size))
 
 
 def _checksum(key: bytes, states: bytes) -> bytes:

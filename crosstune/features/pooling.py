@@ -11,8 +11,9 @@ from crosstune.backbone.frozen import HiddenStates, PoolPositions
 from crosstune.features.attention import attention_features
 from crosstune.features.spec import POOLS, FeatureSpec
 
-#: Changes when the meaning of a pool does, so that features cached under the old meaning are not used.
-POOLING_VERSION = 1
+#: Changes when the meaning of a pool does, or the shapes of the products that compute it, whose last bits may differ: features that were
+#: cached before are then not used.
+POOLING_VERSION = 2
 
 
 def pool_tokens(states: Tensor, mask: Tensor, pool: str, positions: PoolPositions) -> Tensor:

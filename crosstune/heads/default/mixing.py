@@ -22,6 +22,7 @@ from crosstune.heads.default.strengths import (
     FoldedTask,
     Predicted,
     ViewFit,
+    ViewTexts,
     affordable_grid,
     fit_view,
     fold_table,
@@ -215,12 +216,13 @@ def _fit_view(
     units = _to_units(view, x[:shots], h, spec, one_label=task is None)
     if task is None:
         return units, _describe_only(h * units.label)
+    texts, labels = ViewTexts.of(x * units.text, h * units.label, task), h * units.label
     predicted = (
         _predict_taught(view, spec, taught_features, h, task)
         if not view.atoms and taught_features is not None
-        else predict(x * units.text, h * units.label, task)
+        else predict(texts, task)
     )
-    return units, fit_view(x * units.text, h * units.label, task, predicted)
+    return units, fit_view(texts, labels, task, predicted)
 
 
 def _predict_taught(
@@ -233,7 +235,7 @@ def _predict_taught(
             x = taught_features(torch.nonzero(task.training_mask(0, fold)).flatten())
             x = x - balanced_mean(x[: task.shots], task.targets[: task.shots])
             units = _to_units(view, x[: task.shots], h, spec, one_label=False)
-            yield from held_out_logits(x * units.text, h * units.label, task, 0, [fold])
+            yield from held_out_logits(ViewTexts.of(x * units.text, h * units.label, task), task, 0, [fold])
 
     return gather(task, 1, parts())
 

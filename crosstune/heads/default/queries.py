@@ -18,8 +18,11 @@ from crosstune.features.cache import TextStates
 from crosstune.features.spec import FeatureSpec
 from crosstune.heads.shares import log_shares, shot_weights
 
-#: Queries per label: the tokens of its descriptions that are least like any token of other labels' descriptions.
-QUERIES_PER_LABEL = 8
+#: Queries per label: the tokens of its descriptions that are least like any token of other labels' descriptions. Many labels share
+#: ``MOST_QUERIES``, at least one each: then a label is also told apart by the queries of others, and each costs every key three numbers.
+#: With two shots per label, 8, 4, 2 and 1 of them were within two points of each other on held-out shots of 77 and of 150 labels
+#: (``benchmarks/results/many_labels.json``).
+QUERIES_PER_LABEL, MOST_QUERIES = 8, 320
 #: Steps of Adam, and the learning rates of the queries and of a label's weights on their features.
 STEPS = 20
 QUERY_RATE, WEIGHT_RATE = 4e-3, 2e-2
@@ -119,8 +122,9 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
 
     Returns:
         Queries float32 (K, Q, D), of length 1, and the label of each, int64 (Q,). A label gets ``QUERIES_PER_LABEL`` of them,
-        fewer where its sentences have fewer tokens. The queries are chosen from the upper layers only.
+        fewer where its sentences have fewer tokens or there are many labels. The queries are chosen from the upper layers only.
     """
+    most = max(1, min(QUERIES_PER_LABEL, MOST_QUERIES // len(descriptions)))
     tokens = [torch.cat([torch.nn.functional.normalize(part, dim=-1) for part in parts], 1) for parts in descriptions]
     owner = torch.cat([torch.full((part.shape[1],), y) for y, part in enumerate(tokens)]).to(tokens[0].device)
     pool = torch.cat(tokens, 1)  # (K, tokens, D)
@@ -128,12 +132,12 @@ def choose_queries(descriptions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Te
     chosen = []
     for label in range(len(tokens)):
         candidates = torch.nonzero(owner == label).flatten()
-        if len(candidates) > QUERIES_PER_LABEL and len(tokens) > 1:
+        if len(candidates) > most and len(tokens) > 1:
             cosines = upper[:, candidates] @ upper.transpose(1, 2)
             cosines[:, :, candidates] = -1  # of other labels only; a copy of their states would take most of the time
             nearest = cosines.amax(2).mean(0)  # (tokens of the label,)
-            candidates = candidates[torch.argsort(nearest, stable=True)[:QUERIES_PER_LABEL]].sort().values
-        chosen.append(candidates[:QUERIES_PER_LABEL])
+            candidates = candidates[torch.argsort(nearest, stable=True)[:most]].sort().values
+        chosen.append(candidates[:most])
     kept = torch.cat(chosen)
     return pool[:, kept].contiguous(), owner[kept]
 

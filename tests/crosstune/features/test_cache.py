@@ -18,6 +18,7 @@ from crosstune.core.errors import CrossTuneWarning, ResourceError
 from crosstune.features.cache import FeatureCache, default_cache_path
 from crosstune.features.pooling import pool_layers
 from crosstune.features.spec import POOLS
+from tests.tolerances import STATES_PADDED
 
 TEXTS = ["where is my parcel", "thanks, this is great", ("a pair", "of texts"), "", "x\ud800y", "parcel " * 100]
 POOLED = ("mean", "max", "first")
@@ -35,7 +36,7 @@ class Counting:
         self.inner, self.encoded = inner, 0
 
     def forward(self, rows):
-        self.encoded += len(rows)
+        self.encoded += len({row.ids for row in rows})
         return self.inner.forward(rows)
 
     def __getattr__(self, name):
@@ -66,7 +67,7 @@ def test_the_states_are_the_backbones(tiny_backbone):
     for text, row in zip(TEXTS, pooled, strict=True):
         hidden = tiny_backbone.forward(tiny_backbone.tokenize([text]))
         expected = pool_layers(hidden, POOLED, tiny_backbone.pool_positions(tiny_backbone.tokens))[0]
-        np.testing.assert_array_equal(row, expected)
+        np.testing.assert_allclose(row, expected, rtol=0, atol=STATES_PADDED)
 
 
 def test_a_text_has_the_same_bits_whatever_stands_beside_it(tiny_backbone):
@@ -77,6 +78,42 @@ def test_a_text_has_the_same_bits_whatever_stands_beside_it(tiny_backbone):
     with FeatureCache(None) as cache:
         together = pooled_by(cache, tiny_backbone, TEXTS[::-1], POOLED)[::-1]
     assert [row.tobytes() for row in together] == alone
+
+
+@pytest.mark.slow
+def test_a_text_has_the_same_bits_in_any_batch_of_a_real_backbone(minilm):
+    """At each place of a batch, and beside whatever other texts; of lengths that fill a batch with one text to twenty."""
+    rng = np.random.default_rng(3)
+    words = [
+        "where",
+        "is",
+        "my",
+        "parcel",
+        "the",
+        "card",
+        "was",
+        "refused",
+        "book",
+        "a",
+        "table",
+        "for",
+        "two",
+        "tonight",
+    ]
+    for tokens in (1, 4, 7, 11, 13, 20, 30, 45, 70):
+        texts = [" ".join(rng.choice(words, tokens)) for _ in range(23)]
+
+        def bits(asked):
+            with FeatureCache(None) as cache:
+                found = cache.states(minilm, asked, POOLED, (2, 6))
+            return {
+                text: pooled.tobytes() + kept.tobytes()
+                for text, pooled, kept in zip(asked, found.pooled, found.tokens, strict=True)
+            }
+
+        together = bits(texts)
+        for asked in (texts[:1], texts[1:3], texts[::-1], texts[7:]):
+            assert bits(asked).items() <= together.items(), tokens
 
 
 def test_other_layouts_pools_texts_and_backbones_are_other_entries(
@@ -131,7 +168,7 @@ def test_the_mask_pool_reads_the_templates_mask(tiny_backbone):
     (row,) = tiny_backbone.tokenize(["my parcel"], spec)
     place = row.ids.index(spec.suffix_ids[1])
     expected = [state[0, place].numpy() for state in tiny_backbone.forward([row]).states]
-    np.testing.assert_array_equal(pooled[0, 0], expected)
+    np.testing.assert_allclose(pooled[0, 0], expected, rtol=0, atol=STATES_PADDED)
     assert "mask" in POOLS
 
 
@@ -156,7 +193,8 @@ def test_progress_counts_up_to_all_texts(tmp_path, tiny_backbone):
     with FeatureCache(None) as cache:
         pooled_by(cache, tiny_backbone, TEXTS[:2], POOLED)
         pooled_by(cache, tiny_backbone, TEXTS[:4], POOLED, None, lambda done, total: heard.append((done, total)))
-    assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert heard == sorted(set(heard))
+    assert (heard[0], heard[-1]) == ((2, 4), (4, 4))
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "inside", "other table", "short row"])

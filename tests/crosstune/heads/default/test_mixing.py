@@ -323,3 +323,12 @@ def test_the_penalty_of_a_view_is_that_of_the_grid(monkeypatch, penalty):
     chosen = select(VIEWS, *task(0, 12, 3), 13)
     assert [view.penalty for view in chosen.views] == pytest.approx([penalty] * len(VIEWS))
     assert [view.scale for view in chosen.views] == pytest.approx([2.0] * len(VIEWS))
+
+
+def test_folds_that_are_fitted_apart_give_what_they_give_together(monkeypatch):
+    rows, targets, keys = task(3, 24, 4)
+    together = select(VIEWS, rows, targets, keys, 13)
+    monkeypatch.setattr(strengths, "FOLDS_AT_ONCE", 6)
+    apart = select(VIEWS, rows, targets, keys, 13)
+    np.testing.assert_allclose(apart.held_out, together.held_out, rtol=0, atol=FIT_TOGETHER)
+    np.testing.assert_allclose(probs(apart, rows), probs(together, rows), rtol=0, atol=FIT_TOGETHER)

@@ -10,7 +10,14 @@ from crosstune.features.attention import SHARPNESS
 from crosstune.features.cache import TextStates
 from crosstune.features.spec import Atom, FeatureSpec
 from crosstune.heads.default.mixing import select
-from crosstune.heads.default.queries import STEPS, QueryLearner, query_weights
+from crosstune.heads.default.queries import (
+    MOST_QUERIES,
+    QUERIES_PER_LABEL,
+    STEPS,
+    QueryLearner,
+    choose_queries,
+    query_weights,
+)
 from crosstune.heads.feature_plan import View
 from tests.oracle.head_reference import reference_attention
 
@@ -64,6 +71,25 @@ def head(texts: Texts, features: torch.Tensor, found=None):
 def accuracy(chosen, texts: Texts, features: torch.Tensor) -> float:
     rows = torch.cat([torch.zeros(len(features), HIDDEN), features], 1)
     return float(((rows @ chosen.label_keys.t() + chosen.label_bias).argmax(1) == texts.targets).double().mean())
+
+
+@pytest.mark.parametrize(("labels", "each"), [(2, 8), (40, 8), (41, 7), (160, 2), (161, 1), (400, 1)])
+def test_many_labels_share_the_queries(labels, each):
+    """The most distinctive ones of a label are kept: token number i of a label is the less like others' the larger i."""
+    random = torch.Generator().manual_seed(5)
+    shared = torch.randn(LAYERS, 1, 16, generator=random)
+    descriptions = [
+        [shared + torch.linspace(0.1, 3, 10).reshape(1, -1, 1) * torch.randn(LAYERS, 10, 16, generator=random)]
+        for _ in range(labels)
+    ]
+    queries, owner = choose_queries(descriptions)
+    assert each == max(1, min(QUERIES_PER_LABEL, MOST_QUERIES // labels))
+    assert torch.bincount(owner).tolist() == [each] * labels
+    own = unit(descriptions[0][0])
+    kept = [bool((queries == own[:, i : i + 1]).all((0, 2)).any()) for i in range(10)]
+    assert sum(kept) == each
+    if labels > 2:
+        assert np.flatnonzero(kept).mean() >= 4.5
 
 
 def test_they_find_what_no_description_speaks_of():

@@ -54,6 +54,18 @@ def fitted(basis, prior, targets, weights, scales, penalties, log_shares=None):
     return theta.double().numpy(), bias.double().numpy()
 
 
+def test_many_labels_are_fitted_as_few(monkeypatch):
+    """The labels are then the last axis, for speed."""
+    basis, prior, targets = problem(3, 40, 6, 5)
+    weights = np.random.RandomState(4).dirichlet(np.ones(40), 3)
+    case = (basis, prior, targets, weights, [1, 3, 0.5], [0.1, 1, 0.02], np.linspace(-1, 1, 5))
+    few = fitted(*case)
+    monkeypatch.setattr("crosstune.heads.default.regression.WIDE_SOFTMAX", 4)
+    many = fitted(*case)
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 1 << 31),
