@@ -179,3 +179,5 @@ def _print_summary(output: Path, result: BuildResult) -> None:
         typer.echo(f"  early exits: {result.manifest.exits.summary}")
     for title, difference in result.manifest.quality_facts.comparisons:
         typer.echo(f"  {title}: {difference.summary}")
+    if (expected := result.manifest.quality_facts.expected_changes) is not None:
+        typer.echo(f"  {expected.summary}")

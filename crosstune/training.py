@@ -25,6 +25,7 @@ from crosstune.core.training_facts import BackboneFacts, FilterFacts, TrainingFa
 from crosstune.data.examples import Example
 from crosstune.data.shares import check_expected_shares
 from crosstune.data.task import Task
+from crosstune.evaluation.metrics import margins
 from crosstune.features.cache import TextStates
 from crosstune.features.encoding import EncodedTask, Rows, encode
 from crosstune.filter.noise_filter import check_enough_shots, judge_generated
@@ -181,6 +182,7 @@ def _checkpoint(
 ) -> Checkpoint:
     """Fit a head to some rows, and put it together with what is needed to use it."""
     fitted = fit_head(task, rows, config, stage_progress(progress, "fit head"))
+    close = int((margins(fitted.held_out) < 1).sum()) if len(fitted.held_out) else None
     backbone, chosen = task.backbone, task.select(rows)
     return Checkpoint(
         head=fitted.head,
@@ -189,5 +191,5 @@ def _checkpoint(
         tokens=task.layout,
         config=config,
         examples=chosen.examples,
-        facts=TrainingFacts(chosen.shots, fitted.facts, filtered),
+        facts=TrainingFacts(chosen.shots, replace(fitted.facts, close_shots=close), filtered),
     )

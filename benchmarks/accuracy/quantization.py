@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.quantization --data-root DATA --sets ag_news,sst2,trec,emotion,subj,cr
 
 For each dataset a head is trained on 16 shots per label and built in both precisions with default settings. Both
-bundles classify every test text. ``benchmarks.parity.invariance`` measures whether an answer depends on anything but
-its text.
+bundles classify every test text. The share that the build expected to change is printed beside the share that changed.
+``benchmarks.parity.invariance`` measures whether an answer depends on anything but its text.
 """
 
 from __future__ import annotations
@@ -39,14 +39,21 @@ def measure(folder: Path, backbone: Backbone, shots: int, seed: int, kernels: Se
         train(pool, labels, TrainConfig(shots=shots, seed=seed), backbone=backbone).save(checkpoint)
         paths = {precision: Path(temporary) / f"{precision}.bundle" for precision in ("fp32", "int8")}
         for precision, path in paths.items():
-            build(checkpoint, path, BuildConfig(precision=precision, max_flips_percent=100))
+            result = build(checkpoint, path, BuildConfig(precision=precision, max_flips_percent=100))
+        quality = result.manifest.quality_facts  # of int8, the last
         expected = Classifier.load(paths["fp32"]).predict_proba(texts, batch_size=1)
         found = {
             name: Classifier.load(paths["int8"], kernels=name).predict_proba(texts, batch_size=1) for name in kernels
         }
-    return {"texts": len(texts), "accuracy_fp32": float((expected.argmax(1) == gold).mean())} | {
-        name: compare(expected, probs, gold) for name, probs in found.items()
+    assert quality.expected_changes is not None
+    compared = [part for part in (quality.to_fp32, quality.to_fp32_truncated) if part is not None]
+    facts = {
+        "texts": len(texts),
+        "accuracy_fp32": float((expected.argmax(1) == gold).mean()),
+        "expected_flips": quality.expected_changes.to_json(),
+        "flips_of_compared_texts": [sum(part.label_changes for part in compared), sum(part.texts for part in compared)],
     }
+    return facts | {name: compare(expected, probs, gold) for name, probs in found.items()}
 
 
 def compare(expected: Probs, probs: Probs, gold: npt.NDArray[np.int64]) -> dict[str, object]:
@@ -77,17 +84,22 @@ def main() -> None:
     backbone, kernels = Backbone.load(arguments.backbone, device="cpu"), arguments.kernels.split(",")
     report: dict[str, dict[str, Any]] = {}
     print(
-        "| dataset | texts | kernels | label changes | accuracy fp32 | accuracy int8 | McNemar p |\n" + "|---" * 7 + "|"
+        "| dataset | texts | kernels | label changes | expected (95% interval) | accuracy fp32 | accuracy int8 | McNemar p |\n"
+        + "|---" * 8
+        + "|"
     )
     for name in arguments.sets.split(","):
         row = measure(arguments.data_root / name, backbone, arguments.shots, arguments.seed, kernels)
         report[name] = row
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        share, low, high = (100 * row["expected_flips"][key] for key in ("share", "low", "high"))
+        said = f"{share:.1f}% ({low:.1f} to {high:.1f})"
         for kind in kernels:
             int8 = row[kind]
             print(
-                f"| {name} | {row['texts']} | {kind} | {int8['flips']} | {100 * row['accuracy_fp32']:.1f} "
+                f"| {name} | {row['texts']} | {kind} | {int8['flips']} ({100 * int8['flips'] / row['texts']:.1f}%) | {said} "
+                f"| {100 * row['accuracy_fp32']:.1f} "
                 f"| {100 * int8['accuracy']:.1f} | {int8['mcnemar_p']:.2g} |",
                 flush=True,
             )

@@ -77,6 +77,8 @@ class HeadFacts:
         threshold: Probability below which no label is given, in [0, 1], or None.
         usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
         min_similarity: Similarity below which no label is given, in [-1, 1], or None.
+        close_shots: Held-out shots whose most probable label is less than ``e`` times as probable as the second; None if no shots
+            were held out.
         log_texts: Texts of a log that ``min_similarity`` was chosen on; 0 if it was the shots.
     """
 
@@ -88,6 +90,7 @@ class HeadFacts:
     min_similarity: float | None = None
     usual_similarity: float | None = None
     log_texts: int = 0
+    close_shots: int | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> HeadFacts:
@@ -113,17 +116,20 @@ class HeadFacts:
             min_similarity=_optional_number(row, "scope_threshold"),
             usual_similarity=_optional_number(row, "usual_similarity"),
             log_texts=_count(row, "log_texts") if "log_texts" in row else 0,
+            close_shots=_count(row, "close_shots") if "close_shots" in row else None,
         )
 
     def to_json(self) -> dict[str, Json]:
         """As a checkpoint keeps it."""
         if self.layers is None:
-            return {"cv_accuracy": self.quality.cv_accuracy}
+            close = {} if self.close_shots is None else {"close_shots": self.close_shots}
+            return {"cv_accuracy": self.quality.cv_accuracy, **close}
         limits = {
             "threshold": self.threshold,
             "scope_threshold": self.min_similarity,
             "usual_similarity": self.usual_similarity,
             "log_texts": self.log_texts or None,
+            "close_shots": self.close_shots,
         }
         return {
             "cv_accuracy": self.quality.cv_accuracy,

@@ -181,6 +181,23 @@ def risk_coverage(
     return (answered / len(order))[last], (wrong / answered)[last]
 
 
+def margins(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Logarithm of how many times as probable the most probable label is as the second one, for each of N texts.
+
+    Examples:
+        >>> margins(np.array([[0.5, 0.5, 0.0], [0.2, 0.7, 0.1]])).round(2).tolist()
+        [0.0, 1.25]
+
+    Args:
+        probs: Probabilities, (N, L), L at least 2; below 1e-38 they count as 1e-38.
+
+    Returns:
+        float64 (N,), at least 0.
+    """
+    logs = np.sort(np.log(np.maximum(np.asarray(probs, np.float64), 1e-38)), 1)
+    return np.asarray(logs[:, -1] - logs[:, -2])
+
+
 def rate_interval(hits: int, trials: int) -> tuple[float, float]:
     """A 95% interval for a rate (Wilson 1927), each end from 0 to 1.
 

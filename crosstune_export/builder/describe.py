@@ -72,6 +72,7 @@ def describe(
         batch_invariance=invariance,
         kernels_to_fp32=shipped.by_kernels,
         rewrites=shipped.passes,
+        expected_changes=shipped.expected_changes,
     )
     return BundleManifest(
         name=replace_surrogates(name),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from crosstune.core.errors import GateError
 from crosstune.core.token_layout import Text, TokenRow
+from crosstune.evaluation.metrics import rate_interval
+from crosstune_export.bundle.expected_changes import ExpectedChanges
 from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.runtime.session import GraphSession
 from crosstune_export.runtime.tokenization import TextTokenizer
@@ -86,7 +88,57 @@ def compare(
         difference = np.abs(probs - expected)
         largest = max(largest, float(difference.max())) if np.isfinite(difference).all() else float("inf")
         changed |= probs.argmax(1) != expected.argmax(1)
-    return PredictionDifference(len(rows), tuple(batch_sizes), largest, int(changed.sum()))
+    moved = margin_change(probs, expected)
+    return PredictionDifference(len(rows), tuple(batch_sizes), largest, int(changed.sum()), moved)
+
+
+def sum_of(parts: Iterable[PredictionDifference | None]) -> PredictionDifference:
+    """Return the differences of several sets of texts as one; None is left out."""
+    measured = [part for part in parts if part is not None]
+    return PredictionDifference(
+        sum(part.texts for part in measured),
+        measured[0].batch_sizes,
+        max(part.max_difference for part in measured),
+        sum(part.label_changes for part in measured),
+        sum(part.margin_change * part.texts for part in measured) / max(1, sum(part.texts for part in measured)),
+    )
+
+
+def margin_change(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+    """By how much the log-odds of the two labels that are expected to be the most probable differ, at most 1, on the mean of N texts.
+
+    Args:
+        probs: float32 (N, L).
+        expected: float32 (N, L).
+    """
+    two = np.argsort(expected, 1)[:, -2:]
+    odds = [
+        np.log(np.maximum(np.take_along_axis(part, two, 1).astype(np.float64), 1e-38)) for part in (probs, expected)
+    ]
+    moved = np.abs(np.diff(odds[0]) - np.diff(odds[1]))
+    return float(np.minimum(np.nan_to_num(moved, nan=1.0), 1.0).mean()) if len(probs) else 0.0
+
+
+def expected_changes(margin_change: float, close_shots: int, shots: int) -> ExpectedChanges:
+    """How many labels of new texts will differ from fp32.
+
+    A label changes if rounding moves the log-odds of its two most probable labels by more than there is. How far it moves, ``d``, is
+    measured on any texts; how often there is little, only on texts that the head did not learn from: k of N held-out shots have less
+    than 1. Below 1, all values are taken to be equally frequent. As rounding is as likely to move them up as down,
+    ``E[min(|d|, 1)] / 2 · k / N`` of the labels change. The interval is that of k / N (Wilson 1927).
+
+    Examples:
+        >>> expected_changes(margin_change=0.05, close_shots=20, shots=100).summary
+        '0.5% of the labels of new texts are expected to change (95% interval 0.3% to 0.7%)'
+
+    Args:
+        margin_change: ``E[min(|d|, 1)]``, in [0, 1].
+        close_shots: k.
+        shots: N, at least 1.
+    """
+    return ExpectedChanges(
+        *(margin_change / 2 * end for end in (close_shots / shots, *rate_interval(close_shots, shots)))
+    )
 
 
 def require_parity(difference: PredictionDifference) -> None:

@@ -225,7 +225,8 @@ def _quality_table(manifest: BundleManifest) -> str:
             ]
         )
     head = ["compared", "labels that differ", "95% interval", "largest probability difference"]
-    return table(head, rows, numbers=(1, 2, 3))
+    expected = manifest.quality_facts.expected_changes
+    return table(head, rows, numbers=(1, 2, 3)) + ("" if expected is None else f"<p>{expected.summary}.</p>")
 
 
 def _exits_table(exits: ExitFacts) -> str:

@@ -13,6 +13,7 @@ from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import TokenRow
 from crosstune_export.builder.parity import allowed_label_changes
 from crosstune_export.builder.variants import Variant
+from crosstune_export.bundle.expected_changes import ExpectedChanges
 from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
 from crosstune_export.runtime.kernels import PORTABLE, fast_kernels
@@ -66,6 +67,7 @@ class Trial:
         on_texts: Compared with fp32 on the calibration texts; None for fp32 itself.
         on_truncated: Compared with fp32 on the truncated texts; None if there are none.
         by_kernels: The fast kernels compared with fp32, on texts and truncated texts together; None if they cannot run it.
+        expected_changes: Labels of new texts that are expected to differ from fp32; None for fp32, or if no shots were held out.
         latency_ms: Median latency per text; None if not timed.
         verdict: ``shipped``, or the reason why not; empty while undecided.
         longest: Largest number of tokens of a text.
@@ -79,6 +81,7 @@ class Trial:
     on_texts: PredictionDifference | None = None
     on_truncated: PredictionDifference | None = None
     by_kernels: PredictionDifference | None = None
+    expected_changes: ExpectedChanges | None = None
     latency_ms: float | None = None
     verdict: str = ""
     longest: int = 1
@@ -158,6 +161,8 @@ def over_budget(trial: Trial, budgets: Budgets) -> str:
     """Describe the budget that a trial exceeds; empty if it exceeds none that was measured."""
     if trial.label_changes > allowed_label_changes(trial.texts, budgets.max_flips_percent):
         return f"{trial.label_changes} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g}% allowed"
+    if trial.expected_changes is not None and 100 * trial.expected_changes.low > budgets.max_flips_percent:
+        return f"{trial.expected_changes.summary}, at most {budgets.max_flips_percent:g}% allowed"
     size = trial.size_bytes / 1e6
     if budgets.max_size_mb is not None and size > budgets.max_size_mb:
         return f"{-(-trial.size_bytes // 1000) / 1000:g} MB, at most {budgets.max_size_mb:g} MB allowed"

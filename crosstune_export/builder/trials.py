@@ -26,7 +26,7 @@ from crosstune_export.builder.passes import classify_function, float16_labels
 from crosstune_export.builder.search import Budgets, Trial, over_budget
 from crosstune_export.builder.task import BuildTask
 from crosstune_export.builder.variants import Variant, VariantMaker
-from crosstune_export.bundle.facts import PredictionDifference, sum_of
+from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.label_bank import PriorMap, with_metadata
 from crosstune_export.runtime.kernels import fast_kernels, wanted
 from crosstune_export.runtime.session import GraphSession, open_inner
@@ -96,8 +96,13 @@ class TrialRunner:
         portable, *fast = trial.kernels
         on_texts, on_truncated = self._to_fp32(trial.open(kernels=portable))
         for kernels in fast:
-            trial = replace(trial, by_kernels=sum_of(self._to_fp32(trial.open(kernels=kernels))))
-        return replace(trial, on_texts=on_texts, on_truncated=on_truncated)
+            trial = replace(trial, by_kernels=parity.sum_of(self._to_fp32(trial.open(kernels=kernels))))
+        head, shots, expected = self.trained.facts.head, self.trained.facts.shots, None
+        if head.close_shots is not None:
+            parts = (parity.sum_of((on_texts, on_truncated)), trial.by_kernels)
+            moved = max(part.margin_change for part in parts if part is not None)
+            expected = parity.expected_changes(moved, head.close_shots, shots)
+        return replace(trial, on_texts=on_texts, on_truncated=on_truncated, expected_changes=expected)
 
     def _to_fp32(self, session: GraphSession) -> tuple[PredictionDifference, PredictionDifference | None]:
         """Compare a graph with the fp32 graph on texts and on truncated texts."""

@@ -6,11 +6,12 @@ them through the records in this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crosstune.core.hub_ids import HUB_ID
 from crosstune.core.strict_text import Json
+from crosstune_export.bundle.expected_changes import ExpectedChanges
 
 #: Count of an optional graph rewrite that raised an error and was left out.
 FAILED = -1
@@ -25,12 +26,14 @@ class PredictionDifference:
         batch_sizes: Batch sizes at which the graph was run.
         max_difference: Largest absolute difference of a probability at any batch size.
         label_changes: Texts whose label differs at any batch size.
+        margin_change: Mean change of the log-odds of the two most probable labels, at most 1 for each text; not stored.
     """
 
     texts: int
     batch_sizes: tuple[int, ...]
     max_difference: float
     label_changes: int
+    margin_change: float = 0.0
 
     @property
     def summary(self) -> str:
@@ -67,17 +70,6 @@ class PredictionDifference:
         return cls(texts, batch_sizes, difference, changes)
 
 
-def sum_of(parts: Iterable[PredictionDifference | None]) -> PredictionDifference:
-    """Return the differences of several sets of texts as one; None is left out."""
-    measured = [part for part in parts if part is not None]
-    return PredictionDifference(
-        sum(part.texts for part in measured),
-        measured[0].batch_sizes,
-        max(part.max_difference for part in measured),
-        sum(part.label_changes for part in measured),
-    )
-
-
 @dataclass(frozen=True)
 class QualityFacts:
     """Measurements of the build.
@@ -89,6 +81,7 @@ class QualityFacts:
         to_fp32_truncated: The same on truncated texts, which the head was not trained on.
         batch_invariance: Padded batches and two threads compared with one text at a time.
         kernels_to_fp32: The fast kernels compared with fp32, on texts and truncated texts; None if they cannot run this graph.
+        expected_changes: Labels of new texts that are expected to differ from fp32; None if no shots were held out.
         rewrites: Number of times that each graph rewrite was applied; ``FAILED`` for an optional one that was left out because
             it raised an error.
     """
@@ -100,6 +93,7 @@ class QualityFacts:
     batch_invariance: PredictionDifference | None
     kernels_to_fp32: PredictionDifference | None = None
     rewrites: Mapping[str, int] = field(default_factory=dict)
+    expected_changes: ExpectedChanges | None = None
 
     @property
     def failed_rewrites(self) -> tuple[str, ...]:
@@ -128,6 +122,8 @@ class QualityFacts:
             ("together_to_alone", self.batch_invariance),
         )
         body: dict[str, Json] = {name: difference.to_json() for name, difference in rows if difference is not None}
+        if self.expected_changes is not None:
+            body["expected_flips"] = self.expected_changes.to_json()
         return body | {
             "rewrites": ", ".join(
                 f"{name} {'failed' if count == FAILED else count}" for name, count in self.rewrites.items()
@@ -150,6 +146,7 @@ class QualityFacts:
             PredictionDifference.from_json(table.get("together_to_alone")),
             PredictionDifference.from_json(table.get("kernels_to_fp32")),
             rewrites,
+            ExpectedChanges.from_json(table.get("expected_flips")),
         )
 
 

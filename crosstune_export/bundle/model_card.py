@@ -46,6 +46,7 @@ def model_card(manifest: BundleManifest, sizes: Mapping[str, int]) -> str:
         "Measure it on texts of your own.",
         *_fewer_layers(training, backbone.layers_used),
         *(f"- {title}: {difference.summary}." for title, difference in manifest.quality_facts.comparisons),
+        *([] if (expected := manifest.quality_facts.expected_changes) is None else [f"- {expected.summary}."]),
         f"- Graph {sizes[MODEL_NAME] / 1e6:.1f} MB, tokenizer {sizes[TOKENIZER_NAME] / 1e6:.1f} MB. Texts longer than "
         f"{manifest.tokens.max_length_tokens} tokens are truncated and marked `truncated`.",
         "",

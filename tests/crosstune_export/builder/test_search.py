@@ -10,6 +10,7 @@ from crosstune_export import GateError
 from crosstune_export.builder import search
 from crosstune_export.builder.search import Budgets, Trial, choose, over_budget
 from crosstune_export.builder.variants import Variant
+from crosstune_export.bundle.expected_changes import ExpectedChanges
 from crosstune_export.bundle.facts import PredictionDifference
 from crosstune_export.bundle.manifest import GraphFacts
 
@@ -70,6 +71,14 @@ def test_flips_are_allowed_up_to_a_whole_text(texts, percent, allowed):
         for flips in (allowed, allowed + 1)
     ]
     assert verdicts == ["", f"{allowed + 1} of {texts} labels differ from fp32, at most {percent:g}% allowed"]
+
+
+def test_new_texts_count_where_they_surely_change_too_often():
+    """Also if no compared text changes, as none may of the few that a head was trained on."""
+    said = "3.0% of the labels of new texts are expected to change (95% interval 2.0% to 5.0%), at most 2% allowed"
+    for low, verdict in ((0.0199, ""), (0.0201, said)):
+        changes = ExpectedChanges(0.03, low, 0.05)
+        assert over_budget(replace(trial("x", 0), expected_changes=changes), Budgets(2.0)) == verdict
 
 
 def test_a_little_too_much_is_seen(run):
