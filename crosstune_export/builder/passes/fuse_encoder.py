@@ -11,6 +11,9 @@ from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import ir
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
+#: What ``Attention`` adds to the scores of padding, unless it has another value.
+_MASK_FILTER_VALUE = -10_000.0
+
 
 def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
     """Fuse an encoder.
@@ -43,6 +46,9 @@ def apply(model: ir.Model, heads: int = 0, hidden_size: int = 0) -> int:
         sizes = node.attributes.get("qkv_hidden_sizes")
         if sizes is not None and len(set(sizes.as_ints())) == 1:
             node.attributes.pop("qkv_hidden_sizes")  # equal sizes are the default, and QAttention supports no others
+        filtered = node.attributes.get("mask_filter_value")
+        if filtered is not None and filtered.as_float() <= _MASK_FILTER_VALUE:
+            node.attributes.pop("mask_filter_value")  # padding has the weight 0 by the default, too
     return len(fused_nodes)
 
 

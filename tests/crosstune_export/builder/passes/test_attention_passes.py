@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnxscript import ir
 
-from crosstune_export.builder.passes import join_biases, padding_mask, split_biased_attention
+from crosstune_export.builder.passes import fuse_encoder, join_biases, padding_mask, split_biased_attention
 from tests import tolerances
 from tests.crosstune_export.builder.passes.test_passes import (
     FLOAT,
@@ -17,6 +18,29 @@ from tests.crosstune_export.builder.passes.test_passes import (
     run,
     value,
 )
+
+
+@pytest.mark.parametrize(
+    ("lowest", "kept"), [(float(np.finfo(np.float32).min), False), (-10_000.0, False), (-5.0, True)]
+)
+def test_padding_has_no_weight_whatever_an_exporter_adds_to_its_scores(lowest, kept):
+    """Older versions of transformers add the lowest number; no build writes that attribute, so readers refuse it."""
+    x, mask = value("x", FLOAT, ["b", "t", 4]), value("mask", ir.DataType.INT32, ["b", "t"])
+    weights = [
+        constant("w", RANDOM.normal(size=(4, 12)).astype(np.float32)),
+        constant("bias", np.zeros(12, np.float32)),
+    ]
+    node = ir.node(
+        "Attention", [x, *weights, mask], {"num_heads": 2, "mask_filter_value": lowest}, domain="com.microsoft"
+    )
+    node.outputs[0].name, node.outputs[0].dtype, node.outputs[0].shape = "y", FLOAT, x.shape
+    model = model_of([x, mask], [node], [node.outputs[0]], weights)
+    feeds = {"x": RANDOM.normal(size=(2, 3, 4)).astype(np.float32), "mask": np.array([[1, 1, 1], [1, 1, 0]], np.int32)}
+    before = run(model, feeds)[0]
+    assert fuse_encoder.apply(model) == 1
+    (fused,) = (node for node in model.graph if node.op_type == "Attention")
+    assert ("mask_filter_value" in fused.attributes) is kept
+    np.testing.assert_array_equal(run(model, feeds)[0], before)
 
 
 def test_join_biases():
