@@ -1,12 +1,13 @@
 """Hundreds of labels: processor time of training, size per label, label changes of int8, and accuracy.
 
-    python -m benchmarks.accuracy.many_labels --data-root DATA cost
+    python -m benchmarks.accuracy.many_labels --data-root DATA time
+    python -m benchmarks.accuracy.many_labels --data-root DATA size
     python -m benchmarks.accuracy.many_labels --data-root DATA accuracy
 
-``cost`` joins the labels of seven datasets; beyond them, a label is described by one text of a dataset's class, with the next two texts
-of that class as shots. ``crosstune train`` runs with an empty cache, in a process of its own whose processor time counts, start
-included. The same head is built in fp32 and int8, and both bundles classify test texts of the datasets. The size per label is the int8
-bundle's beyond that of a bundle with the first two labels.
+``time`` and ``size`` join the labels of seven datasets; beyond them, a label is described by one text of a dataset's class, with the next
+texts of that class as shots. ``time`` runs ``crosstune train`` with an empty cache, in a process of its own whose processor time counts,
+start included. ``size`` builds the same head in fp32 and int8, and both bundles classify test texts of the datasets. The size per label
+is the int8 bundle's beyond that of a bundle with the first two labels.
 
 ``accuracy`` trains on a few shots of datasets with many labels, with the product's number of label queries or, with ``--queries``, with
 others. ``--name`` keeps rows of several versions beside each other.
@@ -88,33 +89,39 @@ def processor_seconds(command: Sequence[str], cache: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def cost(root: Path, count: int, shots: int) -> dict[str, Any]:
-    """Processor time, size and label changes of a task with so many labels."""
-    labels, examples, texts = joined(root, count, shots)
-    few = LabelSet(tuple(labels)[:2])
+def train_time(root: Path, count: int, shots: int) -> dict[str, Any]:
+    """Processor time of training on so many labels."""
+    labels, examples, _ = joined(root, count, shots)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         options = write_task(folder, labels, examples)
-        checkpoint = folder / "many.ckpt"
-        command = [sys.executable, "-c", PROGRAM, "train", *options, "--output", str(checkpoint)]
+        command = [sys.executable, "-c", PROGRAM, "train", *options, "--output", str(folder / "many.ckpt")]
         seconds = processor_seconds(command, folder / "cache")
-        train([example for example in examples if example.label in few.names], few).save(folder / "few.ckpt")
-        bundles = {"int8": checkpoint, "fp32": checkpoint, "few": folder / "few.ckpt"}
-        for name, trained in bundles.items():
-            config = BuildConfig("fp32" if name == "fp32" else "int8", max_flips_percent=100)
-            build(trained, folder / f"{name}.bundle", config)
-        size = {name: sum(file.stat().st_size for file in (folder / f"{name}.bundle").iterdir()) for name in bundles}
-        fp32, int8 = (
-            Classifier.load(folder / f"{name}.bundle", kernels="portable").predict_proba(texts).argmax(1)
-            for name in ("fp32", "int8")
-        )
-    changes = int((fp32 != int8).sum())
+    return {"labels": count, "shots": shots, "train_processor_s": round(seconds, 1)}
+
+
+def size(root: Path, count: int, shots: int) -> dict[str, Any]:
+    """Size and label changes of int8 bundles with so many labels."""
+    labels, examples, texts = joined(root, count, shots)
+    few = LabelSet(tuple(labels)[:2])
+    bytes_of, answers = {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        train(examples, labels).save(folder / "many")
+        train([example for example in examples if example.label in few.names], few).save(folder / "few")
+        for trained, precision in (("few", "int8"), ("many", "int8"), ("many", "fp32")):
+            bundle = folder / f"{trained}-{precision}.bundle"
+            build(folder / trained, bundle, BuildConfig(precision, max_flips_percent=100))
+            bytes_of[bundle.stem] = sum(file.stat().st_size for file in bundle.iterdir())
+            if trained == "many":
+                classifier = Classifier.load(bundle, kernels="portable")
+                answers[precision] = classifier.predict_proba(texts).argmax(1)
+    changes = int((answers["fp32"] != answers["int8"]).sum())
     return {
         "labels": count,
         "shots": shots,
-        "train_processor_s": round(seconds, 1),
-        "kb_per_label": round((size["int8"] - size["few"]) / (count - 2) / 1000, 2),
-        "bundle_mb": round(size["int8"] / 1e6, 2),
+        "kb_per_label": round((bytes_of["many-int8"] - bytes_of["few-int8"]) / (count - 2) / 1000, 2),
+        "bundle_mb": round(bytes_of["many-int8"] / 1e6, 2),
         "test_texts": len(texts),
         "label_changes_percent": 100 * changes / len(texts),
         "label_changes_interval": [100 * end for end in rate_interval(changes, len(texts))],
@@ -142,9 +149,9 @@ def accuracy(folder: Path, shots: int, seed: int, backbone: Backbone) -> dict[st
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cost", "accuracy"), help="what to measure")
+    parser.add_argument("what", choices=("time", "size", "accuracy"), help="what to measure")
     parser.add_argument("--data-root", required=True, type=Path, help="folder with a folder for each dataset")
-    parser.add_argument("--labels", default=500, type=int, help="number of labels of cost; default: 500")
+    parser.add_argument("--labels", default=500, type=int, help="number of labels of time and size; default: 500")
     parser.add_argument("--sets", default="banking77,clinc150_plus", help="datasets of accuracy")
     parser.add_argument("--shots", default="2", help="examples per label, separated by commas; default: 2")
     parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits; default: 13,21,42")
@@ -163,8 +170,9 @@ def main() -> None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
 
-    if arguments.what == "cost":
-        keep(cost(arguments.data_root, arguments.labels, shots[0]))
+    if arguments.what != "accuracy":
+        measure = train_time if arguments.what == "time" else size
+        keep(measure(arguments.data_root, arguments.labels, shots[0]))
         return
     if arguments.queries is not None:
         queries.QUERIES_PER_LABEL, queries.MOST_QUERIES = arguments.queries, sys.maxsize

@@ -5,15 +5,19 @@ Shapes: N shots, r rank of their features, L labels, S settings (strengths × fo
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
 #: Steps of Nesterov's method. Chosen by hand; not ablated.
 STEPS = 200
 #: Labels from which on a softmax runs along the labels. Saves time; not ablated.
 WIDE_SOFTMAX = 32
-#: Weak pull of the biases to 0, and steps of the mixture's projected gradient. Chosen by hand; not ablated.
-BIAS_PULL, MIXTURE_STEPS = 0.01, 1000
+#: Weak pull of the biases to 0. Chosen by hand; not ablated.
+BIAS_PULL = 0.01
+#: Most steps of the mixture's Newton method (some five suffice), how often one is halved, and a change of the weights that ends it.
+MIXTURE_STEPS, HALVINGS, MIXTURE_CHANGE = 50, 20, 1e-6
 
 
 def fit_prior(
@@ -85,7 +89,8 @@ def fit_prior(
 def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float, log_shares: Tensor) -> Tensor:
     """Weights, none negative, with which the logits of several views are added.
 
-    Minimises the cross-entropy of ``Σ_v w_v · logits_v + log_shares`` plus ``pull · V · ‖w − believed‖²`` by projected gradient.
+    Minimises the cross-entropy of ``Σ_v w_v · logits_v + log_shares`` plus ``pull · V · ‖w − believed‖²`` by Newton's method, in which each
+    step is the minimum of the quadratic approximation over weights of at least 0, halved until it does not raise the cost.
 
     Args:
         logits: float32 (V, N, L), held-out.
@@ -97,19 +102,41 @@ def fit_mixture(logits: Tensor, targets: Tensor, believed: Tensor, pull: float, 
     Returns:
         float32 (V,).
     """
-    views, count, labels = logits.shape
+    views, count, _ = logits.shape
     centred = logits - logits.mean(2, keepdim=True)
-    gold = torch.nn.functional.one_hot(targets, labels).to(logits.dtype)
+    gold = torch.nn.functional.one_hot(targets, logits.shape[2]).to(logits.dtype)
     flat = centred.reshape(views, -1)
-    curvature = 0.5 * torch.linalg.matrix_norm(flat, 2) ** 2 / count + 2 * pull * views
-    weights = ahead = previous = believed
-    for k in range(MIXTURE_STEPS):
-        error = ((torch.einsum("v,vnl->nl", ahead, centred) + log_shares).softmax(-1) - gold) / count
-        slope = flat @ error.reshape(-1) + 2 * pull * views * (ahead - believed)
-        weights = (ahead - slope / curvature).clamp_min(0)
-        ahead = weights + k / (k + 3) * (weights - previous)
-        previous = weights
+
+    def value(weights: Tensor) -> float:
+        mixed = torch.einsum("v,vnl->nl", weights, centred) + log_shares
+        loss = torch.nn.functional.cross_entropy(mixed, targets)
+        return float(loss + pull * views * (weights - believed).square().sum())
+
+    weights, cost = believed, value(believed)
+    for _ in range(MIXTURE_STEPS):
+        probs = (torch.einsum("v,vnl->nl", weights, centred) + log_shares).softmax(-1)
+        slope = flat @ (probs - gold).reshape(-1) / count + 2 * pull * views * (weights - believed)
+        likely = centred * probs
+        means = likely.sum(2)  # (V, N)
+        bend = (likely.reshape(views, -1) @ flat.t() - means @ means.t()) / count  # (V, V)
+        step = _bounded_newton(weights, slope, bend + 2 * pull * views * torch.eye(views).to(bend)) - weights
+        for _ in range(HALVINGS):
+            if (changed := value(weights + step)) <= cost:
+                break
+            step = step / 2
+        else:
+            break
+        weights, cost = weights + step, changed
+        if float(step.abs().max()) <= MIXTURE_CHANGE:
+            break
     return weights
+
+
+def _bounded_newton(weights: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
+    """The minimum, without negative numbers, of the quadratic function with this slope (V,) and second derivative (V, V) at the weights."""
+    root = np.linalg.cholesky(bend.double().cpu().numpy()).T
+    aim = bend.double() @ weights.double() - slope.double()
+    return torch.from_numpy(nnls(root, np.linalg.solve(root.T, aim.cpu().numpy()))[0]).to(weights)
 
 
 #: Temperatures to try, and the width of the belief about them before any shot is seen, in units of the natural logarithm.
