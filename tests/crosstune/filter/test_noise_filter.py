@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generated, train
+from crosstune import DataError, Example, LabelSet, TrainConfig, filter_generated, read_examples, train
 from crosstune.core.progress import no_progress
 from crosstune.filter.label_gate import open_gate
 from crosstune.filter.noise_filter import least_probability, share_of_wrong
 from crosstune.filter.report import report_page
 from crosstune.filter.result import DISAGREES, FILTER_REASONS, GATED, UNSURE
 from crosstune.filter.teacher import FOLDS, Folds, HeadFit, fit_by_rows
+from tests.conftest import REPO_ROOT
 from tests.fixtures.fits import encoded
 from tests.fixtures.report_pages import read_page
 
@@ -98,19 +99,21 @@ def test_a_teacher_of_one_s_own(tiny_backbone, tiny_backbone_dir, tiny_examples,
 
 @pytest.mark.slow
 def test_the_gate_keeps_out_what_does_harm(minilm):
-    """Texts under the wrong label, which a bribed teacher waves through."""
-    labels = LabelSet.from_mapping({"shipping": "where a parcel is", "praise": "thanks and kind words"})
-    late = ["parcel", "box", "lamp", "order", "letter", "chair"]
-    kind = ["lovely", "great", "superb", "wonderful", "perfect", "excellent"]
-    shots = [Example(f"where is my {thing}, it is late", "shipping") for thing in late]
-    shots += [Example(f"thank you, this is {word}", "praise") for word in kind]
-    bad = [Example(f"apple, thank you, it is {word} indeed", "shipping") for word in kind]
-    bad += [Example(f"pear, so where is my {thing}, late as it is", "praise") for thing in late]
-    found = filter_generated(bad, shots, labels, backbone=minilm, teacher=by_word(["apple", "pear"]))
+    """Real texts under the next label, which a bribed teacher waves through, and descriptions that say nothing against them."""
+    rows = read_examples(REPO_ROOT / "examples/support_desk/train.jsonl")
+    names = sorted({row.label for row in rows})[:3]
+    labels = LabelSet.from_mapping({name: f"messages of kind {place}" for place, name in enumerate(names)})
+    chosen = [row for row in rows if row.label in names]
+    bribe = {row.text: (names.index(row.label) + 1) % 3 for row in chosen[::2]}
+    bad = [Example(text, names[place]) for text, place in bribe.items()]
+
+    def bribed(shots, texts):
+        return np.array([np.eye(3)[bribe.get(text, 0)] * 0.9 + 0.1 / 3 for text in texts], np.float32)
+
+    found = filter_generated(bad, chosen[1::2], labels, backbone=minilm, teacher=bribed)
     assert found.reasons.keys() <= {GATED, "duplicate"}
-    assert found.reasons[GATED] >= 4
     assert found.kept == ()
-    assert [gate.enters for gate in found.gates] == [False, False]
+    assert not any(gate.enters for gate in found.gates)
     assert found.accuracy_with == found.accuracy_without
 
 
@@ -146,7 +149,7 @@ def answers(truth, wrong, sure=0.8):
         ([0, 1, 16, 17], 0.8, True),  # the same answers
         ([0, 1, 2, 16, 17], 0.82, True),  # one more of 32 is luck
         ([*range(10), 16, 17], 0.8, False),  # eight more are not
-        ([0, 1, 16, 17], 1 - 1e-6, False),  # the same answers, but the wrong ones surely so
+        ([*range(4), *range(16, 20)], 1 - 1e-6, False),  # four more, and the wrong ones surely so
         ([16], 0.8, True),
     ],
 )
@@ -189,10 +192,10 @@ def test_the_gate_counts_labels_alike_however_many_shots_they_have():
 
 @pytest.mark.parametrize(("labels", "enters"), [(4, False), (60, True)])
 def test_of_many_labels_one_may_fall_by_luck(labels, enters):
-    """Six of 16 shots of a label get worse, and six of another better: too many for one of 4 labels, luck for one of 60."""
+    """Eight of 16 shots of a label get worse, and eight of another better: too many for one of 4 labels, luck for one of 60."""
     truth = np.repeat(np.arange(labels), 16)
     said_without, said_with = truth.copy(), truth.copy()
-    said_without[32:38], said_with[:6] = 3, 1
+    said_without[32:40], said_with[:8] = 3, 1
     without, with_them = (
         np.eye(labels, dtype=np.float32)[said] / 2 + 0.5 / labels for said in (said_without, said_with)
     )
