@@ -33,16 +33,26 @@ def marked_tests() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         name = path.relative_to(ROOT).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        module = ast.parse(path.read_text("utf-8"))
+        lists = {
+            node.targets[0].id: node.value
+            for node in module.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(module):
             if isinstance(node, ast.FunctionDef):
-                for row in _rows_of(node):
+                for row in dict.fromkeys(_rows_of(node, lists)):
                     found.setdefault(row, []).append(f"{name}::{node.name}")
     return found
 
 
-def _rows_of(function: ast.FunctionDef) -> Iterator[str]:
-    for decorator in function.decorator_list:
-        for call in ast.walk(decorator):  # a mark may stand inside a parameter
+def _rows_of(function: ast.FunctionDef, lists: dict[str, ast.expr]) -> Iterator[str]:
+    """Rows in the decorators of a test, and in the lists of the module that these name: a mark may stand inside a parameter."""
+    named = [
+        node.id for decorator in function.decorator_list for node in ast.walk(decorator) if isinstance(node, ast.Name)
+    ]
+    for place in (*function.decorator_list, *(lists[name] for name in named if name in lists)):
+        for call in ast.walk(place):
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.fault":
                 yield from (str(argument.value) for argument in call.args if isinstance(argument, ast.Constant))
 
