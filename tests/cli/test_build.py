@@ -37,6 +37,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
         truncated_line,
         kernels_line,
         invariance_line,
+        expected_line,
     ) = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     assert runtimes_line == "  runtimes that read it: python, cpp, web, mobile"
@@ -48,6 +49,11 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     assert re.fullmatch(f"  int8 vs fp32, truncated texts: {figures}", truncated_line)
     assert re.fullmatch(f"  int8 by fast kernels vs fp32: {figures}", kernels_line)
     assert re.fullmatch(f"  padded batches vs one text at a time: {figures}", invariance_line).group(1) == "0"
+    share = r"\d+\.\d%"
+    assert re.fullmatch(
+        rf"  {share} of the labels of new texts are expected to change \(95% interval {share} to {share}\)",
+        expected_line,
+    )
     assert Classifier.load(bundle).manifest.name == "desk"
 
 

@@ -17,7 +17,7 @@ from crosstune.backbone.loading import ON_HUB
 from crosstune.core.errors import BackboneError, ConfigError, MissingExtraError
 from tests.conftest import REPO_ROOT
 
-HEAD_PAGE = REPO_ROOT / "docs" / "head.md"
+ENCODERS_PAGE = REPO_ROOT / "docs" / "encoders.md"
 
 
 def packaged_path():
@@ -223,7 +223,7 @@ def test_a_tokenizer_that_panics_on_a_text_is_an_error_of_the_backbone(copied):
 def test_short_names_are_hub_ids_unless_a_folder_has_the_name(tmp_path, monkeypatch, tiny_backbone, tiny_backbone_dir):
     assert Backbone._source("owner/name") == "owner/name"
     assert all(Backbone._source(name) == hub_id for name, hub_id in ON_HUB.items())
-    assert all(f"| `{name}` | {hub_id} |" in HEAD_PAGE.read_text("utf-8") for name, hub_id in ON_HUB.items())
+    assert all(f"| `{name}` | {hub_id} |" in ENCODERS_PAGE.read_text("utf-8") for name, hub_id in ON_HUB.items())
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_backbone_dir, tmp_path / "bge-small")
     assert Backbone.load("bge-small", device="cpu").digest == tiny_backbone.digest
