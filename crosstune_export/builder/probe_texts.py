@@ -13,8 +13,8 @@ from crosstune.rows.options import DEFAULT_READING, ReadOptions
 from crosstune_export.builder.probe_inputs import PROBES
 from crosstune_export.bundle.selftest import MOST_SAMPLES
 
-#: Maximum number of probabilities in a self-test, about 5 MB of JSON; chosen by hand.
-MOST_SELFTEST_NUMBERS = 400_000
+#: Maximum number of probabilities in a self-test, about 1.2 MB of JSON; chosen by hand.
+MOST_SELFTEST_NUMBERS = 100_000
 
 
 def real_texts(
