@@ -90,7 +90,7 @@ def train(
     config = config or TrainConfig()
     known = {example.content for example in examples}
     log = [text for text in dict.fromkeys(unlabeled) if text not in known]
-    if log and examples:
+    if len(unlabeled) and examples:
         _check_log(len(log), len(examples), config)
     log = log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
     refuse_control_characters(log, "unlabeled")

@@ -128,6 +128,10 @@ def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):
         "unlabeled: 199 texts that are no examples, expected at least 200 to choose which texts get no label. Give more, or omit "
         "the log: the examples then choose."
     )
+    with pytest.raises(DataError, match=r"^unlabeled: 0 texts that are no examples, expected at least 200 "):
+        train(
+            tiny_examples, tiny_labels, border, backbone=tiny_backbone, unlabeled=[shot.text for shot in tiny_examples]
+        )
     with pytest.raises(DataError, match=r"^unlabeled: pairs and single texts are mixed with the real examples"):
         train(tiny_examples, tiny_labels, border, backbone=tiny_backbone, unlabeled=[(text, "b") for text in log])
     with pytest.raises(DataError, match=r"^unlabeled\[1\]: "):
