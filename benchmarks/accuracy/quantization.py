@@ -3,7 +3,7 @@
     python -m benchmarks.accuracy.quantization --data-root DATA --sets ag_news,sst2,trec,emotion,subj,cr
 
 For each dataset a head is trained on 16 shots per label and built in both precisions with default settings. Both
-bundles classify every test text. The share that the build expected to change is printed beside the share that changed.
+bundles classify every test text. Each row also has the share of labels that the build expected int8 to change.
 ``benchmarks.parity.invariance`` measures whether an answer depends on anything but its text.
 """
 

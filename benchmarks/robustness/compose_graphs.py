@@ -2,9 +2,9 @@
 
     python -m benchmarks.robustness.compose_graphs --graphs 50000 --json FILE
 
-Most nodes have a form of ``graph_rules.json`` with random shapes, numbers and attributes; the others have an input too many, an input
-left out, numbers of another type, or an attribute out of its range, or are any operator of onnxruntime with inputs and attributes as
-its schema allows. A graph that the check accepts is loaded and run by onnxruntime
+Most nodes have a form of ``graph_rules.json`` with random shapes, numbers and attributes. Some have an input too many, an input left out,
+numbers of another type, or an attribute out of its range. The rest are operators drawn from all that onnxruntime has, with inputs and
+attributes that fit their schemas. A graph that the check accepts is loaded and run by onnxruntime
 in a child process, with two lengths, and twice each while new memory holds another pattern: results that differ come from memory
 that nobody wrote. The benchmark fails if a process dies, a run takes long, results differ, or a graph was accepted that has a node
 no build writes.

@@ -76,7 +76,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def state_of(files: Mapping[str, bytes], folder: Path) -> dict[str, Json]:
-    """What a checkpoint says of itself: its labels, settings and measurements.
+    """Read the labels, settings and measurements of a checkpoint.
 
     Args:
         files: Name to content, from ``read_files``.

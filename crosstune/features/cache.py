@@ -74,11 +74,10 @@ class TextStates:
 class FeatureCache:
     """A table from (backbone, layout, pools, layers, text) to states.
 
-    Texts are encoded in batches of equally many tokens. The number of texts in a batch depends on that length alone; repeated texts
-    fill it where there are too few. So the backbone computes products of the same shapes for a text, whatever stands beside it: its
-    features do not depend, to the last bit, on other texts, and the training is the same whether the cache is warm, cold or half
-    full. A row is used only if its checksum fits. A file that is not a
-    usable cache is moved aside; where none can be written, training goes on without, with a warning. The file and a folder that
+    Texts of the same number of tokens are encoded together. The size of a batch depends on this number only; if texts are missing, some
+    are repeated. All matrix products of a text therefore have the same shapes in every batch, and its features are the same to the last
+    bit. So the training is the same whether the cache is warm, cold or half full. A row is used only if its checksum fits. A file that is
+    not a usable cache is moved aside; where none can be written, training goes on without, with a warning. The file and a folder that
     is made for it are readable by their user only, because the features of a text tell much about it.
 
     Examples:

@@ -93,7 +93,7 @@ def compare(
 
 
 def sum_of(parts: Iterable[PredictionDifference | None]) -> PredictionDifference:
-    """Return the differences of several sets of texts as one; None is left out."""
+    """Add up the differences of several sets of texts; skip those that are None."""
     measured = [part for part in parts if part is not None]
     return PredictionDifference(
         sum(part.texts for part in measured),

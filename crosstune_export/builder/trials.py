@@ -98,7 +98,7 @@ class TrialRunner:
         for kernels in fast:
             trial = replace(trial, by_kernels=parity.sum_of(self._to_fp32(trial.open(kernels=kernels))))
         head, shots, expected = self.trained.facts.head, self.trained.facts.shots, None
-        if head.close_shots is not None:
+        if head.close_shots is not None and shots:
             parts = (parity.sum_of((on_texts, on_truncated)), trial.by_kernels)
             moved = max(part.margin_change for part in parts if part is not None)
             expected = parity.expected_changes(moved, head.close_shots, shots)
