@@ -92,7 +92,6 @@ def train(
     log = texts_of_log(unlabeled, examples)
     if len(unlabeled) and examples:
         _check_log(len(log), len(examples), config)
-    log = log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
     refuse_control_characters(log, "unlabeled")
     task = Task(labels, examples, generated, log, where=where, expect_every_label=not log)
     if config.shots is not None:
@@ -132,9 +131,10 @@ def train(
 
 
 def texts_of_log(unlabeled: Sequence[Text], examples: Sequence[Example]) -> list[Text]:
-    """Distinct texts of a log that are no examples."""
+    """Distinct texts of a log that are no examples, evenly spaced if they are more than ``MOST_UNLABELED``."""
     known = {example.content for example in examples}
-    return [text for text in dict.fromkeys(unlabeled) if text not in known]
+    log = [text for text in dict.fromkeys(unlabeled) if text not in known]
+    return log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
 
 
 def _by_coverage(config: TrainConfig) -> bool:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from crosstune import load_checkpoint
+from crosstune import TrainConfig, load_checkpoint, train
+from crosstune.checkpoint import predict_with_similarity
 from crosstune.core.training_facts import TaughtFacts
 from crosstune_export import Classifier, GateError, inspect_bundle
 from crosstune_export.builder import choosing, search
@@ -87,6 +88,17 @@ def test_a_short_log_teaches_nothing(tmp_path, tiny_checkpoint_dir, tiny_backbon
     log = [*tiny_log(199), *(example.text for example in tiny_examples)]
     (shallow,) = on_fewer_layers(trained, tiny_backbone, log)
     assert shallow.facts.head.taught is None
+
+
+def test_a_log_that_chose_what_gets_no_label_chooses_anew(tiny_examples, tiny_labels, tiny_backbone):
+    log = tiny_log(250)
+    config = TrainConfig(abstain_at="coverage=0.9")
+    trained = train(tiny_examples, tiny_labels, config, backbone=tiny_backbone, unlabeled=log)
+    assert list(on_fewer_layers(trained, tiny_backbone)) == []
+    (shallow,) = on_fewer_layers(trained, tiny_backbone, log)
+    assert (shallow.facts.head.log_texts, shallow.facts.head.taught.texts) == (250, 250)
+    _, similarity = predict_with_similarity(shallow, tiny_backbone, log)
+    assert 0.9 <= (similarity >= shallow.min_similarity).mean() <= 0.92
 
 
 def test_manifests_with_other_facts():
