@@ -35,7 +35,11 @@ def build(
     ] = "cpu",
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Examples for calibration and comparison; default: the training examples."),
+        typer.Option(
+            "--calibration",
+            help="Examples for calibration and comparison; default: the training examples. With --max-latency-ms or --early-exit "
+            "they need no labels.",
+        ),
     ] = None,
     max_flips: Annotated[
         float, typer.Option("--max-flips", help="Percent of texts whose label may change compared with fp32.")
@@ -46,7 +50,9 @@ def build(
     max_latency_ms: Annotated[
         float | None,
         typer.Option(
-            "--max-latency-ms", help="Maximum median latency per text on this machine, one thread, in milliseconds."
+            "--max-latency-ms",
+            help="Maximum median latency per text on this machine, one thread, in milliseconds. If all layers are too slow, at least "
+            "200 texts of --calibration teach fewer layers the answers of all of them.",
         ),
     ] = None,
     backbone: MovedBackbone = None,
@@ -74,7 +80,7 @@ def build(
         typer.Option(
             "--early-exit",
             help="Let easy texts skip layers, if at most this percentage of labels changes, for example 2; needs --calibration "
-            "with at least 200 texts, which need no labels.",
+            "with at least 200 texts.",
         ),
     ] = None,
     release: Annotated[int, typer.Option("--release", min=0, help="Release number, for verify --min-release.")] = 0,
@@ -122,6 +128,7 @@ def build(
             progress=lambda stage, done, total: progress(f"build: {stage}", done, total),
         )
     if json_output:
+        taught = result.manifest.training_facts.taught
         print_json(
             {
                 "output": str(output),
@@ -131,6 +138,8 @@ def build(
                 "runtimes": list(result.manifest.runtimes),
                 "digest": result.manifest.digest,
                 "exits": None if result.manifest.exits is None else result.manifest.exits.to_json(),
+                "layers": result.manifest.backbone_facts.layers_used,
+                "taught": None if taught is None else taught.to_json(),
                 "quality": dict(result.manifest.quality),
                 "trials": [
                     {
@@ -167,6 +176,8 @@ def _print_summary(output: Path, result: BuildResult) -> None:
             f"  {result.manifest.backbone_facts.layers_used} of {full.layers} layers to keep within the budget: accuracy on "
             f"held-out folds {shortened_accuracy}, {full_accuracy} with all layers"
         )
+    if (taught := training.taught) is not None:
+        typer.echo(f"  taught the answers of {taught.layers} layers: on held-out texts {taught.summary}")
     if result.mobile is not None:
         typer.echo(
             f"{result.mobile.path}: model.ort, {result.mobile.size_bytes / 1e6:.1f} MB, {result.mobile.operators} operators"

@@ -35,9 +35,10 @@ def train(
         Path | None,
         typer.Option(
             "--unlabeled",
-            help="Texts of a log, without labels. With --train and --abstain-at coverage, they choose which texts get no label. In "
-            "place of --train, labels are learned from them and the descriptions in --labels; only for a log in which all labels "
-            "are about equally frequent.",
+            help="Texts of a log, without labels. With --train and a number of --layers, they teach the head on fewer layers the "
+            "answers of the one on all layers. With --train and --abstain-at coverage, they choose which texts get no label. In place "
+            "of --train, labels are learned from them and the descriptions in --labels; only for a log in which all labels are about "
+            "equally frequent.",
         ),
     ] = None,
     dev: Annotated[
@@ -202,6 +203,7 @@ def train(
                 "examples": len(checkpoint.examples),
                 "layers": facts.layers,
                 "cv_accuracy": facts.quality.cv_accuracy,
+                "taught": None if facts.taught is None else facts.taught.to_json(),
                 "threshold": facts.threshold,
                 "min_similarity": facts.min_similarity,
                 "evaluations": {str(path): result.to_json() for path, result in evaluations.items()},
@@ -220,7 +222,8 @@ def _print_summary(
     evaluations: Mapping[Path, Evaluation],
 ) -> None:
     accuracy, facts = checkpoint.quality.cv_accuracy, checkpoint.facts.head
-    measured = f", accuracy on held-out folds {100 * accuracy:.1f}%" if accuracy is not None else ""
+    untaught = " untaught" if facts.taught is not None else ""
+    measured = f", accuracy on held-out folds {100 * accuracy:.1f}%{untaught}" if accuracy is not None else ""
     layers_used = f", first {facts.layers} layers" if checkpoint.config.layers is not None else ""
     limits = {"probability": checkpoint.threshold, "similarity": checkpoint.min_similarity}
     thresholds = "".join(f", no label below {name} {value:.2f}" for name, value in limits.items() if value is not None)
@@ -229,6 +232,11 @@ def _print_summary(
         f"{layers_used}{measured}{thresholds}"
         + (f" (chosen on {facts.log_texts} texts of {unlabeled})" if facts.log_texts else "")
     )
+    if (taught := facts.taught) is not None:
+        typer.echo(
+            f"{unlabeled}: the head on {facts.layers} layers learned the answers of the one on {taught.layers}; on held-out texts "
+            f"{taught.summary}"
+        )
     filtered = checkpoint.facts.generated
     if filtered is not None and filtered.accuracy_with is not None:
         typer.echo(

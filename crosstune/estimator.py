@@ -117,7 +117,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: N texts, or N pairs of texts.
             y: N labels: names, integers or booleans, which a checkpoint has as their names.
             label_descriptions: Instead of those of the constructor.
-            unlabeled: Texts of a log; with ``abstain_at="coverage=..."`` they choose which texts get no label.
+            unlabeled: Texts of a log; with ``layers=N`` they teach the head on fewer layers the answers of the one on all layers,
+                with ``abstain_at="coverage=..."`` they choose which texts get no label.
 
         Raises:
             DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.

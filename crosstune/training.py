@@ -27,14 +27,15 @@ from crosstune.data.shares import check_expected_shares
 from crosstune.data.task import Task
 from crosstune.evaluation.metrics import margins
 from crosstune.features.cache import TextStates
-from crosstune.features.encoding import EncodedTask, Rows, encode
+from crosstune.features.encoding import EncodedTask, Rows, cached_features, encode
 from crosstune.filter.noise_filter import check_enough_shots, judge_generated
+from crosstune.heads.default.teaching import Teacher
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.fit import fit_head
 
 #: Texts of a log that are read at most: their mean and their similarities change little beyond. Chosen by hand; not ablated.
 MOST_UNLABELED = 1000
-#: Texts of a log that choose which texts get no label, at least: of 100, only 5 decide where the border lies.
+#: Texts of a log beside examples, at least: of 100, only 5 decide which texts get no label.
 LEAST_UNLABELED = 200
 #: Share of a log that one label may have, by descriptions alone. Where one of two labels was ten times rarer, it had 73% and 78%
 #: (sst2, cr), and accuracy on the log fell by 20 points; in balanced logs it had 53% and 57%.
@@ -68,10 +69,10 @@ def train(
         labels: The classes and their descriptions; a class without examples is known by its description only.
         config: Settings, the defaults when None.
         generated: Texts by an LLM; those that the noise filter keeps are learned from too.
-        unlabeled: Texts of a log. Beside examples and ``abstain_at="coverage=..."`` they choose which texts get no label: at least
-            ``LEAST_UNLABELED`` texts that are no examples. In place of examples, descriptions alone tell the labels apart better
-            with them, if all labels are about equally frequent in the log. At most ``MOST_UNLABELED`` of them are read, evenly
-            spaced.
+        unlabeled: Texts of a log, at most ``MOST_UNLABELED`` of which are read, evenly spaced. Beside examples they must be at least
+            ``LEAST_UNLABELED`` texts that are no examples. With ``layers=N``, the head on N layers learns to answer them as the
+            head on all layers does; with ``abstain_at="coverage=..."``, they choose which texts get no label. In place of
+            examples, descriptions alone tell the labels apart better with them, if all labels are about equally frequent in the log.
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
@@ -83,16 +84,14 @@ def train(
             mixed, all texts are the same to the backbone, ``config.expected_shares`` lacks a label, or the log is too short.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
-        ConfigError: More layers are asked for than the backbone has, or there are examples and a log without a share of its texts
-            that is to get a label.
+        ConfigError: More layers are asked for than the backbone has, or there are examples and a log, but neither fewer layers nor
+            a share of its texts that is to get a label.
         ResourceError: The cache cannot be written.
     """
     config = config or TrainConfig()
-    known = {example.content for example in examples}
-    log = [text for text in dict.fromkeys(unlabeled) if text not in known]
+    log = texts_of_log(unlabeled, examples)
     if len(unlabeled) and examples:
         _check_log(len(log), len(examples), config)
-    log = log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
     refuse_control_characters(log, "unlabeled")
     task = Task(labels, examples, generated, log, where=where, expect_every_label=not log)
     if config.shots is not None:
@@ -108,7 +107,13 @@ def train(
         raise ConfigError(f"layers: found {config.layers}, expected 1 to {backbone.layer_count} for {backbone.name}.")
     check_indistinguishable(task.shots, backbone, where)
 
-    encoded = encode(task, backbone, encoding_plan(config, backbone), cache_path=cache_path, progress=progress)
+    teaches = bool(log and examples) and _teaches(config, backbone)
+    depths = (backbone.layer_count, config.layers) if teaches and isinstance(config.layers, int) else None
+    plan = encoding_plan(config, backbone, depths)
+    encoded = encode(task, backbone, plan, cache_path=cache_path, progress=progress)
+    log_states = encoded.unlabeled
+    if examples and not _by_coverage(config):
+        encoded = replace(encoded, unlabeled=None)
     rows = np.arange(encoded.shots)
     filtered = None
     if task.generated:
@@ -117,21 +122,54 @@ def train(
         filtered = result.facts
     if encoded.unlabeled is not None and not task.shots:
         _warn_if_skewed(encoded, encoded.unlabeled, config)
-    return _checkpoint(encoded, rows, config, filtered, progress)
+    teacher = None
+    if teaches and log_states is not None:
+        whole = config.model_copy(update={"layers": None})
+        by_all = fit_head(encoded, rows, whole, stage_progress(progress, "fit head of all layers"))
+        teacher = Teacher(log_states, by_all.probs(log_states), backbone.layer_count, by_all.facts.threshold)
+    return _checkpoint(encoded, rows, config, filtered, progress, teacher)
+
+
+def texts_of_log(unlabeled: Sequence[Text], examples: Sequence[Example]) -> list[Text]:
+    """Distinct texts of a log that are no examples, evenly spaced if they are more than ``MOST_UNLABELED``."""
+    known = {example.content for example in examples}
+    log = [text for text in dict.fromkeys(unlabeled) if text not in known]
+    return log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
+
+
+def _by_coverage(config: TrainConfig) -> bool:
+    """Whether a log chooses which texts get no label."""
+    return (config.abstain_at or "").startswith("coverage=")
 
 
 def _check_log(texts: int, examples: int, config: TrainConfig) -> None:
-    """Refuse a log beside examples that decides nothing, or is too short to decide."""
-    if not (config.abstain_at or "").startswith("coverage="):
+    """Refuse a log beside examples that is used for nothing, or is too short."""
+    if not (_by_coverage(config) or isinstance(config.layers, int)):
         raise ConfigError(
-            f"unlabeled: given with {examples} examples, expected also abstain_at coverage: beside examples a log only chooses which "
-            "texts get no label. Set --abstain-at coverage=0.95, or omit the log."
+            f"unlabeled: given with {examples} examples, expected also a number of layers or abstain_at coverage: beside examples a "
+            "log teaches a head on fewer layers, or chooses which texts get no label. Set --layers 3, --abstain-at coverage=0.95 or "
+            "both, or omit the log."
         )
     if texts < LEAST_UNLABELED:
         raise DataError(
-            f"unlabeled: {texts} texts that are no examples, expected at least {LEAST_UNLABELED} to choose which texts get no label. "
-            "Give more, or omit the log: the examples then choose."
+            f"unlabeled: {texts} texts that are no examples, expected at least {LEAST_UNLABELED} to learn from or to choose which texts "
+            "get no label. Give more, or omit the log: the examples alone then decide."
         )
+
+
+def _teaches(config: TrainConfig, backbone: Backbone) -> bool:
+    """Whether a log beside examples teaches a head on fewer layers.
+
+    Raises:
+        ConfigError: It would be used for nothing.
+    """
+    fewer = isinstance(config.layers, int) and config.layers < backbone.layer_count
+    if not (fewer or _by_coverage(config)):
+        raise ConfigError(
+            f"layers: found {config.layers} with a log, expected fewer than the {backbone.layer_count} of {backbone.name}: a log "
+            "teaches a head on fewer layers. Lower --layers, or omit the log."
+        )
+    return fewer
 
 
 def _warn_if_skewed(task: EncodedTask, log: TextStates, config: TrainConfig) -> None:
@@ -153,7 +191,12 @@ def _warn_if_skewed(task: EncodedTask, log: TextStates, config: TrainConfig) -> 
 
 
 def train_on_fewer_layers(
-    trained: Checkpoint, backbone: Backbone, depths: Sequence[int], *, cache_path: Path | None = None
+    trained: Checkpoint,
+    backbone: Backbone,
+    depths: Sequence[int],
+    *,
+    log: Sequence[Text] = (),
+    cache_path: Path | None = None,
 ) -> Iterator[Checkpoint]:
     """Fit the default head of a checkpoint anew on its examples, once for each number of layers.
 
@@ -161,6 +204,8 @@ def train_on_fewer_layers(
         trained: A checkpoint with the default head.
         backbone: Its backbone.
         depths: Numbers of layers to use.
+        log: Texts on which the new heads learn to answer as the checkpoint's does. If a log chose which texts get no label, these
+            choose it anew.
         cache_path: File of cached features; the user's own when None.
 
     Raises:
@@ -168,20 +213,32 @@ def train_on_fewer_layers(
         ResourceError: The cache cannot be written.
     """
     shots, config = trained.facts.shots, trained.config
-    task = Task(trained.labels, trained.examples[:shots], trained.examples[shots:])
-    encoded = encode(task, backbone, encoding_plan(config, backbone, depths), cache_path=cache_path)
+    task = Task(trained.labels, trained.examples[:shots], trained.examples[shots:], log)
+    head, teacher = trained.head, None
+    plan = encoding_plan(config, backbone, (*depths, head.spec.last_layer) if log else depths)
+    encoded = encode(task, backbone, plan, cache_path=cache_path)
+    if (states := encoded.unlabeled) is not None:
+        probs = head.probs(cached_features(states, head.spec, head.queries)).numpy()
+        teacher = Teacher(states, probs, head.spec.last_layer, trained.threshold)
+        if not trained.facts.head.log_texts:
+            encoded = replace(encoded, unlabeled=None)
     rows = np.arange(len(encoded.examples))
     for depth in depths:
         shallow = config.model_copy(update={"layers": depth})
-        again = _checkpoint(encoded, rows, shallow, trained.facts.generated, no_progress)
+        again = _checkpoint(encoded, rows, shallow, trained.facts.generated, no_progress, teacher)
         yield replace(again, config=config, backbone=trained.backbone)
 
 
 def _checkpoint(
-    task: EncodedTask, rows: Rows, config: TrainConfig, filtered: FilterFacts | None, progress: Progress
+    task: EncodedTask,
+    rows: Rows,
+    config: TrainConfig,
+    filtered: FilterFacts | None,
+    progress: Progress,
+    teacher: Teacher | None = None,
 ) -> Checkpoint:
     """Fit a head to some rows, and put it together with what is needed to use it."""
-    fitted = fit_head(task, rows, config, stage_progress(progress, "fit head"))
+    fitted = fit_head(task, rows, config, stage_progress(progress, "fit head"), teacher)
     close = int((margins(fitted.held_out) < 1).sum()) if len(fitted.held_out) else None
     backbone, chosen = task.backbone, task.select(rows)
     return Checkpoint(

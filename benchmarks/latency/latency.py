@@ -109,9 +109,11 @@ def main() -> None:
     load_s = {name: ask(name, [[101, 102]], 1, 0)["load_s"] for name in engines}
     times: dict[str, dict[str, list[float]]] = {case: {name: [] for name in engines} for case in wanted}
     busy: dict[str, dict[str, list[float]]] = {case: {name: [] for name in engines} for case in wanted}
-    rss = {}
+    rss, rates = {}, []
     for turn in range(arguments.rounds):
         print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+        if arguments.peak:
+            rates.append(float(subprocess.run([arguments.peak], capture_output=True, text=True, check=True).stdout))
         for case, (rows, threads) in wanted.items():
             for name in engines:
                 answer = ask(name, rows, threads, arguments.calls if len(rows) == 1 else 1)
@@ -125,7 +127,7 @@ def main() -> None:
     first = next(iter(engines))
     report = {"engines": {}, "cases": {}, "bounds_ms": {}}
     if arguments.peak:
-        rate = float(subprocess.run([arguments.peak], capture_output=True, text=True, check=True).stdout)
+        rate = float(np.median(rates))
         work = products_per_token(arguments.bundle[0])
         report |= {"products_per_second": rate, "products_per_token": work}
         report["bounds_ms"] = {case: 1e3 * work * sum(map(len, rows)) / rate for case, (rows, _) in wanted.items()}

@@ -66,6 +66,78 @@ class ViewFacts:
 
 
 @dataclass(frozen=True)
+class TaughtFacts:
+    """How a head on fewer layers that learned from a log differs from the head on more layers that taught it.
+
+    Examples:
+        >>> TaughtFacts(layers=6, texts=400, label_changes=42, low=0.079, high=0.139, untaught_label_changes=78).summary
+        '42 of 400 labels differ (10.5%, 95% interval 7.9% to 13.9%; 19.5% untaught)'
+
+    Attributes:
+        layers: Layers of the teacher.
+        texts: Texts of the log.
+        label_changes: Texts whose label differs from the teacher's, by heads that had not learned from the text.
+        low: Lower end of the 95% interval of their share, in [0, 1].
+        high: Upper end.
+        untaught_label_changes: Texts whose label differs from the teacher's by the head before it was taught.
+    """
+
+    layers: int
+    texts: int
+    label_changes: int
+    low: float
+    high: float
+    untaught_label_changes: int
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        share, before = (
+            100 * count / max(1, self.texts) for count in (self.label_changes, self.untaught_label_changes)
+        )
+        return (
+            f"{self.label_changes} of {self.texts} labels differ ({share:.1f}%, 95% interval {100 * self.low:.1f}% to "
+            f"{100 * self.high:.1f}%; {before:.1f}% untaught)"
+        )
+
+    @classmethod
+    def from_json(cls, value: Json) -> TaughtFacts:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: A value is missing or of another type.
+        """
+        row = _row(value)
+        return cls(
+            layers=_count(row, "layers"),
+            texts=_count(row, "texts"),
+            label_changes=_count(row, "label_changes"),
+            low=_number(row, "low"),
+            high=_number(row, "high"),
+            untaught_label_changes=_count(row, "untaught_label_changes"),
+        )
+
+    @classmethod
+    def or_none(cls, value: Json) -> TaughtFacts | None:
+        """Read what ``to_json`` wrote; None if it is anything else."""
+        try:
+            return cls.from_json(value)
+        except ValueError:
+            return None
+
+    def to_json(self) -> dict[str, Json]:
+        """As checkpoints and manifests keep it."""
+        return {
+            "layers": self.layers,
+            "texts": self.texts,
+            "label_changes": self.label_changes,
+            "low": self.low,
+            "high": self.high,
+            "untaught_label_changes": self.untaught_label_changes,
+        }
+
+
+@dataclass(frozen=True)
 class HeadFacts:
     """What the fit of a head reports.
 
@@ -80,6 +152,8 @@ class HeadFacts:
         close_shots: Held-out shots whose most probable label is less than ``e`` times as probable as the second; None if no shots
             were held out.
         log_texts: Texts of a log that ``min_similarity`` was chosen on; 0 if it was the shots.
+        taught: How the head differs from the one that taught it; None if it was fitted to the shots only. What is measured on held-out
+            shots is that of the head before it was taught, because its teacher has learned from all shots.
     """
 
     quality: Quality = field(default_factory=Quality)
@@ -91,6 +165,7 @@ class HeadFacts:
     usual_similarity: float | None = None
     log_texts: int = 0
     close_shots: int | None = None
+    taught: TaughtFacts | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Json]) -> HeadFacts:
@@ -117,6 +192,7 @@ class HeadFacts:
             usual_similarity=_optional_number(row, "usual_similarity"),
             log_texts=_count(row, "log_texts") if "log_texts" in row else 0,
             close_shots=_count(row, "close_shots") if "close_shots" in row else None,
+            taught=TaughtFacts.from_json(row["taught"]) if "taught" in row else None,
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -130,6 +206,7 @@ class HeadFacts:
             "usual_similarity": self.usual_similarity,
             "log_texts": self.log_texts or None,
             "close_shots": self.close_shots,
+            "taught": None if self.taught is None else self.taught.to_json(),
         }
         return {
             "cv_accuracy": self.quality.cv_accuracy,

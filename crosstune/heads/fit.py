@@ -17,6 +17,7 @@ from crosstune.core.training_facts import HeadFacts
 from crosstune.features.cache import TextStates
 from crosstune.features.encoding import EncodedTask, Rows, cached_features
 from crosstune.heads.default.fit import fit_default
+from crosstune.heads.default.teaching import Teacher
 from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune.heads.paper.fit import fit_paper
 
@@ -42,7 +43,13 @@ class FittedHead:
             return np.asarray(self.head.probs(cached_features(texts, self.head.spec, self.head.queries)))
 
 
-def fit_head(task: EncodedTask, rows: Rows, config: TrainConfig, progress: StepProgress | None = None) -> FittedHead:
+def fit_head(
+    task: EncodedTask,
+    rows: Rows,
+    config: TrainConfig,
+    progress: StepProgress | None = None,
+    teacher: Teacher | None = None,
+) -> FittedHead:
     """Fit a head; nothing is encoded.
 
     Args:
@@ -50,14 +57,18 @@ def fit_head(task: EncodedTask, rows: Rows, config: TrainConfig, progress: StepP
         rows: int64 (n,), the examples to learn from, shots before generated ones. Nothing is chosen by generated ones.
         config: Settings.
         progress: Called with steps done and their number.
+        teacher: What the default head shall answer to the texts of a log; None without one.
 
     Raises:
         DataError: A threshold is to be chosen, and there are no shots to choose it by; or a description has no token.
         TrainingError: The head is not finite.
     """
     with _one_thread():
-        fit = fit_default if config.head == "default" else fit_paper
-        head, facts, held_out = fit(task.select(rows), config, progress)
+        head: LabelAttentionHead
+        if config.head == "default":
+            head, facts, held_out = fit_default(task.select(rows), config, progress, teacher)
+        else:
+            head, facts, held_out = fit_paper(task.select(rows), config, progress)
     for name, tensor in head.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise TrainingError(f"training: {name} is not finite. Look for absurd texts, or lower the learning rate.")

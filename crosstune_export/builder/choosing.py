@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from crosstune.core.progress import Progress, no_progress
+from crosstune.core.training_facts import TaughtFacts
 from crosstune_export.builder.search import Budgets, OverBudgetError, Trial, nearest_to
 
 #: Largest loss of held-out accuracy (0.03 is three points) for which fewer layers are tried; chosen by hand.
@@ -22,10 +23,12 @@ class Depth:
     Attributes:
         layers: Layers that it uses.
         accuracy: Its accuracy on held-out folds, from 0 to 1; None if not measured.
+        taught: How it differs from the head on all layers, if this one taught it.
     """
 
     layers: int
     accuracy: float | None
+    taught: TaughtFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def choose_depth(
 ) -> Choice[_Source]:
     """Choose a graph with all layers, or otherwise with as many layers as the budgets allow.
 
+    A depth that was taught is judged by its label changes, another one by its held-out accuracy.
+
     Args:
         full: The head on all layers.
         shallower: Heads on fewer layers, deepest first; read only if the full head exceeds a size or latency budget.
@@ -92,7 +97,7 @@ def choose_depth(
     for option in shallower:
         depth = option.depth
         reached = depth.accuracy or 0.0
-        if reached < best - MAX_ACCURACY_LOSS:
+        if depth.taught is None and reached < best - MAX_ACCURACY_LOSS:
             note = (
                 f" With {depth.layers} of {layers} layers held-out accuracy falls from {100 * best:.1f}% to "
                 f"{100 * reached:.1f}%; at most {100 * MAX_ACCURACY_LOSS:g} points are allowed."
@@ -102,7 +107,7 @@ def choose_depth(
         progress(f"try {name}", layers - depth.layers, layers)
         source = option.open()
         trials = [
-            replace(trial, variant=replace(trial.variant, name=f"{trial.variant.name}, {name}"))
+            replace(trial, variant=replace(trial.variant, name=f"{trial.variant.name}, {name}"), taught=depth.taught)
             for trial in option.trials(source)
         ]
         try:

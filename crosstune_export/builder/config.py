@@ -23,11 +23,13 @@ class BuildConfig:
         precision: ``int8``, ``fp32`` or ``fp16``; ``auto`` tries several graphs and ships the fastest that is accurate
             enough (for CUDA it is fp16).
         target: ``cpu``, ``web`` (the same graph), ``cuda``, or ``mobile`` (``cpu`` plus a folder for phones).
-        calibration: File of examples for calibration and comparison; None for the training examples.
+        calibration: File of examples for calibration and comparison; None for the training examples. With a latency budget or early
+            exits it needs no labels.
         reading: How to read it; recognised when None.
         max_flips_percent: Percent (0 to 100) of texts and truncated texts whose label may change compared with fp32.
         max_size_mb: Maximum size of the bundle, in megabytes of 10^6 bytes.
-        max_latency_ms: Maximum median latency per text on this machine, one thread, in milliseconds.
+        max_latency_ms: Maximum median latency per text on this machine, one thread, in milliseconds. At least 200 calibration texts
+            then teach heads on fewer layers the answers of all layers, if no graph of all layers is fast enough.
         backbone: Backbone folder, if it has moved since training.
         name: Name of the bundle; None for the name of its folder.
         report: HTML report to write; None for none.
@@ -36,7 +38,7 @@ class BuildConfig:
         backbone_onnx: Folder with the backbone graph from ``optimum-cli export onnx``, to use instead of an exporter.
         release: Release number; 0 for none.
         early_exit_percent: Percent (0 to 100) of texts whose label may change because they leave the graph early; None for no
-            early exits. The calibration texts need no labels then.
+            early exits.
     """
 
     precision: str = "auto"

@@ -47,6 +47,7 @@ def describe(
         cv_accuracy=held_out_accuracy(runner.trained),
         usual_similarity=runner.trained.facts.head.usual_similarity,
         all_layers=AllLayers(trained.head.spec.last_layer, held_out_accuracy(trained)) if fewer else None,
+        taught=runner.trained.facts.head.taught,
     )
     backbone = BackboneFacts(
         name=replace_surrogates(Path(trained.backbone.name).name),

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from crosstune.core.errors import GateError
 from crosstune.core.token_layout import TokenRow
 from crosstune.data.sampling import assign_folds
-from crosstune.heads.default.regression import fit_prior
+from crosstune.heads.default.teaching import FOLDS, RANK, imitate, same_share
 from crosstune_export.builder import parity
 from crosstune_export.builder.passes import classify_function, early_exits
 from crosstune_export.builder.passes.early_exits import ExitHead
@@ -38,9 +38,8 @@ LEAST_TEXTS = 200
 LEAST_GAIN = 0.1
 #: Time of an exit, as a share of the whole graph's: measured 0.02 for a head and its condition.
 HEAD_COST = 0.02
-#: Folds; strengths of the penalty, from which held-out cross-entropy chooses; largest rank of the features; thresholds to try for
-#: each exit. Chosen by hand.
-FOLDS, PENALTIES, RANK, THRESHOLDS = 5, (1e-5, 1e-4, 3e-4, 1e-3, 3e-3), 256, 48
+#: Strengths of the penalty, from which held-out cross-entropy chooses; thresholds to try for each exit. Chosen by hand.
+PENALTIES, THRESHOLDS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3), 48
 #: Strengths of the penalty of the similarity's regression, from which the leave-one-out error chooses.
 RIDGES = (0.003, 0.03, 0.3, 3.0)
 
@@ -235,19 +234,6 @@ def _exit_of(confidence: Sequence[Array], thresholds: Sequence[float]) -> npt.ND
     return where
 
 
-def same_share(before: Array, after: Array, threshold: float) -> float:
-    """Return the threshold that as many values of ``after`` stay below as values of ``before`` below ``threshold``.
-
-    Examples:
-        >>> same_share(np.array([0.2, 0.6, 0.9]), np.array([0.5, 0.7, 0.8]), 0.4)
-        0.7
-    """
-    below, ordered = int((before < threshold).sum()), np.sort(after)
-    if below == 0:
-        return float(min(threshold, ordered[0]))
-    return float(ordered[below]) if below < len(ordered) else float(np.nextafter(ordered[-1], np.inf))
-
-
 def _candidates(best: Array) -> tuple[float, ...]:
     """Return thresholds to try, rounded to float32: evenly spaced ones of the values, and 2."""
     ordered = np.sort(best)[:: max(1, len(best) // THRESHOLDS)].astype(np.float32)
@@ -298,37 +284,17 @@ def _teach(layer: int, vectors: Array, answers: _Teacher, folds: npt.NDArray[np.
     left, scale, right = np.linalg.svd(vectors - centre, full_matrices=False)
     rank = min(RANK, int((scale > 1e-4 * scale[0]).sum()))
     basis, right = left[:, :rank] * scale[:rank], right[:rank]
-    probs, maps, bias = _teach_labels(torch.tensor(basis), torch.tensor(answers.probs), folds)
-    keys = right.T @ maps  # (D, L)
-    head = ExitHead(layer, keys.T.astype(np.float32), (bias - centre @ keys).astype(np.float32), 2.0)
+    nothing, probs = torch.zeros(answers.probs.shape, dtype=torch.float64), torch.tensor(answers.probs)
+    taught = imitate(torch.tensor(basis), nothing, probs, folds, (0.0,), PENALTIES)
+    keys = right.T @ taught.weights  # (D, L)
+    head = ExitHead(layer, keys.T.astype(np.float32), (taught.bias - centre @ keys).astype(np.float32), 2.0)
     if answers.similarity is None:
-        return _Taught(head, probs, None)
+        return _Taught(head, taught.held_out, None)
     similarity, weights = _teach_similarity(left[:, :rank], scale[:rank], answers.similarity)
     key = right.T @ weights
     start = answers.similarity.mean() - centre @ key
     head = replace(head, similarity_key=key[None].astype(np.float32), similarity_bias=np.array([start], np.float32))
-    return _Taught(head, probs, similarity)
-
-
-def _teach_labels(basis: torch.Tensor, probs: torch.Tensor, folds: npt.NDArray[np.int64]) -> tuple[Array, Array, Array]:
-    """Return held-out probabilities (N, L), and weights (r, L) and biases (L,) of a fit to all texts."""
-    count, labels = probs.shape
-    kept = torch.stack([torch.tensor(folds != fold) for fold in range(FOLDS)]).double()
-    weights = (kept / kept.sum(1, keepdim=True)).repeat(len(PENALTIES), 1)
-    nothing = torch.zeros_like(probs), torch.zeros(labels, dtype=torch.float64)
-
-    def fit(shot_weights: torch.Tensor, penalties: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = torch.zeros(len(penalties), dtype=torch.float64)
-        return fit_prior(basis, nothing[0], probs, shot_weights, scale, penalties, nothing[1])
-
-    penalties = torch.tensor(PENALTIES, dtype=torch.float64)
-    theta, bias = fit(weights, penalties.repeat_interleave(FOLDS))
-    number = torch.arange(len(PENALTIES)).unsqueeze(1) * FOLDS + torch.tensor(folds).unsqueeze(0)  # (P, N)
-    logits = torch.stack([(torch.einsum("nr,nrl->nl", basis, theta[each]) + bias[each]) for each in number])
-    loss = -(logits.log_softmax(2) * probs).sum(2).mean(1)
-    best = int(loss.argmin())
-    theta, bias = fit(torch.full((1, count), 1 / count, dtype=torch.float64), penalties[best : best + 1])
-    return logits[best].softmax(1).numpy(), theta[0].numpy(), bias[0].numpy()
+    return _Taught(head, taught.held_out, similarity)
 
 
 def _teach_similarity(left: Array, scale: Array, similarity: Array) -> tuple[Array, Array]:

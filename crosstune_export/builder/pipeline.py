@@ -90,9 +90,8 @@ def build(
     config.check()
     _check_outputs(Path(checkpoint), target, config, force=force)
     progress(STAGES[0], 0, len(STAGES))
-    task = BuildTask.read(
-        checkpoint, config.calibration, config.backbone, config.reading, labelled=config.early_exit_percent is None
-    )
+    labelled = config.early_exit_percent is None and config.max_latency_ms is None
+    task = BuildTask.read(checkpoint, config.calibration, config.backbone, config.reading, labelled=labelled)
     task.check_target(config.target)
     choice = _choose(task, config, progress)
     progress(STAGES[3], 3, len(STAGES))
@@ -135,6 +134,8 @@ def _check_outputs(checkpoint: Path, target: Path, config: BuildConfig, *, force
 def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[TrialRunner]:
     """Try graphs and choose one, with fewer layers if a budget requires it."""
     runtime, budgets = runtime_target(config.onnxruntime), config.budgets()
+    teaches = config.calibration is not None and config.max_latency_ms is not None
+    log = task.calibration if teaches else ()
 
     def opener(trained: Checkpoint) -> Callable[[], TrialRunner]:
         return lambda: TrialRunner(trained, task, config, runtime)
@@ -152,13 +153,13 @@ def _choose(task: BuildTask, config: BuildConfig, progress: Progress) -> Choice[
         return choose(trials, budgets, task.texts.real, task.tokenizer, stage_progress(progress, "time graphs"))
 
     def depth(trained: Checkpoint) -> Depth:
-        return Depth(trained.head.spec.last_layer, held_out_accuracy(trained))
+        return Depth(trained.head.spec.last_layer, held_out_accuracy(trained), trained.facts.head.taught)
 
     return choose_depth(
         DepthOption(depth(task.trained), all_layers, trier(config.variants())),
         (
             DepthOption(depth(shallow), opener(shallow), trier(config.variants_on_fewer_layers()))
-            for shallow in on_fewer_layers(task.trained, task.backbone)
+            for shallow in on_fewer_layers(task.trained, task.backbone, log)
         ),
         budgets,
         rank,

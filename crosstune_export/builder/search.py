@@ -11,6 +11,7 @@ import numpy as np
 from crosstune.core.errors import GateError
 from crosstune.core.progress import StepProgress
 from crosstune.core.token_layout import TokenRow
+from crosstune.core.training_facts import TaughtFacts
 from crosstune_export.builder.parity import allowed_label_changes
 from crosstune_export.builder.variants import Variant
 from crosstune_export.bundle.expected_changes import ExpectedChanges
@@ -71,6 +72,7 @@ class Trial:
         latency_ms: Median latency per text; None if not timed.
         verdict: ``shipped``, or the reason why not; empty while undecided.
         longest: Largest number of tokens of a text.
+        taught: How a head that the build taught on fewer layers differs from the one on all layers; None for other heads.
     """
 
     variant: Variant
@@ -85,6 +87,7 @@ class Trial:
     latency_ms: float | None = None
     verdict: str = ""
     longest: int = 1
+    taught: TaughtFacts | None = None
 
     @property
     def label_changes(self) -> int:
@@ -159,6 +162,9 @@ def choose(
 
 def over_budget(trial: Trial, budgets: Budgets) -> str:
     """Describe the budget that a trial exceeds; empty if it exceeds none that was measured."""
+    taught = trial.taught
+    if taught is not None and taught.label_changes > allowed_label_changes(taught.texts, budgets.max_flips_percent):
+        return f"compared with {taught.layers} layers on held-out texts {taught.summary}, at most {budgets.max_flips_percent:g}% allowed"
     if trial.label_changes > allowed_label_changes(trial.texts, budgets.max_flips_percent):
         return f"{trial.label_changes} of {trial.texts} labels differ from fp32, at most {budgets.max_flips_percent:g}% allowed"
     if trial.expected_changes is not None and 100 * trial.expected_changes.low > budgets.max_flips_percent:
@@ -203,7 +209,10 @@ def _reason_not_shipped(trial: Trial, best: Trial) -> str:
 
 
 def nearest_to(trials: Sequence[Trial], budgets: Budgets) -> str:
-    """Return an error message that names the trial nearest to the budgets."""
+    """Return an error message that names the trial nearest to the budgets.
+
+    Of several taught heads that are fast enough, the one with the fewest label changes is the nearest.
+    """
 
     def excess(trial: Trial) -> float:
         ratios = [trial.label_change_percent / max(budgets.max_flips_percent, 1e-9) if trial.label_changes else 0.0]
@@ -213,7 +222,10 @@ def nearest_to(trials: Sequence[Trial], budgets: Budgets) -> str:
             ratios.append(trial.latency_ms / budgets.max_latency_ms)
         return max(ratios)
 
-    nearest = min(trials, key=excess)
+    def changed(trial: Trial) -> int:
+        return 0 if trial.taught is None else trial.taught.label_changes
+
+    nearest = min(trials, key=lambda trial: (max(1.0, excess(trial)), changed(trial), excess(trial)))
     speed = "" if nearest.latency_ms is None else f", {nearest.latency_ms:.2f} ms per text"
     return (
         f"budget: no graph of {len(trials)} tried keeps within it; nearest is {nearest.variant.name!r} with "

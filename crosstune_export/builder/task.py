@@ -82,6 +82,11 @@ class BuildTask:
     truth: tuple[str, ...] | None
 
     @property
+    def calibration(self) -> tuple[Text, ...]:
+        """Texts that graphs are compared on."""
+        return self.texts.texts[: len(self.texts.real)]
+
+    @property
     def runtimes(self) -> tuple[str, ...]:
         """Names of the runtimes that will read the bundle."""
         return runtimes(self._tokenizer)

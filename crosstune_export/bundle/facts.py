@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from crosstune.core.hub_ids import HUB_ID
 from crosstune.core.strict_text import Json
+from crosstune.core.training_facts import TaughtFacts
 from crosstune_export.bundle.expected_changes import ExpectedChanges
 
 #: Count of an optional graph rewrite that raised an error and was left out.
@@ -175,6 +176,7 @@ class TrainingFacts:
         cv_accuracy: Accuracy on held-out folds of the shots, from 0 to 1; None if not measured.
         all_layers: The head on all layers, if a budget made the build use fewer.
         usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
+        taught: How the head differs from the one on more layers that taught it; ``cv_accuracy`` is then that of the untaught head.
     """
 
     examples: int | None
@@ -184,6 +186,7 @@ class TrainingFacts:
     cv_accuracy: float | None
     all_layers: AllLayers | None = None
     usual_similarity: float | None = None
+    taught: TaughtFacts | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return the record as the manifest stores it."""
@@ -198,6 +201,8 @@ class TrainingFacts:
             body["usual_similarity"] = self.usual_similarity
         if self.all_layers is not None:
             body["all_layers"] = {"layers": self.all_layers.layers, "cv_accuracy": self.all_layers.cv_accuracy}
+        if self.taught is not None:
+            body["taught"] = self.taught.to_json()
         return body
 
     @classmethod
@@ -215,6 +220,7 @@ class TrainingFacts:
             if isinstance(full, dict) and layers is not None
             else None,
             usual_similarity=_number(table, "usual_similarity"),
+            taught=TaughtFacts.or_none(table.get("taught")),
         )
 
 

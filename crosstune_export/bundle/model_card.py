@@ -90,13 +90,18 @@ def _runtimes(names: tuple[str, ...]) -> list[str]:
 
 
 def _fewer_layers(training: TrainingFacts, layers_used: int | None) -> list[str]:
-    full = training.all_layers
-    if full is None:
-        return []
-    return [
-        f"- To keep within a budget it uses {layers_used} of {full.layers} layers; with all of them accuracy on held-out "
-        f"folds was {_percent(full.cv_accuracy)}."
-    ]
+    full, taught, lines = training.all_layers, training.taught, []
+    if full is not None:
+        lines.append(
+            f"- To keep within a budget it uses {layers_used} of {full.layers} layers; with all of them accuracy on held-out "
+            f"folds was {_percent(full.cv_accuracy)}."
+        )
+    if taught is not None:
+        lines.append(
+            f"- Its head uses the first {layers_used} layers and learned the answers of the head on {taught.layers} from a log; on "
+            f"held-out texts {taught.summary}."
+        )
+    return lines
 
 
 def _percent(rate: float | None) -> str:

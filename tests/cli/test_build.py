@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
 import pytest
 
 from crosstune_export import Classifier
+from crosstune_export.builder import search
+from crosstune_export.bundle.files import read_manifest
 from tests.cli.conftest import files_in
+from tests.conftest import tiny_log
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 
@@ -55,6 +59,23 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
         expected_line,
     )
     assert Classifier.load(bundle).manifest.name == "desk"
+
+
+def test_texts_without_labels_teach_fewer_layers(run_app, task, tiny_checkpoint_dir, monkeypatch):
+    monkeypatch.setattr(
+        search, "time_interleaved", lambda trials, *rest: [float("of" not in trial.variant.name) for trial in trials]
+    )
+    log = task.folder / "log.jsonl"
+    log.write_text("".join(json.dumps({"text": text}) + "\n" for text in tiny_log(220)), "utf-8")
+    result = run_app(
+        "crosstune-export", "build", tiny_checkpoint_dir, "--output", task.out / "a.bundle", "--max-flips", 100,
+        "--calibration", log, "--precision", "int8", "--max-latency-ms", 0.5,
+    )  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+    taught = read_manifest(task.out / "a.bundle").training_facts.taught
+    assert (taught.layers, taught.texts) == (2, 220)
+    assert f"\n  taught the answers of 2 layers: on held-out texts {taught.summary}\n" in result.out
+    assert "\n  1 of 2 layers to keep within the budget: " in result.out
 
 
 @pytest.mark.fault("L24")

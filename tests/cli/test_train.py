@@ -11,7 +11,7 @@ import pytest
 
 from crosstune import TrainConfig, load_checkpoint
 from tests.cli.conftest import files_in, jsonl
-from tests.conftest import TINY_TEXTS
+from tests.conftest import TINY_TEXTS, tiny_log
 from tests.fixtures.encoder_families import Family, write_random_encoder
 
 CHECKPOINT_FILES = ["SHA256SUMS", "checkpoint.json", "examples.jsonl", "head.safetensors"]
@@ -65,6 +65,30 @@ def test_measures_on_dev_and_test(trained, task):
     assert len(lines) == 3
     assert re.fullmatch(re.escape(str(dev)) + r": accuracy (100|0)\.0%, macro-F1 (100|0)\.0%, n 1", lines[1])
     assert re.fullmatch(re.escape(str(task.test)) + r": accuracy \d+\.\d%, macro-F1 \d+\.\d%, n 3", lines[2])
+
+
+def test_a_log_teaches_fewer_layers(trained, task):
+    log = task.folder / "log.txt"
+    log.write_text("\n".join(tiny_log(250)), "utf-8")
+    result = trained("--layers", 1, unlabeled=log)
+    facts = load_checkpoint(task.out / "a.ckpt").facts.head
+    assert (result.code, result.err, facts.layers, facts.taught.texts) == (0, "", 1, 250)
+    accuracy, share, before = (
+        f"{100 * rate:.1f}%"
+        for rate in (
+            facts.quality.cv_accuracy,
+            facts.taught.label_changes / 250,
+            facts.taught.untaught_label_changes / 250,
+        )
+    )
+    interval = f"{100 * facts.taught.low:.1f}% to {100 * facts.taught.high:.1f}%"
+    assert result.out.splitlines() == [
+        f"{task.out / 'a.ckpt'}: default head, 3 labels, 18 examples, first 1 layers, accuracy on held-out folds {accuracy} untaught",
+        f"{log}: the head on 1 layers learned the answers of the one on 2; on held-out texts {facts.taught.label_changes} of 250 labels "
+        f"differ ({share}, 95% interval {interval}; {before} untaught)",
+    ]
+    result = trained("--layers", 1, "--json", "--force", unlabeled=log)
+    assert json.loads(result.out)["taught"] == facts.taught.to_json()
 
 
 def test_draws_shots(trained, task):

@@ -118,15 +118,22 @@ def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):
         with pytest.raises(ConfigError) as wrong:
             train(tiny_examples, tiny_labels, TrainConfig(abstain_at=abstain_at), backbone=tiny_backbone, unlabeled=log)
         assert str(wrong.value) == (
-            f"unlabeled: given with {len(tiny_examples)} examples, expected also abstain_at coverage: beside examples a log only "
-            "chooses which texts get no label. Set --abstain-at coverage=0.95, or omit the log."
+            f"unlabeled: given with {len(tiny_examples)} examples, expected also a number of layers or abstain_at coverage: beside "
+            "examples a log teaches a head on fewer layers, or chooses which texts get no label. Set --layers 3, --abstain-at "
+            "coverage=0.95 or both, or omit the log."
         )
+    with pytest.raises(ConfigError) as wrong:
+        train(tiny_examples, tiny_labels, TrainConfig(layers=2), backbone=tiny_backbone, unlabeled=log)
+    assert str(wrong.value) == (
+        f"layers: found 2 with a log, expected fewer than the 2 of {tiny_backbone.name}: a log teaches a head on fewer layers. Lower "
+        "--layers, or omit the log."
+    )
     border = TrainConfig(abstain_at="coverage=0.9")
     with pytest.raises(DataError) as caught:
         train(tiny_examples, tiny_labels, border, backbone=tiny_backbone, unlabeled=[tiny_examples[0].text, *log[:199]])
     assert str(caught.value) == (
-        "unlabeled: 199 texts that are no examples, expected at least 200 to choose which texts get no label. Give more, or omit "
-        "the log: the examples then choose."
+        "unlabeled: 199 texts that are no examples, expected at least 200 to learn from or to choose which texts get no label. Give "
+        "more, or omit the log: the examples alone then decide."
     )
     with pytest.raises(DataError, match=r"^unlabeled: 0 texts that are no examples, expected at least 200 "):
         train(

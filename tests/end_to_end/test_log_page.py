@@ -43,7 +43,7 @@ def accuracy(measured: str) -> float:
 def test_the_commands_of_the_page(folder, colleague, environment):
     page = (REPO_ROOT / "docs" / "log.md").read_text("utf-8")
     commands = [block.strip() for block in re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
-    from_log, measure_it, first, learn, measure, second, check, careful = commands
+    from_log, measure_it, first, learn, measure, second, check, careful, fast = commands
 
     assert typed(from_log, folder, environment).startswith("zero.ckpt: default head, 8 labels, 0 examples")
     of_descriptions = accuracy(typed(measure_it, folder, environment))
@@ -68,4 +68,9 @@ def test_the_commands_of_the_page(folder, colleague, environment):
     assert "label" in typed(check, folder, environment)
     assert re.search(
         r"no label below similarity 0\.\d\d \(chosen on \d{3} texts of log\.txt\)", typed(careful, folder, environment)
+    )
+    assert re.search(
+        r"^log\.txt: the head on 3 layers learned the answers of the one on 6; on held-out texts \d+ of 3\d\d labels differ ",
+        typed(fast, folder, environment),
+        re.MULTILINE,
     )

@@ -25,6 +25,7 @@ from crosstune.heads.default.abstention import (
 from crosstune.heads.default.head import PriorHead, mean_atoms
 from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
+from crosstune.heads.default.teaching import Teacher, teach
 from crosstune.heads.feature_plan import default_views, depths_to_try, spec_of
 from crosstune.heads.shares import log_expected, shot_weights
 
@@ -36,7 +37,7 @@ USUAL_SHARE = 0.95
 
 
 def fit_default(
-    task: EncodedTask, config: TrainConfig, progress: StepProgress | None
+    task: EncodedTask, config: TrainConfig, progress: StepProgress | None, teacher: Teacher | None = None
 ) -> tuple[PriorHead, HeadFacts, Tensor]:
     """Fit the default head.
 
@@ -44,6 +45,7 @@ def fit_default(
         task: An encoded task; its examples may be none.
         config: Seed, the layers to use, the shares of the labels in use, and when to abstain.
         progress: Called with steps done and their number.
+        teacher: A head on more layers, whose answers to a log the head learns to give; None without one.
 
     Returns:
         The head, what the fit reports, and probabilities of held-out shots, float32 (shots, L), of no rows without shots.
@@ -89,6 +91,9 @@ def fit_default(
         facts = replace(facts, usual_similarity=min(1.0, coverage_threshold(similarities, USUAL_SHARE, weights)))
     if config.abstain_at is not None:
         facts = _with_threshold(facts, task, head, chosen, similarities, weights, config.abstain_at, in_use)
+    if teacher is not None:
+        taught = teach(head, teacher, config.seed)
+        head, facts = taught.head, replace(facts, taught=taught.facts, threshold=taught.threshold)
     held_out = in_use.new_zeros(len(chosen.held_out), len(task.labels))
     if len(held_out):
         held_out[:, torch.unique(task.targets)] = chosen.held_out.softmax(1)

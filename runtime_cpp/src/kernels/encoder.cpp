@@ -52,7 +52,7 @@ struct Encoder::Scratch {
 
   Storage memory;
   std::size_t tokens, texts, threads;
-  float *state = nullptr, *other = nullptr;  // (tokens, width)
+  float* state = nullptr;                                             // (tokens, width)
   std::uint8_t *bytes = nullptr, *mixed = nullptr, *inner = nullptr;  // (tokens, width), (tokens, width), (tokens, inner width)
   float* heads = nullptr;                                             // the states of a head, for each thread
   char* attention = nullptr;                                          // scratch memory of attention, for each thread
@@ -307,13 +307,13 @@ std::unique_ptr<Encoder::Scratch> Encoder::borrow(std::size_t tokens, std::size_
   const std::size_t temporary = std::max({width_, query_width_, similarity_width_, padded(structure_.label_heads * labels_) + 16,
                                           exits_.empty() ? 0 : width_ + padded(labels_) + 16});
   const auto room = [](auto one, std::size_t count) { return Storage::room<decltype(one)>(count); };
-  const std::size_t bytes = 2 * room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * byte_width_) +
+  const std::size_t bytes = room(0.0f, rows * width_) + 2 * room(std::uint8_t{}, rows * byte_width_) +
                             room(std::uint8_t{}, rows * inner_width_) + threads * (room(0.0f, heads) + room(char{}, attention)) +
                             room(0.0f, temporary) + room(0.0f, rows) + room(0.0f, feature_width_ * texts) +
                             3 * room(std::size_t{}, rows) + 2 * room(std::size_t{}, texts + 1) + 64;
   auto scratch = std::make_unique<Scratch>(bytes, tokens, texts, threads);
   Storage& memory = scratch->memory;
-  scratch->state = memory.take<float>(rows * width_), scratch->other = memory.take<float>(rows * width_);
+  scratch->state = memory.take<float>(rows * width_);
   scratch->bytes = memory.take<std::uint8_t>(rows * byte_width_), scratch->mixed = memory.take<std::uint8_t>(rows * byte_width_);
   scratch->inner = memory.take<std::uint8_t>(rows * inner_width_);
   scratch->heads = memory.take<float>(threads * Storage::room<float>(heads) / sizeof(float));
@@ -414,10 +414,10 @@ void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answ
     for (std::size_t r = first; r < last; ++r) {
       const auto id = static_cast<std::size_t>(scratch.id[r]);
       const float* place = places_.data() + (scratch.type[r] * positions_ + scratch.place[r]) * width_;
-      kernels_.embed(words_ + id * width_, word_scales_[id], word_columns_.data(), place, width_, scratch.other + r * width_);
+      kernels_.embed(words_ + id * width_, word_scales_[id], word_columns_.data(), place, width_, scratch.state + r * width_);
     }
-    kernels_.norm(scratch.other + first * width_, last - first, width_, norm(gamma_, beta_, gain_, shift_), scratch.state + first * width_,
-                  scratch.bytes + first * byte_width_, byte_width_);
+    kernels_.norm(scratch.state + first * width_, last - first, width_, norm(gamma_, beta_, gain_, shift_), scratch.bytes + first * byte_width_,
+                  byte_width_);
   });
   Pack left = pack;
   leave(0, &left, answers, scratch);
@@ -451,25 +451,24 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
       }
     }
   });
-  const auto product_and_norm = [&](const ByteRows& in, const PackedWeights& weights, float* state, const Norm& n, float* out) {
+  const auto product_and_norm = [&](const ByteRows& in, const PackedWeights& weights, const Norm& n) {
     workers.each(threads, [&](std::size_t part) {
       const auto [first, last] = chunk(panels(kernels_, weights), part, threads);
-      kernels_.product_sum(in, weights, first, last, {state, state, width_});
+      kernels_.product_sum(in, weights, first, last, {scratch.state, width_});
     });
     workers.each(threads, [&](std::size_t part) {
       const auto [first, last] = chunk(rows, part, threads);
-      kernels_.norm(state + first * width_, last - first, width_, n, out + first * width_, scratch.bytes + first * byte_width_, byte_width_);
+      kernels_.norm(scratch.state + first * width_, last - first, width_, n, scratch.bytes + first * byte_width_, byte_width_);
     });
   };
-  product_and_norm({scratch.mixed, rows, byte_width_}, layer.attend_out.parts[0], scratch.state,
-                   norm(layer.attend_gamma, layer.attend_beta, layer.attend_gain, layer.attend_shift), scratch.other);
+  product_and_norm({scratch.mixed, rows, byte_width_}, layer.attend_out.parts[0],
+                   norm(layer.attend_gamma, layer.attend_beta, layer.attend_gain, layer.attend_shift));
   workers.each(threads, [&](std::size_t part) {
     const PackedWeights& weights = layer.up.parts[0];
     const auto [first, last] = chunk(panels(kernels_, weights), part, threads);
     kernels_.product_gelu(bytes, weights, first, last, {scratch.inner, inner_width_, *layer.gelu});
   });
-  product_and_norm({scratch.inner, rows, inner_width_}, layer.down.parts[0], scratch.other,
-                   norm(layer.gamma, layer.beta, layer.gain, layer.shift), scratch.state);
+  product_and_norm({scratch.inner, rows, inner_width_}, layer.down.parts[0], norm(layer.gamma, layer.beta, layer.gain, layer.shift));
 }
 
 // --- The head --------------------------------------------------------------------------------------------------------------

@@ -67,9 +67,8 @@ struct ToFloats {  // out_ij = y
   float* out;
   std::size_t stride;
 };
-struct ToSum {  // out_ij = skip_ij + y
+struct ToSum {  // out_ij += y
   float* out;
-  const float* skip;
   std::size_t stride;
 };
 struct ToGelu {  // out_ij = round(gelu(y / kGeluScale) * gain + zero), as a byte; gain and zero are in `gelu`
@@ -115,8 +114,7 @@ struct Kernels {
 
   // out = word row * scale * columns + place row; place is (positions, width).
   void (*embed)(const std::int8_t* row, float scale, const float* columns, const float* place, std::size_t width, float* out);
-  void (*norm)(const float* in, std::size_t rows, std::size_t stride, const Norm&, float* out, std::uint8_t* bytes,
-               std::size_t byte_stride);
+  void (*norm)(float* at, std::size_t rows, std::size_t stride, const Norm&, std::uint8_t* bytes, std::size_t byte_stride);  // in place
   // Columns of panels [first, last).
   void (*product_floats)(const ByteRows&, const PackedWeights&, std::size_t first, std::size_t last, const ToFloats&);
   void (*product_sum)(const ByteRows&, const PackedWeights&, std::size_t first, std::size_t last, const ToSum&);

@@ -60,8 +60,8 @@ struct KernelsOf {
     L::store(to.out + row * to.stride + column, y(sum));
   }
   static CROSSTUNE_INLINE void put(const ToSum& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
-    const std::size_t at = row * to.stride + column;
-    L::store(to.out + at, L::add(L::load(to.skip + at), y(sum)));
+    float* at = to.out + row * to.stride + column;
+    L::store(at, L::add(L::load(at), y(sum)));
   }
   static CROSSTUNE_INLINE void put(const ToGelu& to, std::size_t row, std::size_t column, Ints sum, const Columns& y) {
     L::store_bytes(to.out + row * to.stride + column, gelu(y(sum), to.gelu));
@@ -319,14 +319,22 @@ struct KernelsOf {
     }
   }
 
-  // Shares of one row of scores, and their sum. What is beyond `count` gets none.
-  static CROSSTUNE_INLINE float put_row_of_shares(const std::int32_t* scores, std::size_t count, float scale, std::int16_t* out) {
+  // The largest of `count` scores.
+  static CROSSTUNE_INLINE float largest_score(const std::int32_t* scores, std::size_t count) {
     const std::size_t whole = count / 16 * 16;
     const int rest = static_cast<int>(count - whole);
-    Floats most = L::set(-3e38f);
-    for (std::size_t t = 0; t < whole; t += 16) most = L::max(L::to_floats(L::load_ints(scores + t)), most);
-    if (rest != 0) most = L::max(L::first(rest, L::to_floats(L::load_ints(scores + whole)), L::set(-3e38f)), most);
-    const Floats factor = L::set(scale), shift = L::set(-scale * L::largest(most));
+    Ints most = L::set_int(-0x7fffffff);
+    for (std::size_t t = 0; t < whole; t += 16) most = L::max_ints(L::load_ints(scores + t), most);
+    Floats top = L::to_floats(most);
+    if (rest != 0) top = L::max(L::first(rest, L::to_floats(L::load_ints(scores + whole)), L::set(-3e38f)), top);
+    return L::largest(top);
+  }
+
+  // Shares of one row of scores, and their sum. What is beyond `count` gets none.
+  static CROSSTUNE_INLINE float put_row_of_shares(const std::int32_t* scores, std::size_t count, float scale, float most, std::int16_t* out) {
+    const std::size_t whole = count / 16 * 16;
+    const int rest = static_cast<int>(count - whole);
+    const Floats factor = L::set(scale), shift = L::set(-scale * most);
     const auto shares = [&](std::size_t t) CROSSTUNE_INLINED { return share(L::fma(L::to_floats(L::load_ints(scores + t)), factor, shift)); };
     Ints sum = L::set_int(0);
     for (std::size_t t = 0; t < whole; t += 16) {
@@ -372,9 +380,10 @@ struct KernelsOf {
       const std::size_t count = a.tokens - first < kRows ? a.tokens - first : kRows;
       for (std::size_t r = 0; r < count; ++r) put_shorts(a.queries + (first + r) * a.stride, a.width, of_queries.inverse, queries + r * a.width);
       product_of_pairs(queries, count, a.width, by_key, ToScores{scores, tokens});
-      float factors[kRows];
+      float largest[kRows], factors[kRows];
+      for (std::size_t r = 0; r < count; ++r) largest[r] = largest_score(scores + r * tokens, a.tokens);
       for (std::size_t r = 0; r < count; ++r)
-        factors[r] = 1.0f / put_row_of_shares(scores + r * tokens, a.tokens, of_queries.size * of_keys.size, shares + r * tokens);
+        factors[r] = 1.0f / put_row_of_shares(scores + r * tokens, a.tokens, of_queries.size * of_keys.size, largest[r], shares + r * tokens);
       product_of_pairs(shares, count, tokens, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
     }
   }
@@ -399,22 +408,21 @@ struct KernelsOf {
     return L::sum(L::add(L::add(sums[0], sums[1]), L::add(sums[2], sums[3])));
   }
 
-  static void norm(const float* in, std::size_t rows, std::size_t stride, const Norm& n, float* out, std::uint8_t* bytes,
-                   std::size_t byte_stride) {
+  static void norm(float* at, std::size_t rows, std::size_t stride, const Norm& n, std::uint8_t* bytes, std::size_t byte_stride) {
     const float size = static_cast<float>(n.size);
     const std::size_t last = n.width - 16;
     const int rest = static_cast<int>(n.size - last);
-    for (std::size_t r = 0; r < rows; ++r, in += stride, out += stride, bytes += byte_stride) {
-      const Floats mean = L::set(total(n.width, [&](std::size_t j, Floats s) CROSSTUNE_INLINED { return L::add(s, L::load(in + j)); }) / size);
+    for (std::size_t r = 0; r < rows; ++r, at += stride, bytes += byte_stride) {
+      const Floats mean = L::set(total(n.width, [&](std::size_t j, Floats s) CROSSTUNE_INLINED { return L::add(s, L::load(at + j)); }) / size);
       const float squares = total(n.width, [&](std::size_t j, Floats s) CROSSTUNE_INLINED {
-        Floats x = L::sub(L::load(in + j), mean);
+        Floats x = L::sub(L::load(at + j), mean);
         if (j == last && rest != 16) x = L::first(rest, x, L::set(0.0f));
         return L::fma(x, x, s);
       });
       const Floats inverse = L::div(L::set(1.0f), L::set(__builtin_sqrtf(squares / size + n.epsilon)));
       for (std::size_t j = 0; j < n.width; j += 16) {
-        const Floats y = L::mul(L::sub(L::load(in + j), mean), inverse);
-        L::store(out + j, L::fma(y, L::load(n.gamma + j), L::load(n.beta + j)));
+        const Floats y = L::mul(L::sub(L::load(at + j), mean), inverse);
+        L::store(at + j, L::fma(y, L::load(n.gamma + j), L::load(n.beta + j)));
         if (n.gain != nullptr) L::store_bytes(bytes + j, L::fma(y, L::load(n.gain + j), L::load(n.shift + j)));
       }
     }

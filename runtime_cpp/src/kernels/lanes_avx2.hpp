@@ -143,6 +143,7 @@ struct CROSSTUNE_AVX2_LANES {
   }
   static void copy_words(std::int8_t* to, const std::int8_t* from) { std::memcpy(to, from, 64); }
   static Ints set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static Ints max_ints(Ints a, Ints b) { return {_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)}; }
   static Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
   static Ints pairs(Ints first, Ints second) {
     const auto one = [](__m256i a, __m256i b) {

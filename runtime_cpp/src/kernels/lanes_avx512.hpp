@@ -102,6 +102,7 @@ struct Avx512Lanes {
   }
   static void copy_words(std::int8_t* to, const std::int8_t* from) { _mm512_storeu_si512(to, _mm512_loadu_si512(from)); }
   static Ints set_int(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
   static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints pairs(Ints first, Ints second) {
     return _mm512_or_si512(_mm512_and_si512(first, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(second, 16));

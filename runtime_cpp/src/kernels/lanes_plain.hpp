@@ -134,6 +134,10 @@ struct PlainLanes {
     for (int i = 0; i < 16; ++i) r.at[i] = x;
     return r;
   }
+  static Ints max_ints(Ints a, Ints b) {
+    for (int i = 0; i < 16; ++i) a.at[i] = a.at[i] > b.at[i] ? a.at[i] : b.at[i];
+    return a;
+  }
   static Ints add_ints(Ints a, Ints b) {
     for (int i = 0; i < 16; ++i) a.at[i] += b.at[i];
     return a;

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosstune import CrossTuneWarning
+from crosstune.heads.default.teaching import same_share
 from crosstune_export import Classifier, ConfigError, GateError, add_label, inspect_bundle, rename_label
-from crosstune_export.builder.exits import choose_thresholds, exit_of, same_share
+from crosstune_export.builder.exits import choose_thresholds, exit_of
 from crosstune_export.builder.passes import classify_function, early_exits
 from crosstune_export.builder.passes.early_exits import ExitHead, NoExitsError
 from crosstune_export.builder.pipeline import BuildConfig, build
