@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy.suggest --data-root DATA --sets subj,sst2,trec --seeds 13,21,42
 
 Half of the K·L texts is suggested from the descriptions alone, half by a head that is trained on the first half. Random picks are drawn
-from the same pool, balanced picks are K per label. Accuracy is measured on the test texts.
+from the same pool, balanced picks are K per label. With ``--rare``, texts of one label, which the seed decides, are left out of the pool
+until it is ten times rarer. Accuracy is measured on the test texts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.accuracy.accuracy_methods import Split, answers, cached_states
 from benchmarks.accuracy.unbalanced import load
-from crosstune import Example, TrainConfig, draw_shots, suggest_texts, train
+from crosstune import Example, LabelSet, TrainConfig, draw_shots, suggest_texts, train
 from crosstune.backbone.frozen import Backbone
 
 SETS = "sst2,mr,cr,subj,trec,ag_news,yelp_polarity,sst5,emotion,snips,sms_spam,dbpedia14"
@@ -38,6 +39,14 @@ def suggested(split: Split, pool: Sequence[Example], number: int, config: TrainC
     return chosen
 
 
+def skewed(pool: Sequence[Example], labels: LabelSet, seed: int) -> list[Example]:
+    """The pool with every tenth text of one label only."""
+    rare = labels.names[np.random.RandomState(seed).randint(len(labels))]
+    of_rare = [example for example in pool if example.label == rare]
+    kept = set(of_rare[::10])
+    return [example for example in pool if example.label != rare or example in kept]
+
+
 def accuracy(split: Split, shots: Sequence[Example], config: TrainConfig) -> float:
     """Accuracy on the test texts, in percent."""
     predicted = answers(split, train(shots, split.labels, config, backbone=split.backbone), 0.0).probs.argmax(1)
@@ -53,11 +62,12 @@ def main() -> None:
     parser.add_argument("--seeds", default="13,21,42", help="seeds of the random splits; default: 13,21,42")
     parser.add_argument("--max-pool", default=None, type=int, help="maximum number of pool texts per dataset")
     parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
+    parser.add_argument("--rare", action="store_true", help="make one label of the pool ten times rarer")
     parser.add_argument(
         "--output", default="out/suggest.json", type=Path, help="JSON file of results, continued if it exists"
     )
     arguments = parser.parse_args()
-    rows = run(arguments)
+    rows = [row for row in run(arguments) if row["rare"] == arguments.rare]
     table = Table("set", *METHODS, "gain over random", "gain over balanced")
     means = []
     for name in dict.fromkeys(row["set"] for row in rows):
@@ -72,22 +82,25 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(output.read_text("utf-8")) if output.exists() else []
-    done = {(row["set"], row["seed"]) for row in rows}
+    done = {(row["set"], row["seed"], row["rare"]) for row in rows}
     backbone = Backbone.load("minilm", device="cpu")
     for name in arguments.sets.split(","):
         labels, whole, test = load(arguments.data_root / name)
         test = test[: arguments.max_test]
         for seed in map(int, arguments.seeds.split(",")):
-            if (name, seed) in done:
+            if (name, seed, arguments.rare) in done:
                 continue
             random = np.random.RandomState(seed)
             pool = [whole[i] for i in random.permutation(len(whole))[: arguments.max_pool]]
+            pool = skewed(pool, labels, seed) if arguments.rare else pool
             split = Split(backbone, labels, (), tuple(test), cached_states(backbone, test), seed, None)
             config = TrainConfig(seed=seed)
             number = arguments.shots * len(labels)
-            picks = (pool[:number], draw_shots(whole, arguments.shots, seed), suggested(split, pool, number, config))
-            values = [accuracy(split, shots, config) for shots in picks]
-            rows.append({"set": name, "seed": seed, **dict(zip(METHODS, values, strict=True))})
+            row = {"set": name, "seed": seed, "rare": arguments.rare, "random": accuracy(split, pool[:number], config)}
+            known = [other["balanced"] for other in rows if (other["set"], other["seed"]) == (name, seed)]
+            row["balanced"] = known[0] if known else accuracy(split, draw_shots(whole, arguments.shots, seed), config)
+            row["suggested"] = accuracy(split, suggested(split, pool, number, config), config)
+            rows.append(row)
             output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
     return rows
 

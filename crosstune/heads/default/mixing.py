@@ -16,7 +16,7 @@ from torch import Tensor
 from crosstune.core.progress import StepProgress
 from crosstune.core.training_facts import Quality, ViewFacts
 from crosstune.features.spec import FeatureSpec
-from crosstune.heads.default.regression import fit_mixture, fit_temperature
+from crosstune.heads.default.regression import fit_mixture, fit_rare_biases, fit_temperature
 from crosstune.heads.default.resemblance import nearest_shots
 from crosstune.heads.default.strengths import (
     FoldedTask,
@@ -129,7 +129,10 @@ def select(
             progress(done, len(views))
     parts = [part for _, _, part in fits]
     believed = features.new_tensor([view.weight for view in views])
-    weights, held_out = (believed, features.new_zeros(0, 0)) if task is None else _mixture(parts, believed, task)
+    mixture = _Mixture(believed, features.new_zeros(0), features.new_zeros(0, 0))
+    if task is not None:
+        mixture = _mixture(parts, believed, task)
+    weights, held_out = mixture.weights, mixture.held_out
     keys = features.new_zeros(len(label_features), features.shape[1])
     prior_scale = features.new_zeros(features.shape[1])
     bias = features.new_zeros(len(label_features))
@@ -140,6 +143,7 @@ def select(
     if log_expected is None:
         log_expected = torch.zeros_like(bias)
     if task is not None:
+        bias[present] += mixture.biases
         held_out = held_out + log_expected[present]
     counted = shot_weights(targets[:shots], log_expected)
     return Selection(
@@ -154,16 +158,32 @@ def select(
     )
 
 
-def _mixture(parts: Sequence[ViewFit], believed: Tensor, task: FoldedTask) -> tuple[Tensor, Tensor]:
-    """Weights of the views, float32 (V,), temperature included, and the held-out logits of the mixture."""
+@dataclass(frozen=True)
+class _Mixture:
+    """How views are mixed.
+
+    Attributes:
+        weights: float32 (V,), of the views, temperature included.
+        biases: float32 (labels with texts,), which unequally many shots call for.
+        held_out: Logits of the mixture, biases included, float32 (shots, labels with texts); empty without shots.
+    """
+
+    weights: Tensor
+    biases: Tensor
+    held_out: Tensor
+
+
+def _mixture(parts: Sequence[ViewFit], believed: Tensor, task: FoldedTask) -> _Mixture:
+    """Fit the mixture to the held-out logits of the views."""
     gold, shares = task.targets[: task.shots], task.log_shares_of_shots
     logits = torch.stack([part.held_out for part in parts])  # (V, shots, labels with texts)
     spread = (logits - logits.mean(2, keepdim=True)).flatten(1).std(1).clamp_min(1e-6) / LOGIT_DEVIATION
     pull = MIXTURE_PULL / len(gold)
     weights = fit_mixture(logits / spread.reshape(-1, 1, 1), gold, believed, pull, shares) / spread
     held_out = torch.einsum("v,vnl->nl", weights, logits)
-    temperature = fit_temperature(held_out, gold, shares)
-    return weights / temperature, held_out / temperature
+    biases = fit_rare_biases(held_out, gold, shares)
+    temperature = fit_temperature(held_out + biases, gold, shares)
+    return _Mixture(weights / temperature, biases / temperature, (held_out + biases) / temperature)
 
 
 def _view_facts(

@@ -166,3 +166,38 @@ def fit_temperature(logits: Tensor, targets: Tensor, log_shares: Tensor) -> floa
     )
     belief = (TEMPERATURES.log() / TEMPERATURE_BELIEF).square().to(losses) / 2
     return float(TEMPERATURES[int((losses + belief).argmin())])
+
+
+#: Factors of ``fit_rare_biases`` to try, and the belief about them before any shot is seen: mean and width. Chosen on pool texts of six
+#: datasets (docs/development/experiments.md, "Unbalanced shots").
+RARE_FACTORS = torch.linspace(-0.5, 1, 61)
+RARE_BELIEF = (0.25, 0.1)
+
+
+def fit_rare_biases(logits: Tensor, targets: Tensor, log_shares: Tensor) -> Tensor:
+    """Biases that give labels with few shots their share of answers on texts that the head has not seen.
+
+    A key fits its own shots more closely than fresh texts, and the fewer they are the more. Fresh texts of a rare label therefore
+    have logits that are too small. Of the biases ``-c · s · log_shares``, where s is the standard deviation of the logits around the
+    mean of each text, c minimises the summed cross-entropy of ``logits + biases + log_shares`` plus ``½ ((c - mean) / width)²``.
+
+    Args:
+        logits: float32 (N, L), held-out.
+        targets: int64 (N,).
+        log_shares: float32 (L,), ``heads.shares.log_shares`` of the N texts.
+
+    Returns:
+        float32 (L,), all 0 where the labels have equally many texts.
+    """
+    if not log_shares.any():
+        return torch.zeros_like(log_shares)
+    unit = -log_shares * (logits - logits.mean(1, keepdim=True)).std()
+    losses = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(logits + factor * unit + log_shares, targets, reduction="sum")
+            for factor in RARE_FACTORS.tolist()
+        ]
+    )
+    mean, width = RARE_BELIEF
+    belief = ((RARE_FACTORS - mean) / width).square().to(losses) / 2
+    return float(RARE_FACTORS[int((losses + belief).argmin())]) * unit

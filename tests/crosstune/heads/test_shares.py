@@ -22,15 +22,15 @@ def features(random, rows):
     return torch.tensor(np.hstack([values, 0.1 * random.randn(rows, 12)]), dtype=torch.float32)
 
 
-def recalls(counts, in_use=None):
+def recalls(counts, in_use=None, *, noise=2.5, seed=0):
     """Recall of two labels on balanced texts, by a head fitted to so many shots of each, and its held-out accuracy."""
-    random = np.random.RandomState(0)
+    random = np.random.RandomState(seed)
     centres = features(random, 2)
     gold = torch.arange(2).repeat_interleave(torch.tensor(counts))
-    shots = centres[gold] + 2.5 * features(random, len(gold))
+    shots = centres[gold] + noise * features(random, len(gold))
     chosen = select(VIEWS, SPEC, shots, gold, 0 * centres, HIDDEN, 13, log_expected=in_use)
     fresh = torch.arange(2).repeat(200)
-    texts = centres[fresh] + 2.5 * features(random, len(fresh))
+    texts = centres[fresh] + noise * features(random, len(fresh))
     right = (texts @ chosen.label_keys.t() + chosen.label_bias).argmax(1) == fresh
     return [float(right[fresh == label].double().mean()) for label in (0, 1)], chosen.quality.cv_accuracy
 
@@ -47,6 +47,13 @@ def test_a_rare_label_is_answered_as_often_as_a_frequent_one(counts):
         "where use is as skewed as the shots, the frequent label is answered more often"
     )
     assert as_shots[1 - rare] >= (one, other)[1 - rare]
+
+
+@pytest.mark.fault("L23")
+def test_neither_label_is_missed_more_often_where_they_overlap():
+    both = np.array([recalls(counts, noise=3, seed=seed)[0] for counts in [(5, 27), (27, 5)] for seed in range(4)])
+    rare, frequent = np.concatenate([both[:4], both[4:, ::-1]]).mean(0)
+    assert abs(rare - frequent) < 0.05
 
 
 def test_labels_with_equally_many_shots_change_nothing():

@@ -9,7 +9,15 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from crosstune.heads.default.regression import TEMPERATURE_BELIEF, TEMPERATURES, fit_mixture, fit_prior, fit_temperature
+from crosstune.heads.default.regression import (
+    RARE_BELIEF,
+    TEMPERATURE_BELIEF,
+    TEMPERATURES,
+    fit_mixture,
+    fit_prior,
+    fit_rare_biases,
+    fit_temperature,
+)
 from tests.tolerances import FIT_EXCESS, FIT_LOGITS, FIT_TOGETHER, MIXTURE_WEIGHTS
 
 BIAS_RIDGE = 0.01  # what keeps the biases from drifting
@@ -230,3 +238,45 @@ def test_few_shots_move_the_temperature_little_and_many_far(right, few, many):
     targets = torch.tensor([0, 1] if right else [1, 0])
     assert few[0] < fit_temperature(logits.repeat(2, 1), targets.repeat(2), shares(2)) < few[1]
     assert many[0] < fit_temperature(logits.repeat(50, 1), targets.repeat(50), shares(2)) < many[1]
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 1 << 31),
+    shots=st.integers(4, 40),
+    labels=st.integers(2, 5),
+    size=st.floats(0.01, 8),
+    skew=st.floats(0.1, 2),
+)
+def test_the_biases_of_rare_labels_are_the_minimum_that_scipy_finds(seed, shots, labels, size, skew):
+    random = np.random.RandomState(seed)
+    targets = random.randint(0, labels, shots)
+    logits = size * (random.randn(shots, labels) + np.eye(labels)[targets])
+    log_shares = skew * np.linspace(-1, 1, labels)
+    unit = -log_shares * (logits - logits.mean(1, keepdims=True)).std(ddof=1)
+
+    def cost(factor):
+        logs = log_softmax(logits + factor * unit + log_shares, axis=1)
+        return -logs[np.arange(shots), targets].sum() + ((factor - RARE_BELIEF[0]) / RARE_BELIEF[1]) ** 2 / 2
+
+    best = minimize_scalar(cost, bounds=(-0.5, 1), method="bounded", options={"xatol": 1e-6}).x
+    ours = fit_rare_biases(torch.tensor(logits, dtype=torch.float32), torch.tensor(targets), shares(labels, log_shares))
+    factors = ours.double().numpy()[log_shares != 0] / unit[log_shares != 0]
+    np.testing.assert_allclose(factors, best, rtol=0, atol=0.0126, err_msg="half a step of the search")
+
+
+def test_equally_many_shots_need_no_biases():
+    logits = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.5, 0.0], [0.0, 0.1]])
+    assert fit_rare_biases(logits, torch.tensor([0, 0, 1, 1]), shares(2)).tolist() == [0, 0]
+
+
+def test_a_rare_label_whose_texts_are_missed_gets_a_larger_bias():
+    counts = shares(2, [np.log(0.5), np.log(1.5)])
+    targets = torch.tensor([0, 0, 0, *[1] * 9])
+    factors = []
+    for margin in (2.0, -1.0):
+        logits = torch.tensor([[margin, 0.0]] * 3 + [[-2.0, 0.0]] * 9)
+        bias = fit_rare_biases(logits, targets, counts)
+        assert bias[0] > 0 > bias[1]
+        factors.append(float(bias[0] / (logits - logits.mean(1, keepdim=True)).std()))
+    assert factors[1] > factors[0]

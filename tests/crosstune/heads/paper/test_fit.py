@@ -66,3 +66,24 @@ def test_features_that_are_not_finite_stop_the_training():
     with pytest.raises(TrainingError) as caught:
         fit(features, targets, vectors, 5, 0.25)
     assert str(caught.value) == ("training: loss is nan at epoch 0 with learning rate 0.25. Lower the learning rate.")
+
+
+def missed(counts, seed):
+    """Share of fresh texts of two labels that a head misses which is fitted to so many shots of each."""
+    random = np.random.RandomState(seed)
+    vectors = torch.tensor(random.randn(2, 16), dtype=torch.float32)
+    gold = torch.arange(2).repeat_interleave(torch.tensor(counts))
+    fresh = torch.arange(2).repeat(200)
+    shots, texts = (
+        torch.nn.functional.normalize(vectors[of] + 3 * torch.tensor(random.randn(len(of), 16), dtype=torch.float32))
+        for of in (gold, fresh)
+    )
+    answers = fit(shots, gold, vectors, 200).probs(texts).argmax(1)
+    return [float((answers[fresh == label] != label).double().mean()) for label in (0, 1)]
+
+
+@pytest.mark.fault("L23")
+def test_a_label_with_few_shots_is_not_missed_more_often():
+    both = np.array([missed(counts, seed) for counts in [(5, 27), (27, 5)] for seed in range(6)])
+    rare, frequent = np.concatenate([both[:6], both[6:, ::-1]]).mean(0)
+    assert rare < frequent + 0.05
