@@ -21,8 +21,8 @@ WIDTH, LEFT, RIGHT, BAR, GAP = 640, 210, 70, 22, 10
 TOKENS = 32
 #: Engines of ``latency_kernels.json`` and their names in the chart.
 ENGINES = {
-    "crosstune support-int8, kernels": "CrossTune, fast kernels",
-    "crosstune support-int8": "CrossTune, onnxruntime",
+    "crosstune support, kernels": "CrossTune, fast kernels",
+    "crosstune support": "CrossTune, onnxruntime",
     "openvino nncf_int8": "OpenVINO, NNCF int8",
     "onnxruntime sentence_transformers_int8": "sentence-transformers int8",
     "onnxruntime o3_int8": "optimum O3 int8",

@@ -74,10 +74,10 @@ def torch(path: str, threads: int) -> Callable[[Rows], Callable[[], object]]:
     import torch as library
     from transformers import AutoModel
 
-    library.set_num_threads(threads)
     model = AutoModel.from_pretrained(path).eval()
 
     def prepare(rows: Rows) -> Callable[[], object]:
+        library.set_num_threads(threads)  # of the whole process, so again for each request
         feeds = {name: library.from_numpy(array) for name, array in padded(rows).items()}
 
         def call() -> object:

@@ -73,5 +73,5 @@ def _label_queries(task: EncodedTask, spec: FeatureSpec) -> tuple[Tensor, Tensor
             raise DataError(
                 f"labels: a description of {label.name!r} has no token for {backbone.name}, expected words. Describe it in others."
             )
-    queries, owner = choose_queries(tokens)
+    queries, owner = choose_queries(tokens, shared=task.shots > 0)
     return queries, query_weights(owner, len(task.labels), len(places))

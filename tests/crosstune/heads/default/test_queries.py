@@ -82,7 +82,8 @@ def test_many_labels_share_the_queries(labels, each):
         [shared + torch.linspace(0.1, 3, 10).reshape(1, -1, 1) * torch.randn(LAYERS, 10, 16, generator=random)]
         for _ in range(labels)
     ]
-    queries, owner = choose_queries(descriptions)
+    assert torch.bincount(choose_queries(descriptions, shared=False)[1]).tolist() == [QUERIES_PER_LABEL] * labels
+    queries, owner = choose_queries(descriptions, shared=True)
     assert each == max(1, min(QUERIES_PER_LABEL, MOST_QUERIES // labels))
     assert torch.bincount(owner).tolist() == [each] * labels
     own = unit(descriptions[0][0])
