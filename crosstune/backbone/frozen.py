@@ -23,6 +23,7 @@ from crosstune.backbone.loading import (
     packaged_folder,
 )
 from crosstune.backbone.sentence_encoder import read_sentence_encoder, transformer_source
+from crosstune.backbone.settled_scores import with_settled_scores
 from crosstune.core.errors import BackboneError, ConfigError
 from crosstune.core.panics import is_failure
 from crosstune.core.token_layout import Text, TokenLayout, TokenRow, limit_text
@@ -110,7 +111,7 @@ class Backbone:
         self.pool = pool
         self.device = device
         self.model = model.to(device).eval().requires_grad_(False)
-        self._tokenizer = tokenizer.backend_tokenizer
+        self._tokenizer = with_settled_scores(tokenizer.backend_tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token

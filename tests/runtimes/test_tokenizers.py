@@ -88,6 +88,17 @@ def test_grapheme_clusters_are_those_of_the_reference(differing):
     assert differing(tokenizer, samples) == []
 
 
+@pytest.mark.parametrize("name", UNIGRAM)
+def test_words_that_two_splits_fit_equally_well(differing, name):
+    amounts = [
+        f"{sign}{number},000{end}"
+        for sign in ("", "$", "US$", "of $")
+        for number in range(1, 400, 7)
+        for end in ("", ".")
+    ]
+    assert differing(tokenizer_of(name), [*amounts, ",000", "60,000,000", "a000", "aaa", "---"]) == []
+
+
 def test_scores_decide_even_where_unknown_characters_are_a_token(differing):
     vocabulary = [
         ("<unk>", 0.0),
