@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.suggest --data-root DATA --sets subj,sst2,trec --seeds 13,21,42
 
 Half of the K·L texts is suggested from the descriptions alone, half by a head that is trained on the first half. Random picks are drawn
-from the same pool, balanced picks are K per label. With ``--rare``, texts of one label, which the seed decides, are left out of the pool
-until it is ten times rarer. Accuracy is measured on the test texts.
+from the same pool; balanced picks are K per label. ``--rare`` removes texts of one label from the pool until it is ten times rarer; the
+seed decides which label. Accuracy is measured on the test texts.
 """
 
 from __future__ import annotations
