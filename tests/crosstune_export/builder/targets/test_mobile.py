@@ -50,7 +50,10 @@ def test_the_converted_graph_answers_as_the_bundle_does(parts):
     card = (written.path / "README.md").read_text("utf-8")
     assert files.manifest.digest in card and f"the {written.operators} operators" in card
     files_written = [(written.path / name).read_bytes() for name in ("README.md", "required_operators.config")]
-    assert write(bundle, files, feeds) == written  # onnxruntime orders the contents of model.ort anew each time
+    again = write(bundle, files, feeds)
+    assert (again.path, again.operators) == (written.path, written.operators)
+    # onnxruntime orders the contents of model.ort anew each time, with some bytes of padding more or less.
+    assert abs((again.path / "model.ort").stat().st_size - written.size_bytes) < 1000
     assert [(written.path / name).read_bytes() for name in ("README.md", "required_operators.config")] == files_written
 
 
