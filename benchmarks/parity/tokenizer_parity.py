@@ -26,12 +26,11 @@ LIBRARY = Path("build/cpp/release/libcrosstune.so")
 WEB_PACKAGE = Path("runtime_web").resolve()
 
 
-def open_node(folder: Path) -> node_runtime.NodeRuntime:
-    """Node with the package of the checkout."""
+def link_package(folder: Path) -> None:
+    """Let programs in a folder import the web package of the checkout."""
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "crosstune-web").symlink_to(WEB_PACKAGE)
     (folder / "package.json").write_text('{"private": true, "type": "module"}\n', "utf-8")
-    return node_runtime.NodeRuntime(folder)
 
 
 def differing(
@@ -62,7 +61,8 @@ def main() -> None:
     report = json.loads(arguments.output.read_bytes()) if arguments.output.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        library, node = c_library.Library(str(LIBRARY.resolve())), open_node(folder)
+        link_package(folder)
+        library, node = c_library.Library(str(LIBRARY.resolve())), node_runtime.NodeRuntime(folder)
         for number, name in enumerate(arguments.families.split(",")):
             bundle, reference = with_tokenizer(arguments.bundle, folder / f"{number}.bundle", tokenizer_of(name))
             cpp, web = library.load(bundle), node.load(bundle)

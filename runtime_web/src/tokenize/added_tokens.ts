@@ -66,7 +66,11 @@ export class AddedTokens {
       if (start < position) sink(-1, partOf(text, start, position));
     };
     while (this.tokens.length > 0 && position < codes.length) {
-      const [end, index] = this.firsts.has(codes[position]!) ? longestToken(table, codes, position) : [position, -1];
+      if (!this.firsts.has(codes[position]!)) {
+        position += 1;
+        continue;
+      }
+      const [end, index] = longestToken(table, codes, position);
       if (index < 0) {
         position += 1;
         continue;
@@ -91,6 +95,7 @@ function longestToken(table: TokenTable, codes: readonly number[], start: number
   let hash = 0;
   for (let end = start + 1; end <= last; end += 1) {
     hash = extendedHash(hash, codes[end - 1]!);
+    if (!table.mayBegin(hash)) break;
     const index = table.idAt(codes, start, end, hash);
     if (index >= 0) found = [end, index];
   }

@@ -10,6 +10,7 @@ export class TokenTable {
   private texts = new Int32Array(1024);
   private textsSize = 0;
   private longestSize = 0;
+  private readonly beginnings: Uint8Array; // by hash, whether a token may begin like that
 
   constructor(mostTokens: number) {
     let size = 16;
@@ -19,6 +20,7 @@ export class TokenTable {
     this.sizes = new Int32Array(size);
     this.hashes = new Int32Array(size);
     this.ids = new Int32Array(size).fill(-1);
+    this.beginnings = new Uint8Array(8 * size);
   }
 
   /** Adds a token that is not empty; at most as many as the constructor was told. One that is there already gets the new id. */
@@ -31,6 +33,7 @@ export class TokenTable {
       this.hashes[slot] = hash;
       this.appendText(codes);
       this.longestSize = Math.max(this.longestSize, codes.length);
+      this.markBeginnings(codes);
     }
     this.ids[slot] = id;
   }
@@ -48,6 +51,23 @@ export class TokenTable {
   /** The id of the token that a text has from `start` to `end`, or -1; `hash` is its hash by `extendedHash`. */
   idAt(codes: readonly number[], start: number, end: number, hash: number): number {
     return this.ids[this.slotOf(codes, start, end, hash)]!;
+  }
+
+  /** Whether a token may begin with a text, by its hash. Sometimes true where none does, never false where one does. */
+  mayBegin(hash: number): boolean {
+    return this.beginnings[this.beginningOf(hash)] === 1;
+  }
+
+  private markBeginnings(codes: readonly number[]): void {
+    let hash = 0;
+    for (const code of codes) {
+      hash = extendedHash(hash, code);
+      this.beginnings[this.beginningOf(hash)] = 1;
+    }
+  }
+
+  private beginningOf(hash: number): number {
+    return (hash ^ (hash >>> 15)) & (this.beginnings.length - 1);
   }
 
   private appendText(codes: readonly number[]): void {

@@ -59,6 +59,7 @@ export class Unigram {
       let hash = 0;
       for (let end = start + 1; end <= last; end += 1) {
         hash = extendedHash(hash, codes[end - 1]!);
+        if (end > start + 1 && !table.mayBegin(hash)) break;
         let id = table.idAt(codes, start, end, hash);
         if (id < 0 && end > start + 1) continue;
         const score = before + (id < 0 ? this.unknownScore : tokenScores[id]!);
