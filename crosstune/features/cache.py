@@ -58,13 +58,13 @@ class TextStates:
         pools: P names out of ``spec.POOLS``.
         pooled: float32 (N, P, layers + 1, D).
         layers: K layers whose token states are kept.
-        tokens: N arrays, float16 (K, T, D), special tokens included: half precision, so that a cold and a warm cache agree.
+        tokens: N arrays (K, T, D), special tokens included: float16, or float32 where a state is beyond the range of float16.
     """
 
     pools: tuple[str, ...]
     pooled: npt.NDArray[np.float32]
     layers: tuple[int, ...]
-    tokens: list[npt.NDArray[np.float16]]
+    tokens: list[npt.NDArray[np.float16] | npt.NDArray[np.float32]]
 
     def select(self, rows: npt.NDArray[np.int64]) -> TextStates:
         """The states of some of the texts, by their row."""
@@ -119,8 +119,8 @@ class FeatureCache:
         rows = backbone.tokenize(texts, layout)
         data = [self._stored(key) for key in keys]
         for i, row in enumerate(rows):
-            size = states.pooled[i].nbytes + 2 * math.prod((len(layers), len(row.ids), backbone.hidden_size))
-            if len(data[i]) != size:
+            count = math.prod((len(layers), len(row.ids), backbone.hidden_size))
+            if len(data[i]) - states.pooled[i].nbytes not in (2 * count, 4 * count):
                 data[i] = b""
         missing = [i for i, stored in enumerate(data) if not stored]
         done = len(texts) - len(missing)
@@ -129,9 +129,9 @@ class FeatureCache:
         for batch in _batches([len(rows[i].ids) for i in missing]):
             hidden = backbone.forward([rows[missing[i]] for i in batch])
             pooled = pool_layers(hidden, pools, backbone.pool_positions(layout)).cpu().numpy()
-            kept = [hidden.states[layer].cpu().numpy().astype(np.float16) for layer in layers]
+            kept = [hidden.states[layer].cpu().numpy() for layer in layers]
             for place, i in enumerate(dict.fromkeys(batch)):
-                data[missing[i]] = b"".join(part[place].tobytes() for part in (pooled, *kept))
+                data[missing[i]] = pooled[place].tobytes() + _token_bytes([part[place] for part in kept])
                 self._store(keys[missing[i]], data[missing[i]])
                 done += 1
             if progress is not None:
@@ -140,7 +140,10 @@ class FeatureCache:
             states.pooled[i] = np.frombuffer(data[i], np.float32, states.pooled[i].size).reshape(shape)
             tokens_shape = (len(layers), len(row.ids), backbone.hidden_size)
             kept_bytes = data[i][states.pooled[i].nbytes :]
-            states.tokens.append(np.frombuffer(kept_bytes, np.float16).reshape(tokens_shape))
+            if len(kept_bytes) == 2 * math.prod(tokens_shape):
+                states.tokens.append(np.frombuffer(kept_bytes, np.float16).reshape(tokens_shape))
+            else:
+                states.tokens.append(np.frombuffer(kept_bytes, np.float32).reshape(tokens_shape))
         return states
 
     def close(self) -> None:
@@ -239,6 +242,14 @@ class FeatureCache:
             self._table = self._create_anew(self._path)
         except (OSError, sqlite3.OperationalError) as refusal:
             self._table = self._without_file(refusal)
+
+
+def _token_bytes(layers: Sequence[npt.NDArray[np.float32]]) -> bytes:
+    """The token states of a text in float16; in float32 if one of them would be infinite."""
+    with np.errstate(over="ignore"):
+        halves = [states.astype(np.float16) for states in layers]
+    fits = all(np.isfinite(half).all() for half in halves)
+    return b"".join(states.tobytes() for states in (halves if fits else layers))
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
