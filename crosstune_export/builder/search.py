@@ -230,5 +230,18 @@ def nearest_to(trials: Sequence[Trial], budgets: Budgets) -> str:
     return (
         f"budget: no graph of {len(trials)} tried keeps within it; nearest is {nearest.variant.name!r} with "
         f"{nearest.size_bytes / 1e6:.1f} MB{speed} and {nearest.label_changes} of {nearest.texts} labels that differ from fp32 "
-        f"({nearest.verdict}). Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32."
+        f"({nearest.verdict}). {_advice(nearest, budgets)}"
     )
+
+
+def _advice(trial: Trial, budgets: Budgets) -> str:
+    """Say which budgets would have to be raised for a trial."""
+    only_labels = Budgets(budgets.max_flips_percent)
+    options = {
+        "--max-flips": only_labels,
+        "--max-size-mb": replace(budgets, max_flips_percent=100.0, max_latency_ms=None),
+        "--max-latency-ms": replace(budgets, max_flips_percent=100.0, max_size_mb=None),
+    }
+    exceeded = [option for option, alone in options.items() if over_budget(trial, alone)]
+    other = ", or build with --precision fp32" if exceeded == ["--max-flips"] and budgets == only_labels else ""
+    return f"Raise {' and '.join(exceeded)}{other}."

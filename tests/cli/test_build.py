@@ -131,7 +131,7 @@ def test_too_many_flips_write_nothing(run_app, task, tiny_checkpoint_dir, monkey
     assert re.fullmatch(
         r"error: budget: no graph of 1 tried keeps within it; nearest is 'int8' with \d\.\d MB and (\d+) of \1 labels that differ from "
         r"fp32 \(\1 of \1 labels differ from fp32, at most 2% allowed\)\. "
-        r"Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32\.\n",
+        r"Raise --max-flips, or build with --precision fp32\.\n",
         result.err,
     )
     assert files_in(task.out) == []

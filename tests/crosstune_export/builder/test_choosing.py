@@ -77,8 +77,8 @@ def test_a_depth_that_loses_too_much_accuracy_is_not_opened():
         depths.choose(Budgets(max_size_mb=9))
     assert str(caught.value) == (
         "budget: no graph of 1 tried keeps within it; nearest is 'int8' with 10.0 MB and 0 of 200 "
-        "labels that differ from fp32 (10 MB, at most 9 MB allowed). Raise --max-flips, --max-size-mb or --max-latency-ms, "
-        "or build with --precision fp32. With 5 of 6 layers held-out accuracy falls from 90.0% to 86.9%; at most 3 points "
+        "labels that differ from fp32 (10 MB, at most 9 MB allowed). Raise --max-size-mb. "
+        "With 5 of 6 layers held-out accuracy falls from 90.0% to 86.9%; at most 3 points "
         "are allowed."
     )
 

@@ -213,7 +213,7 @@ def test_too_many_flips(tmp_path, tiny_checkpoint_dir, monkeypatch):
     pattern = (
         r"budget: no graph of 1 tried keeps within it; nearest is 'int8' with \d\.\d MB and 6 of 36 labels that differ from fp32 "
         r"\(6 of 36 labels differ from fp32, at most 5% allowed\)\. "
-        r"Raise --max-flips, --max-size-mb or --max-latency-ms, or build with --precision fp32\."
+        r"Raise --max-flips, or build with --precision fp32\."
     )
     assert re.fullmatch(pattern, str(caught.value))
     assert list(tmp_path.iterdir()) == []
