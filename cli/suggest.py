@@ -48,7 +48,7 @@ def suggest(
             help="minilm (packaged), a short name such as bge-small, a folder, or a hub id; default: minilm.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed for choices and folds; default: 13.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed for folds; default: 13.")] = None,
     device: Device = "auto",
     force: Force = False,
     *,

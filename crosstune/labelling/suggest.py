@@ -26,7 +26,7 @@ from crosstune.data.examples import Example
 from crosstune.data.similar_texts import SimilarTexts
 from crosstune.data.task import Task
 from crosstune.features.encoding import Rows, encode
-from crosstune.features.pooling import unit_length
+from crosstune.features.pooling import pool_tokens, unit_length
 from crosstune.filter.teacher import Folds, HeadFit, Probs
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.shares import log_expected, shot_weights
@@ -104,10 +104,9 @@ def suggest_texts(
     texts = list(dict.fromkeys(pool))
     if not texts:
         return ()
-    backbone = backbone or checkpoint.load_backbone()
-    probs = checkpoint.predict_proba(texts, backbone=backbone, progress=progress)
+    probs, vectors = _probs_and_vectors(checkpoint, backbone or checkpoint.load_backbone(), texts, progress)
     is_first = checkpoint.quality.cv_accuracy is None
-    order = _representative(_vectors(checkpoint, backbone, texts)) if is_first else _by_margin(probs)
+    order = _representative(vectors) if is_first else _by_margin(probs)
     known = SimilarTexts()
     for example in checkpoint.examples:
         known.add(" ".join(example.parts))
@@ -123,15 +122,23 @@ def suggest_texts(
     return tuple(chosen)
 
 
-def _vectors(checkpoint: Checkpoint, backbone: Backbone, texts: Sequence[Text]) -> Vectors:
-    """The mean state of each text in the last layer, centred and of length 1 before: float64 (N, D)."""
-    vectors = np.zeros((len(texts), backbone.hidden_size))
+def _probs_and_vectors(
+    checkpoint: Checkpoint, backbone: Backbone, texts: Sequence[Text], progress: Progress
+) -> tuple[Probs, Vectors]:
+    """Class probabilities (N, L), and the mean state of each text in the last layer, of length 1 and then centred, (N, D)."""
+    probs, vectors = (
+        np.empty((len(texts), len(checkpoint.labels)), np.float32),
+        np.empty((len(texts), backbone.hidden_size)),
+    )
+    head, done = checkpoint.head.to(backbone.device), 0
     with torch.inference_mode():
         for chunk, hidden in backbone.batches(texts, BATCH_SIZE, checkpoint.tokens):
-            weight = hidden.mask.unsqueeze(2)
-            means = (hidden.states[-1] * weight).sum(1) / weight.sum(1)
-            vectors[chunk] = unit_length(means).double().cpu().numpy()
-    return np.asarray(vectors - vectors.mean(0))
+            probs[chunk] = head(hidden.states, hidden.mask)[0].cpu().numpy()
+            mean = pool_tokens(hidden.states[-1].unsqueeze(2), hidden.mask, "mean", head.positions).squeeze(1)
+            vectors[chunk] = unit_length(mean).cpu().numpy()
+            done += len(chunk)
+            progress("classify", done, len(texts))
+    return probs, vectors - vectors.mean(0)
 
 
 def _representative(vectors: Vectors) -> Iterator[int]:
