@@ -48,7 +48,7 @@ def suggest(
             help="minilm (packaged), a short name such as bge-small, a folder, or a hub id; default: minilm.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed for choices and folds; default: 13.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed for folds; default: 13.")] = None,
     device: Device = "auto",
     force: Force = False,
     *,
@@ -95,17 +95,25 @@ def suggest(
             label_set = labels_of(names, str(labelled)) if labels is None else read_labels(labels, reading)
             check_labels(examples, label_set, str(labelled))
             loaded = load_backbone(config, device)
+            if examples:
+                config = config.model_copy(update={"log_shares": "estimate"})
             with warnings.catch_warnings():
                 if not examples:  # no warning in a first round, which starts from descriptions alone
                     warnings.simplefilter("ignore", CrossTuneWarning)
                 trained = train(
-                    examples, label_set, config, backbone=loaded, progress=progress, where=str(labelled or labels)
+                    examples,
+                    label_set,
+                    config,
+                    unlabeled=texts if examples else (),
+                    backbone=loaded,
+                    progress=progress,
+                    where=str(labelled or labels),
                 )
             if examples:
                 gain = measure_round(
-                    examples, rounds, label_set, config, backbone=loaded, progress=progress, where=str(labelled)
+                    examples, rounds, label_set, trained.config, backbone=loaded, progress=progress, where=str(labelled)
                 )
-        chosen = suggest_texts(trained, texts, number, seed=config.seed, backbone=loaded, progress=progress)
+        chosen = suggest_texts(trained, texts, number, backbone=loaded, progress=progress)
     with new_file(output) as sink:
         sink.write(sheet(output, examples, rounds, chosen).encode("utf-8"))
     if gain is not None:
@@ -116,6 +124,7 @@ def suggest(
     )
     # The sheet has columns that train expects, however the others were read; a checkpoint has the labels and settings.
     words = task_words(output, checkpoint or labels, type(reading)(), config=checkpoint, backbone=backbone, seed=seed)
+    words += ["--unlabeled", pool, "--log-shares", "estimate"]
     next_command("crosstune", "train", *words, "-o", output.with_suffix(".ckpt"))
 
 

@@ -36,7 +36,8 @@ def train(
         typer.Option(
             "--unlabeled",
             help="Texts of a log, without labels. With --train and a number of --layers, they teach the head on fewer layers the "
-            "answers of the one on all layers. With --train and --abstain-at coverage, they choose which texts get no label. In place "
+            "answers of the one on all layers. With --train and --abstain-at coverage, they choose which texts get no label. With "
+            "--train and --log-shares estimate, they show how frequent each label is where the examples come from. In place "
             "of --train, labels are learned from them and the descriptions in --labels; only for a log in which all labels are about "
             "equally frequent.",
         ),
@@ -77,6 +78,15 @@ def train(
             "--expected-shares",
             help="How frequent the labels are in use: uniform, shots (as in the training file), or a JSON or TOML file that maps "
             "each label to its share; default: uniform; default head.",
+        ),
+    ] = None,
+    log_shares: Annotated[
+        str | None,
+        typer.Option(
+            "--log-shares",
+            help="How frequent the labels are in the log that the training texts were chosen from, by suggest or at random: estimate "
+            "(with --unlabeled, the log), shots (as in the training file), or a JSON or TOML file that maps each label to its share; "
+            "default: shots; default head.",
         ),
     ] = None,
     max_length_tokens: Annotated[
@@ -121,7 +131,7 @@ def train(
     from crosstune.data.checks import measured_rows
     from crosstune.data.labels import check_labels, read_labels
     from crosstune.data.readers import read_rows, read_task
-    from crosstune.data.shares import read_expected_shares
+    from crosstune.data.shares import read_shares
 
     check_output(output, force=force, what="checkpoint", owned_marker="checkpoint.json")
     from crosstune import load_config
@@ -135,7 +145,8 @@ def train(
             "seed": seed,
             "layers": int(layers) if layers is not None and layers.isdecimal() else layers,
             "abstain_at": abstain_at,
-            "expected_shares": None if expected_shares is None else read_expected_shares(expected_shares),
+            "expected_shares": None if expected_shares is None else read_shares(expected_shares, ("uniform", "shots")),
+            "log_shares": None if log_shares is None else read_shares(log_shares, ("estimate", "shots")),
             "max_length_tokens": max_length_tokens,
             "prefix": prefix,
             "feature": feature,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from crosstune.core.checkpoint_folder import read_files, state_of
 from crosstune.core.errors import ConfigError, DataError
@@ -66,6 +66,11 @@ class TrainConfig(BaseModel):
         description="default head: how frequent the labels are expected to be in use: equally (uniform), as among the "
         "shots, or a share for each label",
     )
+    log_shares: Literal["shots", "estimate"] | dict[str, float] = Field(
+        "shots",
+        description="default head: how frequent the labels are in the log that the shots were chosen from: as among the shots, "
+        "estimated from the log (estimate), or a share for each label",
+    )
     feature: Literal["mean", "max", "mask"] = Field(
         "mean",
         description="paper head: mean or maximum over tokens of the last layer, or the state at the mask of the template",
@@ -82,16 +87,17 @@ class TrainConfig(BaseModel):
             return value
         raise ValueError("expected auto or a number of layers, at least 1")
 
-    @field_validator("expected_shares", mode="before")
+    @field_validator("expected_shares", "log_shares", mode="before")
     @classmethod
-    def _shares(cls, value: object) -> object:
+    def _shares(cls, value: object, info: ValidationInfo) -> object:
+        words = ("uniform" if info.field_name == "expected_shares" else "estimate", "shots")
         if isinstance(value, Mapping):
             value = {name: float(share) if type(share) is int else share for name, share in value.items()}
             if value and all(type(share) is float and 0 < share < math.inf for share in value.values()):
                 return value
-        elif value in ("uniform", "shots"):
+        elif value in words:
             return value
-        raise ValueError("expected uniform, shots, or a number above 0 for each label")
+        raise ValueError(f"expected {words[0]}, shots, or a number above 0 for each label")
 
     @field_validator("abstain_at")
     @classmethod
@@ -109,10 +115,9 @@ class TrainConfig(BaseModel):
         for name in ("layers", "abstain_at"):
             if self.head == "paper" and getattr(self, name) is not None:
                 raise ValueError(f"{name} {getattr(self, name)} goes with head default; the paper head has none")
-        if self.head == "paper" and self.expected_shares != "uniform":
-            raise ValueError(
-                "expected_shares goes with head default; the paper head takes all labels as equally frequent"
-            )
+        for name, usual in (("expected_shares", "uniform"), ("log_shares", "shots")):
+            if self.head == "paper" and getattr(self, name) != usual:
+                raise ValueError(f"{name} goes with head default; the paper head takes all labels as equally frequent")
         return self
 
 

@@ -52,7 +52,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         backbone, head, shots, layers, max_length_tokens, prefix, abstain_at, feature, template, heads, epochs, learning_rate,
-            expected_shares: The settings of ``TrainConfig``.
+            expected_shares, log_shares: The settings of ``TrainConfig``.
         random_state: The setting ``seed``: an integer, a ``RandomState`` that draws one, or None for any.
         label_descriptions: Label to its description or descriptions; the names themselves when None. ``fit`` takes them too.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -80,6 +80,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int = 200,
         learning_rate: float = 1e-2,
         expected_shares: str | Mapping[Label, float] = "uniform",
+        log_shares: str | Mapping[Label, float] = "shots",
         label_descriptions: Mapping[Label, str | Sequence[str]] | None = None,
         device: str = "auto",
         cache_path: str | None = None,
@@ -99,6 +100,7 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.expected_shares = expected_shares
+        self.log_shares = log_shares
         self.label_descriptions = label_descriptions
         self.device = device
         self.cache_path = cache_path
@@ -118,7 +120,8 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: N labels: names, integers or booleans, which a checkpoint has as their names.
             label_descriptions: Instead of those of the constructor.
             unlabeled: Texts of a log; with ``layers=N`` they teach the head on fewer layers the answers of the one on all layers,
-                with ``abstain_at="coverage=..."`` they choose which texts get no label.
+                with ``abstain_at="coverage=..."`` they choose which texts get no label, and with
+                ``log_shares="estimate"`` they show how frequent each label is where X comes from.
 
         Raises:
             DataError: The lengths differ, a label has no description, or a text is empty or stands under two labels.
@@ -145,8 +148,9 @@ class CrossTuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"fit: a description of {odd[0]!r}, expected {_KINDS[kind]}, as the labels of the texts are."
             )
         settings = {name: getattr(self, name) for name in TrainConfig.model_fields if name != "seed"}
-        if not isinstance(self.expected_shares, str):
-            settings["expected_shares"] = {str(label): share for label, share in self.expected_shares.items()}
+        for name in ("expected_shares", "log_shares"):
+            if not isinstance(shares := settings[name], str):
+                settings[name] = {str(label): share for label, share in shares.items()}
         config = validated({**settings, "seed": self._seed()}, type(self).__name__)
         examples = [
             Example(text, label, line=i) if isinstance(text, str) else Example(text[0], label, text[1], line=i)

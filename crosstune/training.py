@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from crosstune.core.texts import refuse_control_characters
 from crosstune.core.token_layout import Text
 from crosstune.core.training_facts import BackboneFacts, FilterFacts, TrainingFacts
 from crosstune.data.examples import Example
-from crosstune.data.shares import check_expected_shares
+from crosstune.data.shares import check_shares
 from crosstune.data.task import Task
 from crosstune.evaluation.metrics import margins
 from crosstune.features.cache import TextStates
@@ -40,6 +40,8 @@ LEAST_UNLABELED = 200
 #: Share of a log that one label may have, by descriptions alone. Where one of two labels was ten times rarer, it had 73% and 78%
 #: (sst2, cr), and accuracy on the log fell by 20 points; in balanced logs it had 53% and 57%.
 MOST_OF_A_LABEL = 0.6
+#: Texts of a log that a label has at least, so that one that no text seems to have stays in the game.
+LEAST_TEXTS_OF_A_LABEL = 0.5
 
 
 def train(
@@ -69,10 +71,11 @@ def train(
         labels: The classes and their descriptions; a class without examples is known by its description only.
         config: Settings, the defaults when None.
         generated: Texts by an LLM; those that the noise filter keeps are learned from too.
-        unlabeled: Texts of a log, at most ``MOST_UNLABELED`` of which are read, evenly spaced. Beside examples they must be at least
-            ``LEAST_UNLABELED`` texts that are no examples. With ``layers=N``, the head on N layers learns to answer them as the
-            head on all layers does; with ``abstain_at="coverage=..."``, they choose which texts get no label. In place of
-            examples, descriptions alone tell the labels apart better with them, if all labels are about equally frequent in the log.
+        unlabeled: Texts of a log, at most ``MOST_UNLABELED`` of which are read, evenly spaced. With ``layers=N``, the head on N layers
+            learns to answer them as the head on all layers does; with ``abstain_at="coverage=..."``, they choose which texts get no
+            label; for both they must be at least ``LEAST_UNLABELED`` texts that are no examples. With ``log_shares="estimate"``, they
+            show how frequent each label is where the examples come from. In place of examples, descriptions alone tell the labels
+            apart better with them, if all labels are about equally frequent in the log.
         backbone: A loaded backbone, to save time over several runs; loaded by ``config.backbone`` when None.
         device: ``auto``, ``cpu`` or ``cuda``, for a backbone that is loaded here.
         cache_path: File of cached features; the user's own when None.
@@ -81,7 +84,8 @@ def train(
 
     Raises:
         DataError: An example's label is unknown, a text has two labels or holds what no file can, pairs and single texts are
-            mixed, all texts are the same to the backbone, ``config.expected_shares`` lacks a label, or the log is too short.
+            mixed, all texts are the same to the backbone, ``config.expected_shares`` or ``config.log_shares`` lacks a label, or the log
+            is too short.
         BackboneError: The backbone cannot be loaded.
         TrainingError: The head is not finite.
         ConfigError: More layers are asked for than the backbone has, or there are examples and a log, but neither fewer layers nor
@@ -90,13 +94,18 @@ def train(
     """
     config = config or TrainConfig()
     log = texts_of_log(unlabeled, examples)
+    if config.log_shares == "estimate" and not (len(unlabeled) and examples):
+        raise ConfigError(
+            "log_shares: estimate, expected examples and the log that they come from. Give both, or leave it out."
+        )
     if len(unlabeled) and examples:
         _check_log(len(log), len(examples), config)
     refuse_control_characters(log, "unlabeled")
     task = Task(labels, examples, generated, log, where=where, expect_every_label=not log)
     if config.shots is not None:
         task = task.draw(config.shots, config.seed)
-    check_expected_shares(config.expected_shares, labels)
+    check_shares("expected_shares", config.expected_shares, labels)
+    check_shares("log_shares", config.log_shares, labels)
     if task.generated:
         check_enough_shots(task.shots, "generated")
     if config.head == "paper" and not task.shots:
@@ -120,6 +129,9 @@ def train(
         result = judge_generated(encoded, config, progress=progress)
         rows = np.concatenate([rows, encoded.shots + result.kept_rows])
         filtered = result.facts
+    if config.log_shares == "estimate":
+        shares = _estimated_shares(replace(encoded, unlabeled=None), rows, log_states, config, frozenset(unlabeled))
+        config = config.model_copy(update={"log_shares": shares})
     if encoded.unlabeled is not None and not task.shots:
         _warn_if_skewed(encoded, encoded.unlabeled, config)
     teacher = None
@@ -137,6 +149,22 @@ def texts_of_log(unlabeled: Sequence[Text], examples: Sequence[Example]) -> list
     return log[:: max(1, math.ceil(len(log) / MOST_UNLABELED))]
 
 
+def _estimated_shares(
+    task: EncodedTask, rows: Rows, states: TextStates | None, config: TrainConfig, log: Collection[Text]
+) -> dict[str, float]:
+    """Shares of the labels in the log that the shots come from: those among them as labelled, other texts as a head answers.
+
+    The head must not correct for the shares of the shots, since given the text, their labels have the shares of the log.
+    """
+    names = task.labels.names
+    of_log = [names.index(shot.label) for shot in task.examples[: task.shots] if shot.content in log]
+    texts = np.bincount(of_log, minlength=len(names)).astype(np.float64)
+    if states is not None:
+        plain = config.model_copy(update={"log_shares": "shots", "expected_shares": "shots", "abstain_at": None})
+        texts += (len(log) - len(of_log)) * fit_head(task, rows, plain).probs(states).mean(0)
+    return dict(zip(names, np.maximum(texts, LEAST_TEXTS_OF_A_LABEL).tolist(), strict=True))
+
+
 def _by_coverage(config: TrainConfig) -> bool:
     """Whether a log chooses which texts get no label."""
     return (config.abstain_at or "").startswith("coverage=")
@@ -144,13 +172,13 @@ def _by_coverage(config: TrainConfig) -> bool:
 
 def _check_log(texts: int, examples: int, config: TrainConfig) -> None:
     """Refuse a log beside examples that is used for nothing, or is too short."""
-    if not (_by_coverage(config) or isinstance(config.layers, int)):
+    if not (_by_coverage(config) or isinstance(config.layers, int) or config.log_shares == "estimate"):
         raise ConfigError(
-            f"unlabeled: given with {examples} examples, expected also a number of layers or abstain_at coverage: beside examples a "
-            "log teaches a head on fewer layers, or chooses which texts get no label. Set --layers 3, --abstain-at coverage=0.95 or "
-            "both, or omit the log."
+            f"unlabeled: given with {examples} examples, expected also a number of layers, abstain_at coverage or log_shares estimate: "
+            "beside examples a log teaches a head on fewer layers, chooses which texts get no label, or shows how frequent labels are. "
+            "Set --layers 3, --abstain-at coverage=0.95 or --log-shares estimate, or omit the log."
         )
-    if texts < LEAST_UNLABELED:
+    if texts < LEAST_UNLABELED and (_by_coverage(config) or isinstance(config.layers, int)):
         raise DataError(
             f"unlabeled: {texts} texts that are no examples, expected at least {LEAST_UNLABELED} to learn from or to choose which texts "
             "get no label. Give more, or omit the log: the examples alone then decide."
@@ -164,7 +192,7 @@ def _teaches(config: TrainConfig, backbone: Backbone) -> bool:
         ConfigError: It would be used for nothing.
     """
     fewer = isinstance(config.layers, int) and config.layers < backbone.layer_count
-    if not (fewer or _by_coverage(config)):
+    if not (fewer or _by_coverage(config) or config.log_shares == "estimate"):
         raise ConfigError(
             f"layers: found {config.layers} with a log, expected fewer than the {backbone.layer_count} of {backbone.name}: a log "
             "teaches a head on fewer layers. Lower --layers, or omit the log."

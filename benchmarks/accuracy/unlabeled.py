@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy.unlabeled --data-root DATA --sets sst2,trec,ag_news
 
-The log is the pool without its labels, once as it is and once with one label ten times rarer than the others. Accuracy is measured on the
-test texts, which are not in the log.
+The log is the pool without its labels, once as it is and once with one label ten times rarer than the others. Accuracy and mean recall of
+the labels are measured on the test texts, which are not in the log.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -24,7 +25,7 @@ from crosstune import CrossTuneWarning, Example, TrainConfig, train
 from crosstune.backbone.frozen import Backbone
 
 SETS = "sst2,mr,cr,subj,trec,ag_news,yelp_polarity,sst5,emotion,snips,sms_spam"
-METHODS = ("descriptions", "log", "skewed_log")
+KINDS = ("descriptions", "log", "skewed_log")
 #: How rare the rare label of a skewed log is.
 RARE = 0.1
 
@@ -35,18 +36,20 @@ def skewed(pool: Sequence[Example], rare: str, seed: int) -> list[Example]:
     return [example for example, chance in zip(pool, draw, strict=True) if example.label != rare or chance < RARE]
 
 
-def measure(split: Split, log: Sequence[Example]) -> tuple[float, bool]:
-    """Accuracy on the test texts in percent, and whether training warned of a label that seems too frequent."""
+def measure(split: Split, log: Sequence[Example]) -> tuple[float, float, bool]:
+    """Accuracy and mean recall on the test texts in percent, and whether training warned of a label that seems too frequent."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrossTuneWarning)
         texts = [example.text for example in log]
         checkpoint = train((), split.labels, TrainConfig(), unlabeled=texts, backbone=split.backbone)
-    predicted = answers(split, checkpoint, 0.0).probs.argmax(1)
-    right = predicted == np.array(split.labels.indices(split.test))
-    return 100 * float(right.mean()), any("descriptions alone" in str(warning.message) for warning in caught)
+    gold = np.array(split.labels.indices(split.test))
+    right = answers(split, checkpoint, 0.0).probs.argmax(1) == gold
+    recall = [right[gold == label].mean() for label in np.unique(gold)]
+    warned = any("descriptions alone" in str(warning.message) for warning in caught)
+    return 100 * float(right.mean()), 100 * float(np.mean(recall)), warned
 
 
-def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Do the missing runs, and write the results after each."""
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,11 +61,13 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
         labels, pool, test = load(arguments.data_root / name)
         test, pool = test[: arguments.max_test], pool[: arguments.max_pool]
         split = Split(backbone, labels, (), tuple(test), cached_states(backbone, test), 0, None)
-        of_rare = [measure(split, skewed(pool, rare, 13)) for rare in labels.names[: arguments.rare_labels]]
-        by_log, warned = measure(split, pool)
-        row = {"set": name, "descriptions": measure(split, ())[0], "log": by_log, "log_warned": warned}
-        row |= {"skewed_log": [accuracy for accuracy, _ in of_rare], "skewed_log_warned": [said for _, said in of_rare]}
-        rows.append(row | {"texts": len(pool)})
+        logs = {"descriptions": [()], "log": [pool]}
+        logs["skewed_log"] = [skewed(pool, rare, 13) for rare in labels.names[: arguments.rare_labels]]
+        row: dict[str, Any] = {"set": name, "texts": len(pool)}
+        for kind, of_kind in logs.items():
+            accuracy, recall, warned = zip(*(measure(split, log) for log in of_kind), strict=True)
+            row |= {kind: accuracy, f"{kind}_recall": recall, f"{kind}_warned": warned}
+        rows.append(row)
         output.write_text("[\n " + ",\n ".join(map(json.dumps, rows)) + "\n]\n", "utf-8")
     return rows
 
@@ -77,13 +82,13 @@ def main() -> None:
     parser.add_argument("--rare-labels", default=2, type=int, help="labels that are rare in a log, in turn; default: 2")
     parser.add_argument("--output", default="out/unlabeled.json", type=Path, help="JSON file of results, continued")
     rows = run(parser.parse_args())
-    table = Table("set", "descriptions", "with a log", "gain", "with a skewed log", "gain", "warned", box=None)
-    values = np.array([[row["descriptions"], row["log"], np.mean(row["skewed_log"])] for row in rows])
-    for row, (plain, log, skew) in zip([*rows, {"set": "mean"}], [*values, values.mean(0)], strict=True):
-        said = [row["log_warned"], *row["skewed_log_warned"]] if "log_warned" in row else []
-        cells = [f"{plain:.1f}", f"{log:.1f}", f"{log - plain:+.1f}", f"{skew:.1f}", f"{skew - plain:+.1f}"]
-        table.add_row(str(row["set"]), *cells, ", ".join("yes" if one else "no" for one in said))
-    Console(width=120).print(table)
+    table = Table("set", *(f"{kind}, {what}" for what in ("accuracy", "recall") for kind in KINDS), "warned", box=None)
+    columns = [f"{kind}{what}" for what in ("", "_recall") for kind in KINDS]
+    values = np.array([[np.mean(row[column]) for column in columns] for row in rows])
+    for row, figures in zip([*rows, {"set": "mean"}], [*values, values.mean(0)], strict=True):
+        said = [*row.get("log_warned", ()), *row.get("skewed_log_warned", ())]
+        table.add_row(str(row["set"]), *(f"{value:.1f}" for value in figures), f"{sum(said)} of {len(said)}")
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

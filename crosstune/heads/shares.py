@@ -47,8 +47,33 @@ def log_expected(expected: str | Mapping[str, float], labels: LabelSet, targets:
         return torch.zeros(len(labels), device=targets.device)
     if isinstance(expected, str):
         return log_shares(targets, len(labels))
-    shares = torch.tensor([expected[name] for name in labels.names], dtype=torch.float32, device=targets.device)
-    return (shares * len(labels) / shares.sum()).log()
+    return _log_of(expected, labels, targets)
+
+
+def log_chosen(of_log: str | Mapping[str, float], labels: LabelSet, targets: Tensor) -> Tensor:
+    """How much more frequent each label is among the shots than in the log that they were chosen from: logarithms, float32 (L,).
+
+    Shots that are chosen by their content have, given the text, the label shares of the log and not their own. So what a fit takes off
+    for the shares of the shots has to be given back, and the shares of the log have to be taken off.
+
+    Examples:
+        >>> labels = LabelSet.from_mapping({"spam": "an unwanted message", "ham": "a message from a friend"})
+        >>> [round(more, 2) for more in log_chosen({"spam": 1, "ham": 3}, labels, torch.tensor([0, 1])).exp().tolist()]
+        [2.0, 0.67]
+
+    Args:
+        of_log: A share for each label; or a string, for shots that were chosen by their labels.
+        labels: The L labels.
+        targets: int64 (N,), class indices of the shots.
+    """
+    if isinstance(of_log, str):
+        return torch.zeros(len(labels), device=targets.device)
+    return log_shares(targets, len(labels)) - _log_of(of_log, labels, targets)
+
+
+def _log_of(shares: Mapping[str, float], labels: LabelSet, targets: Tensor) -> Tensor:
+    values = torch.tensor([shares[name] for name in labels.names], dtype=torch.float32, device=targets.device)
+    return (values * len(labels) / values.sum()).log()
 
 
 def shot_weights(targets: Tensor, log_shares_in_use: Tensor | None = None) -> Tensor:

@@ -1,22 +1,24 @@
 """Suggests which texts of a log to label next, and measures what the last round of labelling brought.
 
-The first round spreads over the labels that the descriptions alone give. Later rounds take the texts between whose two most probable
-labels a head hesitates most (margin sampling; Scheffer et al. 2001). Near duplicates are left out.
+The first round takes the texts that stand best for all others (transductive experimental design; Yu et al. 2006). Later rounds take the
+texts between whose two most probable labels a head hesitates most (margin sampling; Scheffer et al. 2001). Near duplicates are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from crosstune.backbone.configured import load_backbone
 from crosstune.backbone.frozen import Backbone
-from crosstune.checkpoint import Checkpoint
-from crosstune.config import DEFAULT_SEED, TrainConfig
+from crosstune.checkpoint import BATCH_SIZE, Checkpoint
+from crosstune.config import TrainConfig
 from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress
 from crosstune.core.token_layout import Text
@@ -24,9 +26,16 @@ from crosstune.data.examples import Example
 from crosstune.data.similar_texts import SimilarTexts
 from crosstune.data.task import Task
 from crosstune.features.encoding import Rows, encode
+from crosstune.features.pooling import pool_tokens, unit_length
 from crosstune.filter.teacher import Folds, HeadFit, Probs
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.shares import log_expected, shot_weights
+
+#: Penalty of the regression that the first round is the best for, as a share of the mean square of a text. Not ablated.
+DESIGN_PENALTY = 0.1
+
+#: Vectors of N texts, float64 (N, D).
+Vectors: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,6 @@ def suggest_texts(
     pool: Sequence[Text],
     number: int,
     *,
-    seed: int = DEFAULT_SEED,
     backbone: Backbone | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Suggestion, ...]:
@@ -87,7 +95,6 @@ def suggest_texts(
         checkpoint: A trained head; one without examples knows the descriptions only.
         pool: Texts without labels, or pairs. Those that the checkpoint has learned from are left out.
         number: How many to choose; fewer are returned where the pool has no more.
-        seed: Decides which texts of a label are taken in the first round.
         backbone: The backbone of the checkpoint; loaded when None.
         progress: Called with the stage, the steps done and their total.
 
@@ -97,9 +104,9 @@ def suggest_texts(
     texts = list(dict.fromkeys(pool))
     if not texts:
         return ()
-    probs = checkpoint.predict_proba(texts, backbone=backbone, progress=progress)
+    probs, vectors = _probs_and_vectors(checkpoint, backbone or checkpoint.load_backbone(), texts, progress)
     is_first = checkpoint.quality.cv_accuracy is None
-    order = _spread(probs.argmax(1), seed) if is_first else _by_margin(probs)
+    order = _representative(vectors) if is_first else _by_margin(probs)
     known = SimilarTexts()
     for example in checkpoint.examples:
         known.add(" ".join(example.parts))
@@ -115,14 +122,44 @@ def suggest_texts(
     return tuple(chosen)
 
 
-def _spread(answers: npt.NDArray[np.int64], seed: int) -> Iterable[int]:
-    """All rows: the first of each answer in an order that the seed decides, then the second of each, and so on."""
-    order = np.random.RandomState(seed).permutation(len(answers))
-    turn = np.zeros(len(answers), np.int64)
-    for answer in np.unique(answers):
-        of_answer = order[answers[order] == answer]
-        turn[of_answer] = np.arange(len(of_answer))
-    return (int(i) for i in order[np.argsort(turn[order], kind="stable")])
+def _probs_and_vectors(
+    checkpoint: Checkpoint, backbone: Backbone, texts: Sequence[Text], progress: Progress
+) -> tuple[Probs, Vectors]:
+    """Class probabilities (N, L), and the mean state of each text in the last layer, of length 1 and then centred, (N, D)."""
+    probs, vectors = (
+        np.empty((len(texts), len(checkpoint.labels)), np.float32),
+        np.empty((len(texts), backbone.hidden_size)),
+    )
+    head, done = checkpoint.head.to(backbone.device), 0
+    with torch.inference_mode():
+        for chunk, hidden in backbone.batches(texts, BATCH_SIZE, checkpoint.tokens):
+            probs[chunk] = head(hidden.states, hidden.mask)[0].cpu().numpy()
+            mean = pool_tokens(hidden.states[-1].unsqueeze(2), hidden.mask, "mean", head.positions).squeeze(1)
+            vectors[chunk] = unit_length(mean).cpu().numpy()
+            done += len(chunk)
+            progress("classify", done, len(texts))
+    return probs, vectors - vectors.mean(0)
+
+
+def _representative(vectors: Vectors) -> Iterator[int]:
+    """All rows, each the one that explains most of what those before it leave unexplained, as a ridge regression would.
+
+    With the products K of all rows, the next row i has the greatest ``Σ_j K_ij² / (K_ii + λ)``; then its part
+    ``K_·i K_i· / (K_ii + λ)`` is taken off K. K itself is not computed: it is ``M Vᵀ``, and only M changes.
+    """
+    squares = vectors.T @ vectors
+    penalty = DESIGN_PENALTY * float(np.trace(squares)) / len(vectors) + 1e-12
+    m, m_squares = vectors.copy(), vectors @ squares
+    left = np.ones(len(vectors), bool)
+    while left.any():
+        size = (m * vectors).sum(1) + penalty
+        chosen = int(np.where(left, (m_squares * m).sum(1) / size, -np.inf).argmax())
+        left[chosen] = False
+        yield chosen
+        row = m[chosen].copy()
+        share = vectors @ row / size[chosen]
+        m -= np.outer(share, row)
+        m_squares -= np.outer(share, squares @ row)
 
 
 def _by_margin(probs: Probs) -> Iterable[int]:

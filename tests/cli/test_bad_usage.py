@@ -10,9 +10,7 @@ import pytest
 
 from tests.cli.conftest import Outcome, files_in
 
-SETTINGS = (
-    "backbone, head, shots, seed, layers, max_length_tokens, prefix, abstain_at, expected_shares, feature, template, "
-)
+SETTINGS = "backbone, head, shots, seed, layers, max_length_tokens, prefix, abstain_at, expected_shares, log_shares, feature, template, "
 SETTINGS += "heads, epochs, learning_rate"
 
 

@@ -29,11 +29,11 @@ LINES = {
     "train": (f"crosstune train {TRAINING} -o letters.ckpt", "crosstune-export build letters.ckpt -o letters.bundle"),
     "suggest": (
         "crosstune suggest --pool log.txt --labels labels.json --number 6 --backbone encoder -o next.csv",
-        "crosstune train --train next.csv --labels labels.json --backbone encoder -o next.ckpt",
+        "crosstune train --train next.csv --labels labels.json --backbone encoder --unlabeled log.txt --log-shares estimate -o next.ckpt",
     ),
     "suggest from a checkpoint": (
         "crosstune suggest a.ckpt --pool log.txt --number 6 -o next.csv",
-        "crosstune train --train next.csv --labels a.ckpt --config a.ckpt -o next.ckpt",
+        "crosstune train --train next.csv --labels a.ckpt --config a.ckpt --unlabeled log.txt --log-shares estimate -o next.ckpt",
     ),
     "evaluate": (
         f"crosstune evaluate a.ckpt --data held_out.csv {READING}",

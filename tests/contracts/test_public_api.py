@@ -117,7 +117,7 @@ SIGNATURES = {
         "Checkpoint.predict_proba": "self texts * backbone batch_size progress",
         "Checkpoint.save": "self path * force",
         "CrossTuneClassifier": "backbone head shots random_state layers max_length_tokens prefix abstain_at feature template "
-        "heads epochs learning_rate expected_shares label_descriptions device cache_path progress",
+        "heads epochs learning_rate expected_shares log_shares label_descriptions device cache_path progress",
         "CrossTuneClassifier.evaluate": "self X y",
         "CrossTuneClassifier.load": "path * device",
         "CrossTuneClassifier.fit": "self X y label_descriptions unlabeled",
@@ -139,7 +139,7 @@ SIGNATURES = {
         "ReadOptions": "text_column label_column pair_column delimiter encoding input_format",
         "RoundGain": "without with_round standard_error",
         "Suggestion": "text guess prob",
-        "TrainConfig": "* backbone head shots seed layers max_length_tokens prefix abstain_at expected_shares "
+        "TrainConfig": "* backbone head shots seed layers max_length_tokens prefix abstain_at expected_shares log_shares "
         "feature template heads epochs learning_rate",
         "augment": "examples labels * base_url model per_label max_cost prices key_env seed cache_path progress",
         "check_examples": "examples labels config * backbone device cache_path progress where",
@@ -151,7 +151,7 @@ SIGNATURES = {
         "measure_round": "examples rounds labels config * backbone device cache_path progress where",
         "read_examples": "path options * on_conflict",
         "read_labels": "path options",
-        "suggest_texts": "checkpoint pool number * seed backbone progress",
+        "suggest_texts": "checkpoint pool number * backbone progress",
         "train": "examples labels config * generated unlabeled backbone device cache_path progress where",
     },
     "crosstune_export": {

@@ -70,7 +70,11 @@ def test_a_checkpoint_of_an_earlier_version_is_read_and_written_as_it_was(tmp_pa
     for name in ("head.safetensors", "examples.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (old / name).read_bytes()
     before, after = (json.loads((folder / "checkpoint.json").read_bytes()) for folder in (old, tmp_path / "again"))
-    later = {"expected_shares": "uniform", "prefix": None}  # settings that came later, with their defaults
+    later = {
+        "expected_shares": "uniform",
+        "log_shares": "shots",
+        "prefix": None,
+    }  # settings that came later, with their defaults
     assert after.pop("config") == before.pop("config") | later
     assert after == before
 

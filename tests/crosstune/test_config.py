@@ -71,7 +71,7 @@ def test_an_unknown_key_that_is_near_nothing_lists_all(tmp_path):
     path = toml(tmp_path, "[zzz]\nseed = 1\n")
     assert refused(path) == (
         f"{path}: unknown setting 'zzz', expected some of backbone, head, shots, seed, layers, max_length_tokens, prefix, abstain_at, "
-        "expected_shares, feature, template, heads, epochs, learning_rate."
+        "expected_shares, log_shares, feature, template, heads, epochs, learning_rate."
     )
 
 

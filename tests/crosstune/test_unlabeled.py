@@ -24,7 +24,7 @@ from crosstune.data.task import Task
 from crosstune.features.encoding import cached_features, encode
 from crosstune.heads.feature_plan import encoding_plan
 from tests.conftest import TINY_TEXTS, tiny_log
-from tests.tolerances import FEATURES_TO_ORACLE
+from tests.tolerances import FEATURES_TO_ORACLE, FIT_TOGETHER
 
 
 def trained(labels, backbone, **given):
@@ -105,6 +105,30 @@ def test_a_log_beside_examples_only_chooses_what_gets_no_label(tiny_backbone, ti
     assert load_checkpoint(tmp_path / "a").facts == with_log.facts
 
 
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
+def test_a_log_shows_how_frequent_each_label_is_where_the_examples_come_from(tiny_backbone, tiny_labels, tiny_examples):
+    shots = [example for i, example in enumerate(tiny_examples) if example.label != "praise" or i % 3 == 0]
+    rest = tiny_log(200)
+    log = [*rest, *(shot.text for shot in shots[1:])]  # all but one of the examples are texts of the log
+    even = train(shots, tiny_labels, backbone=tiny_backbone)
+    made = train(shots, tiny_labels, TrainConfig(log_shares="estimate"), backbone=tiny_backbone, unlabeled=log)
+    counts = np.array([sum(shot.label == name for shot in shots) for name in tiny_labels.names])
+    plain = even.predict_proba(rest, backbone=tiny_backbone) * counts
+    found = plain / plain.sum(1, keepdims=True)
+    expected = counts - [1, 0, 0] + found.sum(0)
+    texts = np.array([made.config.log_shares[name] for name in tiny_labels.names])
+    shares = texts / texts.sum()
+    np.testing.assert_allclose(shares, expected / len(log), rtol=0, atol=FIT_TOGETHER)
+    moved = (made.head.label_bias - even.head.label_bias).numpy()
+    np.testing.assert_allclose(moved, np.log(counts / counts.sum()) - np.log(shares), rtol=0, atol=FIT_TOGETHER)
+    alone = train(
+        shots, tiny_labels, TrainConfig(log_shares="estimate"), backbone=tiny_backbone, unlabeled=[shots[0].text]
+    )
+    assert alone.config.log_shares == {"shipping": 1, "billing": 0.5, "praise": 0.5}, "no label is impossible"
+    given = train(shots, tiny_labels, TrainConfig(log_shares=made.config.log_shares), backbone=tiny_backbone)
+    assert all((tensor == given.head.tensors()[name]).all() for name, tensor in made.head.tensors().items())
+
+
 def test_the_estimator_takes_a_log(tiny_backbone_dir):
     texts, names = zip(*((text, label) for label, texts in TINY_TEXTS.items() for text in texts), strict=True)
     model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), abstain_at="coverage=0.9")
@@ -118,10 +142,15 @@ def test_what_is_refused(tiny_backbone, tiny_labels, tiny_examples):
         with pytest.raises(ConfigError) as wrong:
             train(tiny_examples, tiny_labels, TrainConfig(abstain_at=abstain_at), backbone=tiny_backbone, unlabeled=log)
         assert str(wrong.value) == (
-            f"unlabeled: given with {len(tiny_examples)} examples, expected also a number of layers or abstain_at coverage: beside "
-            "examples a log teaches a head on fewer layers, or chooses which texts get no label. Set --layers 3, --abstain-at "
-            "coverage=0.95 or both, or omit the log."
+            f"unlabeled: given with {len(tiny_examples)} examples, expected also a number of layers, abstain_at coverage or log_shares "
+            "estimate: beside examples a log teaches a head on fewer layers, chooses which texts get no label, or shows how frequent "
+            "labels are. Set --layers 3, --abstain-at coverage=0.95 or --log-shares estimate, or omit the log."
         )
+    for given in ({"examples": tiny_examples}, {"examples": (), "unlabeled": log}):
+        with pytest.raises(
+            ConfigError, match=r"^log_shares: estimate, expected examples and the log that they come from\. "
+        ):
+            train(labels=tiny_labels, config=TrainConfig(log_shares="estimate"), backbone=tiny_backbone, **given)
     with pytest.raises(ConfigError) as wrong:
         train(tiny_examples, tiny_labels, TrainConfig(layers=2), backbone=tiny_backbone, unlabeled=log)
     assert str(wrong.value) == (

@@ -27,7 +27,7 @@ from crosstune.heads.default.mixing import Selection, select
 from crosstune.heads.default.task import description_features, task_features
 from crosstune.heads.default.teaching import Teacher, teach
 from crosstune.heads.feature_plan import default_views, depths_to_try, spec_of
-from crosstune.heads.shares import log_expected, shot_weights
+from crosstune.heads.shares import log_chosen, log_expected, shot_weights
 
 #: With ``layers = "auto"``: by how much fewer layers may lower the accuracy on held-out shots, and raise their loss (as a
 #: share of it). Chosen by hand; ``auto`` as a whole gains 0.05 points (``benchmarks/results/ablations.json``).
@@ -55,6 +55,7 @@ def fit_default(
     """
     depths = depths_to_try(config, task.backbone.layer_count)
     in_use = log_expected(config.expected_shares, task.labels, task.targets[: task.shots])
+    chosen_more = log_chosen(config.log_shares, task.labels, task.targets[: task.shots])
     fits: list[tuple[PriorHead, Selection]] = []
     tried = []
     views = len(default_views(1))
@@ -64,7 +65,7 @@ def fit_default(
             if progress is not None:
                 progress(before + done, views * len(depths))
 
-        head, chosen = _fit_depth(task, depth, config.seed, in_use, step)
+        head, chosen = _fit_depth(task, depth, config.seed, in_use, chosen_more, step)
         tried.append(LayersTried(depth, chosen.quality))
         rivals = (*fits[:1], *fits[-1:])  # all layers, and the fewest that did as well
         if all(_as_good(chosen.quality, rival.quality) for _, rival in rivals):
@@ -155,7 +156,7 @@ def _as_good(shallow: Quality, deep: Quality) -> bool:
 
 
 def _fit_depth(
-    task: EncodedTask, depth: int, seed: int, in_use: Tensor, progress: StepProgress
+    task: EncodedTask, depth: int, seed: int, in_use: Tensor, chosen_more: Tensor, progress: StepProgress
 ) -> tuple[PriorHead, Selection]:
     """Fit a head to the first ``depth`` layers."""
     backbone, targets = task.backbone, task.targets
@@ -174,6 +175,7 @@ def _fit_depth(
         generated=len(task.examples) - task.shots,
         taught_features=features.taught_features,
         log_expected=in_use,
+        log_chosen=chosen_more,
         centre=None
         if task.unlabeled is None or task.shots
         else cached_features(task.unlabeled, spec, features.queries).mean(0).to(features.texts),

@@ -84,6 +84,7 @@ def select(
     generated: int = 0,
     taught_features: Callable[[Tensor], Tensor] | None = None,
     log_expected: Tensor | None = None,
+    log_chosen: Tensor | None = None,
     centre: Tensor | None = None,
 ) -> Selection:
     """Fit the default head.
@@ -102,6 +103,7 @@ def select(
         taught_features: Where the label queries were taught: rows int64 (n,) to the features float32 (N, K·Q) of all texts
             by queries that these rows alone have taught. Held-out shots need queries that they have not taught.
         log_expected: float32 (L,), ``heads.shares.log_expected`` of the labels; they count alike when None.
+        log_chosen: float32 (L,), ``heads.shares.log_chosen`` of the labels, for shots that were chosen by their content; else None.
         centre: float32 (F,), mean features of texts in use, for a task without shots; not known when None.
 
     Returns:
@@ -142,13 +144,14 @@ def select(
         bias += weight * part.bias
     if log_expected is None:
         log_expected = torch.zeros_like(bias)
+    added = log_expected if log_chosen is None else log_expected + log_chosen
     if task is not None:
         bias[present] += mixture.biases
-        held_out = held_out + log_expected[present]
+        held_out = held_out + added[present]
     counted = shot_weights(targets[:shots], log_expected)
     return Selection(
         label_keys=keys,
-        label_bias=bias - keys @ mean + log_expected,
+        label_bias=bias - keys @ mean + added,
         prior_scale=prior_scale,
         prior_shift=shift,
         prior_centre=mean,

@@ -7,7 +7,7 @@ import torch
 from crosstune import ConfigError, DataError, Example, LabelSet, TrainConfig, train
 from crosstune.heads.default.mixing import select
 from crosstune.heads.feature_plan import default_views, spec_of
-from crosstune.heads.shares import log_expected, log_shares, shot_weights
+from crosstune.heads.shares import log_chosen, log_expected, log_shares, shot_weights
 from tests.tolerances import FIT_TOGETHER
 
 HIDDEN, LAYERS = 24, 2
@@ -54,6 +54,26 @@ def test_neither_label_is_missed_more_often_where_they_overlap():
     both = np.array([recalls(counts, noise=3, seed=seed)[0] for counts in [(5, 27), (27, 5)] for seed in range(4)])
     rare, frequent = np.concatenate([both[:4], both[4:, ::-1]]).mean(0)
     assert abs(rare - frequent) < 0.05
+
+
+def test_shots_that_were_chosen_by_content_have_the_shares_of_the_log():
+    """Of a log in which one label is nine times as frequent, the texts that seem to have the other label have both equally often."""
+    right = []
+    for seed in range(4):
+        random = np.random.RandomState(seed)
+        centres = features(random, 2)
+        of_log = (torch.arange(400) < 40).long()
+        log = centres[of_log] + 3.5 * features(random, 400)
+        chosen = (log @ (centres[0] - centres[1])).argsort()[:64]
+        fresh = torch.arange(2).repeat(200)
+        texts = centres[fresh] + 3.5 * features(random, len(fresh))
+        for shares in ("shots", {"a": 0.9, "b": 0.1}):
+            added = log_chosen(shares, LABELS, of_log[chosen])
+            head = select(VIEWS, SPEC, log[chosen], of_log[chosen], 0 * centres, HIDDEN, 13, log_chosen=added)
+            answers = (texts @ head.label_keys.t() + head.label_bias).argmax(1)
+            right.append([float((answers[fresh == label] == label).double().mean()) for label in (0, 1)])
+    by_shots, by_log = np.array(right).reshape(4, 2, 2).mean(0)
+    assert by_log.mean() > by_shots.mean() + 0.03
 
 
 def test_labels_with_equally_many_shots_change_nothing():
@@ -108,8 +128,9 @@ def test_shares_are_numbers_above_0(value):
 
     with pytest.raises(ConfigError, match="expected_shares"):
         validated({"expected_shares": value}, "config")
-    with pytest.raises(ConfigError, match="goes with head default"):
-        validated({"expected_shares": "shots", "head": "paper"}, "config")
+    for name, given in (("expected_shares", "shots"), ("log_shares", "estimate")):
+        with pytest.raises(ConfigError, match=f"{name} goes with head default"):
+            validated({name: given, "head": "paper"}, "config")
 
 
 def test_a_shot_of_one_label_only_is_no_evidence_of_shares(tiny_backbone, tiny_labels):
