@@ -62,8 +62,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     state["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "cores": os.cpu_count()}
     state["versions"] = {name: metadata.version(name) for name in ("torch", "transformers", "scikit-learn")}
     done = {(r["backbone"], r["set"], r["shots"], r["seed"], r["method"]) for r in state["rows"]}
-    backbone = Backbone.load(arguments.backbone, device=arguments.device)
+    backbone = Backbone.load(arguments.backbone, device=arguments.device, prefix=arguments.prefix)
     name_of_backbone = Path(arguments.backbone).name
+    if arguments.prefix:
+        state["prefixes"] = state.get("prefixes", {}) | {name_of_backbone: arguments.prefix}
     total = len(arguments.sets) * len(arguments.shots) * len(arguments.seeds) * len(arguments.methods)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bars:
@@ -138,6 +140,9 @@ def main() -> None:
         "--methods", default=list(METHODS), type=methods, help="methods and ablations; default: all methods"
     )
     parser.add_argument("--backbone", default="minilm", help="minilm (packaged), a folder or a hub id")
+    parser.add_argument(
+        "--prefix", default=None, help="text before every text; default: what the backbone's folder states"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--max-test", default=None, type=int, help="maximum number of test texts per dataset")
     parser.add_argument("--setfit-python", default=None, help="Python of an environment with setfit==1.2.0")

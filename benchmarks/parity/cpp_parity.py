@@ -65,10 +65,10 @@ def real_texts(root: Path) -> Iterator[str]:
 
 
 def code_points() -> Iterator[str]:
-    """Each code point within a word and alone, 40 of them in a text."""
+    """Each code point within a word, alone, and before marks, 40 of them in a text."""
     points = [*range(0xD800), *range(0xE000, 0x110000)]
     for start in range(0, len(points), 40):
-        yield " ".join(f"a{chr(code)}b {chr(code)}" for code in points[start : start + 40])
+        yield " ".join(f"a{chr(code)}b {chr(code)} {chr(code)}\u0340\u0306" for code in points[start : start + 40])
 
 
 def random_strings(count: int) -> Iterator[str]:

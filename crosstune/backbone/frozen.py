@@ -125,7 +125,7 @@ class Backbone:
         """Load a backbone.
 
         Args:
-            name: ``minilm`` (the packaged all-MiniLM-L6-v2), a short name such as ``bge-small`` (see docs/head.md), a folder in
+            name: ``minilm`` (the packaged all-MiniLM-L6-v2), a short name such as ``bge-small`` (see docs/encoders.md), a folder in
                 the layout of transformers or sentence-transformers, or a hub id.
             device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
             max_length_tokens: Maximum tokens per text, from 8 to the backbone's limit; None for the length that it was trained

@@ -212,7 +212,7 @@ def grapheme_classes() -> list[int]:
     prepend = {code for code in CODE_POINTS[1:] if length(chr(code) + "a") == 1}
     other = [code for code in CODE_POINTS[1:] if code not in joins and code not in prepend]
     narrow = [code for code in other if code < 0x10000]
-    control = {code for code in narrow if length(chr(code) + "\u0300") == 2}
+    control = {code for code in other if length(chr(code) + "\u0300\u0300") == 2}
     extend = {code for code in joins if length(f"©{chr(code)}\u200d©\u0300") == 5}
     linker = {code for code in extend if length(f"क{chr(code)}क\u0300") == 4}
     conjunct = {code for code in joins if length(f"क\u094d{chr(code)}क\u0300") == 5}

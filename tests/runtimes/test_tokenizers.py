@@ -83,8 +83,11 @@ def test_grapheme_clusters_are_those_of_the_reference(differing):
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     source = random.Random(1)
     telling = [*"©\u0301\u200d\u200c\u094d\u0915\u0958\u1100\u1161\u11a8\uac00\u0600\u0903\r\na"]
+    telling += "\U000e0001\U0001d173\U0001f44d\U0001e000\U000110bd\U00011002\U00016d63\U0001f1e9"  # four bytes each
     samples = ["".join(source.choices(telling, k=source.randrange(1, 8))) for _ in range(300)]
-    samples += [f"{character}\u0300" + random_text(source) for character in telling]
+    samples += [
+        character + marks + random_text(source) for character in telling for marks in ("\u0300", "\u0300\u0301")
+    ]
     assert differing(tokenizer, samples) == []
 
 
