@@ -129,7 +129,7 @@ sanitizers: cpp
 	  $(BIN)/cmake --build $$folder --target crosstune-stress crosstune-check-kernels --parallel 2 -- --no-print-directory || exit 2; done
 
 # The web runtime and its page, built anew where a source changed. Node comes with the virtual environment.
-WEB_SOURCES := $(shell find runtime_web \( -name node_modules -o -name dist \) -prune -o -type f -print)
+WEB_SOURCES := $(shell find runtime_web \( -name node_modules -o -name dist \) -prune -o -type f -print) $(wildcard runtime_cpp/tools/*.py)
 web: runtime_web/dist/node.js
 runtime_web/dist/node.js: $(VENV)/.installed crosstune_export/bundle/graph_rules.json $(WEB_SOURCES) \
     $(if $(wildcard crosstune_export/web/page/index.html),,FORCE)
