@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from crosstune_export.serve.http_errors import overloaded
+from crosstune_export.serve.http_errors import HttpError, overloaded
 
 _T = TypeVar("_T")
 
@@ -47,6 +47,8 @@ class FairPool:
                 done, _ = await asyncio.wait({running}, timeout=left_s)
                 if not done:
                     raise TimeoutError
+                if running.cancelled():  # it waited for a thread when the pool was closed
+                    raise _closed()
                 results.append(running.result())
             finally:
                 self._pass_on()
@@ -64,7 +66,7 @@ class FairPool:
         except RuntimeError:
             if not self._closed:
                 raise
-            raise overloaded("server: it is shutting down. Send the request to another server, or later.") from None
+            raise _closed() from None
 
     async def _turn(self, client: str) -> None:
         if self._idle:
@@ -86,3 +88,7 @@ class FairPool:
                 turn.set_result(None)
                 return
         self._idle += 1
+
+
+def _closed() -> HttpError:
+    return overloaded("server: it is shutting down. Send the request to another server, or later.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from functools import partial
 from http.client import HTTPConnection
@@ -178,3 +179,18 @@ def test_a_pool_that_is_closed_between_two_calls():
         HttpError, match=r"^server: it is shutting down\. Send the request to another server, or later\.$"
     ):
         asyncio.run(run())
+
+
+def test_a_pool_that_is_closed_before_a_thread_begins_the_call():
+    async def closed_while_it_waits() -> None:
+        pool, release = FairPool(1, "test"), threading.Event()
+        pool.executor.submit(release.wait)  # the thread is busy
+        waiting = asyncio.ensure_future(pool.run("a client", lambda: 1))
+        await asyncio.sleep(0.01)
+        pool.close()
+        release.set()
+        await waiting
+
+    with pytest.raises(HttpError, match="server: it is shutting down") as caught:
+        asyncio.run(closed_while_it_waits())
+    assert caught.value.status == 503
