@@ -1,7 +1,8 @@
 """Suggests which texts of a log to label next, and measures what the last round of labelling brought.
 
-The first round takes the texts that stand best for all others (transductive experimental design; Yu et al. 2006). Later rounds take the
-texts whose two most probable labels are about equally probable (margin sampling; Scheffer et al. 2001). Near duplicates are left out.
+The first round takes texts that represent the log (transductive experimental design; Yu et al. 2006). Later rounds take texts of
+which the head is least sure: their two most probable labels are about equally probable (margin sampling; Scheffer et al. 2001). Near
+duplicates are left out.
 """
 
 from __future__ import annotations
