@@ -136,6 +136,8 @@ def build(
                 "size_bytes": result.size_bytes,
                 "labels": list(result.manifest.label_names),
                 "runtimes": list(result.manifest.runtimes),
+                "kernels": "portable" if result.shipped.no_fast_kernels else "fast",
+                "kernels_reason": result.shipped.no_fast_kernels or None,
                 "digest": result.manifest.digest,
                 "exits": None if result.manifest.exits is None else result.manifest.exits.to_json(),
                 "layers": result.manifest.backbone_facts.layers_used,
@@ -164,6 +166,8 @@ def _print_summary(output: Path, result: BuildResult) -> None:
         f"{output}: {result.manifest.graph.precision}, {result.size_bytes / 1e6:.1f} MB, {len(result.manifest.labels)} labels"
     )
     typer.echo(f"  runtimes that read it: {', '.join(result.manifest.runtimes)}")
+    obstacle = result.shipped.no_fast_kernels
+    typer.echo(f"  fast kernels: {f'cannot run it: {obstacle}' if obstacle else 'run it on x86 processors with VNNI'}")
     failed = result.manifest.quality_facts.failed_rewrites
     left_out = f"; optional rewrites that failed and were left out: {', '.join(failed)}" if failed else ""
     typer.echo(f"  {result.manifest.attention_fusion}{left_out}")

@@ -73,6 +73,7 @@ class Trial:
         verdict: ``shipped``, or the reason why not; empty while undecided.
         longest: Largest number of tokens of a text.
         taught: How a head that the build taught on fewer layers differs from the one on all layers; None for other heads.
+        no_fast_kernels: Why the fast kernels cannot run the graph; empty if they can.
     """
 
     variant: Variant
@@ -88,6 +89,7 @@ class Trial:
     verdict: str = ""
     longest: int = 1
     taught: TaughtFacts | None = None
+    no_fast_kernels: str = ""
 
     @property
     def label_changes(self) -> int:

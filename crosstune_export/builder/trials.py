@@ -117,18 +117,17 @@ class TrialRunner:
         model = with_labels(encoder, self.trained.head)
         if variant.precision != "fp32":
             passes = {**passes, "float16_labels": float16_labels.apply(model)}
-        data, function = (
-            _as_function(serialize(model), self.trained.head) if variant.plan is not None else (serialize(model), None)
-        )
-        passes = passes if function is None else {**passes, "classify_function": 1}
+        data, obstacle = _as_function(serialize(model), self.trained.head, variant)
+        if not obstacle:
+            passes = {**passes, "classify_function": 1}
         prior = prior_map(self.trained.head)
         if prior is not None:
             data = with_metadata(data, prior.metadata())
         size = len(data) + len(self._task.backbone.tokenizer_json) + self._other_bytes()
         longest = self.trained.tokens.max_length_tokens
         facts = graph_facts(encoder, self.trained.head, variant, self._runtime, self._task.backbone.hidden_size)
-        facts = replace(facts, function=function)
-        return Trial(variant, facts, data, passes, size, longest=longest)
+        facts = replace(facts, function=None if obstacle else classify_function.NAME)
+        return Trial(variant, facts, data, passes, size, longest=longest, no_fast_kernels=obstacle)
 
     def _other_bytes(self) -> int:
         """Return an upper bound for the size of manifest, self-test and model card."""
@@ -164,15 +163,19 @@ def _exported(
     return with_features(proto, where, backbone, trained.head, rows, trained.text_pair), {"exporter": exporter}
 
 
-def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | None]:
-    """Return the graph as one call of a function, and the function's name; unchanged and None if the fast kernels cannot run it.
+def _as_function(data: bytes, head: LabelAttentionHead, variant: Variant) -> tuple[bytes, str]:
+    """Return the graph as one call of a function; or unchanged, and why the fast kernels cannot run it.
 
     They are tried here, because only they know all that they need.
     """
-    spec = head.spec
+    spec, kernels = head.spec, fast_kernels()
     pools = ("mean", "max", "cls" if "cls" in spec.pools else "first")
-    if fast_kernels().path is None or spec.merge != "concat" or not set(spec.pools) <= set(pools):
-        return data, None
+    if variant.plan is None:
+        return data, f"they run int8 graphs only, and this one is {variant.precision}"
+    if kernels.path is None:
+        return data, kernels.reason
+    if spec.merge != "concat" or not set(spec.pools) <= set(pools):
+        return data, f"they have no {spec.merge} of {', '.join(spec.pools)} for the head"
     mean, maximum, first = (tuple(atom.layer for atom in spec.atoms if atom.pool == pool) for pool in pools)
     attend = () if head.queries is None else spec.attention
     place = 0 if "cls" in pools else head.positions.first
@@ -182,6 +185,8 @@ def _as_function(data: bytes, head: LabelAttentionHead) -> tuple[bytes, str | No
         classify_function.apply(model, layout)
         wrapped = bytes(model.SerializeToString(deterministic=True))
         open_inner(wrapped, "the graph as a function", fast=wanted("plain", "", True))
-    except (classify_function.NoFunctionError, BundleContentError):
-        return data, None
-    return wrapped, classify_function.NAME
+    except classify_function.NoFunctionError as error:
+        return data, f"the encoder is not of BERT's form ({error})"
+    except BundleContentError as error:
+        return data, str(error)
+    return wrapped, ""

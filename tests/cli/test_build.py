@@ -34,6 +34,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     (
         first,
         runtimes_line,
+        fast_line,
         fused_line,
         mobile_line,
         torch_line,
@@ -45,6 +46,7 @@ def test_writes_a_bundle_and_says_what_was_measured(run_app, task, tiny_checkpoi
     ) = result.out.splitlines()
     assert first == f"{bundle}: int8, {size / 1e6:.1f} MB, 3 labels"
     assert runtimes_line == "  runtimes that read it: python, cpp, web, mobile"
+    assert fast_line == "  fast kernels: run it on x86 processors with VNNI"
     assert fused_line == "  attention fused in 2 of 2 layers"
     assert re.fullmatch(rf"{task.out / 'desk.mobile'}: model\.ort, \d\.\d MB, \d+ operators", mobile_line)
     figures = r"(\d+) of (\d+) labels differ, largest probability difference \d\.\de[-+]\d\d"
@@ -149,7 +151,7 @@ def test_a_budget_that_takes_a_layer_says_what_it_cost(run_app, task, tiny_check
     budget = (whole.shipped.size_bytes - 4000) / 1e6
     result = run_app(*arguments, "--output", task.out / "b.bundle", "--max-size-mb", budget)
     assert (result.code, result.err) == (0, "")
-    first, _, fused_line, cost, *tried = result.out.splitlines()
+    first, _, _, fused_line, cost, *tried = result.out.splitlines()
     assert re.fullmatch(rf"{task.out / 'b.bundle'}: int8, 0\.1 MB, 3 labels", first)
     assert fused_line == "  attention fused in 1 of 1 layers"
     assert re.fullmatch(
