@@ -242,8 +242,9 @@ struct RandomEncoder {
       for (std::size_t l = 0; l <= layers; ++l)
         if (below(2) != 0) list->push_back(l);
     if (structure.mean.empty()) structure.mean.push_back(layers);
+    if (below(2) != 0) structure.padding = {below(vocabulary), below(3)};
     const auto d = static_cast<std::int64_t>(size);
-    table("word", vocabulary, size), table("place", positions, size);
+    table("word", vocabulary, size), table("place", positions + (structure.padding.empty() ? 0 : structure.padding[1] + 1), size);
     if (types || below(2) != 0) table("type", 2, size);
     norm("norm", size);
     for (std::size_t l = 0; l < layers; ++l) {

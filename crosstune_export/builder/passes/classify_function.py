@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from crosstune.features.attention import SHARPNESS
+from crosstune_export.builder.passes.embedding_ids import EmbeddingIds
 from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
 
 #: Domain and name of the function, and of the operator that may take its place.
@@ -71,6 +71,7 @@ def apply(model: onnx.ModelProto, head: HeadLayout) -> None:
         "first": head.first,
         "first_place": head.first_place,
         "attend": head.attend,
+        "padding": reader.padding,
         "sharpness": float(SHARPNESS),
         "label_heads": head.label_heads,
     }
@@ -176,6 +177,7 @@ class _Reader:
     def __post_init__(self) -> None:
         self._constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self._producers = {name: node for node in self.graph.node for name in node.output}
+        self._ids = EmbeddingIds(self._constants, self._producers)
         self._users: dict[str, list[onnx.NodeProto]] = {}
         for node in self.graph.node:
             for name in node.input:
@@ -183,6 +185,11 @@ class _Reader:
         self._epsilons: set[float] = set()
         self._heads: set[int] = set()
         self._gelus: set[int] = set()
+
+    @property
+    def padding(self) -> tuple[int, ...]:
+        """Id and position of padding, see ``EmbeddingIds``."""
+        return self._ids.padding
 
     def read(self) -> None:
         """Read the whole encoder.
@@ -232,36 +239,12 @@ class _Reader:
         scales = self._expect(scaled.input[1], "Gather")
         if rows.input[1] != scales.input[1]:
             raise NoFunctionError("an embedding is not one int8 table")
-        role = self._ids_role(rows.input[1])
+        role = self._ids.role(rows.input[1])
+        if role is None:
+            raise NoFunctionError("an embedding is neither of words, of types nor of positions")
         for part, constant in (("rows", rows.input[0]), ("scale", scales.input[0]), ("columns", columns)):
             self._name(constant, f"{role}.{part}")
         return role
-
-    def _ids_role(self, name: str) -> str:
-        """Which embedding is looked up by these ids: ``word``, ``type`` or ``place``."""
-        if name in ("input_ids", "token_type_ids"):
-            return "word" if name == "input_ids" else "type"
-        sources = self._sources(name)
-        tables = [
-            numpy_helper.to_array(self._constants[source]).reshape(-1) for source in sources & set(self._constants)
-        ]
-        tables = [table for table in tables if table.size > 1]
-        zeros = [table for table in tables if not table.any()]
-        if tables and "input_ids" not in sources and len(zeros) + sum(map(_counts_up, tables)) == len(tables):
-            return "type" if zeros else "place"
-        raise NoFunctionError("an embedding is neither of words, of types nor of positions")
-
-    def _sources(self, name: str) -> set[str]:
-        """Names of the inputs and constants that a value is computed from; shapes of inputs do not count."""
-        found, todo = set(), [name]
-        while todo:
-            current = todo.pop()
-            node = self._producers.get(current)
-            if node is None:
-                found.add(current)
-            elif node.op_type != "Shape":
-                todo += node.input
-        return found
 
     def _layer(self, state: str, role: str) -> str | None:
         """Name the constants of the layer that reads a state, and return the state after it; None if no layer reads it."""
@@ -363,7 +346,3 @@ class _Reader:
     def _name(self, constant: str, role: str) -> None:
         if constant not in self._constants or self.names.setdefault(constant, role) != role:
             raise NoFunctionError(f"{role} is no constant of its own")
-
-
-def _counts_up(array: np.ndarray) -> bool:
-    return bool(np.array_equal(array, np.arange(len(array))))

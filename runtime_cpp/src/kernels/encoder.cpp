@@ -138,7 +138,10 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
   const std::vector<float> places = table("place");
   const std::vector<float> kinds = tensors.has("type.rows") ? table("type") : std::vector<float>(size_, 0.0f);
   positions_ = places.size() / size_;
-  if (positions_ > 512) throw std::invalid_argument("more than 512 positions");
+  const std::vector<std::size_t>& padding = structure_.padding;
+  if (!padding.empty() && (padding.size() != 2 || padding[1] >= positions_)) throw std::invalid_argument("padding is not an id and a position");
+  longest_ = padding.empty() ? positions_ : positions_ - padding[1] - 1;
+  if (longest_ > 512) throw std::invalid_argument("more than 512 positions");
   types_ = has_types_ ? kinds.size() / size_ : 1;
   places_.assign(types_ * positions_ * width_, 0.0f);
   for (std::size_t i = 0; i < types_ * positions_; ++i)
@@ -338,9 +341,9 @@ void Encoder::give_back(std::unique_ptr<Scratch> scratch) const {
 // Everything that the kernels take for granted of a text.
 void Encoder::check(const Batch& batch, std::size_t text, std::size_t length) const {
   const std::size_t start = text * batch.tokens;
-  if (length <= structure_.first_place || length > positions_)
+  if (length <= structure_.first_place || length > longest_)
     throw std::invalid_argument("a text of " + std::to_string(length) + " tokens, expected " +
-                                std::to_string(structure_.first_place + 1) + " to " + std::to_string(positions_));
+                                std::to_string(structure_.first_place + 1) + " to " + std::to_string(longest_));
   for (std::size_t t = length; t < batch.tokens; ++t)
     if (batch.mask[start + t] != 0) throw std::invalid_argument("a mask with a token after padding");
   for (std::size_t at = start; at < start + length; ++at) {
@@ -399,12 +402,15 @@ Norm Encoder::norm(const std::vector<float>& gamma, const std::vector<float>& be
 }
 
 void Encoder::run_pack(const Pack& pack, const Batch& batch, const Answers& answers, Scratch& scratch, const Workers& workers) const {
+  const std::vector<std::size_t>& padding = structure_.padding;
   std::size_t row = 0;
   for (std::size_t i = pack.first; i < pack.last; ++i) {
     scratch.start[i - pack.first] = row, scratch.text[i - pack.first] = i;
+    std::size_t next = padding.empty() ? 0 : padding[1] + 1;
     for (std::size_t t = 0, length = batch.length(i); t < length; ++t) {
       const std::size_t at = i * batch.tokens + t;
-      scratch.id[row] = batch.ids[at], scratch.place[row] = t;
+      const bool is_padding = !padding.empty() && static_cast<std::size_t>(batch.ids[at]) == padding[0];  // as a word of the text
+      scratch.id[row] = batch.ids[at], scratch.place[row] = is_padding ? padding[1] : next++;
       scratch.type[row++] = has_types_ ? static_cast<std::size_t>(batch.types[at]) : 0;
     }
   }

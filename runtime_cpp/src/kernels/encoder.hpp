@@ -21,6 +21,8 @@ struct Structure {
   bool tanh_gelu = false;
   std::vector<std::size_t> mean, maximum, first;  // layers whose mean, maximum and first token are features, in this order
   std::size_t first_place = 0;                   // of the token that `first` means
+  std::vector<std::size_t> padding;              // empty: the position of token t is t. Otherwise the id of padding and its position p:
+                                                 // other tokens are counted from p + 1 on
   std::vector<std::size_t> attend;               // layers that the label queries attend to
   float sharpness = 16.0f;
   std::size_t label_heads = 1;                   // H: the mean of H softmaxes
@@ -116,7 +118,7 @@ class Encoder {
   bool has_types_;
   std::size_t size_ = 0, width_ = 0, inner_ = 0, inner_width_ = 0, head_ = 0, head_width_ = 0;  // D, padded; F, padded; d, padded
   std::size_t byte_width_ = 0;  // of a row of bytes: the last head's padding fits too
-  std::size_t vocabulary_ = 0, positions_ = 0, types_ = 0;
+  std::size_t vocabulary_ = 0, positions_ = 0, longest_ = 0, types_ = 0;  // `longest_`: tokens of a text
   const std::int8_t* words_ = nullptr;  // (V, width)
   const float* word_scales_ = nullptr;
   std::vector<std::int8_t> word_copy_;

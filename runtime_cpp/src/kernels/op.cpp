@@ -123,6 +123,7 @@ class Node {
     s.heads = integer(api, info, "heads"), s.label_heads = integer(api, info, "label_heads");
     s.epsilon = number(api, info, "epsilon"), s.sharpness = number(api, info, "sharpness");
     s.first_place = integer(api, info, "first_place");
+    s.padding = integers(api, info, "padding");
     s.tanh_gelu = integer(api, info, "tanh_gelu") != 0;
     s.mean = integers(api, info, "mean"), s.maximum = integers(api, info, "maximum");
     s.first = integers(api, info, "first"), s.attend = integers(api, info, "attend");
