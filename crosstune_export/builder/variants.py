@@ -11,6 +11,7 @@ from onnxscript import ir
 from crosstune_export.builder.calibrate import Activations
 from crosstune_export.builder.passes import (
     centre_output,
+    distance_bias,
     drop_positions,
     fold_constants,
     fuse_encoder,
@@ -133,6 +134,7 @@ class VariantMaker:
                 "join_biases": join_biases.apply,
                 "fuse_encoder": lambda model: fuse_encoder.apply(model, self.heads, self.hidden_size),
                 "padding_mask": lambda model: padding_mask.apply(model, self.max_length_tokens),
+                "distance_bias": lambda model: distance_bias.apply(model, self.max_length_tokens),
                 "split_biased_attention": split_biased_attention.apply,
                 **({"split_skip_layer_norm": split_skip_layer_norm.apply} if split_norms else {}),
                 "fold_constants": fold_constants.apply,

@@ -129,14 +129,17 @@ void check_attention(const Kernels& kernels, std::vector<std::vector<float>>* re
   Storage scratch(attention_bytes(tokens, width));
   std::vector<std::uint8_t> out(tokens * width);
   const float zero = 100.0f;
+  const auto biases = normals(2 * tokens + 16, 2.0f);
+  const float* bias = below(2) != 0 ? biases.data() + tokens - 1 : nullptr;
   kernels.attention({states.data(), states.data() + width, states.data() + 2 * width, stride, tokens, width, zero, out.data(), width,
-                     scratch.take<char>(attention_bytes(tokens, width))});
+                     scratch.take<char>(attention_bytes(tokens, width)), bias});
   double mean = 0, worst = 0;
   for (std::size_t i = 0; i < tokens; ++i) {
     std::vector<double> shares(tokens);
     double total = 0, most = -1e300;
     for (std::size_t t = 0; t < tokens; ++t) {
       for (std::size_t d = 0; d < width; ++d) shares[t] += static_cast<double>(states[i * stride + d]) * states[t * stride + width + d];
+      if (bias != nullptr) shares[t] += bias[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(i)];
       most = std::max(most, shares[t]);
     }
     for (double& s : shares) total += s = std::exp2(s - most);
@@ -246,6 +249,7 @@ struct RandomEncoder {
     const auto d = static_cast<std::int64_t>(size);
     table("word", vocabulary, size), table("place", positions + (structure.padding.empty() ? 0 : structure.padding[1] + 1), size);
     if (types || below(2) != 0) table("type", 2, size);
+    if (below(2) != 0) add("distance.bias", normals(heads * (2 * positions - 1)), {static_cast<std::int64_t>(heads), static_cast<std::int64_t>(2 * positions - 1)});
     norm("norm", size);
     for (std::size_t l = 0; l < layers; ++l) {
       const std::string name = "layer." + std::to_string(l);

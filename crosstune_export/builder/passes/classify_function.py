@@ -9,6 +9,7 @@ import onnx
 from onnx import helper
 
 from crosstune.features.attention import SHARPNESS
+from crosstune_export.builder.passes import distance_bias
 from crosstune_export.builder.passes.embedding_ids import EmbeddingIds
 from crosstune_export.bundle.manifest import FUNCTION, FUNCTION_DOMAIN
 
@@ -185,6 +186,7 @@ class _Reader:
         self._epsilons: set[float] = set()
         self._heads: set[int] = set()
         self._gelus: set[int] = set()
+        self._biases: set[str | None] = set()
 
     @property
     def padding(self) -> tuple[int, ...]:
@@ -212,8 +214,8 @@ class _Reader:
         products = sum(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in self.graph.node)
         if products != 4 * layers:
             raise NoFunctionError(f"{products - 4 * layers} int8 products are outside of the layers")
-        if len(self._epsilons) != 1 or len(self._heads) != 1 or len(self._gelus) != 1:
-            raise NoFunctionError("layers differ in epsilon, heads or Gelu")
+        if any(len(found) != 1 for found in (self._epsilons, self._heads, self._gelus, self._biases)):
+            raise NoFunctionError("layers differ in epsilon, heads, Gelu or biases")
         (self.epsilon,), (self.heads,), (self.tanh_gelu,) = self._epsilons, self._heads, self._gelus
 
     def _embeddings(self, name: str) -> None:
@@ -248,16 +250,10 @@ class _Reader:
 
     def _layer(self, state: str, role: str) -> str | None:
         """Name the constants of the layer that reads a state, and return the state after it; None if no layer reads it."""
-        attention = self._quantized_user(state, f"{role}.attend_in", "QAttention")
+        attention = self._attention(state, f"{role}.attend_in")
         if attention is None:
             return None
-        values = {item.name: helper.get_attribute_value(item) for item in attention.attribute}
-        if values.pop("unidirectional", 0) != 0 or set(values) - {"num_heads", "mask_filter_value"}:
-            raise NoFunctionError(f"attention has the attributes {sorted(values)}")
-        self._heads.add(int(values["num_heads"]))
-        _, weights, bias, step, scale, _, zero, weight_zero = attention.input
-        self._product(f"{role}.attend_in", weights, bias, step, scale, zero, weight_zero)
-        mixed = self._matmul(attention.output[0], f"{role}.attend_out")
+        mixed = self._matmul(attention, f"{role}.attend_out")
         between = self._residual(mixed, state, f"{role}.attend_norm")
         raised = self._matmul(between, f"{role}.up")
         gelu = self._only_user(raised, tuple(_GELUS))
@@ -266,8 +262,33 @@ class _Reader:
         self._gelus.add(_GELUS[gelu.op_type])
         return self._residual(self._matmul(gelu.output[0], f"{role}.down"), between, f"{role}.norm")
 
+    def _attention(self, state: str, role: str) -> str | None:
+        """Name the constants of the projections of a state, and return the result of the attention; None if nothing reads the state."""
+        product = self._quantized_user(state, role, ("QAttention", "MatMulIntegerToFloat"))
+        if product is None:
+            return None
+        if product.op_type == "QAttention":
+            node, bias = product, None
+            _, weights, added, step, scale, _, zero, weight_zero = product.input
+            self._product(role, weights, added, step, scale, zero, weight_zero)
+        else:
+            parts = self._only_user(self._matmul(state, role), ("Split",))
+            node = self._only_user(parts.output[0], ("MultiHeadAttention",))
+            bias = node.input[-1]
+            if (
+                list(node.input) != [*parts.output, "", "", distance_bias.VALUE]
+                or distance_bias.TABLE not in self._constants
+            ):
+                raise NoFunctionError(f"{role} has biases that are not by distance")
+        values = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        if values.pop("unidirectional", 0) != 0 or set(values) - {"num_heads", "mask_filter_value"}:
+            raise NoFunctionError(f"attention has the attributes {sorted(values)}")
+        self._heads.add(int(values["num_heads"]))
+        self._biases.add(bias)
+        return str(node.output[0])
+
     def _matmul(self, name: str, role: str) -> str:
-        product = self._quantized_user(name, role, "MatMulIntegerToFloat")
+        product = self._quantized_user(name, role, ("MatMulIntegerToFloat",))
         if product is None or len(product.input) != 7:
             raise NoFunctionError(f"{role} is no int8 product with a bias")
         _, weights, step, scale, zero, weight_zero, bias = product.input
@@ -286,7 +307,7 @@ class _Reader:
         for part, constant in parts.items():
             self._name(constant, f"{role}.{part}")
 
-    def _quantized_user(self, name: str, role: str, operator: str) -> onnx.NodeProto | None:
+    def _quantized_user(self, name: str, role: str, operators: Sequence[str]) -> onnx.NodeProto | None:
         """Return the one product that reads ``quantize(x)`` or ``quantize(x * smooth)``."""
         found = None
         for node in self._users.get(name, ()):
@@ -295,10 +316,10 @@ class _Reader:
             for quantize in quantizes:
                 if quantize.op_type != "QuantizeLinear":
                     continue
-                product = self._only_user(quantize.output[0], (operator,))
+                product = self._only_user(quantize.output[0], operators)
                 if found is not None or product.input[0] != quantize.output[0]:
                     raise NoFunctionError(f"several int8 products read {role}")
-                at = {"QAttention": (3, 6), "MatMulIntegerToFloat": (2, 4)}[operator]
+                at = {"QAttention": (3, 6), "MatMulIntegerToFloat": (2, 4)}[product.op_type]
                 if [product.input[i] for i in at] != list(quantize.input[1:3]):
                     raise NoFunctionError(f"{role} has two steps")
                 found = product

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 from onnxscript import ir
 
 from crosstune_export.runtime.session import open_inner
@@ -36,10 +39,8 @@ def apply(model: ir.Model, max_length_tokens: int) -> int:
         for node in graph
         if node.op_type == "Attention" and len(node.inputs) > _BIAS and node.inputs[_BIAS] is not None
     ]
-    nodes = [
-        node for node in nodes if _sources(node.inputs[_BIAS]) == {"attention_mask"} and node.inputs[_MASK] is None
-    ]
-    plain = _hide_padding_only(model, {str(node.inputs[_BIAS].name) for node in nodes}, max_length_tokens)
+    nodes = [node for node in nodes if sources(node.inputs[_BIAS]) == {"attention_mask"} and node.inputs[_MASK] is None]
+    plain = hide_padding_only(model, {str(node.inputs[_BIAS].name) for node in nodes}, max_length_tokens)
     nodes = [node for node in nodes if node.inputs[_BIAS].name in plain]
     if not nodes:
         return 0
@@ -50,11 +51,11 @@ def apply(model: ir.Model, max_length_tokens: int) -> int:
         node.replace_input_with(_MASK, cast.outputs[0])
         node.replace_input_with(_BIAS, None)
         node.resize_inputs(_BIAS)
-    _drop_unused(graph)
+    drop_unused(graph)
     return len(nodes)
 
 
-def _hide_padding_only(model: ir.Model, biases: set[str], length: int) -> set[str]:
+def hide_padding_only(model: ir.Model, biases: set[str], length: int) -> set[str]:
     """Return the names of the biases that are 0 for every token and hide every padding, whichever token attends.
 
     Args:
@@ -62,31 +63,42 @@ def _hide_padding_only(model: ir.Model, biases: set[str], length: int) -> set[st
         biases: Names of the biases, each (1, 1, 1 or T, T).
         length: T of the text to compute them for; its last third is padding.
     """
-    if not biases:
-        return set()
+    tokens = length - length // 3
+    mask = (np.arange(length) < tokens).astype(np.int64)[None]
+    return {
+        name
+        for name, bias in evaluated(model, biases, mask).items()
+        if not bias[..., :tokens, :tokens].any() and bool((bias[..., :tokens, tokens:] <= _HIDDEN).all())
+    }
+
+
+def evaluated(model: ir.Model, names: set[str], mask: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[np.float32]]:
+    """Compute values of a graph for one attention mask.
+
+    Args:
+        model: The graph; not changed.
+        names: Names of float values that depend on the mask at most.
+        mask: (1, T).
+    """
+    if not names:
+        return {}
     watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
-    outputs = [value for node in watched.graph for value in node.outputs if value.name in biases]
+    outputs = [value for node in watched.graph for value in node.outputs if value.name in names]
     watched.graph.outputs.clear()
     watched.graph.outputs.extend(outputs)
-    _drop_unused(watched.graph)
+    drop_unused(watched.graph)
     inputs = [value for value in watched.graph.inputs if value.uses()]
     watched.graph.inputs.clear()
     watched.graph.inputs.extend(inputs)
     for value in outputs:
         value.dtype = ir.DataType.FLOAT
-    tokens = length - length // 3
-    mask = (np.arange(length) < tokens).astype(np.int64)[None]
     feeds = {str(value.name): np.zeros_like(mask) for value in inputs} | {"attention_mask": mask}
     session = open_inner(bytes(ir.serde.serialize_model(watched).SerializeToString()), "the bias of attention")
-    names = [str(value.name) for value in outputs]
-    return {
-        name
-        for name, bias in zip(names, session.run(names, feeds), strict=True)
-        if not bias[..., :tokens, :tokens].any() and bool((bias[..., :tokens, tokens:] <= _HIDDEN).all())
-    }
+    found = [str(value.name) for value in outputs]
+    return dict(zip(found, session.run(found, feeds), strict=True))
 
 
-def _sources(value: ir.Value | None) -> set[str]:
+def sources(value: ir.Value | None) -> set[str]:
     """Return the names of the graph inputs on whose contents (not only shapes) a value depends."""
     names: set[str] = set()
     pending = [value]
@@ -105,7 +117,8 @@ def _sources(value: ir.Value | None) -> set[str]:
     return names
 
 
-def _drop_unused(graph: ir.Graph) -> None:
+def drop_unused(graph: ir.Graph) -> None:
+    """Remove nodes and constants that nothing reads."""
     outputs = {id(value) for value in graph.outputs}
     for node in reversed(list(graph)):
         if all(not value.uses() and id(value) not in outputs for value in node.outputs):

@@ -13,6 +13,7 @@ namespace {
 // Texts are packed until they have this many tokens: enough to use each loaded weight often, few enough for the second-level
 // cache. Measured on Zen 4: docs/development/kernels.md.
 constexpr std::size_t kPackTokens = 128;
+constexpr float kLog2E = 1.44269504f;  // softmax takes powers of two
 
 std::vector<float> widened(const float* values, std::size_t size, std::size_t width) {
   std::vector<float> wide(width, 0.0f);
@@ -148,6 +149,17 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
     for (std::size_t j = 0; j < size_; ++j)
       places_[i * width_ + j] = kinds[i / positions_ * size_ + j] + places[i % positions_ * size_ + j];
 
+  if (tensors.has("distance.bias")) {
+    const Tensor& bias = tensors.get("distance.bias", Type::kFloat, {signed_size(structure_.heads), -1});
+    const auto count = static_cast<std::size_t>(bias.shape[1]);
+    longest_ = std::min(longest_, (count + 1) / 2);
+    distance_ = (count - 1) / 2, distance_width_ = count + 17;
+    distances_.assign(structure_.heads * distance_width_, 0.0f);
+    for (std::size_t h = 0; h < structure_.heads; ++h)
+      for (std::size_t i = 0; i < count; ++i)
+        distances_[h * distance_width_ + i] = static_cast<const float*>(bias.data)[h * count + i] * kLog2E;
+  }
+
   // First the sizes, then one piece of memory for all packed weights.
   std::size_t count = 0, bytes = 0;
   std::vector<std::size_t> inner;
@@ -212,7 +224,7 @@ Encoder::Encoder(const Kernels& kernels, const Tensors& tensors, Structure struc
         const std::size_t channel = h * head_ + j;
         for (std::size_t part = 0; part < 3; ++part)
           columns[h][part * head_width_ + j] = static_cast<std::ptrdiff_t>(part * size_ + channel);
-        factors[h][j] = 1.44269504f / std::sqrt(static_cast<float>(head_));
+        factors[h][j] = kLog2E / std::sqrt(static_cast<float>(head_));
         factors[h][head_width_ + j] = 1.0f;
         factors[h][2 * head_width_ + j] = layer.attend_out.smooth[channel] / layer.attend_out.step;
       }
@@ -453,7 +465,8 @@ void Encoder::run_layer(const Layer& layer, const Pack& pack, Scratch& scratch, 
         const float* queries = states + start * stride;
         kernels_.attention({queries, queries + head_width_, queries + 2 * head_width_, stride, scratch.start[i + 1] - start, head_width_,
                             layer.attend_out.zero, scratch.mixed + start * byte_width_ + h * head_, byte_width_,
-                            scratch.attention + part * scratch.attention_size});
+                            scratch.attention + part * scratch.attention_size,
+                            distances_.empty() ? nullptr : distances_.data() + h * distance_width_ + distance_});
       }
     }
   });

@@ -122,6 +122,8 @@ class Encoder {
   const std::int8_t* words_ = nullptr;  // (V, width)
   const float* word_scales_ = nullptr;
   std::vector<std::int8_t> word_copy_;
+  std::vector<float> distances_;  // (heads, width): biases of attention by distance, that of 0 at `distance_`; empty if there are none
+  std::size_t distance_ = 0, distance_width_ = 0;
   std::vector<float> word_columns_, places_;  // places: (types, positions, width), with the row of the type added
   std::vector<float> gamma_, beta_, gain_, shift_;
   std::vector<Layer> layers_;

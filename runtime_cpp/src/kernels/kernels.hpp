@@ -94,6 +94,7 @@ struct Attention {
   std::uint8_t* out;                     // (tokens, out_stride); `width` bytes are written to each row
   std::size_t out_stride;
   void* scratch;                         // attention_bytes(tokens, width), 64-byte aligned
+  const float* bias = nullptr;           // bias[t - i] is added to the score of token t for query i; readable 16 beyond the last token
 };
 
 // The states (tokens, stride) of one text at one layer, for the head.
@@ -105,7 +106,7 @@ struct States {
 // Room for what attention keeps of one head of one text.
 constexpr std::size_t attention_bytes(std::size_t tokens, std::size_t width) {
   const std::size_t t = (tokens + 15) / 16 * 16;
-  return 4 * t * width + 4 * (t + 2 * width) + 8 * (6 * t + 2 * width) + 64 * 8;
+  return 4 * t * width + 4 * (2 * t + 2 * width) + 8 * (6 * t + 2 * width) + 64 * 9;
 }
 
 struct Kernels {

@@ -330,12 +330,24 @@ struct KernelsOf {
     return L::largest(top);
   }
 
-  // Shares of one row of scores, and their sum. What is beyond `count` gets none.
-  static CROSSTUNE_INLINE float put_row_of_shares(const std::int32_t* scores, std::size_t count, float scale, float most, std::int16_t* out) {
+  // One row of scores plus a bias for each, to `out`; returns the largest.
+  static CROSSTUNE_INLINE float add_bias(const std::int32_t* scores, std::size_t count, float scale, const float* bias, float* out) {
+    const Floats factor = L::set(scale), least = L::set(-3e38f);
+    Floats top = least;
+    for (std::size_t t = 0; t < count; t += 16) {
+      const Floats sum = L::fma(L::to_floats(L::load_ints(scores + t)), factor, L::load(bias + t));
+      L::store(out + t, sum);
+      top = L::max(t + 16 <= count ? sum : L::first(static_cast<int>(count - t), sum, least), top);
+    }
+    return L::largest(top);
+  }
+
+  // Shares of one row, and their sum; `power(t)` are sixteen powers of two, at most 0. What is beyond `count` gets none.
+  template <typename Power>
+  static CROSSTUNE_INLINE float put_row_of_shares(std::size_t count, std::int16_t* out, Power&& power) {
     const std::size_t whole = count / 16 * 16;
     const int rest = static_cast<int>(count - whole);
-    const Floats factor = L::set(scale), shift = L::set(-scale * most);
-    const auto shares = [&](std::size_t t) CROSSTUNE_INLINED { return share(L::fma(L::to_floats(L::load_ints(scores + t)), factor, shift)); };
+    const auto shares = [&](std::size_t t) CROSSTUNE_INLINED { return share(power(t)); };
     Ints sum = L::set_int(0);
     for (std::size_t t = 0; t < whole; t += 16) {
       const Ints here = shares(t);
@@ -368,6 +380,7 @@ struct KernelsOf {
     auto* queries = pieces.template take<std::int16_t>(kRows * a.width);
     auto* scores = pieces.template take<std::int32_t>(kRows * tokens);
     auto* shares = pieces.template take<std::int16_t>(kRows * tokens);
+    auto* powers = pieces.template take<float>(tokens);
     const auto* start = reinterpret_cast<const std::int32_t*>(zeros);
     // Whole numbers whose products, `width` of them added, stay below 2^30: their differences fit into 32 bits too.
     const float most = __builtin_floorf(__builtin_sqrtf(1073741824.0f / static_cast<float>(a.width)));
@@ -380,10 +393,24 @@ struct KernelsOf {
       const std::size_t count = a.tokens - first < kRows ? a.tokens - first : kRows;
       for (std::size_t r = 0; r < count; ++r) put_shorts(a.queries + (first + r) * a.stride, a.width, of_queries.inverse, queries + r * a.width);
       product_of_pairs(queries, count, a.width, by_key, ToScores{scores, tokens});
+      const float scale = of_queries.size * of_keys.size;
       float largest[kRows], factors[kRows];
-      for (std::size_t r = 0; r < count; ++r) largest[r] = largest_score(scores + r * tokens, a.tokens);
-      for (std::size_t r = 0; r < count; ++r)
-        factors[r] = 1.0f / put_row_of_shares(scores + r * tokens, a.tokens, of_queries.size * of_keys.size, largest[r], shares + r * tokens);
+      if (a.bias != nullptr) {
+        for (std::size_t r = 0; r < count; ++r) {
+          const Floats most = L::set(add_bias(scores + r * tokens, a.tokens, scale, a.bias - (first + r), powers));
+          factors[r] = 1.0f / put_row_of_shares(a.tokens, shares + r * tokens,
+                                                [&](std::size_t t) CROSSTUNE_INLINED { return L::sub(L::load(powers + t), most); });
+        }
+      } else {
+        for (std::size_t r = 0; r < count; ++r) largest[r] = largest_score(scores + r * tokens, a.tokens);
+        for (std::size_t r = 0; r < count; ++r) {
+          const std::int32_t* row = scores + r * tokens;
+          const Floats factor = L::set(scale), shift = L::set(-scale * largest[r]);
+          factors[r] = 1.0f / put_row_of_shares(a.tokens, shares + r * tokens, [&](std::size_t t) CROSSTUNE_INLINED {
+            return L::fma(L::to_floats(L::load_ints(row + t)), factor, shift);
+          });
+        }
+      }
       product_of_pairs(shares, count, tokens, by_value, ToShares{a.out + first * a.out_stride, a.out_stride, factors, a.zero});
     }
   }

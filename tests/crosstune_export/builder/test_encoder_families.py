@@ -43,7 +43,9 @@ def test_a_family_trains_builds_and_verifies(name, tiny_backbone_dir, tmp_path, 
         assert quality.fp32_to_torch.max_difference <= tolerances.FAMILIES_TO_TORCH
         assert quality.fp32_to_torch.label_changes == quality.batch_invariance.label_changes == 0
         assert inspect_bundle(bundle)["attention"] == f"attention fused in {family.fused} of {family.layers} layers"
-        obstacle = "they run int8 graphs only" if precision == "fp32" else "the encoder is not of BERT's form"
-        assert built.shipped.no_fast_kernels.startswith(obstacle)
+        if precision == "fp32":
+            assert "they run int8 graphs only" in built.shipped.no_fast_kernels
+        else:
+            assert ("not of BERT's form" in built.shipped.no_fast_kernels) is (name != "MPNet")
         assert verify(bundle).selftest.wrong_ids == 0
         assert len(set(matrices(bundle))) == len(matrices(bundle))

@@ -1,4 +1,4 @@
-"""The fast kernels on encoders whose positions are counted as in RoBERTa, so that padding within a text has no place of its own."""
+"""The fast kernels on encoders that count positions as RoBERTa does, where padding within a text has no place, and on biased attention."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from crosstune_export.builder.pipeline import BuildConfig, build
 from crosstune_export.bundle.files import read_bundle
 from crosstune_export.runtime.kernels import fast_kernels
 from crosstune_export.runtime.session import open_session
-from tests.fixtures.encoder_families import FAMILIES, write_random_encoder, write_tokenizer
+from tests.fixtures.encoder_families import FAMILIES, TOKENIZERS, write_random_encoder, write_tokenizer
 
 LONGEST = 64
 
 
-@pytest.fixture(scope="module", params=["Roberta", "Camembert with the tokenizer of BERT"])
+@pytest.fixture(scope="module", params=["Roberta", "Camembert with the tokenizer of BERT", "MPNet"])
 def files(request, tiny_backbone_dir, tiny_examples, tiny_labels, tmp_path_factory):
-    """A bundle with padding of id 1, and one of id 0."""
+    """A bundle with padding of id 1, one of id 0, and one with biases for the distance of two tokens."""
     name, *other = request.param.split(maxsplit=1)
     family = next(family for family in FAMILIES if family.name == name)
     folder = tmp_path_factory.mktemp(name)
-    tokenizer = tiny_backbone_dir if other else write_tokenizer(family, folder / "tokenizer")
+    tokenizer = tiny_backbone_dir if other or name not in TOKENIZERS else write_tokenizer(family, folder / "tokenizer")
     backbone = write_random_encoder(family, tokenizer, folder / "backbone")
     train(tiny_examples, tiny_labels, TrainConfig(backbone=str(backbone)), device="cpu").save(folder / "a.ckpt")
     built = build(folder / "a.ckpt", folder / "a.bundle", BuildConfig("int8", max_flips_percent=100))

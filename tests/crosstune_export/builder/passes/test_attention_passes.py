@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from onnxscript import ir
 
-from crosstune_export.builder.passes import fuse_encoder, join_biases, padding_mask, split_biased_attention
+from crosstune_export.builder.passes import (
+    distance_bias,
+    fuse_encoder,
+    join_biases,
+    padding_mask,
+    split_biased_attention,
+)
 from tests import tolerances
 from tests.crosstune_export.builder.passes.test_passes import (
     FLOAT,
@@ -171,3 +177,65 @@ def test_padding_mask_leaves_a_sliding_window_alone():
             graph.initializers[item.name] = item
         attention.replace_input_with(5, both.outputs[0])
         assert padding_mask.apply(model, length) == expected
+
+
+def add_place_bias(model, operator):
+    """Adds a bias of the places i and j to the bias of attention: the slope of a head times ``j operator i``."""
+    graph = model.graph
+    slopes = constant("slopes", RANDOM.normal(size=(1, 2, 1, 1)).astype(np.float32))
+    zero, one, rows = constant("from", np.int64(0)), constant("by", np.int64(1)), constant("rows", np.array([1]))
+    for added in (slopes, zero, one, rows):
+        graph.initializers[added.name] = added
+    mask = next(value for value in graph.inputs if value.name == "attention_mask")
+    shape = ir.node("Shape", [mask], attributes={"start": 1, "end": 2})
+    tokens = ir.node("Squeeze", shape.outputs)
+    places = ir.node("Range", [zero, *tokens.outputs, one])
+    floats = ir.node("Cast", places.outputs, attributes={"to": FLOAT})
+    queries = ir.node("Unsqueeze", [*floats.outputs, rows])
+    of_both = ir.node(operator, [*floats.outputs, *queries.outputs])
+    by_head = ir.node("Mul", [slopes, *of_both.outputs])
+    (attention,) = (node for node in graph if node.op_type == "Attention")
+    total = ir.node("Add", [*by_head.outputs, attention.inputs[5]])
+    nodes = [shape, tokens, places, floats, queries, of_both, by_head, total]
+    for index, node in enumerate(nodes):
+        node.outputs[0].name = f"place_{index}"
+        node.outputs[0].dtype = FLOAT if index > 2 else INT64
+    graph.insert_before(attention, nodes)
+    attention.replace_input_with(5, total.outputs[0])
+    return model
+
+
+def test_biases_by_distance_are_looked_up():
+    model = add_place_bias(attention_model("attention_mask"), "Sub")
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    feeds = {"states": RANDOM.normal(size=(2, 5, 8)).astype(np.float32), "attention_mask": mask}
+    before = run(model, feeds)[0]
+    assert distance_bias.apply(model, 16) == 1
+    table = model.graph.initializers[distance_bias.TABLE].const_value.numpy()
+    slopes = table[:, 1] - table[:, 0]
+    np.testing.assert_allclose(table, slopes[:, None] * np.arange(-15, 16), rtol=1e-5, atol=1e-5)
+    after = run(model, feeds)[0]
+    assert np.abs(after - before)[mask == 1].max() <= tolerances.STATES_PADDED
+    changed = feeds | {"states": feeds["states"].copy()}
+    changed["states"][1, 3:] = 99  # padding
+    assert np.abs(run(model, changed)[0] - after)[mask == 1].max() <= tolerances.STATES_PADDED
+
+
+@pytest.mark.parametrize("of", ["attention_mask", "other"])
+def test_other_biases_stay(of):
+    """Biases of both places, and a sum whose other part is no padding."""
+    model = attention_model(of)
+    if of == "other":
+        mask = value("attention_mask", INT64, ["b", "t"])
+        model.graph.inputs.append(mask)
+    model = add_place_bias(model, "Sub" if of == "other" else "Mul")
+    before = operators(model)
+    assert distance_bias.apply(model, 16) == 0
+    assert operators(model) == before
+
+
+def test_attention_without_biases_stays():
+    model = attention_model("attention_mask")
+    assert distance_bias.apply(model, 16) == 0
+    assert padding_mask.apply(model, 16) == 1
+    assert distance_bias.apply(model, 16) == 0
