@@ -64,7 +64,7 @@ def _hide_padding_only(model: ir.Model, biases: set[str], length: int) -> set[st
     """
     if not biases:
         return set()
-    watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    watched = model.clone()
     outputs = [value for node in watched.graph for value in node.outputs if value.name in biases]
     watched.graph.outputs.clear()
     watched.graph.outputs.extend(outputs)
