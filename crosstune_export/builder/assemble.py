@@ -10,13 +10,13 @@ from crosstune.heads.default.head import PriorHead
 from crosstune.heads.label_attention import LabelAttentionHead
 from crosstune_export.builder.exporters.runtime_target import RuntimeTarget
 from crosstune_export.builder.passes import label_attention
-from crosstune_export.builder.variants import Variant, copy_model
+from crosstune_export.builder.variants import Variant
 from crosstune_export.bundle.manifest import GraphFacts
 
 
 def with_labels(encoder: ir.Model, head: LabelAttentionHead) -> ir.Model:
     """Return a copy of an encoder with the label attention of a head appended."""
-    classifier = copy_model(encoder)
+    classifier = encoder.clone()
     keys, bias = (array.numpy().astype(np.float32) for array in head.folded())
     queries = None if head.queries is None else head.queries.numpy()
     scope_keys, offsets = (

@@ -35,7 +35,7 @@ def collect(
         The recorded values by name.
     """
     names = list(dict.fromkeys([*_product_inputs(model), str(model.graph.outputs[0].name)]))
-    watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    watched = model.clone()
     values = {value.name: value for node in watched.graph for value in node.outputs}
     watched.graph.outputs.clear()
     watched.graph.outputs.extend(values[name] for name in names)

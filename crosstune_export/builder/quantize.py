@@ -11,6 +11,7 @@ from onnxscript import ir
 
 from crosstune_export.builder.calibrate import Activations
 from crosstune_export.builder.passes import (
+    centre_states,
     product_quantize_embeddings,
     quantize_embeddings,
     quantize_products,
@@ -46,14 +47,17 @@ def quantize_layers(
     Returns:
         A new model with the same inputs and outputs, and how often each pass was applied.
     """
-    quantized = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    quantized = model.clone()
     samples: dict[str, npt.NDArray[np.float32]] = dict(activations)
+    middles = centre_states.apply(quantized, samples)
+    samples |= {name: samples[name] - middle for name, middle in middles.items()}
     bounds: dict[str, float] = {}
     if plan.split_units:
         bounds = split_overflow_units.apply(quantized, {name: array.max(0) for name, array in samples.items()})
         samples |= {name: split_overflow_units.split_activations(samples[name]) for name in bounds}
     products = quantize_products.apply(quantized, samples, bounds, compensate=plan.compensate)
-    return quantized, {"split_overflow_units": len(bounds), "quantize_products": products}
+    counts = {"centre_states": len(middles), "split_overflow_units": len(bounds)}
+    return quantized, {**counts, "quantize_products": products}
 
 
 def quantize_tables(model: ir.Model, plan: QuantizePlan) -> Mapping[str, int]:

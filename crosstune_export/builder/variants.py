@@ -100,7 +100,7 @@ class VariantMaker:
     def make(self, variant: Variant) -> tuple[ir.Model, Mapping[str, int]]:
         """Return the encoder of a variant, without the head, and how often each pass was applied."""
         base, counts = self._float(variant.split_norms)
-        model, counts = copy_model(base), dict(counts)
+        model, counts = base.clone(), dict(counts)
         if variant.plan is not None:
             model, int8_counts = self._int8(variant.split_norms, variant.plan)
             counts |= {**int8_counts, **quantize_tables(model, variant.plan)}
@@ -121,7 +121,7 @@ class VariantMaker:
         if key not in self._quantized:
             self._quantized[key] = quantize_layers(self._float(split_norms)[0], self._calibrated(), plan)
         model, counts = self._quantized[key]
-        return copy_model(model), counts
+        return model.clone(), counts
 
     def _calibrated(self) -> Activations:
         if self._samples is None:
@@ -142,7 +142,7 @@ class VariantMaker:
                 "mean_by_product": mean_by_product.apply,
                 "share_constants": share_constants.apply,
             }
-            model, counts = copy_model(self.exported), {}
+            model, counts = self.exported.clone(), {}
             for name, apply in passes.items():
                 model, counts[name] = try_pass(model, apply)
             self._floats[split_norms] = model, counts
@@ -155,13 +155,8 @@ def try_pass(model: ir.Model, apply: Callable[[ir.Model], int]) -> tuple[ir.Mode
     Returns:
         The changed model and how often the pass was applied, or the model as it was and ``FAILED`` if the pass raised an error.
     """
-    changed = copy_model(model)
+    changed = model.clone()
     try:
         return changed, apply(changed)
     except Exception:  # passes run rules of other libraries, which raise errors of any kind
         return model, FAILED
-
-
-def copy_model(model: ir.Model) -> ir.Model:
-    """Return an independent copy of a model."""
-    return ir.serde.deserialize_model(ir.serde.serialize_model(model))

@@ -82,7 +82,7 @@ def evaluated(model: ir.Model, names: set[str], mask: npt.NDArray[np.int64]) -> 
     """
     if not names:
         return {}
-    watched = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    watched = model.clone()
     outputs = [value for node in watched.graph for value in node.outputs if value.name in names]
     watched.graph.outputs.clear()
     watched.graph.outputs.extend(outputs)

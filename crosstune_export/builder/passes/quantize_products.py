@@ -10,17 +10,13 @@ import numpy.typing as npt
 from onnxscript import ir
 
 from crosstune_export.builder.calibrate import Activations
+from crosstune_export.builder.passes.biases import bias_of_product
 from crosstune_export.builder.passes.initializers import add_initializer
 from crosstune_export.builder.passes.rounding import column_scales, round_compensated, round_nearest
+from crosstune_export.builder.passes.smoothing import Step, best_step, channel_factors
 
-#: Share of the difference between activation channels that is moved into the weights (alpha of SmoothQuant, Xiao et al. 2023,
-#: who use 0.5 to 0.9); chosen by hand.
-SMOOTHING = 0.7
 #: Activations are smoothed, at the cost of a multiplication, if the largest channel exceeds this many times the median. By hand.
 SMOOTH_ABOVE = 3.0
-#: Shares of the samples' range to try: clipping rare values makes the steps for all others finer.
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -102,9 +98,7 @@ def _product(node: ir.Node, activations: Activations, bounds: Mapping[str, float
     smooth = None
     peaks = np.abs(samples).max(0)
     if source.name not in bounds and peaks.max() > SMOOTH_ABOVE * np.median(peaks):
-        reach = np.maximum(np.abs(matrix).max(1), 1e-6).astype(np.float64)
-        smooth = np.maximum(peaks, 1e-6) ** SMOOTHING / reach ** (1 - SMOOTHING)
-        smooth /= np.exp(np.log(smooth).mean())
+        smooth = channel_factors(samples, matrix.astype(np.float64))
     return _Product(node, matrix.astype(np.float64), samples, smooth)
 
 
@@ -120,20 +114,17 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         before.append(ir.node("Mul", [source, factors], name=f"{name}_smoothed"))
         source = before[-1].outputs[0]
         source.name = f"{name}_smoothed"
-    low, high = min(float(samples.min()), 0.0), max(float(samples.max()), 1e-6)
-    step, zero = _step(low, high if bound is None else bound)
-    if bound is None:
-        importance = np.square(weights).sum(1)  # weight of each channel's error in the error of the product
-        options = [_step(low * share, high * share) for share in SHARES]
-        errors = [float(np.square(_dequantized(samples, *option) - samples).mean(0) @ importance) for option in options]
-        step, zero = options[int(np.argmin(errors))]
-    quantized_samples = _dequantized(samples, step, zero)
+    step = best_step(samples, weights)[0] if bound is None else Step.of(min(float(samples.min()), 0.0), bound)
+    quantized_samples = step.rounded(samples)
     scales = column_scales(weights)
     steps = round_compensated(weights, scales, quantized_samples) if compensate else round_nearest(weights, scales)
     error = (quantized_samples @ (steps * scales) - exact).mean(0)
 
     columns = len(scales)
-    x_scale, x_zero = add_initializer(graph, f"{name}_step", step), add_initializer(graph, f"{name}_zero", zero)
+    x_scale, x_zero = (
+        add_initializer(graph, f"{name}_step", step.size),
+        add_initializer(graph, f"{name}_zero", step.zero),
+    )
     w_int8 = add_initializer(graph, f"{name}_int8", steps)
     w_scale = add_initializer(graph, f"{name}_scale", scales.astype(np.float32))
     w_zero = add_initializer(graph, f"{name}_weight_zero", np.zeros(columns, np.int8))
@@ -150,9 +141,9 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         new = ir.Node("com.microsoft", "QAttention", inputs, attributes.values(), name=f"{name}_product")
         _replace(graph, node, node.outputs[0], [*before, new], new.outputs[0])
         return
-    user = _bias_user(node.outputs[0])
-    added = None if user is None else user.inputs[1] if user.inputs[0] is node.outputs[0] else user.inputs[0]
-    bias = _bias(graph, name, added, error)
+    added = bias_of_product(node)
+    user = None if added is None else added.node
+    bias = _bias(graph, name, None if added is None else added.value, error)
     inputs = [x_int8, w_int8, x_scale, w_scale, x_zero, w_zero, bias]
     new = ir.node("MatMulIntegerToFloat", inputs, domain="com.microsoft", name=f"{name}_product")
     if user is not None and user.op_type == "BiasGelu":
@@ -165,31 +156,6 @@ def _rewrite(graph: ir.Graph, product: _Product, bound: float | None, compensate
         _replace(graph, node, node.outputs[0], [*before, new], new.outputs[0])
         return
     graph.remove(node, safe=True)
-
-
-def _step(low: float, high: float) -> tuple[np.float32, np.uint8]:
-    """Return step and zero point of a range that contains 0."""
-    step = np.float32((high - low) / _LEVELS)
-    return step, np.uint8(np.clip(np.rint(-low / step), 0, _LEVELS))
-
-
-def _dequantized(samples: npt.NDArray[np.float64], step: np.float32, zero: np.uint8) -> npt.NDArray[np.float64]:
-    """Return samples after quantization and dequantization."""
-    steps: npt.NDArray[np.float64] = np.clip(np.rint(samples / step) + float(zero), 0, _LEVELS) - float(zero)
-    return steps * float(step)
-
-
-def _bias_user(value: ir.Value) -> ir.Node | None:
-    """Return the node that adds a constant vector to a product, if nothing else uses the product."""
-    uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    node = uses[0].node
-    if node.op_type not in ("Add", "BiasGelu"):
-        return None
-    addend = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
-    is_vector = addend is not None and addend.is_initializer() and addend.const_value.numpy().ndim == 1
-    return node if is_vector else None
 
 
 def _bias(graph: ir.Graph, name: str, bias: ir.Value | None, error: npt.NDArray[np.float64]) -> ir.Value:

@@ -17,7 +17,7 @@ LARGEST = 127
 #: of the same sign must therefore not exceed 128 together, which costs less precision than the usual 7-bit weights.
 PAIR_LIMIT = 128
 #: Added to the diagonal of the second moments, relative to its mean (GPTQ uses 0.01); larger by hand, because there are few samples.
-DAMPING = 0.05
+DAMPING = 0.2
 _BLOCK = 32
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import ir
 
+from crosstune_export.builder.passes.biases import only_user
+
 #: Units per spare unit: 2% more work for a range that is three to six times narrower (docs/build.md); chosen by hand.
 UNITS_PER_SPARE = 48
 #: Factor by which activations may exceed the peaks of the calibration texts; chosen by hand.
@@ -39,7 +41,7 @@ def apply(model: ir.Model, peaks: Mapping[str, npt.NDArray[np.float32]]) -> dict
     for node in model.graph:
         if node.op_type != "BiasGelu" or node.outputs[0].name not in peaks:
             continue
-        before, after = node.inputs[0].producer(), _only_user(node.outputs[0])
+        before, after = node.inputs[0].producer(), only_user(node.outputs[0])
         if before is None or after is None or {before.op_type, after.op_type} != {"MatMul"}:
             continue
         first, bias, second = before.inputs[1], node.inputs[1], after.inputs[1]
@@ -109,11 +111,6 @@ def fit_bound(peaks: npt.NDArray[np.float32], spare: int) -> tuple[float, npt.ND
             break
         best = float(bound), copies
     return best
-
-
-def _only_user(value: ir.Value) -> ir.Node | None:
-    uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def _array(value: ir.Value) -> npt.NDArray[np.float32]:

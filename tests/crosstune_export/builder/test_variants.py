@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnxscript import ir
 
-from crosstune_export.builder.variants import FAILED, copy_model, try_pass
+from crosstune_export.builder.variants import FAILED, try_pass
 from crosstune_export.bundle.facts import QualityFacts
 
 
@@ -16,7 +16,7 @@ def model(tiny_fp32_bundle_dir):
 
 
 def test_a_rewrite_that_fails_halfway_leaves_the_graph_as_it_was(model):
-    before = ir.serde.serialize_model(copy_model(model)).SerializeToString(deterministic=True)
+    before = ir.serde.serialize_model(model.clone()).SerializeToString(deterministic=True)
 
     def fails(model):
         model.graph[0].op_type = "Other"
