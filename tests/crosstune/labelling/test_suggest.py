@@ -42,12 +42,15 @@ def test_each_label_in_turn_gets_the_text_that_represents_its_guesses_best(train
     assert chosen == suggest_texts(by_description, POOL, 99, backbone=tiny_backbone)
 
 
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
 @pytest.mark.parametrize("log_shares", ["shots", "estimate"])
+@pytest.mark.parametrize("labels", [1, 3])
 def test_later_rounds_take_the_smallest_margins_of_labels_that_count_alike(
-    log_shares, tiny_backbone, tiny_labels, tiny_examples
+    labels, log_shares, tiny_backbone, tiny_labels, tiny_examples
 ):
-    """However frequent the labels are in the log: the shares that it is said to have are taken back."""
-    shots, pool = tiny_examples[:6] + tiny_examples[6::2], [example.text for example in tiny_examples[7::2]]
+    """However frequent the labels are in the log, and also where all examples so far have one label."""
+    shots = tiny_examples[:6] if labels == 1 else tiny_examples[:6] + tiny_examples[6::2]
+    pool = [example.text for example in tiny_examples[7::2]]
     even = train(shots, tiny_labels, backbone=tiny_backbone)
     log = pool if log_shares == "estimate" else ()
     checkpoint = train(shots, tiny_labels, TrainConfig(log_shares=log_shares), backbone=tiny_backbone, unlabeled=log)
