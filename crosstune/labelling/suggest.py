@@ -1,14 +1,15 @@
 """Suggests which texts of a log to label next, and measures what the last round of labelling brought.
 
-The first round takes texts that represent the log (transductive experimental design; Yu et al. 2006). Later rounds take texts of
-which the head is least sure: their two most probable labels are about equally probable (margin sampling; Scheffer et al. 2001). Near
-duplicates are left out.
+The first round gives each label in turn the text that represents the texts with this guess best (transductive experimental design;
+Yu et al. 2006). Later rounds take texts of which the head is least sure: their two most probable labels are about equally probable
+(margin sampling; Scheffer et al. 2001). Near duplicates are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,7 +31,7 @@ from crosstune.features.encoding import Rows, encode
 from crosstune.features.pooling import pool_tokens, unit_length
 from crosstune.filter.teacher import Folds, HeadFit, Probs
 from crosstune.heads.feature_plan import encoding_plan
-from crosstune.heads.shares import log_expected, shot_weights
+from crosstune.heads.shares import log_chosen, log_expected, shot_weights
 
 #: Penalty of the regression that the first round is the best for, as a share of the mean square of a text. Not ablated.
 DESIGN_PENALTY = 0.1
@@ -106,27 +107,37 @@ def suggest_texts(
     if not texts:
         return ()
     probs, vectors = _probs_and_vectors(checkpoint, backbone or checkpoint.load_backbone(), texts, progress)
-    is_first = checkpoint.quality.cv_accuracy is None
-    order = _representative(vectors) if is_first else _by_margin(probs)
+    guesses, joined = probs.argmax(1), [text if isinstance(text, str) else " ".join(text) for text in texts]
     known = SimilarTexts()
     for example in checkpoint.examples:
         known.add(" ".join(example.parts))
-    chosen: list[Suggestion] = []
-    for i in order:
-        if len(chosen) == number:
-            break
-        text = texts[i]
-        joined = text if isinstance(text, str) else " ".join(text)
-        if not known.contains(joined):
-            known.add(joined)
-            chosen.append(Suggestion(text, checkpoint.labels.names[int(probs[i].argmax())], float(probs[i].max())))
-    return tuple(chosen)
+
+    def distinct(order: Iterable[int]) -> Iterator[int]:
+        """Those that resemble no known text; each is known from then on."""
+        for row in order:
+            if not known.contains(joined[row]):
+                known.add(joined[row])
+                yield row
+
+    shots = checkpoint.examples[: checkpoint.facts.shots]
+    if shots:  # margins where labels count alike: shares of the log that few texts have shown would move them
+        targets = torch.tensor(checkpoint.labels.indices(shots))
+        chosen_more = log_chosen(checkpoint.config.log_shares, checkpoint.labels, targets)
+        chosen = distinct(_by_margin(probs * (-chosen_more).exp().numpy()))
+    else:
+        by_guess = sorted((np.flatnonzero(guesses == label) for label in np.unique(guesses)), key=len, reverse=True)
+        turns = zip_longest(*(distinct(_representative(vectors, rows)) for rows in by_guess))
+        chosen = (row for turn in turns for row in turn if row is not None)
+    return tuple(
+        Suggestion(texts[row], checkpoint.labels.names[guesses[row]], float(probs[row].max()))
+        for row in islice(chosen, number)
+    )
 
 
 def _probs_and_vectors(
     checkpoint: Checkpoint, backbone: Backbone, texts: Sequence[Text], progress: Progress
 ) -> tuple[Probs, Vectors]:
-    """Class probabilities (N, L), and the mean state of each text in the last layer, of length 1 and then centred, (N, D)."""
+    """Class probabilities (N, L), and the mean state of each text in the last layer, of length 1, (N, D)."""
     probs, vectors = (
         np.empty((len(texts), len(checkpoint.labels)), np.float32),
         np.empty((len(texts), backbone.hidden_size)),
@@ -139,24 +150,25 @@ def _probs_and_vectors(
             vectors[chunk] = unit_length(mean).cpu().numpy()
             done += len(chunk)
             progress("classify", done, len(texts))
-    return probs, vectors - vectors.mean(0)
+    return probs, vectors
 
 
-def _representative(vectors: Vectors) -> Iterator[int]:
-    """All rows, each the one that explains most of what those before it leave unexplained, as a ridge regression would.
+def _representative(vectors: Vectors, rows: Rows) -> Iterator[int]:
+    """Some rows, each the one that explains most of what those before it leave unexplained, as a ridge regression would.
 
-    With the products K of all rows, the next row i has the greatest ``Σ_j K_ij² / (K_ii + λ)``; then its part
+    With the products K of the rows, centred, the next row i has the greatest ``Σ_j K_ij² / (K_ii + λ)``; then its part
     ``K_·i K_i· / (K_ii + λ)`` is taken off K. K itself is not computed: it is ``M Vᵀ``, and only M changes.
     """
+    vectors = vectors[rows] - vectors[rows].mean(0)
     squares = vectors.T @ vectors
-    penalty = DESIGN_PENALTY * float(np.trace(squares)) / len(vectors) + 1e-12
+    penalty = DESIGN_PENALTY * float(np.trace(squares)) / len(rows) + 1e-12
     m, m_squares = vectors.copy(), vectors @ squares
     left = np.ones(len(vectors), bool)
     while left.any():
         size = (m * vectors).sum(1) + penalty
         chosen = int(np.where(left, (m_squares * m).sum(1) / size, -np.inf).argmax())
         left[chosen] = False
-        yield chosen
+        yield int(rows[chosen])
         row = m[chosen].copy()
         share = vectors @ row / size[chosen]
         m -= np.outer(share, row)
@@ -165,8 +177,8 @@ def _representative(vectors: Vectors) -> Iterator[int]:
 
 def _by_margin(probs: Probs) -> Iterable[int]:
     """All rows, those with the smallest difference of the two highest probabilities first."""
-    top = np.sort(probs, 1)[:, -2:]
-    return (int(i) for i in np.argsort(top[:, 1] - top[:, 0], kind="stable"))
+    top = np.sort(probs / probs.sum(1, keepdims=True), 1)[:, -2:]
+    return (int(i) for i in np.argsort(top[:, -1] - top[:, 0], kind="stable"))
 
 
 def measure_round(

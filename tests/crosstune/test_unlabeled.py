@@ -129,6 +129,16 @@ def test_a_log_shows_how_frequent_each_label_is_where_the_examples_come_from(tin
     assert all((tensor == given.head.tensors()[name]).all() for name, tensor in made.head.tensors().items())
 
 
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
+def test_examples_of_one_label_do_not_give_it_the_whole_log(tiny_backbone, tiny_labels, tiny_examples):
+    shots = [example for example in tiny_examples if example.label == "shipping"]
+    log = [example.text for example in tiny_examples]
+    made = train(shots, tiny_labels, TrainConfig(log_shares="estimate"), backbone=tiny_backbone, unlabeled=log)
+    texts = made.config.log_shares
+    assert sum(texts.values()) == pytest.approx(len(log))
+    assert len(shots) <= texts["shipping"] < 0.9 * len(log) and min(texts.values()) > 0.5
+
+
 def test_the_estimator_takes_a_log(tiny_backbone_dir):
     texts, names = zip(*((text, label) for label, texts in TINY_TEXTS.items() for text in texts), strict=True)
     model = CrossTuneClassifier(backbone=str(tiny_backbone_dir), abstain_at="coverage=0.9")

@@ -18,44 +18,67 @@ def trained(tiny_backbone, tiny_labels, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
-def test_the_first_round_stands_for_the_whole_log(trained, tiny_backbone):
-    """The next text is always the one that leaves the least of the log unexplained."""
+def test_each_label_in_turn_gets_the_text_that_represents_its_guesses_best(trained, tiny_backbone):
+    """The next text of a label is the one that leaves the least of the products of its texts unexplained."""
     by_description = trained(())
-    chosen = [item.text for item in suggest_texts(by_description, POOL, 5, backbone=tiny_backbone)]
-    vectors = []
-    for text in POOL:
-        hidden = tiny_backbone.forward(tiny_backbone.tokenize([text]))
-        mean = hidden.states[-1][0].double().numpy().mean(0)
-        vectors.append(mean / np.linalg.norm(mean))
-    x = np.array(vectors) - np.mean(vectors, 0)
-    penalty = 0.1 * (x**2).sum() / len(x)
-
-    def unexplained(rows):
-        """What those rows leave of the products of all texts."""
-        kernel = x @ x.T
-        for row in rows:
+    chosen = suggest_texts(by_description, POOL, 99, backbone=tiny_backbone)
+    guesses = by_description.predict_proba(POOL, backbone=tiny_backbone).argmax(1)
+    expected = []
+    for label in np.unique(guesses):
+        texts, vectors = [POOL[i] for i in np.flatnonzero(guesses == label)], []
+        for text in texts:
+            hidden = tiny_backbone.forward(tiny_backbone.tokenize([text]))
+            mean = hidden.states[-1][0].double().numpy().mean(0)
+            vectors.append(mean / np.linalg.norm(mean))
+        x = np.array(vectors) - np.mean(vectors, 0)
+        kernel, penalty, order = x @ x.T, 0.1 * (x**2).sum() / len(x) + 1e-12, []
+        while len(order) < len(texts):
+            worth = (kernel**2).sum(0) / (np.diag(kernel) + penalty)
+            row = max(set(range(len(texts))) - set(order), key=worth.__getitem__)
+            order.append(row)
             kernel = kernel - np.outer(kernel[row], kernel[row]) / (kernel[row, row] + penalty)
-        return kernel
-
-    rows: list[int] = []
-    for _ in range(5):
-        kernel = unexplained(rows)
-        worth = (kernel**2).sum(0) / (np.diag(kernel) + penalty)
-        rows.append(int(np.argmax(np.where(np.isin(np.arange(len(x)), rows), -1, worth))))
-    assert chosen == [POOL[row] for row in rows]
+        expected += [(turn, -len(texts), texts[row]) for turn, row in enumerate(order)]
+    assert [item.text for item in chosen] == [text for *_, text in sorted(expected, key=lambda item: item[:2])]
+    assert chosen == suggest_texts(by_description, POOL, 99, backbone=tiny_backbone)
 
 
-def test_later_rounds_take_the_smallest_margins(trained, tiny_backbone, tiny_examples):
-    shots, pool = tiny_examples[::2], [example.text for example in tiny_examples[1::2]]
-    checkpoint = trained(shots)
-    probs = checkpoint.predict_proba(pool, backbone=tiny_backbone)
-    top = np.sort(probs, 1)
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
+@pytest.mark.parametrize("log_shares", ["shots", "estimate"])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_later_rounds_take_the_smallest_margins_of_labels_that_count_alike(
+    labels, log_shares, tiny_backbone, tiny_labels, tiny_examples
+):
+    """However frequent the labels are in the log, and also where all examples so far have one label."""
+    shots = tiny_examples[:6] if labels == 1 else tiny_examples[:6] + tiny_examples[6::2]
+    pool = [example.text for example in tiny_examples[7::2]]
+    even = train(shots, tiny_labels, backbone=tiny_backbone)
+    log = pool if log_shares == "estimate" else ()
+    checkpoint = train(shots, tiny_labels, TrainConfig(log_shares=log_shares), backbone=tiny_backbone, unlabeled=log)
+    top = np.sort(even.predict_proba(pool, backbone=tiny_backbone), 1)
     expected = [pool[i] for i in np.argsort(top[:, -1] - top[:, -2], kind="stable")]
     chosen = suggest_texts(checkpoint, pool, len(pool) + 5, backbone=tiny_backbone)
     assert [item.text for item in chosen] == expected
+    probs = checkpoint.predict_proba(pool, backbone=tiny_backbone)
     for item in chosen:
         row = probs[pool.index(item.text)]
         assert (item.guess, item.prob) == (checkpoint.labels.names[row.argmax()], pytest.approx(row.max()))
+
+
+@pytest.mark.filterwarnings("ignore::crosstune.CrossTuneWarning")
+def test_a_rare_answer_is_in_the_first_round_and_others_take_its_place_when_it_runs_out(trained, tiny_backbone):
+    checkpoint = trained(())
+    guesses = [checkpoint.labels.names[i] for i in checkpoint.predict_proba(POOL, backbone=tiny_backbone).argmax(1)]
+    by_guess = {
+        name: [text for text, guess in zip(POOL, guesses, strict=True) if guess == name] for name in set(guesses)
+    }
+    rare, *others = sorted(by_guess, key=lambda name: len(by_guess[name]))
+    pool = [text for name in others for text in by_guess[name]] + by_guess[rare][:1]
+    first = suggest_texts(checkpoint, pool, len(by_guess), backbone=tiny_backbone)
+    assert sorted(item.guess for item in first) == sorted(by_guess), "one text for each answer"
+    number = len(by_guess) + 3
+    more = [item.guess for item in suggest_texts(checkpoint, pool, number, backbone=tiny_backbone)]
+    assert len(more) == number and more.count(rare) == 1
+    assert abs(more.count(others[0]) - more.count(others[-1])) <= 1 or len(others) == 1
 
 
 def test_nothing_is_suggested_twice_or_known_already(trained, tiny_backbone, tiny_examples):
