@@ -29,8 +29,8 @@ from tests.fixtures import c_library, node_runtime
 from tests.fixtures.encoder_families import FAMILIES, TOKENIZERS, Family, write_random_encoder, write_tokenizer
 
 COLUMNS = (
-    "family", "tokenizer", "train", "fp32", "fp32 to torch", "attention", "int8", "int8 label changes", "verify", "runtimes",
-    "labels that differ in C++", "in Node",
+    "family", "tokenizer", "train", "fp32", "fp32 to torch", "attention", "int8", "int8 label changes", "fast kernels", "verify",
+    "runtimes", "labels that differ in C++", "in Node",
 )  # fmt: skip
 
 
@@ -61,13 +61,15 @@ def cells(
         row.append("ok")
         for precision in ("fp32", "int8"):
             bundle = work / f"{family.name}-{precision}.bundle"
-            manifest = build(checkpoint, bundle, BuildConfig(precision, max_flips_percent=100)).manifest
+            built = build(checkpoint, bundle, BuildConfig(precision, max_flips_percent=100))
+            manifest = built.manifest
             quality = manifest.quality_facts
             row.append("ok")
             if precision == "fp32" and quality.fp32_to_torch is not None:
                 row += [f"{quality.fp32_to_torch.max_difference:.0e}", manifest.attention_fusion]
             elif quality.to_fp32 is not None:
                 row.append(f"{quality.to_fp32.label_changes} of {quality.to_fp32.texts}")
+                row.append("no" if built.shipped.no_fast_kernels else "yes")
         selftest = verify(bundle).selftest
         row += ["ok" if selftest.wrong_ids == 0 else f"{selftest.wrong_ids} wrong ids", ", ".join(manifest.runtimes)]
         row += differing(bundle, library, node)
