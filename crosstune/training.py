@@ -21,7 +21,7 @@ from crosstune.core.labels import LabelSet
 from crosstune.core.progress import Progress, no_progress, stage_progress
 from crosstune.core.texts import refuse_control_characters
 from crosstune.core.token_layout import Text
-from crosstune.core.training_facts import BackboneFacts, FilterFacts, TrainingFacts
+from crosstune.core.training_facts import BackboneFacts, FilterFacts, HeadFacts, TrainingFacts
 from crosstune.data.examples import Example
 from crosstune.data.shares import check_shares
 from crosstune.data.task import Task
@@ -29,6 +29,7 @@ from crosstune.evaluation.metrics import margins
 from crosstune.features.cache import TextStates
 from crosstune.features.encoding import EncodedTask, Rows, cached_features, encode
 from crosstune.filter.noise_filter import check_enough_shots, judge_generated
+from crosstune.filter.teacher import Probs
 from crosstune.heads.default.teaching import Teacher
 from crosstune.heads.feature_plan import encoding_plan
 from crosstune.heads.fit import fit_head
@@ -40,6 +41,9 @@ LEAST_UNLABELED = 200
 #: Share of a log that one label may have, by descriptions alone. Where one of two labels was ten times rarer, it had 73% and 78%
 #: (sst2, cr), and accuracy on the log fell by 20 points; in balanced logs it had 53% and 57%.
 MOST_OF_A_LABEL = 0.6
+#: Held-out shots near a border that the estimate of label changes counts at most, and the least margin within which they are counted.
+#: With 6 the interval doubles, with 16 the margins of unsure heads are averaged over too wide a range (experiments.md).
+CLOSE_SHOTS, LEAST_CLOSE_MARGIN = 10, 0.05
 #: Texts of a log that a label has at least, so that one that no text seems to have stays in the game.
 LEAST_TEXTS_OF_A_LABEL = 0.5
 
@@ -267,7 +271,6 @@ def _checkpoint(
 ) -> Checkpoint:
     """Fit a head to some rows, and put it together with what is needed to use it."""
     fitted = fit_head(task, rows, config, stage_progress(progress, "fit head"), teacher)
-    close = int((margins(fitted.held_out) < 1).sum()) if len(fitted.held_out) else None
     backbone, chosen = task.backbone, task.select(rows)
     return Checkpoint(
         head=fitted.head,
@@ -276,5 +279,20 @@ def _checkpoint(
         tokens=task.layout,
         config=config,
         examples=chosen.examples,
-        facts=TrainingFacts(chosen.shots, replace(fitted.facts, close_shots=close), filtered),
+        facts=TrainingFacts(chosen.shots, _with_close_shots(fitted.facts, fitted.held_out), filtered),
     )
+
+
+def _with_close_shots(facts: HeadFacts, held_out: Probs) -> HeadFacts:
+    """Count the held-out shots near a border: within 1, or nearer if more than ``CLOSE_SHOTS`` are.
+
+    How frequent margins near 0 are is thus estimated from a fixed number of them (Loftsgaarden and Quesenberry 1965), because the
+    margins of an unsure head are more frequent near 0 than at 1.
+    """
+    if not len(held_out):
+        return facts
+    ordered = np.sort(margins(held_out))
+    within = 1.0
+    if len(ordered) > CLOSE_SHOTS:
+        within = float(np.clip(ordered[CLOSE_SHOTS], LEAST_CLOSE_MARGIN, 1))
+    return replace(facts, close_shots=int((ordered < within).sum()), close_margin=within)

@@ -149,8 +149,8 @@ class HeadFacts:
         threshold: Probability below which no label is given, in [0, 1], or None.
         usual_similarity: Similarity that 95% of the held-out shots reach, in [-1, 1]; None if not measured.
         min_similarity: Similarity below which no label is given, in [-1, 1], or None.
-        close_shots: Held-out shots whose most probable label is less than ``e`` times as probable as the second; None if no shots
-            were held out.
+        close_shots: Held-out shots whose margin is below ``close_margin``, see ``metrics.margins``; None if no shots were held out.
+        close_margin: At most 1, and less if many shots are that close.
         log_texts: Texts of a log that ``min_similarity`` was chosen on; 0 if it was the shots.
         taught: How the head differs from the one that taught it; None if it was fitted to the shots only. What is measured on held-out
             shots is that of the head before it was taught, because its teacher has learned from all shots.
@@ -165,6 +165,7 @@ class HeadFacts:
     usual_similarity: float | None = None
     log_texts: int = 0
     close_shots: int | None = None
+    close_margin: float = 1.0
     taught: TaughtFacts | None = None
 
     @classmethod
@@ -192,20 +193,23 @@ class HeadFacts:
             usual_similarity=_optional_number(row, "usual_similarity"),
             log_texts=_count(row, "log_texts") if "log_texts" in row else 0,
             close_shots=_count(row, "close_shots") if "close_shots" in row else None,
+            close_margin=_number(row, "close_margin") if "close_margin" in row else 1.0,
             taught=TaughtFacts.from_json(row["taught"]) if "taught" in row else None,
         )
 
     def to_json(self) -> dict[str, Json]:
         """As a checkpoint keeps it."""
+        close: dict[str, Json] = {}
+        if self.close_shots is not None:
+            close = {"close_shots": self.close_shots, "close_margin": self.close_margin}
         if self.layers is None:
-            close = {} if self.close_shots is None else {"close_shots": self.close_shots}
             return {"cv_accuracy": self.quality.cv_accuracy, **close}
         limits = {
             "threshold": self.threshold,
             "scope_threshold": self.min_similarity,
             "usual_similarity": self.usual_similarity,
             "log_texts": self.log_texts or None,
-            "close_shots": self.close_shots,
+            **close,
             "taught": None if self.taught is None else self.taught.to_json(),
         }
         return {

@@ -119,13 +119,13 @@ def margin_change(probs: npt.NDArray[np.float32], expected: npt.NDArray[np.float
     return float(np.minimum(np.nan_to_num(moved, nan=1.0), 1.0).mean()) if len(probs) else 0.0
 
 
-def expected_changes(margin_change: float, close_shots: int, shots: int) -> ExpectedChanges:
+def expected_changes(margin_change: float, close_shots: int, shots: int, close_margin: float = 1.0) -> ExpectedChanges:
     """How many labels of new texts will differ from fp32.
 
     A label changes if rounding moves the log-odds of its two most probable labels by more than there is. How far it moves, ``d``, is
     measured on any texts; how often there is little, only on texts that the head did not learn from: k of N held-out shots have less
-    than 1. Below 1, all values are taken to be equally frequent. As rounding is as likely to move them up as down,
-    ``E[min(|d|, 1)] / 2 · k / N`` of the labels change. The interval is that of k / N (Wilson 1927).
+    than m. Below m, all values are taken to be equally frequent. As rounding is as likely to move them up as down,
+    ``E[min(|d|, 1)] / 2 · k / (N m)`` of the labels change. The interval is that of k / N (Wilson 1927).
 
     Examples:
         >>> expected_changes(margin_change=0.05, close_shots=20, shots=100).summary
@@ -135,10 +135,10 @@ def expected_changes(margin_change: float, close_shots: int, shots: int) -> Expe
         margin_change: ``E[min(|d|, 1)]``, in [0, 1].
         close_shots: k.
         shots: N, at least 1.
+        close_margin: m, in (0, 1].
     """
-    return ExpectedChanges(
-        *(margin_change / 2 * end for end in (close_shots / shots, *rate_interval(close_shots, shots)))
-    )
+    ends = (close_shots / shots, *rate_interval(close_shots, shots))
+    return ExpectedChanges(*(min(1.0, margin_change / 2 * end / close_margin) for end in ends))
 
 
 def require_parity(difference: PredictionDifference) -> None:

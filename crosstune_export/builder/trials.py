@@ -101,7 +101,7 @@ class TrialRunner:
         if head.close_shots is not None and shots:
             parts = (parity.sum_of((on_texts, on_truncated)), trial.by_kernels)
             moved = max(part.margin_change for part in parts if part is not None)
-            expected = parity.expected_changes(moved, head.close_shots, shots)
+            expected = parity.expected_changes(moved, head.close_shots, shots, head.close_margin)
         return replace(trial, on_texts=on_texts, on_truncated=on_truncated, expected_changes=expected)
 
     def _to_fp32(self, session: GraphSession) -> tuple[PredictionDifference, PredictionDifference | None]:
