@@ -1,8 +1,8 @@
 """Suggests which texts of a log to label next, and measures what the last round of labelling brought.
 
 The first round gives each label in turn the text that represents the texts with this guess best (transductive experimental design;
-Yu et al. 2006). Later rounds take texts of which the head is least sure: their two most probable labels are about equally probable
-(margin sampling; Scheffer et al. 2001). Near duplicates are left out.
+Yu et al. 2006). Later rounds take texts whose two most probable labels are about equally probable, since the head is least sure of
+them (margin sampling; Scheffer et al. 2001). No round has near duplicates.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ _LEAST = np.float32(np.finfo(np.float32).min)
 def apply(model: ir.Model, max_length_tokens: int) -> int:
     """Write an attention bias as ``table[:, j - i + P - 1] + padding``, for a query at i, a token at j and texts of at most P tokens.
 
-    Requires: the bias is a sum of two: one that depends on the number of tokens only, and one that hides padding. All of the graph
-    is the same sum. The pass computes the first for texts of P tokens and of about half as many, and leaves it if it is no function
-    of the distance.
+    Requires: the bias is a sum of two: one that depends on the number of tokens only, and one that hides padding. All attention nodes
+    read the same sum. The pass computes the first for texts of P tokens and of about half as many, and changes nothing if it is no
+    function of the distance.
     Ensures: the same function, for texts of at most P tokens, with the constant ``distance.bias``, float32 (H, 2P - 1). The padding
     term is ``(1 - attention_mask) * least float``, which fast kernels know.
 
@@ -85,7 +85,7 @@ def _by_distance(model: ir.Model, name: str, length: int) -> npt.NDArray[np.floa
 
 
 def _nodes(graph: ir.Graph, mask: ir.Value, table: npt.NDArray[np.float32]) -> list[ir.Node]:
-    """The nodes that compute the bias, float32 (B, H, T, T); the last one's output."""
+    """The nodes that compute the bias; the last one returns it, float32 (B, H, T, T)."""
     nodes: list[ir.Node] = []
 
     def add(
